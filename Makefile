@@ -1,0 +1,101 @@
+# Set-up needs Python 3.11 or newer and make, nothing else. Every target makes .venv by itself the first time,
+# from the pinned and hashed versions in requirements/, and is quick afterwards.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+CODE   := src tests $(wildcard benchmarks)
+SERVER := $(VENV)/.ready-server
+DEV    := $(VENV)/.ready-dev
+# The tools for development include all that the server needs, so a demo beside them installs nothing.
+EITHER := $(if $(wildcard $(DEV)),$(DEV),$(SERVER))
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(EITHER) ## Start a server on a small database and print requests to paste (PORT=8000)
+	@$(BIN)/keystead demo $(if $(PORT),--port $(PORT))
+
+.PHONY: test
+test: $(DEV) ## Run every test, on SQLite and on PostgreSQL (ARGS="-k login" picks some)
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: $(DEV) ## Style, types, floors and house rules
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy $(CODE)
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/house_rules
+
+.PHONY: format
+format: $(DEV) ## Put the code into shape
+	@$(BIN)/ruff check --fix --quiet $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+.PHONY: bench
+bench: $(DEV) ## Measure, each number beside its own limit
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: attacks
+attacks: $(DEV) ## Run the attack catalogue alone
+	@$(BIN)/pytest -m attack $(ARGS)
+
+.PHONY: races
+races: $(DEV) ## Repeat the races many more times than make test does
+	@KEYSTEAD_RACE_ROUNDS=200 $(BIN)/pytest -m race --timeout 1800 $(ARGS)
+
+.PHONY: lock
+lock: $(DEV) ## Write requirements/*.lock again (UPGRADE=1 for newer versions)
+	@$(BIN)/uv pip compile pyproject.toml --group build $(LOCK_OPTIONS) --output-file requirements/server.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK_OPTIONS) --output-file requirements/dev.lock \
+		--constraints requirements/server.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment and every cache
+	@rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --------------------------------------------------------------------------------------------------------- set-up
+
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	$(if $(UPGRADE),--upgrade)
+
+# A candidate must run, be new enough and be able to make a virtual environment; a name on PATH promises none of that.
+CANDIDATES   := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14
+IS_SUITABLE  := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+IS_NEW       := import sys, pip; sys.exit(sys.version_info < (3, 11))
+
+# $(call install,NAME): the pinned packages of requirements/NAME.lock, then this package itself.
+define install
+	@if ! $(BIN)/python -c '$(IS_NEW)' 2>/dev/null; then \
+		for candidate in $(CANDIDATES); do \
+			if $$candidate -c '$(IS_SUITABLE)' 2>/dev/null; then python=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo 'keystead needs Python 3.11 or newer with venv (on Debian: apt install python3-venv), or make PYTHON=/path/to/python3' >&2; \
+			exit 1; \
+		fi; \
+		echo "making $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV); \
+	fi
+	@echo 'installing requirements/$(1).lock'
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/$(1).lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(SERVER): requirements/server.lock pyproject.toml
+	$(call install,server)
+
+$(DEV): requirements/dev.lock pyproject.toml
+	$(call install,dev)
