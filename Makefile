@@ -78,6 +78,7 @@ IS_NEW       := import sys, pip; sys.exit(sys.version_info < (3, 11))
 # $(call install,NAME): the pinned packages of requirements/NAME.lock, then this package itself.
 define install
 	@if ! $(BIN)/python -c '$(IS_NEW)' 2>/dev/null; then \
+		python=; \
 		for candidate in $(CANDIDATES); do \
 			if $$candidate -c '$(IS_SUITABLE)' 2>/dev/null; then python=$$candidate; break; fi; \
 		done; \
