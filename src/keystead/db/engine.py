@@ -1,0 +1,144 @@
+"""One small interface over both databases, and the errors they speak.
+
+A failed statement spoils its transaction on both databases: nothing more runs in it, and it cannot be
+committed. Where a clash is expected, write ``ON CONFLICT``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+from sqlalchemy.sql.ddl import ExecutableDDLElement
+
+from keystead import errors
+from keystead.db.statements import Statement
+
+Dialect: TypeAlias = Literal["sqlite", "postgresql"]
+Row: TypeAlias = Sequence[Any]
+T = TypeVar("T")
+
+
+class UniqueViolation(errors.InternalError):
+    """A unique rule is broken. ``columns`` are those of the rule, ``constraint`` its name where it is known."""
+
+    def __init__(self, table: str, columns: tuple[str, ...], constraint: str | None = None) -> None:
+        super().__init__(cause=f"unique rule broken on {table} ({', '.join(columns)})")
+        self.table = table
+        self.columns = columns
+        self.constraint = constraint
+
+
+class ForeignKeyViolation(errors.InternalError):
+    """A row is pointed at, or points nowhere. SQLite does not say which: ``constraint`` is then None."""
+
+    def __init__(self, constraint: str | None = None) -> None:
+        super().__init__(cause=f"foreign key broken: {constraint or 'unnamed'}")
+        self.constraint = constraint
+
+
+class SchemaChanged(errors.ServiceUnavailable):
+    """A table or column is not there (any more): the brand's schema moved under this request."""
+
+
+class Contention(errors.ServiceUnavailable):
+    """The database undid the transaction because of another one (40001, 40P01); it may be run again."""
+
+
+class Tx(Protocol):
+    """What a store function takes: something that runs statements."""
+
+    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
+        """The first row, or None."""
+        ...
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
+        """All rows."""
+        ...
+
+    async def execute(self, statement: Statement, /, **params: Any) -> int:
+        """The number of rows changed."""
+        ...
+
+    async def execute_ddl(self, element: ExecutableDDLElement | str, /) -> None:
+        """Creates, alters or drops; part of the transaction on both databases."""
+        ...
+
+
+class Database(Protocol):
+    """An open database."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which of the two it is."""
+        ...
+
+    @property
+    def reads(self) -> Tx:
+        """Each statement by itself, for short indexed reads. Refuses statements that write."""
+        ...
+
+    @property
+    def scans(self) -> Tx:
+        """Like ``reads``, for statements that may touch many rows."""
+        ...
+
+    async def open(self) -> None:
+        """Connects. Raises StartupError with one clear line."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of every connection."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Tx]:
+        """Commits when the block ends, rolls back when it raises or is cancelled."""
+        ...
+
+    async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Runs ``work`` in a transaction, again (three times at most) when the database undid it."""
+        ...
+
+    async def now(self) -> datetime:
+        """The database's own clock, UTC."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises ServiceUnavailable unless the database answers."""
+        ...
+
+
+ATTEMPTS = 3
+
+
+async def run_again(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T:
+    """Runs ``work`` in one transaction after another until one is not undone; raises Contention in the end."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            async with database.transaction() as tx:
+                return await work(tx)
+        except Contention:
+            continue
+    async with database.transaction() as tx:
+        return await work(tx)
+
+
+def open_database(url: str) -> Database:
+    """The database behind ``url``, not yet opened.
+
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://user:password@host:port/name``.
+    Raises SettingsError for anything else.
+    """
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        from keystead.db.sqlite import SqliteDatabase
+
+        return SqliteDatabase(url.removeprefix("sqlite:///"))
+    if url.startswith(("postgresql://", "postgres://")):
+        from keystead.db.postgres import PostgresDatabase
+
+        return PostgresDatabase(url)
+    raise errors.SettingsError(
+        "KEYSTEAD_DATABASE_URL must start with sqlite:/// and name a file, or start with postgresql://"
+    )

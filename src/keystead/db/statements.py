@@ -1,0 +1,165 @@
+"""From a SQLAlchemy Core expression to SQL text, once per dialect.
+
+A store keeps its statements as module-level constants; the text, the order of the parameters and the
+converters are worked out when a statement is first used, so that a call costs little more than the driver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from sqlalchemy import Boolean, ColumnElement, bindparam, types
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import insert as insert
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import Executable, Insert
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.ddl import ExecutableDDLElement
+from sqlalchemy.sql.dml import UpdateBase
+
+from keystead.db.brand_walls import UnboundBrand, require_brand
+from keystead.db.types import ListOf, Processor
+
+__all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert"]
+
+
+@cache
+def sqlalchemy_dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
+    """SQLAlchemy's dialect, used to make text only: no driver behind it."""
+    if name == "sqlite":
+        return sqlite.dialect(paramstyle="qmark")
+    return PGDialect_asyncpg(paramstyle="numeric_dollar")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a driver needs: the text, what to bind in which order, and how to read a row."""
+
+    text: str
+    parameters: tuple[tuple[str, Processor | None], ...]
+    constants: dict[str, Any]
+    results: tuple[Processor | None, ...] | None
+    writes: bool
+    names: frozenset[str] = field(init=False)
+    arity: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = frozenset(name for name, _ in self.parameters) - self.constants.keys()
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "arity", len(names))
+
+    def bind(self, params: dict[str, Any]) -> list[Any]:
+        """The values in the driver's order. Raises TypeError when a name is missing or too many."""
+        if len(params) != self.arity or not self.names.issuperset(params):
+            missing, unknown = sorted(self.names - params.keys()), sorted(params.keys() - self.names)
+            raise TypeError(f"parameters missing: {missing}, unknown: {unknown}")
+        if self.constants:
+            params = {**params, **self.constants}
+        return [params[name] if process is None else process(params[name]) for name, process in self.parameters]
+
+    def decode(self, row: Any) -> Any:
+        """One row as Python values."""
+        if self.results is None:
+            return row
+        return tuple(
+            [value if read is None else read(value) for read, value in zip(self.results, row, strict=True)]
+        )
+
+
+class Statement:
+    """One SQL statement, bound to a brand.
+
+    ``unbranded`` is the reason why a statement need not be bound to one (a digest lookup, the sweeper).
+    """
+
+    __slots__ = ("expression", "for_postgresql", "for_sqlite", "unbranded")
+
+    def __init__(self, expression: Executable, *, unbranded: str | None = None) -> None:
+        self.expression = expression
+        self.unbranded = unbranded
+        self.for_sqlite: Compiled | None = None
+        self.for_postgresql: Compiled | None = None
+
+    def compiled(self, dialect: Literal["sqlite", "postgresql"]) -> Compiled:
+        """The statement for one dialect, made on first use. Raises UnboundBrand."""
+        ready = self.for_sqlite if dialect == "sqlite" else self.for_postgresql
+        if ready is not None:
+            return ready
+        if not self.unbranded:
+            require_brand(self.expression)
+        made = _compile(self.expression, sqlalchemy_dialect(dialect))
+        if dialect == "sqlite":
+            self.for_sqlite = made
+        else:
+            self.for_postgresql = made
+        return made
+
+
+def _compile(expression: Any, dialect: Dialect) -> Compiled:
+    if isinstance(expression, Insert) and not expression._returning:
+        # Otherwise SQLAlchemy adds a RETURNING of its own for generated keys.
+        expression = expression.inline()
+    compiler: Any = expression.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    assert isinstance(compiler, SQLCompiler)
+    processors: Any = compiler._bind_processors
+    order = tuple(compiler.positiontup or ())
+    required = {name for name, bind in compiler.binds.items() if bind.required}
+    values = compiler.construct_params(_check=False)
+    return Compiled(
+        text=compiler.string,
+        parameters=tuple((name, processors.get(name)) for name in order),
+        constants={name: values[name] for name in order if name not in required},
+        results=_readers(compiler, dialect),
+        writes=isinstance(expression, UpdateBase),
+    )
+
+
+def _readers(compiler: SQLCompiler, dialect: Dialect) -> tuple[Processor | None, ...] | None:
+    readers = tuple(_reader(column.type, dialect) for column in compiler._result_columns)
+    return readers if any(readers) else None
+
+
+def _reader(kind: types.TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    if dialect.name == "postgresql" and isinstance(kind, types.Numeric | types.LargeBinary):
+        return None  # asyncpg answers float, Decimal and bytes by itself
+    return kind._cached_result_processor(dialect, None)
+
+
+class _AnyOf(ColumnElement[bool]):
+    """``column IN (the values of one list parameter)``."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        self.values = bindparam(name, type_=ListOf(column.type))
+
+    def get_children(self, **kwargs: Any) -> Any:
+        """What a walk over the expression meets below this element."""
+        return (self.column, self.values)
+
+
+@compiles(_AnyOf, "postgresql")
+def _any_of_postgresql(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f"{compiler.process(element.column, **kwargs)} = ANY({compiler.process(element.values, **kwargs)})"
+
+
+@compiles(_AnyOf, "sqlite")
+def _any_of_sqlite(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, values = compiler.process(element.column, **kwargs), compiler.process(element.values, **kwargs)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """``column IN (...)`` where the values are ONE list parameter called ``name``, however many they are."""
+    return _AnyOf(column, name)
+
+
+def ddl_text(element: ExecutableDDLElement | str, dialect: Literal["sqlite", "postgresql"]) -> str:
+    """The text of CREATE, ALTER or DROP for one dialect."""
+    return element if isinstance(element, str) else str(element.compile(dialect=sqlalchemy_dialect(dialect)))

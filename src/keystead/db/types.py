@@ -1,0 +1,214 @@
+"""The metadata every fixed table is registered on, and the column types that behave alike on both databases.
+
+Text is compared and sorted byte by byte everywhere (``COLLATE "C"`` on PostgreSQL, BINARY on SQLite), so
+that an order is the same on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import MetaData
+from sqlalchemy import types as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+
+Processor = Callable[[Any], Any]
+T = TypeVar("T")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Boolean = sa.Boolean
+BigInteger = sa.BigInteger
+Integer = sa.Integer
+
+
+def _is_postgresql(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql"
+
+
+class _TextShaped(sa.TypeDecorator[T]):
+    """A value kept as text in byte order."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
+        """TEXT on both; PostgreSQL is told to compare bytes."""
+        return dialect.type_descriptor(postgresql.TEXT(collation="C") if _is_postgresql(dialect) else sa.Text())
+
+    def bind_processor(self, dialect: Dialect) -> Processor | None:
+        """How a Python value becomes the stored text; None: it is that text already."""
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
+        """How the stored text becomes a Python value; None: it is that value already."""
+        return None
+
+
+class Text(_TextShaped[str]):
+    """Any text, in byte order."""
+
+    cache_ok = True
+
+
+class Id(_TextShaped[str]):
+    """A UUIDv7 in its 36-character form."""
+
+    cache_ok = True
+
+
+def _encode_json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _decode_json(text: str | None) -> object:
+    return None if text is None else msgspec.json.decode(text)
+
+
+class Json(_TextShaped[Any]):
+    """A JSON value, kept as text; SQL NULL is None."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Writes compact JSON."""
+        return _encode_json
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:
+        """Reads JSON."""
+        return _decode_json
+
+
+def _join_words(words: Sequence[str] | None) -> str | None:
+    if words is None:
+        return None
+    if isinstance(words, str) or any(not word or word != "".join(word.split()) for word in words):
+        raise ValueError("expected words without white space in them")
+    return " ".join(words)
+
+
+def _split_words(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(text.split())
+
+
+class Words(_TextShaped[Sequence[str]]):
+    """A list of words without white space (permissions, features), kept as one text; read as a tuple."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Joins by one space; raises ValueError for a word that would not come back as one."""
+        return _join_words
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:
+        """Splits at white space."""
+        return _split_words
+
+
+def _require_aware(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError("expected an aware datetime")
+    return value
+
+
+def _write_time(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    if value.tzinfo is not UTC:
+        if value.tzinfo is None:
+            raise ValueError("expected an aware datetime")
+        value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def _read_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+class UtcTime(sa.TypeDecorator[datetime]):
+    """An instant, aware and in UTC. SQLite keeps fixed-width text, so that text order is time order."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
+        """``timestamptz`` on PostgreSQL, text on SQLite."""
+        return dialect.type_descriptor(
+            postgresql.TIMESTAMP(timezone=True) if _is_postgresql(dialect) else sa.Text()
+        )
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Raises ValueError for a naive datetime, which would be read in the machine's time zone."""
+        return _require_aware if _is_postgresql(dialect) else _write_time
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
+        """asyncpg answers aware datetimes in UTC already."""
+        return None if _is_postgresql(dialect) else _read_time
+
+
+class Digest(sa.TypeDecorator[bytes]):
+    """Bytes: a SHA-256 digest, or something sealed."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Both drivers take bytes as they are."""
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Both drivers answer bytes."""
+        return None
+
+
+class Real(sa.TypeDecorator[float]):
+    """A double-precision float."""
+
+    impl = sa.Double
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Both drivers answer floats."""
+        return None
+
+
+def _compact(items: Sequence[Any]) -> str:
+    return msgspec.json.encode(items).decode()
+
+
+class ListOf(sa.TypeDecorator[Sequence[Any]]):
+    """One parameter holding many values of ``item``: an array on PostgreSQL, a JSON array on SQLite."""
+
+    impl = sa.Text
+    cache_ok = False
+
+    def __init__(self, item: sa.TypeEngine[Any]) -> None:
+        super().__init__()
+        if isinstance(item, sa.LargeBinary | Digest):
+            raise TypeError("a list of bytes cannot be handed to SQLite as JSON")
+        self.item = item
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
+        """``item[]``, or text."""
+        if not _is_postgresql(dialect):
+            return dialect.type_descriptor(sa.Text())
+        item = self.item.dialect_impl(dialect)
+        return dialect.type_descriptor(postgresql.ARRAY(sa.Text() if isinstance(item, sa.String) else self.item))
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Each item goes through the item type's own processor."""
+        one = self.item.bind_processor(dialect)
+        pack: Processor = list if _is_postgresql(dialect) else _compact
+        return pack if one is None else lambda items: pack([one(item) for item in items])
