@@ -22,7 +22,7 @@ help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: $(EITHER) ## Start a server on a small database and print requests to paste (PORT=8000)
+demo: $(EITHER) ## Start a server on a small database and print requests to paste (PORT=4000)
 	@$(BIN)/keystead demo $(if $(PORT),--port $(PORT))
 
 .PHONY: test

@@ -1,0 +1,64 @@
+"""Where things stand in the repository, and its Python modules read as syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "keystead"
+DOCS = ROOT / "docs"
+
+AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Python file; ``path`` is relative to the repository."""
+
+    path: Path
+    text: str
+
+    @property
+    def tree(self) -> ast.Module:
+        """The file as a syntax tree."""
+        return ast.parse(self.text, filename=str(self.path))
+
+    @property
+    def slice(self) -> str:
+        """The room of the house it stands in: ``users`` for src/keystead/users/store.py."""
+        return self.path.relative_to("src/keystead").parts[0].removesuffix(".py")
+
+    def functions(self) -> Iterator[AnyFunction]:
+        """Every function and method, however deep."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, AnyFunction):
+                yield node
+
+
+@cache
+def modules(folder: str) -> tuple[Module, ...]:
+    """Every Python file below ``folder``."""
+    return tuple(
+        Module(path.relative_to(ROOT), path.read_text("utf-8"))
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    )
+
+
+def parameters(function: AnyFunction) -> list[str]:
+    """The names of the parameters that may be given by position, without ``self``."""
+    names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+def page(name: str) -> str:
+    """The text of one page of ``docs/``."""
+    return (DOCS / name).read_text("utf-8")
+
+
+def place(module: Module, node: ast.AST) -> str:
+    """``path:line``, to be clicked in a failure."""
+    return f"{module.path}:{getattr(node, 'lineno', 0)}"

@@ -1,0 +1,101 @@
+"""Documentation that cannot fall behind: settings, permissions, commands and links are held to the code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.house_rules.source import DOCS, ROOT, page
+
+PAGES = "tutorial architecture glossary security settings errors permissions cli operations".split()
+# Set by code alone: the demo's GraphiQL, and the warnings found while reading.
+NOT_FOR_OPERATORS = {"graphiql", "warnings"}
+
+
+def markdown() -> list[object]:
+    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted(files)]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_there(name: str) -> None:
+    assert page(f"{name}.md").startswith("# ")
+
+
+@pytest.mark.parametrize("path", markdown())
+def test_every_link_leads_somewhere(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    broken = []
+    for target in targets:
+        file, _, anchor = target.partition("#")
+        destination = (path.parent / file) if file else path
+        if not destination.exists() or (anchor and anchor not in anchors(destination.read_text("utf-8"))):
+            broken.append(target)
+    assert broken == []
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a Markdown page offers, made from its headings as hosting pages do."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def variables() -> set[str]:
+    from keystead.settings import OUTSIDE_SETTINGS, SECRET_SETTINGS, Settings
+
+    names = {field.name for field in fields(Settings)} - NOT_FOR_OPERATORS
+    names |= {f"{name}_file" for name in SECRET_SETTINGS}
+    return {f"KEYSTEAD_{name.upper()}" for name in names} | set(OUTSIDE_SETTINGS)
+
+
+def test_every_setting_is_documented() -> None:
+    assert sorted(name for name in variables() if f"`{name}`" not in page("settings.md")) == []
+
+
+def test_every_documented_setting_exists() -> None:
+    documented = set(re.findall(r"`(KEYSTEAD_[A-Z_]+)`", page("settings.md")))
+    assert sorted(documented - variables()) == []
+
+
+def test_every_permission_is_documented() -> None:
+    from keystead.permissions import ADMIN, ENTITY_ACTIONS, OPERATOR, READ, WRITE
+
+    names = [ADMIN, OPERATOR, READ, WRITE, *(f"customer:{action}" for action in ENTITY_ACTIONS)]
+    names += ["customer:read:own", "customer:write:own"]
+    assert [name for name in names if f"`{name}`" not in page("permissions.md")] == []
+
+
+def test_every_feature_and_policy_is_documented() -> None:
+    from keystead.policy import BrandPolicy, Features
+
+    names = (*Features.__struct_fields__, *BrandPolicy.__struct_fields__)
+    assert [name for name in names if f"`{name}`" not in page("settings.md")] == []
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = page("cli.md")
+    missing = [words for path, options in commands() for words in (path, *options) if f"`{words}" not in text]
+    assert missing == []
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Each command of the command line with its long options."""
+    import typer
+
+    from keystead.cli.app import app
+
+    def walk(command: Any, path: str) -> list[tuple[str, list[str]]]:
+        children = getattr(command, "commands", {})
+        if children:
+            return [leaf for name, child in children.items() for leaf in walk(child, f"{path} {name}")]
+        options = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
+        return [(path, [name for name in options if name != "--help"])]
+
+    found = walk(typer.main.get_command(app), "keystead")
+    assert len(found) > 15
+    return found

@@ -1,0 +1,131 @@
+"""What every module of the product keeps to."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.house_rules.source import PACKAGE, ROOT, Module, modules, parameters, place
+
+MOST_LINES = 300
+VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "data", "info", "process", "misc"}
+CLOCK = "src/keystead/clock.py"
+# Rows that are brands, or belong to the installation as a whole.
+UNBRANDED_SLICES = {"brands", "installation"}
+
+
+def in_src() -> list[object]:
+    return [pytest.param(module, id=str(module.path.relative_to("src"))) for module in modules("src")]
+
+
+def test_the_product_has_modules() -> None:
+    assert len(modules("src")) > 10
+
+
+@pytest.mark.parametrize("module", in_src())
+def test_a_module_fits_in_the_head(module: Module) -> None:
+    assert module.text.count("\n") <= MOST_LINES
+
+
+@pytest.mark.parametrize("module", in_src())
+def test_a_module_says_what_it_is(module: Module) -> None:
+    assert module.text == "" or ast.get_docstring(module.tree)
+
+
+def test_no_name_is_vague() -> None:
+    files = [str(module.path) for module in modules("src") if VAGUE & set(module.path.with_suffix("").parts)]
+    classes = [
+        f"{place(module, node)} {node.name}"
+        for module in modules("src")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and VAGUE & {word.lower() for word in _words(node.name)}
+    ]
+    assert files + classes == []
+
+
+def test_nothing_is_left_unfinished() -> None:
+    unfinished = re.compile(r"NotImplementedError|TODO|FIXME|XXX")
+    assert [
+        f"{module.path}: {found.group()}"
+        for module in modules("src")
+        if (found := unfinished.search(module.text))
+    ] == []
+
+
+def test_a_function_takes_ctx_or_tx_and_never_both() -> None:
+    assert [
+        f"{place(module, function)} {function.name}"
+        for module in modules("src")
+        for function in module.functions()
+        if {"ctx", "tx"} <= set(parameters(function))
+    ] == []
+
+
+def test_a_step_opens_no_transaction() -> None:
+    assert [
+        f"{place(module, function)} {function.name}"
+        for module in modules("src")
+        for function in module.functions()
+        if "tx" in parameters(function)
+        and any(isinstance(node, ast.Attribute) and node.attr == "transaction" for node in ast.walk(function))
+    ] == []
+
+
+def test_a_store_function_takes_the_brand_right_after_tx() -> None:
+    """A lookup by digest cannot know the brand: the row names it. A sweep says that it goes over "every brand"."""
+    assert [
+        f"{place(module, function)} {function.name}"
+        for module in modules("src")
+        if module.path.name == "store.py" and module.slice not in UNBRANDED_SLICES
+        for function in module.functions()
+        if (names := parameters(function))[:1] == ["tx"]
+        and names[1:2] not in (["brand_id"], ["digest"])
+        and "every brand" not in (ast.get_docstring(function) or "")
+    ] == []
+
+
+def test_the_clock_is_the_only_source_of_time() -> None:
+    readings = {
+        ("datetime", "now"),
+        ("datetime", "utcnow"),
+        ("datetime", "today"),
+        ("date", "today"),
+        ("time", "time"),
+    }
+    assert [
+        place(module, node)
+        for module in modules("src")
+        if str(module.path) != CLOCK
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in readings
+    ] == []
+
+
+def test_no_test_sleeps() -> None:
+    """``asyncio.sleep(0)`` is no sleep: it lets the others have a turn."""
+    assert [
+        place(module, node)
+        for module in modules("tests")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "sleep"
+        and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
+    ] == []
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    folders = {(ROOT / module.path).parent for module in modules("src")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+", name)
