@@ -139,6 +139,10 @@ class _AnyOf(ColumnElement[bool]):
         self.column = column
         self.values = bindparam(name, type_=ListOf(column.type))
 
+    def self_group(self, against: Any = None) -> _AnyOf:
+        """Itself: SQLAlchemy would add ``= 1`` on SQLite, and the index would not be used."""
+        return self
+
     def get_children(self, **kwargs: Any) -> Any:
         """What a walk over the expression meets below this element."""
         return (self.column, self.values)

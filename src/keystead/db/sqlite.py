@@ -1,0 +1,262 @@
+"""SQLite: short reads on the event loop, one writer thread, reader threads for scans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy.sql.ddl import ExecutableDDLElement
+
+from keystead import errors
+from keystead.db.engine import Row, Tx, run_again
+from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect, is_busy, settle, translate
+from keystead.db.statements import Compiled, Statement, ddl_text
+
+T = TypeVar("T")
+
+READER_THREADS = 2
+QUEUE_TIMEOUT = 10.0
+"""Seconds a transaction waits for those before it."""
+
+
+def _find(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> Row | None:
+    row = connection.execute(compiled.text, values).fetchone()
+    return None if row is None else compiled.decode(row)
+
+
+def _list(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> list[Row]:
+    rows = connection.execute(compiled.text, values).fetchall()
+    return rows if compiled.results is None else [compiled.decode(row) for row in rows]
+
+
+def _first(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> Row | None:
+    # All rows are fetched: a RETURNING statement left half-read would hold up the COMMIT.
+    rows = connection.execute(compiled.text, values).fetchall()
+    return compiled.decode(rows[0]) if rows else None
+
+
+def _execute(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> int:
+    return connection.execute(compiled.text, values).rowcount
+
+
+def _execute_text(text: str, connection: sqlite3.Connection) -> None:
+    connection.execute(text)
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        try:
+            connection.execute("COMMIT")
+        except BaseException:
+            _rollback(connection)
+            raise
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+class _Scans:
+    """Reads on the reader threads."""
+
+    def __init__(self, readers: Worker) -> None:
+        self._readers = readers
+
+    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
+        compiled = _reading(statement)
+        return await self._readers.run(partial(_find, compiled, compiled.bind(params)))
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
+        compiled = _reading(statement)
+        return await self._readers.run(partial(_list, compiled, compiled.bind(params)))
+
+    async def execute(self, statement: Statement, /, **params: Any) -> int:
+        raise TypeError("a change needs a transaction")
+
+    async def execute_ddl(self, element: ExecutableDDLElement | str, /) -> None:
+        raise TypeError("a change needs a transaction")
+
+
+class _Reads(_Scans):
+    """Reads on the event loop: a few microseconds each, against ten times that for a change of thread."""
+
+    def __init__(self, connection: sqlite3.Connection, readers: Worker) -> None:
+        super().__init__(readers)
+        self._connection = connection
+
+    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
+        compiled = statement.for_sqlite
+        if compiled is None or compiled.writes:
+            compiled = _reading(statement)
+        values = compiled.bind(params)
+        try:
+            row = self._connection.execute(compiled.text, values).fetchone()
+        except Exception as error:
+            return await self._elsewhere(error, partial(_find, compiled, values))
+        return row if row is None or compiled.results is None else compiled.decode(row)
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
+        compiled = _reading(statement)
+        values = compiled.bind(params)
+        try:
+            return _list(compiled, values, self._connection)
+        except Exception as error:
+            return await self._elsewhere(error, partial(_list, compiled, values))
+
+    async def _elsewhere(self, error: Exception, job: Callable[[sqlite3.Connection], T]) -> T:
+        """A busy database is waited for on a reader thread, never on the loop."""
+        if isinstance(error, sqlite3.Error) and is_busy(error):
+            return await self._readers.run(job)
+        raise translate(error) from None
+
+
+def _reading(statement: Statement) -> Compiled:
+    compiled = statement.compiled("sqlite")
+    if compiled.writes:
+        raise TypeError("a change needs a transaction")
+    return compiled
+
+
+class _Transaction:
+    """Statements of one transaction, run by the writer thread. BEGIN travels with the first of them."""
+
+    def __init__(self, writer: Worker) -> None:
+        self._writer = writer
+        self._begun = False
+        self.spoiled = False
+
+    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
+        compiled = statement.compiled("sqlite")
+        return await self._run(partial(_first, compiled, compiled.bind(params)))
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
+        compiled = statement.compiled("sqlite")
+        return await self._run(partial(_list, compiled, compiled.bind(params)))
+
+    async def execute(self, statement: Statement, /, **params: Any) -> int:
+        compiled = statement.compiled("sqlite")
+        return await self._run(partial(_execute, compiled, compiled.bind(params)))
+
+    async def execute_ddl(self, element: ExecutableDDLElement | str, /) -> None:
+        await self._run(partial(_execute_text, ddl_text(element, "sqlite")))
+
+    async def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self.spoiled:
+            raise errors.InternalError(cause="a statement after one that failed in the same transaction")
+        try:
+            return await self._writer.run(partial(self._step, job))
+        except BaseException:
+            self.spoiled = True
+            raise
+
+    def _step(self, job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+        if not self._begun:
+            connection.execute("BEGIN IMMEDIATE")
+            self._begun = True
+        elif not connection.in_transaction:
+            # SQLite itself rolls back on some failures; going on would commit half a transaction.
+            raise sqlite3.OperationalError("the transaction is gone")
+        return job(connection)
+
+
+class SqliteDatabase:
+    """A SQLite file in WAL mode."""
+
+    dialect: Literal["sqlite"] = "sqlite"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lock = asyncio.Lock()
+        self._connection: sqlite3.Connection
+        self._writer: Worker
+        self._readers: Worker
+        self._reads: _Reads
+        self._scans: _Scans
+
+    @property
+    def reads(self) -> Tx:
+        """Short indexed reads, on the event loop itself."""
+        return self._reads
+
+    @property
+    def scans(self) -> Tx:
+        """Reads of many rows, on the reader threads."""
+        return self._scans
+
+    async def open(self) -> None:
+        """Makes the file (mode 0600) where there is none. Raises StartupError naming the path."""
+        try:
+            _make_private(self.path)
+            connect(self.path, timeout=BUSY_TIMEOUT, query_only=False).close()
+            self._connection = connect(self.path, timeout=0, query_only=True)
+            self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except (OSError, sqlite3.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise errors.StartupError(f"Cannot open the SQLite database {self.path}: {reason}") from None
+        self._writer = Worker("keystead-writer", self.path, threads=1, query_only=False)
+        self._readers = Worker("keystead-reader", self.path, threads=READER_THREADS, query_only=True)
+        self._scans = _Scans(self._readers)
+        self._reads = _Reads(self._connection, self._readers)
+
+    async def close(self) -> None:
+        """Ends the threads and closes the connections; the last of them tidies the log up."""
+        async with self._lock:
+            self._readers.close()
+            self._writer.close()
+            self._connection.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """One at a time in this process; others are waited for up to five seconds by BEGIN IMMEDIATE."""
+        await self._take_turn()
+        try:
+            tx = _Transaction(self._writer)
+            try:
+                yield tx
+                if tx.spoiled:
+                    raise errors.InternalError(cause="the end of a transaction in which a statement failed")
+            except BaseException:
+                await settle(self._writer.submit(_rollback))
+                raise
+            await settle(self._writer.submit(_commit))
+        finally:
+            self._lock.release()
+
+    async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """SQLite never undoes a transaction by itself; the interface is the same as PostgreSQL's."""
+        return await run_again(self, work)
+
+    async def now(self) -> datetime:
+        """The clock SQLite reads, in milliseconds."""
+        row = self._connection.execute("SELECT strftime('%Y-%m-%dT%H:%M:%fZ')").fetchone()
+        return datetime.fromisoformat(row[0])
+
+    async def ping(self) -> None:
+        """Reads the file's header."""
+        try:
+            self._connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.Error as error:
+            raise errors.ServiceUnavailable(cause=str(error)) from None
+
+    async def _take_turn(self) -> None:
+        if not self._lock.locked():
+            await self._lock.acquire()
+            return
+        try:
+            async with asyncio.timeout(QUEUE_TIMEOUT):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise errors.ServiceUnavailable(cause="transactions are queueing") from None
+
+
+def _make_private(path: str) -> None:
+    """The file holds password hashes: nobody else on the machine may read it, nor its log beside it."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
