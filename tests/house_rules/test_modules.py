@@ -74,7 +74,7 @@ def test_a_step_opens_no_transaction() -> None:
 
 
 def test_a_store_function_takes_the_brand_right_after_tx() -> None:
-    """A lookup by digest cannot know the brand: the row names it. A sweep says that it goes over "every brand"."""
+    """A lookup by digest cannot know the brand, its row does. A sweep says that it takes "every brand"."""
     assert [
         f"{place(module, function)} {function.name}"
         for module in modules("src")
