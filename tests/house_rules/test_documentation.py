@@ -99,3 +99,11 @@ def commands() -> list[tuple[str, list[str]]]:
     found = walk(typer.main.get_command(app), "keystead")
     assert len(found) > 15
     return found
+
+
+def test_the_pattern_of_every_secret_is_published() -> None:
+    from keystead.crypto.secrets import PATTERNS
+
+    assert [
+        kind for kind, pattern in PATTERNS.items() if f"`{pattern.pattern}`" not in page("security.md")
+    ] == []
