@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class UniqueViolation(errors.InternalError):
-    """A unique rule is broken. ``columns`` are those of the rule, ``constraint`` its name where it is known."""
+    """A unique rule is broken: ``columns`` are those of the rule, ``constraint`` its name where known."""
 
     def __init__(self, table: str, columns: tuple[str, ...], constraint: str | None = None) -> None:
         super().__init__(cause=f"unique rule broken on {table} ({', '.join(columns)})")
@@ -114,7 +114,7 @@ ATTEMPTS = 3
 
 
 async def run_again(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T:
-    """Runs ``work`` in one transaction after another until one is not undone; raises Contention in the end."""
+    """Runs ``work`` in one transaction after another until one is not undone. Raises Contention."""
     for _ in range(ATTEMPTS - 1):
         try:
             async with database.transaction() as tx:

@@ -15,7 +15,8 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
 from keystead.db.engine import Row, Tx, run_again
-from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect, is_busy, settle, translate
+from keystead.db.settle import settle
+from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect, is_busy, translate
 from keystead.db.statements import Compiled, Statement, ddl_text
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ QUEUE_TIMEOUT = 10.0
 
 def _find(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> Row | None:
     row = connection.execute(compiled.text, values).fetchone()
-    return None if row is None else compiled.decode(row)
+    return compiled.decode(row) if row else None
 
 
 def _list(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> list[Row]:
@@ -97,7 +98,7 @@ class _Reads(_Scans):
             compiled = _reading(statement)
         values = compiled.bind(params)
         try:
-            row = self._connection.execute(compiled.text, values).fetchone()
+            row: Row | None = self._connection.execute(compiled.text, values).fetchone()
         except Exception as error:
             return await self._elsewhere(error, partial(_find, compiled, values))
         return row if row is None or compiled.results is None else compiled.decode(row)

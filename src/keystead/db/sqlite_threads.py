@@ -93,24 +93,6 @@ def _broken_rule(error: sqlite3.IntegrityError) -> Exception:
     return UniqueViolation(pairs[0][0], tuple(column for _, column in pairs))
 
 
-async def settle(future: asyncio.Future[T]) -> T:
-    """The result of ``future``, waited for to the end even when the waiter is cancelled meanwhile.
-
-    A cancellation goes on afterwards, so that nobody is left guessing whether a COMMIT happened.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        with suppress(BaseException):
-            future.result()
-        raise cancelled
-    return future.result()
-
-
 class Worker:
     """Threads that take jobs from one queue, each with a connection of its own."""
 

@@ -6,12 +6,13 @@ converters are worked out when a statement is first used, so that a call costs l
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import Boolean, ColumnElement, bindparam, types
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import Dialect
@@ -32,7 +33,8 @@ def sqlalchemy_dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
     """SQLAlchemy's dialect, used to make text only: no driver behind it."""
     if name == "sqlite":
         return sqlite.dialect(paramstyle="qmark")
-    return PGDialect_asyncpg(paramstyle="numeric_dollar")
+    make: Callable[..., Dialect] = PGDialect_asyncpg
+    return make(paramstyle="numeric_dollar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,14 @@ class Compiled:
             raise TypeError(f"parameters missing: {missing}, unknown: {unknown}")
         if self.constants:
             params = {**params, **self.constants}
-        return [params[name] if process is None else process(params[name]) for name, process in self.parameters]
+        return [
+            params[name] if process is None else process(params[name]) for name, process in self.parameters
+        ]
 
-    def decode(self, row: Any) -> Any:
+    def decode(self, row: Sequence[Any]) -> tuple[Any, ...]:
         """One row as Python values."""
         if self.results is None:
-            return row
+            return tuple(row)  # asyncpg's records do not equal tuples
         return tuple(
             [value if read is None else read(value) for read, value in zip(self.results, row, strict=True)]
         )
@@ -103,9 +107,8 @@ def _compile(expression: Any, dialect: Dialect) -> Compiled:
     if isinstance(expression, Insert) and not expression._returning:
         # Otherwise SQLAlchemy adds a RETURNING of its own for generated keys.
         expression = expression.inline()
-    compiler: Any = expression.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    assert isinstance(compiler, SQLCompiler)
-    processors: Any = compiler._bind_processors
+    compiler = expression.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    processors = compiler._bind_processors
     order = tuple(compiler.positiontup or ())
     required = {name for name, bind in compiler.binds.items() if bind.required}
     values = compiler.construct_params(_check=False)
@@ -156,7 +159,7 @@ def _any_of_postgresql(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) ->
 @compiles(_AnyOf, "sqlite")
 def _any_of_sqlite(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) -> str:
     column, values = compiler.process(element.column, **kwargs), compiler.process(element.values, **kwargs)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both parts are compiled SQL
 
 
 def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

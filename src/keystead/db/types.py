@@ -46,7 +46,8 @@ class _TextShaped(sa.TypeDecorator[T]):
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
         """TEXT on both; PostgreSQL is told to compare bytes."""
-        return dialect.type_descriptor(postgresql.TEXT(collation="C") if _is_postgresql(dialect) else sa.Text())
+        kind = postgresql.TEXT(collation="C") if _is_postgresql(dialect) else sa.Text()
+        return dialect.type_descriptor(kind)
 
     def bind_processor(self, dialect: Dialect) -> Processor | None:
         """How a Python value becomes the stored text; None: it is that text already."""
@@ -164,11 +165,11 @@ class Digest(sa.TypeDecorator[bytes]):
     impl = sa.LargeBinary
     cache_ok = True
 
-    def bind_processor(self, dialect: Dialect) -> None:
+    def bind_processor(self, dialect: Dialect) -> Processor | None:
         """Both drivers take bytes as they are."""
         return None
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
         """Both drivers answer bytes."""
         return None
 
@@ -179,7 +180,7 @@ class Real(sa.TypeDecorator[float]):
     impl = sa.Double
     cache_ok = True
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
         """Both drivers answer floats."""
         return None
 
@@ -204,8 +205,8 @@ class ListOf(sa.TypeDecorator[Sequence[Any]]):
         """``item[]``, or text."""
         if not _is_postgresql(dialect):
             return dialect.type_descriptor(sa.Text())
-        item = self.item.dialect_impl(dialect)
-        return dialect.type_descriptor(postgresql.ARRAY(sa.Text() if isinstance(item, sa.String) else self.item))
+        is_text = isinstance(self.item.dialect_impl(dialect), sa.String)
+        return dialect.type_descriptor(postgresql.ARRAY(sa.Text() if is_text else self.item))
 
     def bind_processor(self, dialect: Dialect) -> Processor:
         """Each item goes through the item type's own processor."""
