@@ -107,3 +107,10 @@ def test_the_pattern_of_every_secret_is_published() -> None:
     assert [
         kind for kind, pattern in PATTERNS.items() if f"`{pattern.pattern}`" not in page("security.md")
     ] == []
+
+
+def test_every_audit_event_is_documented() -> None:
+    from keystead.audit.model import EVENTS
+
+    documented = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| (.+) \|$", page("security.md"), re.MULTILINE)
+    assert dict(documented) == EVENTS
