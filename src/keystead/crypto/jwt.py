@@ -1,0 +1,192 @@
+"""Access tokens: JWTs of type ``at+jwt`` (RFC 9068), ES256, with exactly the claims of security §1.
+
+Signing is done straight with `cryptography`, since it is on the path of every login and refresh; what
+comes out is an ordinary JWS. Verifying goes from cheap to dear: length, shape, header, ``kid``, then the
+signature by joserfc, then the claims by type. Whatever is wrong, the answer is None: nothing is learnt
+from how it fails.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from joserfc.errors import JoseError
+from joserfc.jws import deserialize_compact
+
+from keystead.crypto.signing import ALGORITHM, SigningKey, VerificationKey
+
+TYPE: Final = "at+jwt"
+LONGEST_MADE: Final = 768
+LONGEST_READ: Final = 2048
+CLOCK_DIFFERENCE: Final = 5
+"""How many seconds ``iat`` may lie in the future: nodes' clocks differ a little. ``exp`` has no leeway."""
+
+_AUDIENCE: Final = "urn:keystead:brand:"
+_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
+_LATEST: Final = 2**53
+# Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5): one text per token.
+_LETTER = "[A-Za-z0-9_-]"
+_PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
+_TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+# Among ASCII letters only these four can end a group of three in the bits of '-' or '_' (62 or 63 of base64).
+# As JSON escapes they cannot, and the payload part decodes with plain base64 as well (contract §2).
+_ESCAPES = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in ">?~\x7f"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What an access token says. Times are whole seconds since 1970, UTC."""
+
+    brand_id: str
+    user_id: str
+    session_id: str
+    issued_at: int
+    expires_at: int
+    token_id: str
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the token is over: from the second ``expires_at`` on (RFC 7519 §4.1.4), without leeway."""
+        return now.timestamp() >= self.expires_at
+
+
+class Verified(NamedTuple):
+    """A token that was found good, and the key that vouches for it."""
+
+    claims: Claims
+    kid: str
+
+
+def sign(key: SigningKey, claims: Claims, issuer: str) -> str:
+    """The access token for ``claims``: at most 768 bytes, no ``-`` or ``_`` in the payload part.
+
+    :raises ValueError: when a claim would not be accepted by :func:`verify`, or the issuer makes it too long.
+    """
+    if not _is_sound(claims):
+        raise ValueError("ids are 1..64 of A-Z a-z 0-9 . _ -, and a token expires after it is issued")
+    payload = _ENCODER.encode(
+        {
+            "iss": issuer,
+            "aud": _AUDIENCE + claims.brand_id,
+            "sub": claims.user_id,
+            "sid": claims.session_id,
+            "iat": claims.issued_at,
+            "exp": claims.expires_at,
+            "jti": claims.token_id,
+        }
+    )
+    message = _header(key.kid) + _base64url(payload.translate(_ESCAPES).encode())
+    token = b"%s.%s" % (message, _base64url(key.signature(message)))
+    if len(token) > LONGEST_MADE:
+        raise ValueError(f"the issuer is too long for an access token of at most {LONGEST_MADE} bytes")
+    return token.decode()
+
+
+def verify(
+    raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime
+) -> Claims | None:
+    """The claims of a good access token of ours, else None. Never raises on what ``raw`` holds."""
+    verified = check(raw, keyring, issuer, now)
+    return verified.claims if verified else None
+
+
+def check(
+    raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime
+) -> Verified | None:
+    """As :func:`verify`, with the ``kid`` of the key that signed."""
+    if not isinstance(raw, str) or len(raw) > LONGEST_READ:
+        return None
+    parts = _TOKEN.fullmatch(raw)
+    kid = _kid(parts[1]) if parts else None
+    key = keyring.get(kid) if kid is not None else None
+    if parts is None or kid is None or key is None or not _is_signed(raw, key):
+        return None
+    claims = _claims(_json_object(parts[2]), issuer)
+    if claims is None or claims.is_expired(now) or claims.issued_at > now.timestamp() + CLOCK_DIFFERENCE:
+        return None
+    return Verified(claims, kid)
+
+
+def _is_signed(raw: str, key: VerificationKey) -> bool:
+    try:
+        deserialize_compact(raw, key.joserfc_key, algorithms=[ALGORITHM])
+    except (JoseError, ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _kid(header_part: str) -> str | None:
+    """The key's name out of a header that is exactly ``{alg, typ, kid}`` with our values, in any order."""
+    header = _json_object(header_part)
+    kid = header.get("kid") if header else None
+    if not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
+        return None
+    return kid
+
+
+def _claims(payload: dict[str, Any] | None, issuer: str) -> Claims | None:
+    """The payload as claims: exactly ours, each of its type, ``iss`` as expected."""
+    if payload is None or payload.keys() != _CLAIMS or payload["iss"] != issuer:
+        return None
+    audience = payload["aud"]
+    if not isinstance(audience, str) or not audience.startswith(_AUDIENCE):
+        return None
+    claims = Claims(
+        brand_id=audience.removeprefix(_AUDIENCE),
+        user_id=payload["sub"],
+        session_id=payload["sid"],
+        issued_at=payload["iat"],
+        expires_at=payload["exp"],
+        token_id=payload["jti"],
+    )
+    return claims if _is_sound(claims) else None
+
+
+def _is_sound(claims: Claims) -> bool:
+    ids: tuple[object, ...] = (claims.brand_id, claims.user_id, claims.session_id, claims.token_id)
+    # `type(...) is int`: True is an instance of int.
+    return (
+        all(isinstance(value, str) and _ID.fullmatch(value) for value in ids)
+        and type(claims.issued_at) is int
+        and type(claims.expires_at) is int
+        and 0 <= claims.issued_at < claims.expires_at <= _LATEST
+    )
+
+
+def _json_object(part: str) -> dict[str, Any] | None:
+    """The JSON object in a base64url part: UTF-8, no duplicate names, no NaN; None for anything else."""
+    try:
+        text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate name")
+    return members
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(constant)
+
+
+@lru_cache(maxsize=16)
+def _header(kid: str) -> bytes:
+    text = _ENCODER.encode({"alg": ALGORITHM, "typ": TYPE, "kid": kid})
+    return _base64url(text.encode()) + b"."
+
+
+def _base64url(value: bytes) -> bytes:
+    return urlsafe_b64encode(value).rstrip(b"=")

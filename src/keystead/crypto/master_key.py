@@ -1,0 +1,123 @@
+"""The master key, and every other key derived from it: HKDF-SHA256 (RFC 5869), one purpose each.
+
+The installation has one master key. It is never stored in the database; a check value derived from it is, so
+that a process with another master key finds out before it writes anything that the others cannot read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from keystead.errors import SettingsError, StartupError
+from keystead.settings import Settings
+
+SHORTEST = 32
+KEY_FILE_SUFFIX = ".master-key"
+_CHECK_PURPOSE = "check-value"
+
+
+class MasterKey:
+    """The secret at the root of all others. Hidden in ``repr``, refused by ``pickle``."""
+
+    __slots__ = ("_material",)
+
+    def __init__(self, material: bytes) -> None:
+        """Use :meth:`from_text` for what comes from outside."""
+        self._material = material
+
+    @classmethod
+    def from_text(cls, text: bytes, *, origin: str = "KEYSTEAD_MASTER_KEY") -> MasterKey:
+        """The key that an operator set: the bytes as they are, trailing white space stripped.
+
+        :raises SettingsError: when fewer than 32 bytes are left; names ``origin``.
+        """
+        material = text.rstrip()
+        if len(material) < SHORTEST:
+            raise SettingsError(f"{origin}: the master key must be at least {SHORTEST} bytes long")
+        return cls(material)
+
+    def derive(self, purpose: str, length: int = 32) -> bytes:
+        """``length`` bytes for one ``purpose``; other purposes tell nothing about them."""
+        return HKDF(SHA256(), length, salt=None, info=b"keystead/" + purpose.encode()).derive(self._material)
+
+    def check_value(self) -> str:
+        """64 hexadecimal digits that tell two master keys apart and give neither away."""
+        return self.derive(_CHECK_PURPOSE).hex()
+
+    def __repr__(self) -> str:
+        return "MasterKey(hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a master key does not leave the process")
+
+
+def load_master_key(settings: Settings) -> MasterKey:
+    """The master key of this installation.
+
+    ``KEYSTEAD_MASTER_KEY`` or its ``_FILE``; else, on SQLite, a file beside the database, made on first use.
+
+    :raises SettingsError: when it is set twice, missing (PostgreSQL), unreadable or too short.
+    :raises StartupError: when the file beside the database can be read by others or cannot be made.
+    """
+    if settings.master_key is not None and settings.master_key_file is not None:
+        raise SettingsError("KEYSTEAD_MASTER_KEY: set it or KEYSTEAD_MASTER_KEY_FILE, not both")
+    if settings.master_key is not None:
+        return MasterKey.from_text(os.fsencode(settings.master_key))
+    if settings.master_key_file is not None:
+        return _from_named_file(Path(settings.master_key_file))
+    path = key_file_beside(settings.database_url)
+    if path is None:
+        raise SettingsError("KEYSTEAD_MASTER_KEY: required with PostgreSQL (try: openssl rand -hex 32)")
+    return _from_own_file(path)
+
+
+def key_file_beside(database_url: str) -> Path | None:
+    """Where the master key of a SQLite database lives when none is set; None for other databases."""
+    if not database_url.startswith("sqlite:///"):
+        return None
+    return Path(database_url.removeprefix("sqlite:///").partition("?")[0] + KEY_FILE_SUFFIX)
+
+
+def _from_named_file(path: Path) -> MasterKey:
+    # Readable by others is let pass here (secrets are often mounted so); `doctor` speaks about it.
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"KEYSTEAD_MASTER_KEY_FILE: cannot read {path}: {error.strerror}") from None
+    return MasterKey.from_text(text, origin="KEYSTEAD_MASTER_KEY_FILE")
+
+
+def _from_own_file(path: Path) -> MasterKey:
+    try:
+        if not path.exists():
+            _write_new(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_bytes()
+    except OSError as error:
+        raise StartupError(f"cannot read or make the master key file {path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise StartupError(f"the master key file {path} can be read by others: chmod 600 it")
+    return MasterKey.from_text(text, origin=str(path))
+
+
+def _write_new(path: Path) -> None:
+    """Make the file whole or not at all: workers that start together all end up with the first one's key."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()

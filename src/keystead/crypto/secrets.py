@@ -1,0 +1,162 @@
+"""Opaque secrets: ``ks_<kind>_<43 base62 of 256 bits><6 base62 of CRC32>`` (security §1).
+
+The check sum lets a mistyped or made-up secret be refused without asking the database, and lets secret
+scanners be sure of a find. It protects nothing: the 256 random bits do. What is stored is the digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import zlib
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NoReturn
+
+LONGEST = 128
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_VALUE_OF = {letter: value for value, letter in enumerate(_ALPHABET)}
+_RANDOM_BYTES = 32
+_RANDOM_WIDTH = 43
+_CHECK_WIDTH = 6
+
+
+class SecretKind(StrEnum):
+    """What a secret is for; part of its text and of its digest, so that none passes for another."""
+
+    refresh = "rt"
+    secret_key = "sk"
+    publishable_key = "pk"
+    brand_token = "bt"
+    magic = "ml"
+    verify = "ev"
+    reset = "pr"
+    panel = "as"
+
+    @property
+    def prefix(self) -> str:
+        """The text in front of every secret of this kind, for example ``ks_rt_``."""
+        return f"ks_{self.value}_"
+
+
+PATTERNS: dict[SecretKind, re.Pattern[str]] = {
+    kind: re.compile(f"{kind.prefix}[0-9A-Za-z]{{{_RANDOM_WIDTH + _CHECK_WIDTH}}}") for kind in SecretKind
+}
+"""One expression per kind, to be published for secret scanners. Meant for ``fullmatch`` or for searching."""
+
+_KIND_OF_PREFIX = {kind.prefix: kind for kind in SecretKind}
+_PREFIX_WIDTH = len(SecretKind.refresh.prefix)
+_MADE_HERE = object()
+
+
+class Secret:
+    """A plain secret in memory. Comes only from :func:`generate`, :func:`parse` and :func:`successor`.
+
+    ``repr``, ``str`` and formatting hide it, ``pickle``, ``copy`` and JSON encoders refuse it, and ``==``
+    compares digests in constant time. The text leaves through :meth:`reveal` alone: easy to search for.
+    """
+
+    __slots__ = ("_text", "kind")
+
+    kind: SecretKind
+
+    def __init__(self, kind: SecretKind, text: str, made_here: object) -> None:
+        if made_here is not _MADE_HERE:
+            raise TypeError("a Secret comes from generate(), parse() or successor()")
+        self.kind = kind
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself: for the one answer, mail or cookie that carries it."""
+        return self._text
+
+    def digest(self) -> bytes:
+        """What is stored and looked up: 32 bytes, SHA-256 over ``kind ‖ 0 ‖ text``."""
+        return hashlib.sha256(b"%s\0%s" % (self.kind.value.encode(), self._text.encode())).digest()
+
+    @property
+    def hint(self) -> str:
+        """Enough for its owner to recognise it: the prefix and the last four characters."""
+        return f"{self.kind.prefix}…{self._text[-4:]}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self.digest(), other.digest())
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def __repr__(self) -> str:
+        return f"Secret({self.kind.prefix}…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret does not leave the process unless revealed")
+
+
+def generate(kind: SecretKind, *, random: Callable[[int], bytes] = os.urandom) -> Secret:
+    """A new secret of this kind; ``random(32)`` gives its 256 bits."""
+    return _built(kind, random(_RANDOM_BYTES))
+
+
+def parse(raw: str | None, *kinds: SecretKind) -> Secret | None:
+    """The secret in ``raw``; None when its shape is bad or it is of none of the ``kinds`` (default: any).
+
+    Length, prefix, alphabet, check sum, in this order, each cheaper than the next; none asks the database.
+    """
+    if not isinstance(raw, str) or len(raw) > LONGEST:
+        return None
+    kind = _KIND_OF_PREFIX.get(raw[:_PREFIX_WIDTH])
+    if kind is None or (kinds and kind not in kinds):
+        return None
+    if not PATTERNS[kind].fullmatch(raw):
+        return None
+    body = raw[:-_CHECK_WIDTH]
+    # The alphabet is in ASCII order and the width is fixed: text compares like the number it stands for.
+    if body[_PREFIX_WIDTH:] > _GREATEST or raw[-_CHECK_WIDTH:] != _check_sum(body):
+        return None
+    return Secret(kind, raw, _MADE_HERE)
+
+
+def successor(rotation_key: bytes, secret: Secret, session_id: str, generation: int) -> Secret:
+    """The refresh token after ``secret``: HMAC-SHA256(rotation key, secret bytes ‖ session id ‖ generation).
+
+    Derived, not random, so that a replay can be answered with the same token although only digests are
+    stored (security §3). ``generation`` is the number of the token to be made, 8 bytes big-endian; with 32
+    bytes in front and 8 behind, no two triples share a message.
+
+    :raises ValueError: when ``secret`` is no refresh token.
+    """
+    if secret.kind is not SecretKind.refresh:
+        raise ValueError("only refresh tokens have successors")
+    message = _random_bytes(secret.reveal()) + session_id.encode() + generation.to_bytes(8, "big")
+    return _built(SecretKind.refresh, hmac.digest(rotation_key, message, "sha256"))
+
+
+def _built(kind: SecretKind, random_bytes: bytes) -> Secret:
+    if len(random_bytes) != _RANDOM_BYTES:
+        raise ValueError(f"a secret is made of {_RANDOM_BYTES} bytes")
+    body = kind.prefix + _base62(int.from_bytes(random_bytes, "big"), _RANDOM_WIDTH)
+    return Secret(kind, body + _check_sum(body), _MADE_HERE)
+
+
+def _random_bytes(text: str) -> bytes:
+    number = 0
+    for letter in text[_PREFIX_WIDTH:-_CHECK_WIDTH]:
+        number = number * 62 + _VALUE_OF[letter]
+    return number.to_bytes(_RANDOM_BYTES, "big")
+
+
+def _check_sum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()), _CHECK_WIDTH)
+
+
+def _base62(number: int, width: int) -> str:
+    letters = [""] * width
+    for place in range(width - 1, -1, -1):
+        number, value = divmod(number, 62)
+        letters[place] = _ALPHABET[value]
+    return "".join(letters)
+
+
+_GREATEST = _base62(2 ** (8 * _RANDOM_BYTES) - 1, _RANDOM_WIDTH)

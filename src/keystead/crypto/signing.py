@@ -1,0 +1,113 @@
+"""The installation's ES256 keys: P-256 pairs named by their RFC 7638 thumbprint, and their form at rest.
+
+A private key is stored as AES-256-GCM over its PKCS#8 DER form, with its ``kid`` as associated data, under a
+key derived from the master key: a row copied to another name, or read with another master key, does not open.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from joserfc.jwk import ECKey
+
+from keystead.crypto.master_key import MasterKey
+
+ALGORITHM: Final = "ES256"
+SIGNING_KEYS_PURPOSE: Final = "signing-keys"
+_ECDSA = ec.ECDSA(SHA256())
+_NONCE = 12
+_COORDINATE = 32
+
+
+class KeyUnreadable(Exception):
+    """A stored private key does not open: another master key, another row's key, or damage."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """The public half of a signing key: what JWKS publishes and what tokens are checked with."""
+
+    kid: str
+    jwk: dict[str, str]
+    """RFC 7517, public members only."""
+    joserfc_key: ECKey = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, public: ec.EllipticCurvePublicKey) -> VerificationKey:
+        """The key with its name and its published form.
+
+        :raises ValueError: when the key is not on P-256.
+        """
+        if not isinstance(public.curve, ec.SECP256R1):
+            raise ValueError("ES256 keys are on P-256")
+        key = ECKey.import_key(public)
+        kid = key.thumbprint()
+        members = {name: str(value) for name, value in key.as_dict(private=False).items()}
+        jwk = {"kty": "EC", "crv": "P-256", "x": members["x"], "y": members["y"]}
+        return cls(kid, jwk | {"kid": kid, "use": "sig", "alg": ALGORITHM}, key)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key pair. Its private half is hidden in ``repr``."""
+
+    verification: VerificationKey
+    private: ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
+
+    @property
+    def kid(self) -> str:
+        """The RFC 7638 thumbprint, 43 characters."""
+        return self.verification.kid
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        """A new pair on P-256."""
+        return cls._of(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def _of(cls, private: ec.EllipticCurvePrivateKey) -> SigningKey:
+        return cls(VerificationKey.of(private.public_key()), private)
+
+    def to_encrypted(self, master_key: MasterKey, *, random: Callable[[int], bytes] = os.urandom) -> bytes:
+        """The form at rest: 12 bytes of nonce, then ciphertext and tag."""
+        plain = self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        nonce = random(_NONCE)
+        return nonce + _cipher(master_key).encrypt(nonce, plain, self.kid.encode())
+
+    @classmethod
+    def from_encrypted(cls, kid: str, stored: bytes, master_key: MasterKey) -> SigningKey:
+        """The pair that :meth:`to_encrypted` stored under the name ``kid``.
+
+        :raises KeyUnreadable: when it does not open, or is not the key of that name.
+        """
+        try:
+            plain = _cipher(master_key).decrypt(stored[:_NONCE], stored[_NONCE:], kid.encode())
+            private = load_der_private_key(plain, password=None)
+        except (InvalidTag, ValueError) as error:
+            raise KeyUnreadable(f"the signing key {kid} does not open: {type(error).__name__}") from None
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or cls._of(private).kid != kid:
+            raise KeyUnreadable(f"what is stored as signing key {kid} is another key")
+        return cls._of(private)
+
+    def signature(self, message: bytes) -> bytes:
+        """The 64 bytes of ES256 over ``message``: r ‖ s (RFC 7518 §3.4)."""
+        r, s = decode_dss_signature(self.private.sign(message, _ECDSA))
+        return r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
+
+
+def _cipher(master_key: MasterKey) -> AESGCM:
+    return AESGCM(master_key.derive(SIGNING_KEYS_PURPOSE))
