@@ -1,0 +1,157 @@
+"""Who calls, for which brand, and what the process holds for the answer.
+
+Plain values only: nothing here reads a database or a header. A ``Principal`` is made by authentication alone;
+where there is none, nothing is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from keystead.permissions import EVERYTHING, NOTHING, PermissionSet
+from keystead.policy import BrandPolicy, Features, Preset, SessionKind
+
+if TYPE_CHECKING:
+    from keystead.clock import Clock
+    from keystead.crypto.keyring import Keyring
+    from keystead.crypto.master_key import MasterKey
+    from keystead.crypto.passwords import PasswordPool
+    from keystead.crypto.token_cache import TokenCache
+    from keystead.db.engine import Database
+    from keystead.settings import Settings
+
+RESERVED_BRAND = "keystead"
+"""The brand whose users are the operators of the installation."""
+
+RESERVED_BRAND_ID = "00000000-0000-7000-8000-000000000000"
+"""Its id, the same in every installation, so that two processes starting at once make one brand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveBrand:
+    """What a request needs to know of its brand."""
+
+    id: str
+    name: str
+    preset: Preset
+    features: Features
+    policy: BrandPolicy
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What ``me`` shows of the signed-in user; read with the row that authenticated the request."""
+
+    email: str | None
+    username: str | None
+    is_verified: bool
+    is_anonymous: bool
+    created_at: datetime
+    updated_at: datetime
+    last_login_at: datetime | None
+    roles: tuple[str, ...]
+    granted: PermissionSet
+    """The user's own permissions: direct, by roles, and the brand's defaults; before any API key narrows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Nobody: no credential was sent."""
+
+    permissions: PermissionSet = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class UserPrincipal:
+    """A signed-in user; with ``key_id`` set, one who acts together with an API key."""
+
+    brand_id: str
+    user_id: str
+    session_id: str
+    session_kind: SessionKind
+    permissions: PermissionSet
+    profile: Profile
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyPrincipal:
+    """A machine with an API key."""
+
+    brand_id: str
+    key_id: str
+    permissions: PermissionSet
+    is_publishable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BrandTokenPrincipal:
+    """An app that shows which brand it belongs to; public by nature (security §9)."""
+
+    brand_id: str
+    token_id: str
+    permissions: PermissionSet = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The installation itself: the command line and the sweeper."""
+
+    permissions: PermissionSet = EVERYTHING
+
+
+Principal = Anonymous | UserPrincipal | ApiKeyPrincipal | BrandTokenPrincipal | System
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDetails:
+    """Where a request comes from, as far as the server can vouch for it."""
+
+    id: str
+    address: str = ""
+    address_prefix: str = ""
+    user_agent: str = ""
+    origin: str | None = None
+
+
+@dataclass(slots=True)
+class Server:
+    """What one process holds for all its requests. Only ``keyring`` ever changes: it is replaced whole."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    master_key: MasterKey
+    passwords: PasswordPool
+    keyring: Keyring
+    token_cache: TokenCache
+    rotation_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request: its caller, its brand, and the server that answers."""
+
+    server: Server
+    request: RequestDetails
+    principal: Principal
+    brand: ActiveBrand | None = None
+    brand_is_default: bool = False
+    """True when no credential chose the brand, so that an argument may name another."""
+
+    @property
+    def db(self) -> Database:
+        """The database of the process."""
+        return self.server.db
+
+    @property
+    def permissions(self) -> PermissionSet:
+        """What the caller may do."""
+        return self.principal.permissions
+
+    def now(self) -> datetime:
+        """The current instant, from the server's clock."""
+        return self.server.clock.now()
