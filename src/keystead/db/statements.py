@@ -22,7 +22,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.sql.dml import UpdateBase
 
-from keystead.db.brand_walls import UnboundBrand, require_brand
+from keystead.db.brand_ties import UnboundBrand
+from keystead.db.brand_walls import require_brand
 from keystead.db.types import ListOf, Processor
 
 __all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert"]
@@ -61,17 +62,13 @@ class Compiled:
             raise TypeError(f"parameters missing: {missing}, unknown: {unknown}")
         if self.constants:
             params = {**params, **self.constants}
-        return [
-            params[name] if process is None else process(params[name]) for name, process in self.parameters
-        ]
+        return [params[name] if process is None else process(params[name]) for name, process in self.parameters]
 
     def decode(self, row: Sequence[Any]) -> tuple[Any, ...]:
         """One row as Python values."""
         if self.results is None:
             return tuple(row)  # asyncpg's records do not equal tuples
-        return tuple(
-            [value if read is None else read(value) for read, value in zip(self.results, row, strict=True)]
-        )
+        return tuple([value if read is None else read(value) for read, value in zip(self.results, row, strict=True)])
 
 
 class Statement:
@@ -141,6 +138,10 @@ class _AnyOf(ColumnElement[bool]):
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
         self.values = bindparam(name, type_=ListOf(column.type))
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return self.column._from_objects
 
     def self_group(self, against: Any = None) -> _AnyOf:
         """Itself: SQLAlchemy would add ``= 1`` on SQLite, and the index would not be used."""

@@ -146,9 +146,7 @@ class UtcTime(sa.TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
         """``timestamptz`` on PostgreSQL, text on SQLite."""
-        return dialect.type_descriptor(
-            postgresql.TIMESTAMP(timezone=True) if _is_postgresql(dialect) else sa.Text()
-        )
+        return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True) if _is_postgresql(dialect) else sa.Text())
 
     def bind_processor(self, dialect: Dialect) -> Processor:
         """Raises ValueError for a naive datetime, which would be read in the machine's time zone."""
