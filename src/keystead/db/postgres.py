@@ -173,8 +173,7 @@ class PostgresDatabase:
         try:
             connection = await self._pool.acquire()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-            where, why = _where(self._url), _why(error)
-            raise errors.StartupError(f"Cannot reach PostgreSQL at {where}: {why}") from None
+            raise unreachable(self._url, error) from None
         self._pool.release(connection)
 
     async def close(self) -> None:
@@ -257,6 +256,11 @@ class PostgresDatabase:
             self._pool.discard(connection)
         else:
             self._pool.release(connection)
+
+
+def unreachable(url: str, error: Exception) -> errors.StartupError:
+    """The one line for a server that cannot be used."""
+    return errors.StartupError(f"Cannot reach PostgreSQL at {_where(url)}: {_why(error)}")
 
 
 def _where(url: str) -> str:

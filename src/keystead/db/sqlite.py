@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -16,7 +15,7 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from keystead import errors
 from keystead.db.engine import Row, Tx, run_again
 from keystead.db.settle import settle
-from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect, is_busy, translate
+from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect, is_busy, make_private, translate
 from keystead.db.statements import Compiled, Statement, ddl_text
 
 T = TypeVar("T")
@@ -194,7 +193,7 @@ class SqliteDatabase:
     async def open(self) -> None:
         """Makes the file (mode 0600) where there is none. Raises StartupError naming the path."""
         try:
-            _make_private(self.path)
+            make_private(self.path)
             connect(self.path, timeout=BUSY_TIMEOUT, query_only=False).close()
             self._connection = connect(self.path, timeout=0, query_only=True)
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -255,9 +254,3 @@ class SqliteDatabase:
                 await self._lock.acquire()
         except TimeoutError:
             raise errors.ServiceUnavailable(cause="transactions are queueing") from None
-
-
-def _make_private(path: str) -> None:
-    """The file holds password hashes: nobody else on the machine may read it, nor its log beside it."""
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

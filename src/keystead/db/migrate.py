@@ -1,0 +1,147 @@
+"""Alembic for the fixed tables. Revisions are numbered ``0001``, ``0002``, ... and form one line.
+
+Alembic and SQLAlchemy's engines are imported only when something has to be migrated: a running server keeps
+neither in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, MetaData, Table, select
+
+from keystead import errors
+from keystead.db.engine import Database, SchemaChanged
+from keystead.db.statements import Statement
+from keystead.db.types import Text
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from alembic.config import Config
+    from sqlalchemy import Connection, Engine
+
+SCRIPTS = Path(__file__).parent / "migrations"
+LOCK_TIMEOUT = 10
+"""Seconds to wait for another process that migrates, or for a table in use."""
+
+_ADVISORY_LOCK = 0x6B65797374656164 >> 1
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", Text))
+_CURRENT = Statement(select(_VERSION.c.version_num), unbranded="one row for the whole database")
+
+
+async def current_revision(database: Database) -> str | None:
+    """The revision of an open database; None: there is nothing in it yet."""
+    try:
+        row = await database.reads.find(_CURRENT)
+    except SchemaChanged:
+        return None
+    return None if row is None else str(row[0])
+
+
+def head_revision() -> str | None:
+    """The newest revision this program knows: the highest number among its scripts."""
+    return max((script.name[:4] for script in (SCRIPTS / "versions").glob("[0-9]*.py")), default=None)
+
+
+async def is_current(database: Database) -> bool:
+    """Whether the tables are those that this program was written for."""
+    return await current_revision(database) == head_revision()
+
+
+async def upgrade(url: str) -> None:
+    """Brings the database behind ``url`` up to date, in one transaction; one process at a time.
+
+    Raises StartupError: not reachable, locked for too long, or newer than this program.
+    """
+    if url.startswith("sqlite:///"):
+        await asyncio.to_thread(_upgrade_sqlite, url.removeprefix("sqlite:///"))
+    else:
+        await _upgrade_postgres(url)
+
+
+def configuration(connection: Connection, **attributes: Any) -> Config:
+    """Alembic's configuration for an open connection, on which a transaction has begun."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.attributes.update(attributes, connection=connection)
+    return config
+
+
+def sqlite_engine(path: str) -> Engine:
+    """SQLAlchemy's engine with transactions that hold CREATE and ALTER too."""
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import URL
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(
+        URL.create("sqlite", database=path), poolclass=NullPool, connect_args={"timeout": LOCK_TIMEOUT}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _autocommit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _run_scripts(connection: Connection) -> None:
+    from alembic import command
+    from alembic.util import CommandError
+
+    try:
+        command.upgrade(configuration(connection), "head")
+    except CommandError as error:
+        raise errors.StartupError(
+            f"The database's tables are not ones this version of Keystead knows: {error}"
+        ) from None
+
+
+def _upgrade_sqlite(path: str) -> None:
+    from sqlalchemy.exc import DBAPIError
+
+    from keystead.db.sqlite_threads import make_private
+
+    try:
+        make_private(path)
+        engine = sqlite_engine(path)
+        with engine.begin() as connection:
+            _run_scripts(connection)
+    except OSError as error:
+        raise errors.StartupError(f"Cannot open the SQLite database {path}: {error.strerror}") from None
+    except DBAPIError as error:
+        raise errors.StartupError(f"Cannot migrate the SQLite database {path}: {error.orig}") from error
+
+
+async def _upgrade_postgres(url: str) -> None:
+    import asyncpg
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    from keystead.db.postgres import unreachable
+
+    async def connect() -> Any:
+        return await asyncpg.connect(url, timeout=LOCK_TIMEOUT)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+            await connection.run_sync(_run_scripts)
+    except DBAPIError as error:
+        cause = getattr(error.orig, "__cause__", None) or error.orig
+        raise errors.StartupError(f"Cannot migrate the PostgreSQL database: {cause}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        raise unreachable(url, error) from None
+    finally:
+        await engine.dispose()

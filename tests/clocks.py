@@ -1,0 +1,21 @@
+"""A clock whose hands the tests turn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+
+class ManualClock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, 12, tzinfo=UTC)) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        """The instant the hands show."""
+        return self._now
+
+    def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> datetime:
+        """Turns the hands; negative numbers turn them back."""
+        self._now += timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
+        return self._now

@@ -1,0 +1,61 @@
+"""What tests ask for by name: a clock, and a migrated database of each kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from keystead.db.engine import Database, open_database
+from tests.clocks import ManualClock
+from tests.databases import PostgresTemplate, SqliteTemplate
+from tests.postgres_server import postgres_server
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Noon, 1 January 2026, until it is told to advance."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> SqliteTemplate:
+    """A migrated SQLite file."""
+    return SqliteTemplate(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of this test process, without a database name."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> PostgresTemplate:
+    """A migrated PostgreSQL database. Its name tells the workers of pytest-xdist apart."""
+    return PostgresTemplate(postgres_url, f"keystead_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated database, empty and of this test alone; each test runs on both kinds."""
+    if request.param == "sqlite":
+        template: SqliteTemplate = request.getfixturevalue("sqlite_template")
+        yield template.copy(tmp_path)
+        return
+    server: PostgresTemplate = request.getfixturevalue("postgres_template")
+    url = server.copy()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """The same, opened."""
+    database = open_database(database_url)
+    await database.open()
+    yield database
+    await database.close()

@@ -1,0 +1,107 @@
+"""Migrated databases for the tests: one template for each kind, copied for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Coroutine
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import asyncpg
+
+import keystead
+from keystead.db import migrate
+from keystead.db.types import metadata
+
+_NUMBERS = count(1)
+
+
+def import_stores() -> None:
+    """Puts every fixed table on the metadata."""
+    for store in sorted(Path(keystead.__file__).parent.glob("*/store.py")):
+        import_module(f"keystead.{store.parent.name}.store")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Runs ``work`` from synchronous code, beside whatever loop is running."""
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = Thread(target=target)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+class SqliteTemplate:
+    """A migrated file, copied."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "template.db"
+        run(_migrate(f"sqlite:///{self._file}"))
+
+    def copy(self, folder: Path) -> str:
+        """The URL of a fresh copy in ``folder``."""
+        target = folder / f"keystead-{next(_NUMBERS)}.db"
+        shutil.copy(self._file, target)
+        return f"sqlite:///{target}"
+
+
+class PostgresTemplate:
+    """A migrated database, copied by the server."""
+
+    def __init__(self, server: str, name: str) -> None:
+        self._server = server
+        self._name = f"{name}_template"
+        self._prefix = name
+        run(self._execute(f"DROP DATABASE IF EXISTS {self._name}", f"CREATE DATABASE {self._name}"))
+        run(_migrate(f"{server}/{self._name}"))
+
+    def copy(self) -> str:
+        """The URL of a fresh copy."""
+        name = f"{self._prefix}_{next(_NUMBERS)}"
+        copying = f"CREATE DATABASE {name} TEMPLATE {self._name} STRATEGY FILE_COPY"
+        run(self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", copying))
+        return f"{self._server}/{name}"
+
+    def drop(self, url: str) -> None:
+        """Removes a copy, and throws out whoever is still connected."""
+        run(self._execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)"))
+
+    async def _execute(self, *texts: str) -> None:
+        connection = await asyncpg.connect(f"{self._server}/postgres")
+        try:
+            for text in texts:
+                await connection.execute(text)
+        finally:
+            await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    await migrate.upgrade(url)
+    if migrate.head_revision() is None:
+        await _create_all(url)
+
+
+async def _create_all(url: str) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    import_stores()
+    if url.startswith("sqlite"):
+        with migrate.sqlite_engine(url.removeprefix("sqlite:///")).begin() as connection:
+            metadata.create_all(connection)
+        return
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.begin() as pg:
+        await pg.run_sync(metadata.create_all)
+    await engine.dispose()
