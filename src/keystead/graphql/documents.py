@@ -1,0 +1,208 @@
+"""From a document's text to an ``Operation``: parse, limits, validation, plan; and the bounded cache of them.
+
+Security §12: texts are kept by (schema version, text, operation name). A document with a credential operation is never
+kept as text; when it has no text literal in it (its secrets come as variables) it is kept under its digest.
+Nothing that fails is kept, and nothing of a document is ever logged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    ValueNode,
+    parse,
+    validate,
+)
+from graphql.validation.rules import overlapping_fields_can_be_merged
+
+from keystead.errors import DocumentInvalid, DocumentUnreadable, MalformedRequest
+from keystead.graphql.collect import directive_variables
+from keystead.graphql.errors import DocumentRefused, Problem
+from keystead.graphql.limits import MAX_TOKENS, Shape, measure, refuse
+from keystead.graphql.plan import Plan, compile_plan
+from keystead.graphql.schema import CREDENTIAL_OPERATIONS, SchemaVersion
+from keystead.graphql.variables import Values, Variable, declared
+
+MAX_VALIDATION_ERRORS = 5
+MAX_PLANS = 16
+"""How many answers to its ``@skip`` and ``@include`` an operation keeps a plan for."""
+
+# The work that looking for conflicting fields may take (graphql-core's own unit; its default is 500,000). It is a
+# constant of its module, read at every validation.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
+
+_TEXT_TOKEN = re.compile(r"\b((?:Block)?String) .*", re.DOTALL)
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One validated operation of a document. Holds no text; what needs it again is given it by the caller."""
+
+    version: SchemaVersion
+    name: str | None
+    variables: tuple[Variable, ...]
+    conditions: tuple[str, ...]
+    is_secret: bool
+    has_text_literals: bool
+    weight: int
+    _plans: OrderedDict[tuple[bool, ...], Plan] = field(default_factory=OrderedDict)
+
+    def plan(self, values: Values, text: str) -> Plan:
+        """The plan for these variables. ``text`` is the document that the operation was made of.
+
+        :raises DocumentInvalid: when this combination of conditions costs too much.
+        """
+        answers = tuple(self._holds(name, values) for name in self.conditions)
+        plan = self._plans.get(answers)
+        if plan is None:
+            document = _parse(text)
+            operation = _choose(document, self.name)
+            plan = compile_plan(self.version, document, operation, dict(zip(self.conditions, answers, strict=True)))
+            self._plans[answers] = plan
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+    def _holds(self, name: str, values: Values) -> bool:
+        value = values.get(name)
+        if value is None and any(variable.name == name for variable in self.variables):
+            raise MalformedRequest(f"Variable '${name}' decides a directive and must not be null.", field=name)
+        return bool(value)
+
+
+class DocumentCache:
+    """Operations by (schema version, text, operation name), the least recently used dropped."""
+
+    def __init__(self, size: int = 1000, max_text: int = 8192, max_weight: int = 50_000) -> None:
+        """
+        :param size: how many operations are kept.
+        :param max_text: the longest text that is kept, in code points.
+        :param max_weight: how many expanded fields all kept operations may have together; a field takes about 1 KiB.
+        """
+        self._size = size
+        self._max_text = max_text
+        self._max_weight = max_weight
+        self._weight = 0
+        self._kept: OrderedDict[tuple[int, str | bytes, str | None], Operation] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, version: SchemaVersion, text: str, operation_name: str | None) -> Operation:
+        """The operation that a text asks for, validated against a schema version.
+
+        :raises DocumentUnreadable: when the text does not parse.
+        :raises DocumentInvalid: when it is over a limit, is not valid, or does not have one operation to carry out.
+        :raises MalformedRequest: when a literal in it is none that the server takes.
+        """
+        kept = self._kept
+        key: tuple[int, str | bytes, str | None] = (version.serial, text, operation_name)
+        found = kept.get(key)
+        if found is not None:
+            kept.move_to_end(key)
+            return found
+        digest_key = (version.serial, sha256(text.encode("utf-8", "surrogatepass")).digest(), operation_name)
+        found = kept.get(digest_key)
+        if found is not None:
+            kept.move_to_end(digest_key)
+            return found
+        operation = read_operation(version, text, operation_name)
+        if not operation.is_secret:
+            self._keep(key, text, operation)
+        elif not operation.has_text_literals:
+            self._keep(digest_key, text, operation)
+        return operation
+
+    def _keep(self, key: tuple[int, str | bytes, str | None], text: str, operation: Operation) -> None:
+        if len(text) > self._max_text:
+            return
+        self._kept[key] = operation
+        self._weight += operation.weight
+        while len(self._kept) > self._size or self._weight > self._max_weight:
+            self._weight -= self._kept.popitem(last=False)[1].weight
+
+
+def read_operation(version: SchemaVersion, text: str, operation_name: str | None) -> Operation:
+    """Parse, limit and validate a document, and compile the plan of its one operation where nothing is open.
+
+    :raises DocumentUnreadable: as :meth:`DocumentCache.get`, and its other errors.
+    """
+    document = _parse(text)
+    shape = measure(document)
+    chosen = _choose(document, operation_name)
+    name = chosen.name.value if chosen.name else None
+    secret = {operation for operation, roots in shape.root_fields.items() if _is_secret(roots)}
+    if name in secret and len(shape.root_fields[name]) != 1:
+        raise refuse("credential_operations", 1)
+    _validate(version, document, text, hides_values=bool(secret))
+    operation = Operation(
+        version,
+        name,
+        declared(version.schema, chosen),
+        directive_variables(document),
+        bool(secret),
+        shape.has_text_literals,
+        _weight(shape),
+    )
+    if not operation.conditions:
+        operation.plan({}, text)
+    return operation
+
+
+def _is_secret(root_fields: tuple[str, ...]) -> bool:
+    return not CREDENTIAL_OPERATIONS.isdisjoint(root_fields)
+
+
+def _weight(shape: Shape) -> int:
+    return 1 + shape.fields
+
+
+def _parse(text: str) -> DocumentNode:
+    try:
+        return parse(text, max_tokens=MAX_TOKENS, allow_empty_selection_sets=False)
+    except GraphQLSyntaxError as error:
+        if "tokens. Parsing aborted" in error.message:
+            raise refuse("tokens", MAX_TOKENS) from None
+        # A text token may be a password in the wrong place: its content is not repeated.
+        raise DocumentUnreadable(_TEXT_TOKEN.sub(r"\1.", error.message)) from None
+
+
+def _choose(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if operation_name:
+        operations = [node for node in operations if node.name is not None and node.name.value == operation_name]
+        if not operations:
+            raise DocumentInvalid("The document has no operation of the name given in operationName.")
+    if not operations:
+        raise DocumentInvalid("The document has no operation.")
+    if len(operations) > 1:
+        raise DocumentInvalid("The document has several operations: name one in operationName.")
+    return operations[0]
+
+
+def _validate(version: SchemaVersion, document: DocumentNode, text: str, *, hides_values: bool) -> None:
+    errors = validate(
+        version.schema,
+        document,
+        max_errors=MAX_VALIDATION_ERRORS,
+        hide_suggestions=True,
+        allow_empty_selection_sets=False,
+    )
+    if errors:
+        raise DocumentRefused([_problem(error, hides_values) for error in errors], text)
+
+
+def _problem(error: GraphQLError, hides_values: bool) -> Problem:
+    nodes = error.nodes or ()
+    message = error.message
+    if hides_values and nodes and isinstance(nodes[0], ValueNode):
+        message = "This value does not fit the type that is expected here."
+    return Problem(message, tuple(node.loc.start for node in nodes if node.loc))

@@ -1,0 +1,137 @@
+"""Errors as GraphQL writes them, and the answers that carry them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+
+from keystead.errors import (
+    AccessTokenRefused,
+    DocumentInvalid,
+    InternalError,
+    KeysteadError,
+    MalformedRequest,
+    Overload,
+)
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_LINE_END = re.compile(r"\r\n|[\n\r]")
+
+MAX_RESPONSE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: HTTP status, GraphQL envelope, headers beside the endpoint's own, and the envelope as JSON text."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a document; ``starts`` are offsets into its text."""
+
+    message: str
+    starts: tuple[int, ...] = ()
+
+
+class DocumentRefused(DocumentInvalid):
+    """A document with several problems; each becomes an error of its own."""
+
+    def __init__(self, problems: Sequence[Problem], text: str) -> None:
+        super().__init__(problems[0].message)
+        self.problems = tuple(problems)
+        self.text = text
+
+
+def locations(text: str, starts: Iterable[int]) -> list[dict[str, int]]:
+    """The lines and columns, counted from 1, of offsets into a document."""
+    found = []
+    for start in starts:
+        line, line_start = 1, 0
+        for end in _LINE_END.finditer(text, 0, start):
+            line, line_start = line + 1, end.end()
+        found.append({"line": line, "column": start - line_start + 1})
+    return found
+
+
+def entry(
+    error: KeysteadError,
+    reference_id: str,
+    *,
+    path: list[str | int] | None = None,
+    where: list[dict[str, int]] | None = None,
+    message: str | None = None,
+) -> dict[str, Any]:
+    """One member of ``errors``: the public sentence, the code, the reference id; never the cause."""
+    written: dict[str, Any] = {"message": message or error.message}
+    if where:
+        written["locations"] = where
+    if path is not None:
+        written["path"] = path
+    written["extensions"] = {**error.extensions, "code": error.code, "referenceId": reference_id}
+    return written
+
+
+def public_error(error: BaseException, reference_id: str, **seen: Any) -> KeysteadError:
+    """The error a client may see for ``error``: itself, or an ``InternalError`` once the log has the real one."""
+    if isinstance(error, KeysteadError):
+        if error.cause is not None:
+            _log.info("graphql.refused", code=error.code, cause=error.cause, reference_id=reference_id, **seen)
+        return error
+    _log.error("graphql.internal_error", reference_id=reference_id, exc_info=error, **seen)
+    return InternalError()
+
+
+def error_response(error: BaseException, reference_id: str) -> Response:
+    """The answer to a request that is refused as a whole, before anything of it ran.
+
+    Takes any exception: one that is not a ``KeysteadError`` is logged and answered as an internal error, status 500.
+    """
+    shown = public_error(error, reference_id)
+    status = 500 if isinstance(shown, InternalError) else shown.status
+    if isinstance(shown, DocumentRefused):
+        errors = [
+            entry(shown, reference_id, message=one.message, where=locations(shown.text, one.starts))
+            for one in shown.problems
+        ]
+    else:
+        errors = [entry(shown, reference_id)]
+    # Without `data` an answer says that nothing was executed; at status 200 the media type asks for it.
+    body: dict[str, Any] = {"errors": errors} if status != 200 else {"data": None, "errors": errors}
+    return Response(status, body, headers_of([shown]), _encode(body))
+
+
+def headers_of(errors: Iterable[KeysteadError]) -> dict[str, str]:
+    """The HTTP headers that belong to these errors."""
+    headers: dict[str, str] = {}
+    for error in errors:
+        if isinstance(error, Overload):
+            headers["Retry-After"] = str(max(error.retry_after, int(headers.get("Retry-After", 0))))
+        elif isinstance(error, AccessTokenRefused):
+            headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+        elif isinstance(error, MalformedRequest) and error.status == 405:
+            headers["Allow"] = "POST"
+    return headers
+
+
+def respond(status: int, body: dict[str, Any], headers: Mapping[str, str], reference_id: str) -> Response:
+    """An answer after execution, or the refusal of one that is larger than 1 MiB."""
+    content = _encode(body)
+    if len(content) > MAX_RESPONSE_BYTES:
+        return error_response(response_too_large(), reference_id)
+    return Response(status, body, headers, content)
+
+
+def response_too_large() -> DocumentInvalid:
+    """The error for an answer above 1 MiB. A mutation in the document has been carried out all the same."""
+    return DocumentInvalid("The answer would be larger than 1 MiB: select less, or in pages.", limit="response")

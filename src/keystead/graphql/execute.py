@@ -1,0 +1,135 @@
+"""Carry out one GraphQL request and write its answer.
+
+Root fields run one after another, in a mutation because the specification asks for it, in a query because they share
+one request's place in the database's queue and gain little from anything else. Each is checked before its resolver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from keystead.context import Context
+from keystead.errors import KeysteadError, ServiceUnavailable
+from keystead.graphql.complete import Faults, Nulled, Path, path_list
+from keystead.graphql.cost import check_cost
+from keystead.graphql.documents import DocumentCache
+from keystead.graphql.errors import Response, entry, error_response, headers_of, locations, public_error, respond
+from keystead.graphql.introspection import require_introspection
+from keystead.graphql.plan import Plan, RootField
+from keystead.graphql.schema import SchemaVersion
+from keystead.graphql.variables import Values, coerce
+
+DEADLINE = 5.0
+"""Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
+
+DOCUMENTS = DocumentCache()
+
+
+async def execute(
+    ctx: Context,
+    version: SchemaVersion,
+    text: str,
+    variables: Mapping[str, Any] | None = None,
+    operation_name: str | None = None,
+    *,
+    documents: DocumentCache = DOCUMENTS,
+    deadline: float = DEADLINE,
+) -> Response:
+    """Answer one request.
+
+    Always answers: an error before execution comes back as the response that ``error_response`` makes of it. The status
+    is 200, or that of the first error where every root field failed with an error that has another one (503, 429).
+    """
+    try:
+        operation = documents.get(version, text, operation_name)
+        values = coerce(operation.variables, variables, is_secret=operation.is_secret)
+        plan = operation.plan(values, text)
+        if plan.introspects:
+            require_introspection(ctx)
+        check_cost(plan.cost, values)
+        run = _Run(ctx, values, text)
+        data = await run.carry_out(plan, deadline)
+    except Exception as error:
+        return error_response(error, ctx.request.id)
+    return run.answer(data, plan)
+
+
+class _Run:
+    """One execution: the data so far, and what went wrong."""
+
+    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_text", "_values")
+
+    def __init__(self, ctx: Context, values: Values, text: str) -> None:
+        self._ctx = ctx
+        self._values = values
+        self._text = text
+        self._faults = Faults()
+        self._errors: list[dict[str, Any]] = []
+        self._failed: list[KeysteadError] = []
+
+    async def carry_out(self, plan: Plan, deadline: float) -> dict[str, Any] | None:
+        """The ``data`` of the answer; None where a root field that may not be null is."""
+        data: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(deadline):
+                for field in plan.fields:
+                    data[field.key] = await self._root(field)
+        except Nulled:
+            return None
+        except TimeoutError:
+            late = ServiceUnavailable("The operation took too long and was stopped.")
+            for field in plan.fields:
+                if field.key not in data:
+                    data[field.key] = None
+                    self._refuse(field, late)
+            if not all(field.is_nullable for field in plan.fields):
+                return None
+        return data
+
+    async def _root(self, field: RootField) -> Any:
+        if field.constant is not None:
+            return field.constant
+        path: Path = (None, field.key)
+        try:
+            field.access.check(self._ctx)
+            value = await field.resolver(self._ctx, field.arguments(self._values), field.selection(self._values))
+        except Exception as error:
+            self._refuse(field, error)
+            if not field.is_nullable:
+                raise Nulled from None
+            return None
+        try:
+            return field.complete(value, path, self._faults)
+        finally:
+            if self._faults.found:
+                self._report_faults()
+
+    def _refuse(self, field: RootField, error: Exception) -> None:
+        """A root field failed as a whole."""
+        request_id = self._ctx.request.id
+        shown = public_error(error, request_id, field=field.key)
+        self._failed.append(shown)
+        self._errors.append(entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))
+
+    def _report_faults(self) -> None:
+        """A resolver's answer did not fit the schema."""
+        request_id = self._ctx.request.id
+        for path, starts, error in self._faults.found:
+            keys = path_list(path)
+            shown = public_error(error, request_id, field=".".join(map(str, keys)))
+            self._errors.append(entry(shown, request_id, path=keys, where=locations(self._text, starts)))
+        self._faults.found.clear()
+
+    def answer(self, data: dict[str, Any] | None, plan: Plan) -> Response:
+        """The response, once every root field has been seen to."""
+        if not self._errors:
+            return respond(200, {"data": data}, {}, self._ctx.request.id)
+        statuses = [error.status for error in self._failed if error.status != 200]
+        status = statuses[0] if len(statuses) == len(plan.fields) else 200
+        body = {"data": data, "errors": self._errors}
+        return respond(status, body, headers_of(self._failed), self._ctx.request.id)
+
+
+__all__ = ["DOCUMENTS", "Response", "execute"]

@@ -1,0 +1,258 @@
+"""The limits on a document's shape, in one pass before validation (security §12, item 4).
+
+Validation is quadratic in places, so a document is measured first. Fragments are expanded; the numbers of a fragment
+are remembered, so that a chain of them which doubles at every link is refused by arithmetic instead of being walked.
+Only a document that is known to be small is then walked field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+
+from graphql import (
+    ArgumentNode,
+    DocumentNode,
+    FieldNode,
+    FloatValueNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    IntValueNode,
+    ListValueNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    StringValueNode,
+    ValueNode,
+)
+
+from keystead.errors import DocumentInvalid, MalformedRequest
+
+MAX_TOKENS = 1000
+MAX_DEPTH = 10
+MAX_FIELDS = 500
+MAX_ALIASES = 30
+MAX_ROOT_FIELDS = 10
+MAX_DIRECTIVES = 4
+MAX_VARIABLES = 50
+MAX_FRAGMENTS = 20
+MAX_REPEATS = 5
+MAX_INTROSPECTIONS = 1
+MAX_INTROSPECTION_DEPTH = 40
+"""Far above any tool's query (15); it bounds our own recursion, since §12 exempts introspection from ``MAX_DEPTH``."""
+MAX_NUMBER_LENGTH = 100
+
+INTROSPECTION_FIELDS = frozenset({"__schema", "__type"})
+
+Definition = OperationDefinitionNode | FragmentDefinitionNode
+
+
+@dataclass(slots=True)
+class _Measure:
+    """One definition's own numbers, and the fragments it spreads, with repetition."""
+
+    fields: int = 0
+    spreads: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Place:
+    """All the fields that share one response key under one merged parent."""
+
+    seen: int = 0
+    below: dict[str, _Place] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What was learnt on the way: the root fields of each operation, in order, fragments expanded."""
+
+    root_fields: dict[str | None, tuple[str, ...]]
+    fields: int
+    has_text_literals: bool
+
+
+def refuse(limit: str, allowed: int) -> DocumentInvalid:
+    """The error for a document over a limit."""
+    return DocumentInvalid(f"The document is over the limit of {allowed} for {limit.replace('_', ' ')}.", limit=limit)
+
+
+def measure(document: DocumentNode) -> Shape:
+    """Hold a parsed document against every limit of its shape.
+
+    :raises DocumentInvalid: over a limit, which ``extensions.limit`` names; or when fragments form a cycle.
+    :raises MalformedRequest: when a literal is none that the server can take; ``extensions.field`` names the argument.
+    """
+    definitions = [node for node in document.definitions if isinstance(node, Definition)]
+    fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
+    if sum(isinstance(node, FragmentDefinitionNode) for node in definitions) > MAX_FRAGMENTS:
+        raise refuse("fragments", MAX_FRAGMENTS)
+    literals = _Literals()
+    totals = _Totals({name: _own_numbers(node, literals) for name, node in fragments.items()})
+    operations = [node for node in definitions if isinstance(node, OperationDefinitionNode)]
+    expanded = sum(totals.expand(_own_numbers(node, literals)) for node in operations)
+    expanded += sum(totals.of(name) for name in fragments.keys() - totals.reached)
+    if expanded > MAX_FIELDS:
+        raise refuse("fields", MAX_FIELDS)
+    walker = _Walker(fragments)
+    root_fields = {node.name.value if node.name else None: walker.walk(node) for node in operations}
+    for name in fragments.keys() - totals.reached:
+        walker.walk(fragments[name])
+    return Shape(root_fields, expanded, literals.has_text)
+
+
+def _own_numbers(definition: Definition, literals: _Literals) -> _Measure:
+    """Count a definition without following its spreads."""
+    if len(definition.variable_definitions or ()) > MAX_VARIABLES:
+        raise refuse("variables", MAX_VARIABLES)
+    for variable in definition.variable_definitions or ():
+        if variable.default_value is not None:
+            literals.check(variable.default_value, variable.variable.name.value)
+    _check_directives(definition, literals)
+    own = _Measure()
+    pending: list[SelectionSetNode] = [definition.selection_set]
+    while pending:
+        for node in pending.pop().selections:
+            _check_directives(node, literals)
+            if isinstance(node, FieldNode):
+                own.fields += 1
+                literals.check_arguments(node.arguments)
+            elif isinstance(node, FragmentSpreadNode):
+                own.spreads.append(node.name.value)
+            below = getattr(node, "selection_set", None)
+            if below is not None:
+                pending.append(below)
+    return own
+
+
+def _check_directives(node: SelectionNode | Definition, literals: _Literals) -> None:
+    if len(node.directives or ()) > MAX_DIRECTIVES:
+        raise refuse("directives", MAX_DIRECTIVES)
+    for directive in node.directives or ():
+        literals.check_arguments(directive.arguments)
+
+
+class _Literals:
+    """Looks at every value written in the document; JSON in the body is held to the same rules."""
+
+    def __init__(self) -> None:
+        self.has_text = False
+
+    def check_arguments(self, arguments: tuple[ArgumentNode, ...] | None) -> None:
+        for argument in arguments or ():
+            self.check(argument.value, argument.name.value)
+
+    def check(self, value: ValueNode, name: str) -> None:
+        """:raises MalformedRequest: for a text with NUL or half a surrogate pair, and for a number without end."""
+        pending = [value]
+        while pending:
+            node = pending.pop()
+            if isinstance(node, ListValueNode):
+                pending.extend(node.values)
+            elif isinstance(node, ObjectValueNode):
+                pending.extend(one.value for one in node.fields)
+            elif isinstance(node, StringValueNode):
+                self.has_text = True
+                if "\0" in node.value or any("\ud800" <= letter <= "\udfff" for letter in node.value):
+                    raise MalformedRequest(f"'{name}' holds a character that is not allowed.", field=name)
+            elif isinstance(node, (IntValueNode, FloatValueNode)) and _is_too_large(node.value):
+                raise MalformedRequest(f"'{name}' holds a number that is too large.", field=name)
+
+
+def _is_too_large(number: str) -> bool:
+    return len(number) > MAX_NUMBER_LENGTH or not isfinite(float(number))
+
+
+class _Totals:
+    """Fields of fragments with all that they spread, each worked out once."""
+
+    def __init__(self, measures: dict[str, _Measure]) -> None:
+        self._measures = measures
+        self._known: dict[str, int] = {}
+        self._open: set[str] = set()
+        self.reached: set[str] = set()
+
+    def expand(self, own: _Measure) -> int:
+        """The fields of a definition with its spreads expanded, cut off just above the limit."""
+        total = own.fields
+        for name in own.spreads:
+            self.reached.add(name)
+            total = min(total + self.of(name), MAX_FIELDS + 1)
+        return total
+
+    def of(self, name: str) -> int:
+        """The same for a fragment; 1 for one that does not exist, so that a chain of spreads never counts as nothing.
+
+        :raises DocumentInvalid: when it spreads itself. At most ``MAX_FRAGMENTS`` calls deep.
+        """
+        if name in self._open:
+            raise DocumentInvalid(f"The fragment '{name[:80]}' spreads itself.")
+        if name not in self._known:
+            self._open.add(name)
+            own = self._measures.get(name)
+            self._known[name] = self.expand(own) if own else 1
+            self._open.discard(name)
+        return self._known[name]
+
+
+class _Walker:
+    """Walks definitions with their fragments expanded. The document has at most ``MAX_FIELDS`` fields by now."""
+
+    def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self._introspections = 0
+        self._aliases = 0
+
+    def walk(self, definition: Definition) -> tuple[str, ...]:
+        """Check one definition and return the names of its root fields."""
+        top = _Place()
+        roots: list[str] = []
+        pending = [(definition.selection_set, top, 1, MAX_DEPTH)]
+        while pending:
+            selection_set, place, depth, deepest = pending.pop()
+            for node in self._fields(selection_set):
+                if depth == 1:
+                    roots.append(node.name.value)
+                    deepest = self._deepest_below(node)
+                if depth > deepest:
+                    raise refuse("depth", MAX_DEPTH)
+                here = self._count(node, place)
+                if node.selection_set is not None:
+                    pending.append((node.selection_set, here, depth + 1, deepest))
+        if len(roots) > MAX_ROOT_FIELDS and isinstance(definition, OperationDefinitionNode):
+            raise refuse("root_fields", MAX_ROOT_FIELDS)
+        return tuple(roots)
+
+    def _count(self, node: FieldNode, place: _Place) -> _Place:
+        if node.alias is not None:
+            self._aliases += 1
+            if self._aliases > MAX_ALIASES:
+                raise refuse("aliases", MAX_ALIASES)
+        here = place.below.setdefault((node.alias or node.name).value, _Place())
+        here.seen += 1
+        if here.seen > MAX_REPEATS:
+            raise refuse("repeats", MAX_REPEATS)
+        return here
+
+    def _deepest_below(self, node: FieldNode) -> int:
+        if node.name.value not in INTROSPECTION_FIELDS:
+            return MAX_DEPTH
+        self._introspections += 1
+        if self._introspections > MAX_INTROSPECTIONS:
+            raise refuse("introspection", MAX_INTROSPECTIONS)
+        return MAX_INTROSPECTION_DEPTH
+
+    def _fields(self, selection_set: SelectionSetNode) -> Iterator[FieldNode]:
+        """The fields of a selection set, those of its fragments among them."""
+        pending: list[SelectionNode] = list(reversed(selection_set.selections))
+        while pending:
+            node = pending.pop()
+            if isinstance(node, FieldNode):
+                yield node
+            elif isinstance(node, InlineFragmentNode):
+                pending.extend(reversed(node.selection_set.selections))
+            elif isinstance(node, FragmentSpreadNode) and node.name.value in self._fragments:
+                pending.extend(reversed(self._fragments[node.name.value].selection_set.selections))

@@ -1,0 +1,136 @@
+"""A validated operation compiled to what is left to do per request: check, resolve, complete, root field by root field.
+
+A plan has no conditions in it: ``collect`` has answered ``@skip`` and ``@include`` already. It holds closures and
+offsets, and neither the document's tree nor its text, so that a cached plan is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from graphql import DocumentNode, OperationDefinitionNode, OperationType
+
+from keystead.graphql.access import Access, Public
+from keystead.graphql.arguments import Arguments
+from keystead.graphql.collect import Collector, FieldGroup, Flags
+from keystead.graphql.complete import Completer, completer
+from keystead.graphql.cost import Cost, operation_cost
+from keystead.graphql.introspection import resolve_schema, resolve_type
+from keystead.graphql.limits import INTROSPECTION_FIELDS
+from keystead.graphql.resolvers import Resolver
+from keystead.graphql.schema import RootType, SchemaVersion
+from keystead.graphql.selection import EMPTY, SelectedField, Selection
+from keystead.graphql.variables import NO_VALUES, Values
+
+SelectionGetter = Callable[[Values], Selection]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RootField:
+    """One root field of an operation. ``constant`` is the answer of ``__typename``, and None for every other field."""
+
+    key: str
+    access: Access
+    resolver: Resolver
+    arguments: Arguments
+    selection: SelectionGetter
+    complete: Completer
+    starts: tuple[int, ...]
+    is_nullable: bool = True
+    constant: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """An operation, ready to be carried out."""
+
+    fields: tuple[RootField, ...]
+    cost: Cost
+    introspects: bool
+
+
+def compile_plan(
+    version: SchemaVersion, document: DocumentNode, operation: OperationDefinitionNode, flags: Flags
+) -> Plan:
+    """Compile one operation of a validated document.
+
+    :raises DocumentInvalid: when it costs too much whatever its variables are.
+    """
+    root_type: RootType = "Mutation" if operation.operation is OperationType.MUTATION else "Query"
+    type_ = version.schema.mutation_type if root_type == "Mutation" else version.schema.query_type
+    assert type_ is not None  # noqa: S101  (validation has refused an operation that the schema has no root for)
+    groups = Collector(version.schema, document, flags).groups(type_, [operation.selection_set])
+    return Plan(
+        tuple(_root_field(version, root_type, group) for group in groups),
+        operation_cost(groups),
+        any(group.name in INTROSPECTION_FIELDS for group in groups),
+    )
+
+
+def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) -> RootField:
+    if group.name == "__typename":
+        constant = group.parent
+        return RootField(
+            group.key, Public(), _no_resolver, _no_arguments, _empty, completer(group), group.starts, constant=constant
+        )
+    if group.name in INTROSPECTION_FIELDS:
+        answer = resolve_schema if group.name == "__schema" else resolve_type
+        access: Access = Public()
+        resolver = cast("Resolver", partial(answer, version))
+    else:
+        entry = version.fields[(root_type, group.name)]
+        access, resolver = entry.access, entry.resolver
+    return RootField(
+        group.key,
+        access,
+        resolver,
+        group.arguments,
+        _selection(group.children or ()),
+        completer(group),
+        group.starts,
+        is_nullable=not str(group.definition.type).endswith("!"),
+    )
+
+
+async def _no_resolver(_ctx: object, _args: Mapping[str, Any], _selection: Selection) -> None:
+    return None
+
+
+def _no_arguments(_values: Values) -> dict[str, Any]:
+    return {}
+
+
+def _empty(_values: Values) -> Selection:
+    return EMPTY
+
+
+def _selection(children: Iterable[FieldGroup]) -> SelectionGetter:
+    """What is selected below a root field; made anew per request only where a nested field takes arguments."""
+    below = tuple(children)
+    if not below:
+        return _empty
+    if _takes_arguments(below):
+        return lambda values: _build(below, values)
+    fixed = _build(below, NO_VALUES)
+    return lambda _values: fixed
+
+
+def _takes_arguments(groups: tuple[FieldGroup, ...]) -> bool:
+    return any(group.definition.args or _takes_arguments(group.children or ()) for group in groups)
+
+
+def _build(groups: tuple[FieldGroup, ...], values: Values) -> Selection:
+    return Selection(
+        tuple(
+            SelectedField(
+                group.name,
+                group.key,
+                group.arguments(values),
+                None if group.children is None else _build(group.children, values),
+            )
+            for group in groups
+        )
+    )

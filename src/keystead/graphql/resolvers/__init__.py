@@ -1,0 +1,45 @@
+"""Resolvers: one function per field of ``Query`` and ``Mutation``, registered under its name.
+
+A resolver takes the context, its arguments by schema name (its own copy) and the selection below the field, and answers
+with plain values keyed by schema names. Access has been checked; it raises errors of ``keystead.errors``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any
+
+from keystead.context import Context
+from keystead.errors import StartupError
+from keystead.graphql.selection import Selection
+
+Resolver = Callable[[Context, dict[str, Any], Selection], Awaitable[Any]]
+Registry = dict[str, Resolver]
+
+RESOLVERS: Registry = {}
+"""The product's resolvers, by ``Query.me``; full after :func:`load_resolvers`."""
+
+
+def resolver(*names: str, registry: Registry = RESOLVERS) -> Callable[[Resolver], Resolver]:
+    """Register a function as the resolver of ``names``: ``Query.userList`` and its alias ``Query.pyloUserList``, say.
+
+    :raises StartupError: when one of them has a resolver already.
+    """
+
+    def register(function: Resolver) -> Resolver:
+        for name in names:
+            if name in registry:
+                raise StartupError(f"two resolvers for {name}")
+            registry[name] = function
+        return function
+
+    return register
+
+
+def load_resolvers() -> Registry:
+    """Import every module of this package, so that its resolvers are registered."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    return RESOLVERS

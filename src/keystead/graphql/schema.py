@@ -1,0 +1,178 @@
+"""The fixed schema and one brand's entities, joined to a ``SchemaVersion``.
+
+The fixed types are built once per process and shared by every brand's schema; only ``Query`` and ``Mutation`` are made
+anew. Each of their fields has an access rule and a resolver, or the process does not start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from itertools import count
+from typing import Literal
+
+from graphql import (
+    DocumentNode,
+    FieldDefinitionNode,
+    GraphQLField,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    StringValueNode,
+    build_ast_schema,
+    parse,
+    specified_directives,
+)
+
+from keystead.errors import StartupError
+from keystead.graphql.access import Access, BrandToken, Permission, Public, User
+from keystead.graphql.resolvers import Registry, Resolver
+from keystead.graphql.scalars import equip
+
+RootType = Literal["Query", "Mutation"]
+ROOT_TYPES: tuple[RootType, ...] = ("Query", "Mutation")
+
+CREDENTIAL_OPERATIONS = frozenset(
+    "login createMe getAccessToken refreshToken changeAndValidateEmail changeEmailMagically changePassword"
+    " requestMagicLogin redeemMagicLink requestPasswordReset resetPassword createApiKey rotateApiKey"
+    " createPyloApiKey".split()
+)
+"""Fields whose arguments or answers are secrets (security §12): alone in their operation, never cached as text."""
+
+_serials = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldEntry:
+    """How a field of ``Query`` or ``Mutation`` is guarded and answered."""
+
+    access: Access
+    resolver: Resolver
+    is_credential: bool = False
+    is_fixed: bool = True
+    """False for what a brand's entities add: introspection shows that only to those who may use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityField:
+    """A field that a brand's entities add. Below it, a field's ``extensions["access"]`` hides it from introspection."""
+
+    type_name: RootType
+    name: str
+    field: GraphQLField
+    access: Access
+    resolver: Resolver
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SchemaVersion:
+    """One brand's schema at one version; ``key`` names it in logs, ``serial`` is its identity in caches."""
+
+    key: str
+    schema: GraphQLSchema
+    fields: Mapping[tuple[RootType, str], FieldEntry]
+    serial: int = field(default_factory=lambda: next(_serials))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedSchema:
+    """What every brand has. ``types`` are the objects that entity types refer to."""
+
+    types: Mapping[str, GraphQLNamedType]
+    roots: Mapping[RootType, Mapping[str, GraphQLField]]
+    entries: Mapping[tuple[RootType, str], FieldEntry]
+    version: SchemaVersion
+
+
+def fixed_text() -> str:
+    """The fixed contract, as text."""
+    return files(__package__ or "keystead.graphql").joinpath("schema.graphql").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def fixed_names() -> frozenset[str]:
+    """Every name that the fixed schema uses up: its types, and the fields of ``Query`` and ``Mutation``."""
+    schema = build_ast_schema(_parsed(fixed_text()))
+    roots = (schema.query_type, schema.mutation_type)
+    return frozenset(schema.type_map) | {name for root in roots if root for name in root.fields}
+
+
+def load_fixed(registry: Registry, text: str | None = None) -> FixedSchema:
+    """Build the fixed schema and join it with the resolvers.
+
+    :param text: another schema than the product's, for tests.
+    :raises StartupError: when a field lacks its one access directive or its resolver, or a resolver its field.
+    """
+    schema = build_ast_schema(_parsed(text or fixed_text()))
+    equip(schema.type_map)
+    roots: dict[RootType, Mapping[str, GraphQLField]] = {}
+    for type_name in ROOT_TYPES:
+        root = schema.type_map.get(type_name)
+        roots[type_name] = root.fields if isinstance(root, GraphQLObjectType) else {}
+    known = {f"{type_name}.{name}" for type_name in ROOT_TYPES for name in roots[type_name]}
+    if strangers := sorted(set(registry) - known):
+        raise StartupError(f"resolvers for fields that the schema has not: {', '.join(strangers)}")
+    if missing := sorted(known - set(registry)):
+        raise StartupError(f"fields without a resolver: {', '.join(missing)}")
+    entries = {
+        (type_name, name): FieldEntry(
+            _access(type_name, name, definition), registry[f"{type_name}.{name}"], name in CREDENTIAL_OPERATIONS
+        )
+        for type_name in ROOT_TYPES
+        for name, definition in roots[type_name].items()
+    }
+    types = {name: type_ for name, type_ in schema.type_map.items() if name not in ROOT_TYPES}
+    version = SchemaVersion("fixed", _join(roots, types.values()), entries)
+    return FixedSchema(types, roots, entries, version)
+
+
+def build_schema_version(fixed: FixedSchema, entity_fields: Iterable[EntityField], key: str) -> SchemaVersion:
+    """The fixed schema with a brand's entity fields beside it.
+
+    :raises ValueError: when an entity field or type takes a name that is in use.
+    """
+    roots: dict[RootType, dict[str, GraphQLField]] = {name: dict(fixed.roots[name]) for name in ROOT_TYPES}
+    entries = dict(fixed.entries)
+    for added in entity_fields:
+        if added.name in roots[added.type_name]:
+            raise ValueError(f"{added.type_name}.{added.name} is in use")
+        roots[added.type_name][added.name] = added.field
+        entries[(added.type_name, added.name)] = FieldEntry(added.access, added.resolver, is_fixed=False)
+    try:
+        schema = _join(roots, fixed.types.values())
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return SchemaVersion(key, schema, entries)
+
+
+def _parsed(text: str) -> DocumentNode:
+    return parse(text, no_location=True)
+
+
+def _join(roots: Mapping[RootType, Mapping[str, GraphQLField]], types: Iterable[GraphQLNamedType]) -> GraphQLSchema:
+    query, mutation = (GraphQLObjectType(name, dict(roots[name])) if roots[name] else None for name in ROOT_TYPES)
+    # The directives are GraphQL's own: those of access are ours to read, not the client's to see. The types are valid
+    # by construction (a test validates them); validating them again for every brand would cost 10 ms on the loop.
+    return GraphQLSchema(query, mutation, types=list(types), directives=specified_directives, assume_valid=True)
+
+
+def _access(type_name: str, name: str, definition: GraphQLField) -> Access:
+    node: FieldDefinitionNode | None = definition.ast_node
+    found: list[Access] = []
+    for directive in (node.directives or ()) if node else ():
+        match directive.name.value:
+            case "public":
+                found.append(Public())
+            case "brandToken":
+                found.append(BrandToken())
+            case "user":
+                found.append(User())
+            case "permission":
+                value = directive.arguments[0].value if directive.arguments else None
+                if isinstance(value, StringValueNode) and value.value:
+                    found.append(Permission(value.value))
+    if len(found) != 1:
+        raise StartupError(f"{type_name}.{name} needs exactly one access directive, and has {len(found)}")
+    return found[0]
