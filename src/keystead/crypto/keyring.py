@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 import msgspec
 
 from keystead.crypto.signing import SigningKey, VerificationKey
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Keyring:
     """By ``kid``: next, active and retiring. What JWKS publishes and what tokens are checked with."""
     jwks: bytes = field(repr=False)
     """The document of ``/.well-known/jwks.json`` (RFC 7517 §5)."""
-    valid_until: datetime | None = None
+    valid_until: datetime = FOREVER
     """When the next key is promoted or dropped, so that time alone makes this keyring out of date."""
 
     @classmethod
@@ -34,7 +36,7 @@ class Keyring:
         active: SigningKey,
         others: Iterable[VerificationKey] = (),
         *,
-        valid_until: datetime | None = None,
+        valid_until: datetime = FOREVER,
     ) -> Keyring:
         """A keyring that signs with ``active`` and verifies with it and with ``others``."""
         keys = {key.kid: key for key in (active.verification, *others)}
@@ -43,4 +45,4 @@ class Keyring:
 
     def is_current(self, version: int, now: datetime) -> bool:
         """Whether it may still be used, when the database's keyring has the number ``version``."""
-        return self.version == version and (self.valid_until is None or now < self.valid_until)
+        return self.version == version and now < self.valid_until

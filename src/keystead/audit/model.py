@@ -1,0 +1,67 @@
+"""What an audit event says, and the list of all events. Security §16."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+Outcome = Literal["success", "refused"]
+
+EVENTS: dict[str, str] = {
+    "api_key.created": "an API key was made",
+    "api_key.deleted": "an API key was deleted and is refused from now on",
+    "api_key.rotated": "an API key was given a new secret",
+    "api_key.updated": "the name, permissions, origins or expiry of an API key were changed",
+    "brand.created": "a brand was made",
+    "brand.disabled": "a brand was disabled: nobody can sign in to it or use its keys",
+    "brand.enabled": "a disabled brand was opened again",
+    "brand.updated": "the features, policy or addresses of a brand were changed",
+    "brand_token.issued": "a brand token was made",
+    "brand_token.revoked": "a brand token was revoked",
+    "entity.defined": "an entity was added or its definition changed",
+    "entity.deleted": "an entity was deleted, with its records",
+    "key.revoked": "a signing key was dropped at once",
+    "key.rotated": "a new signing key was made, to take over from the one in use",
+    "login.refused": "a login failed; the reason says why, for the log alone",
+    "permission.refused": "somebody tried what their permissions do not allow",
+    "role.defined": "a role was made or its permissions changed",
+    "role.deleted": "a role was deleted and taken from its users",
+    "session.all_ended": "all sessions of a user were ended",
+    "session.ended": "one session was ended",
+    "session.opened": "a user signed in",
+    "session.refreshed": "a refresh token was rotated",
+    "session.reuse_detected": "a rotated refresh token came back too late; the session was ended",
+    "user.created": "an administrator made a user",
+    "user.deleted": "a user was deleted",
+    "user.disabled": "a user was disabled and all their sessions ended",
+    "user.enabled": "a disabled user may sign in again",
+    "user.password_changed": "a user's password was changed",
+    "user.signed_up": "a user made themselves, anonymous at first",
+    "user.updated": "the name, roles or permissions of a user were changed",
+}
+"""Every event there is, and what it means in one line."""
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened. No field holds a secret, a digest or an address in full."""
+
+    id: str
+    brand_id: str
+    """The brand it happened to; what concerns the installation as a whole belongs to the reserved brand."""
+    at: datetime
+    event: str
+    outcome: Outcome
+    reason: str | None = None
+    actor_kind: str
+    """``anonymous``, ``user``, ``api_key``, ``brand_token`` or ``system``."""
+    actor_id: str | None = None
+    subject_id: str | None = None
+    """What was acted upon: the id of a user, key, brand, ..."""
+    session_id: str | None = None
+    key_id: str | None = None
+    ip_prefix: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None
+    details: dict[str, Any] | None = None

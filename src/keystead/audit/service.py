@@ -1,0 +1,112 @@
+"""What happened, by whom: written in the transaction of the change it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keystead.audit import store
+from keystead.audit.model import EVENTS, AuditEvent, Outcome
+from keystead.context import (
+    RESERVED_BRAND_ID,
+    Anonymous,
+    ApiKeyPrincipal,
+    BrandTokenPrincipal,
+    Context,
+    Principal,
+    System,
+    UserPrincipal,
+)
+from keystead.db.engine import Tx
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+
+LONGEST_USER_AGENT = 200
+
+__all__ = ["EVENTS", "describe", "list_events", "record", "record_alone"]
+
+
+def describe(
+    ctx: Context,
+    event: str,
+    *,
+    brand_id: str | None = None,
+    outcome: Outcome = "success",
+    reason: str | None = None,
+    subject_id: str | None = None,
+    session_id: str | None = None,
+    key_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> AuditEvent:
+    """The event as :func:`record` writes it: who, from where and when come from ``ctx``.
+
+    ``brand_id`` is the brand it happens to: by default that of the request, else the reserved brand.
+    ``session_id`` and ``key_id`` are by default those that the caller acts with.
+    """
+    actor_kind, actor_id, acting_session, acting_key = _actor(ctx.principal)
+    now = ctx.now()
+    return AuditEvent(
+        id=new_id(now),
+        brand_id=brand_id or (ctx.brand.id if ctx.brand else RESERVED_BRAND_ID),
+        at=now,
+        event=event,
+        outcome=outcome,
+        reason=reason,
+        actor_kind=actor_kind,
+        actor_id=actor_id,
+        subject_id=subject_id,
+        session_id=session_id or acting_session,
+        key_id=key_id or acting_key,
+        ip_prefix=ctx.request.address_prefix or None,
+        user_agent=_printable(ctx.request.user_agent)[:LONGEST_USER_AGENT] or None,
+        request_id=ctx.request.id or None,
+        details=dict(details) if details else None,
+    )
+
+
+async def record(tx: Tx, event: AuditEvent) -> None:
+    """Writes the event with the change that it reports: both are committed, or neither.
+
+    :raises ValueError: when there is no event of that name.
+    """
+    if event.event not in EVENTS:
+        raise ValueError(f"'{event.event}' is not in the list of audit events")
+    await store.insert_event(tx, event.brand_id, event)
+
+
+async def record_alone(ctx: Context, event: AuditEvent) -> None:
+    """Writes an event that reports no change: an act that was refused.
+
+    :raises ValueError: when there is no event of that name.
+    """
+    async with ctx.db.transaction() as tx:
+        await record(tx, event)
+
+
+async def list_events(
+    ctx: Context, brand_id: str, request: PageRequest, *, with_total: bool = False
+) -> Page[AuditEvent]:
+    """One page of what happened in the brand, the newest first."""
+    rows = await store.list_events(ctx.db.scans, brand_id, request.probe, request.offset)
+    total = await store.count_events(ctx.db.scans, brand_id) if with_total else None
+    return Page.cut(rows, request, total)
+
+
+def _actor(principal: Principal) -> tuple[str, str | None, str | None, str | None]:
+    """Kind and id of who acts, then the session and the API key they act with."""
+    match principal:
+        case UserPrincipal():
+            return "user", principal.user_id, principal.session_id, principal.key_id
+        case ApiKeyPrincipal():
+            return "api_key", principal.key_id, None, principal.key_id
+        case BrandTokenPrincipal():
+            return "brand_token", principal.token_id, None, None
+        case System():
+            return "system", None, None, None
+        case Anonymous():
+            return "anonymous", None, None, None
+
+
+def _printable(text: str) -> str:
+    """``text`` with whatever is no character of writing replaced: it is shown to people and kept as UTF-8."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -1,0 +1,63 @@
+"""SQL of the audit table: rows are added and read, never changed."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Column, Index, String, Table, bindparam, func, select
+
+from keystead.audit.model import AuditEvent
+from keystead.db.engine import Tx
+from keystead.db.statements import Statement, insert
+from keystead.db.types import Id, Json, UtcTime, metadata
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # No foreign keys: what happened stays on record when its subjects are gone.
+    Column("brand_id", Id, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", String(64)),
+    Column("actor_kind", String(16), nullable=False),
+    Column("actor_id", Id),
+    Column("subject_id", Id),
+    Column("session_id", Id),
+    Column("key_id", Id),
+    Column("ip_prefix", String(64)),
+    Column("user_agent", String(200)),
+    Column("request_id", String(64)),
+    Column("details", Json),
+    Index("ix_audit_events_brand_id_id", "brand_id", "id"),
+)
+
+_COLUMNS = [audit_events.c[name] for name in AuditEvent.__struct_fields__]
+_INSERT = Statement(insert(audit_events).values({column.name: bindparam(column.name) for column in _COLUMNS}))
+_LIST = Statement(
+    select(*_COLUMNS)
+    .where(audit_events.c.brand_id == bindparam("brand_id"))
+    .order_by(audit_events.c.id.desc())
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+)
+_COUNT = Statement(
+    select(func.count()).select_from(audit_events).where(audit_events.c.brand_id == bindparam("brand_id"))
+)
+
+
+async def insert_event(tx: Tx, brand_id: str, event: AuditEvent) -> None:
+    """Adds the row of ``event`` to what happened in the brand."""
+    await tx.execute(_INSERT, **(msgspec.structs.asdict(event) | {"brand_id": brand_id}))
+
+
+async def list_events(tx: Tx, brand_id: str, limit: int, offset: int) -> list[AuditEvent]:
+    """Up to ``limit`` events of the brand, the newest first."""
+    rows = await tx.list(_LIST, brand_id=brand_id, limit=limit, offset=offset)
+    return [AuditEvent(**dict(zip(AuditEvent.__struct_fields__, row, strict=True))) for row in rows]
+
+
+async def count_events(tx: Tx, brand_id: str) -> int:
+    """How many events the brand has on record."""
+    row = await tx.find(_COUNT, brand_id=brand_id)
+    return int(row[0]) if row else 0

@@ -1,0 +1,1 @@
+"""Brands: each one closed world of users, features, policy, keys and brand tokens."""

@@ -1,0 +1,213 @@
+"""Brands: made by operators, changed by their administrators, named by every credential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from keystead.audit import service as audit
+from keystead.brands import model, store
+from keystead.brands.model import Brand, active_brand
+from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, find_active_by_name
+from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Context
+from keystead.crypto import secrets
+from keystead.crypto.secrets import Secret, SecretKind
+from keystead.db.engine import Tx
+from keystead.errors import BadUserInput, Conflict, NotFound
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+from keystead.policy import (
+    BrandPolicy,
+    Features,
+    Preset,
+    changed_features,
+    changed_policy,
+    initial_features,
+)
+
+__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active", "find_active_by_name"]
+
+_CHANGEABLE = ("features", "policy", "base_url", "redirect_urls")
+
+
+async def find_by_token(tx: Tx, secret: Secret) -> tuple[str, ActiveBrand] | None:
+    """The token's id and its brand, unless the token is unknown or revoked or the brand is disabled."""
+    return await store.find_by_token(tx, secret.digest())
+
+
+async def default_brand(tx: Tx, configured: str | None) -> ActiveBrand | None:
+    """The brand of a request whose credentials name none: the configured one, else the only one there is.
+
+    A configured brand that is unknown or disabled gives None: another brand must not step in for it.
+    """
+    if configured is not None:
+        return await store.find_active_by_name(tx, configured)
+    return await store.find_only(tx)
+
+
+async def bump_schema_version(tx: Tx, brand_id: str) -> int:
+    """Counts a change of the brand's entities, in the transaction of that change; the new number.
+
+    :raises NotFound: when there is no such brand.
+    """
+    version = await store.bump_schema_version(tx, brand_id)
+    if version is None:
+        raise NotFound("There is no such brand.")
+    return version
+
+
+async def ensure_reserved(tx: Tx, now: datetime) -> None:
+    """Makes the operators' brand ``keystead`` unless it is there. Nobody can sign themselves up in it."""
+    features = Features(anonymous_users=False)
+    made = _new_brand(RESERVED_BRAND_ID, RESERVED_BRAND, Preset.both, features, BrandPolicy(), now)
+    await store.insert_brand(tx, made)
+
+
+async def create_brand(
+    ctx: Context, name: str, preset: str | None = None, features: object = None, policy: object = None
+) -> Brand:
+    """A new brand with the features of its preset, changed as asked.
+
+    :raises BadUserInput: for a bad name, preset, feature or figure; names the field.
+    :raises Conflict: when the name is taken; names the field.
+    """
+    now = ctx.now()
+    name, kind = model.new_name(name), model.new_preset(preset)
+    chosen = changed_features(initial_features(kind), {} if features is None else features)
+    figures = changed_policy(BrandPolicy(), {} if policy is None else policy)
+    made = _new_brand(new_id(now), name, kind, chosen, figures, now)
+    details = {"name": name, "preset": kind.value}
+    async with ctx.db.transaction() as tx:
+        is_new = await store.insert_brand(tx, made)
+        if is_new:
+            event = audit.describe(ctx, "brand.created", brand_id=made.id, subject_id=made.id, details=details)
+            await audit.record(tx, event)
+    if not is_new:
+        raise Conflict(f"There is a brand called '{name}' already.", field="name")
+    return made
+
+
+async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any]) -> Brand:
+    """Changes what ``changes`` names: ``features``, ``policy`` (parts suffice), ``base_url``, ``redirect_urls``.
+
+    Null takes the addresses away, and leaves features and policy as they are.
+
+    :raises BadUserInput: for an unknown name or a bad value; names the field.
+    :raises NotFound: when there is no such brand.
+    """
+    now = ctx.now()
+    # Whether changes are sound does not depend on the rest of the brand: refused before anything is locked.
+    _changed(await get_brand(ctx, brand_id), changes, now)
+    details = {"changed": sorted(changes)}
+    async with ctx.db.transaction() as tx:
+        current = await store.lock_brand(tx, brand_id)
+        changed = _changed(current, changes, now) if current else None
+        if changed is not None:
+            await store.change_brand(tx, changed)
+            event = audit.describe(ctx, "brand.updated", brand_id=brand_id, subject_id=brand_id, details=details)
+            await audit.record(tx, event)
+    return _known(changed)
+
+
+async def set_disabled(ctx: Context, name: str, is_disabled: bool) -> Brand:
+    """Closes the brand of that name or id, or opens it again: felt by its credentials on the next request.
+
+    :raises BadUserInput: for the operators' brand, which cannot be closed.
+    :raises NotFound: when there is no such brand.
+    """
+    found = await get_brand_by_name(ctx, name)
+    if found.id == RESERVED_BRAND_ID:
+        raise BadUserInput("The operators' brand cannot be disabled.", field="name")
+    async with ctx.db.transaction() as tx:
+        if await store.set_disabled(tx, found.id, is_disabled, ctx.now()):
+            event = "brand.disabled" if is_disabled else "brand.enabled"
+            await audit.record(tx, audit.describe(ctx, event, brand_id=found.id, subject_id=found.id))
+    return await get_brand(ctx, found.id)
+
+
+async def get_brand(ctx: Context, brand_id: str) -> Brand:
+    """:raises NotFound: when there is no such brand."""
+    return _known(await store.find_brand(ctx.db.reads, brand_id))
+
+
+async def get_brand_by_name(ctx: Context, name: str) -> Brand:
+    """The brand of that name or id, disabled or not.
+
+    :raises NotFound: when there is no such brand.
+    """
+    return _known(await store.find_brand_by_name(ctx.db.reads, name))
+
+
+async def list_brands(ctx: Context, request: PageRequest, *, with_total: bool = False) -> Page[Brand]:
+    """One page of the brands: the operators' own first, then the oldest."""
+    rows = await store.list_brands(ctx.db.scans, request.probe, request.offset)
+    total = await store.count_brands(ctx.db.scans) if with_total else None
+    return Page.cut(rows, request, total)
+
+
+async def issue_token(ctx: Context, name: str, revoke_others: bool = False) -> tuple[str, Secret]:
+    """A new brand token for the brand of that name or id; with the brand's name. The secret is shown this once.
+
+    With ``revoke_others`` the brand's other tokens are refused from the next request on.
+
+    :raises NotFound: when there is no such brand.
+    """
+    found = await get_brand_by_name(ctx, name)
+    now = ctx.now()
+    token_id, secret = new_id(now), secrets.generate(SecretKind.brand_token)
+    async with ctx.db.transaction() as tx:
+        # Locked: when two revoke the others' tokens at once, the second sees, and revokes, the token of the first.
+        await store.lock_brand(tx, found.id)
+        revoked = await store.revoke_tokens(tx, found.id, now) if revoke_others else []
+        for other in revoked:
+            event = audit.describe(ctx, "brand_token.revoked", brand_id=found.id, subject_id=other)
+            await audit.record(tx, event)
+        await store.insert_token(tx, found.id, token_id, secret.digest(), secret.hint, now)
+        await audit.record(tx, audit.describe(ctx, "brand_token.issued", brand_id=found.id, subject_id=token_id))
+    return found.name, secret
+
+
+def _new_brand(
+    brand_id: str, name: str, preset: Preset, features: Features, policy: BrandPolicy, now: datetime
+) -> Brand:
+    return Brand(
+        id=brand_id,
+        name=name,
+        preset=preset,
+        features=features,
+        policy=policy,
+        base_url=None,
+        redirect_urls=(),
+        is_disabled=False,
+        schema_version=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _changed(current: Brand, changes: Mapping[str, Any], now: datetime) -> Brand:
+    for name in changes:
+        if name not in _CHANGEABLE:
+            raise BadUserInput(f"'{name}' of a brand cannot be changed.", field=name)
+    new: dict[str, Any] = {"updated_at": now}
+    if changes.get("features") is not None:
+        new["features"] = changed_features(current.features, changes["features"])
+    if changes.get("policy") is not None:
+        new["policy"] = changed_policy(current.policy, changes["policy"])
+    if "base_url" in changes:
+        new["base_url"] = model.new_base_url(changes["base_url"])
+    if "redirect_urls" in changes:
+        new["redirect_urls"] = model.new_redirect_urls(changes["redirect_urls"])
+    changed = msgspec.structs.replace(current, **new)
+    if current.id == RESERVED_BRAND_ID and changed.features.anonymous_users:
+        raise BadUserInput("Operators cannot be anonymous.", field="features.anonymous_users")
+    return changed
+
+
+def _known(found: Brand | None) -> Brand:
+    if found is None:
+        raise NotFound("There is no such brand.")
+    return found

@@ -1,0 +1,139 @@
+"""The installation: its master key's check value, its signing keys, and the leases of its nodes."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from keystead.audit import service as audit
+from keystead.context import RESERVED_BRAND_ID, Context
+from keystead.crypto.keyring import Keyring
+from keystead.crypto.master_key import MasterKey
+from keystead.crypto.signing import KeyUnreadable, SigningKey
+from keystead.db.engine import Database
+from keystead.errors import Conflict, NotFound, StartupError
+from keystead.installation import signing_keys, store
+from keystead.installation.model import KeyState, KeyTimes, find_active, is_rotation_due, next_change
+from keystead.installation.signing_keys import Revocation
+
+EX_CONFIG = 78
+CURRENT_ROTATION_KEY = "1"
+"""The id of the key that successors of new refresh tokens are derived with; stored in each row."""
+
+_WRONG_MASTER_KEY = "KEYSTEAD_MASTER_KEY: this is not the master key this database was made with"
+
+
+async def prepare(db: Database, master_key: MasterKey, now: datetime) -> None:
+    """What a first start makes and every later one checks: the master key's check value and a signing key.
+
+    :raises StartupError: when the database was made with another master key. Nothing is written then.
+    """
+    ours = master_key.check_value()
+    async with db.transaction() as tx:
+        await store.insert_value(tx, store.CHECK_VALUE, ours)
+        stored = await store.find_value(tx, store.CHECK_VALUE)
+        is_ours = stored is not None and hmac.compare_digest(stored, ours)
+        if is_ours:
+            await signing_keys.ensure_active(tx, master_key, now)
+    if not is_ours:
+        raise StartupError(_WRONG_MASTER_KEY, exit_code=EX_CONFIG)
+
+
+async def is_master_key_of(db: Database, master_key: MasterKey) -> bool | None:
+    """Whether the database was made with this master key; None when it was never started with any."""
+    stored = await store.find_value(db.reads, store.CHECK_VALUE)
+    return None if stored is None else hmac.compare_digest(stored, master_key.check_value())
+
+
+async def keyring_version(db: Database) -> int:
+    """The number of the keyring in the database: one more after each change of it. One read by primary key."""
+    return int(await store.find_value(db.reads, store.KEYRING_VERSION) or 0)
+
+
+async def load_keyring(db: Database, master_key: MasterKey, now: datetime) -> Keyring:
+    """The keyring as it is at ``now``; to be loaded again when its version or its ``valid_until`` says so.
+
+    :raises StartupError: when there is no key to sign with, or it does not open.
+    """
+    # The version first: a change between the reads then makes this keyring look old, never newer than it is.
+    version = await keyring_version(db)
+    keys = await store.list_keys(db.reads)
+    active = find_active(keys, now)
+    if active is None:
+        raise StartupError("there is no signing key in the database: it was never started, or was emptied")
+    stored = await store.list_private_keys(db.reads)
+    published = [key.kid for key in keys if key.kid in stored and key.state(now) is not KeyState.retired]
+    # Public halves come out of the sealed private ones: a key slipped into the table does not open, so is not trusted.
+    try:
+        opened = {kid: SigningKey.from_encrypted(kid, stored[kid], master_key) for kid in published}
+    except KeyUnreadable as error:
+        raise StartupError(str(error), exit_code=EX_CONFIG) from None
+    others = [key.verification for kid, key in opened.items() if kid != active.kid]
+    return Keyring.of(version, opened[active.kid], others, valid_until=next_change(keys, now))
+
+
+async def list_keys(ctx: Context) -> Sequence[KeyTimes]:
+    """Every signing key there ever was, the oldest first."""
+    return await store.list_keys(ctx.db.scans)
+
+
+async def rotate(ctx: Context) -> KeyTimes:
+    """Makes a new signing key, which takes over in ten minutes.
+
+    :raises Conflict: when one is waiting to take over already.
+    """
+    made = await _rotate(ctx, only_if_due=False)
+    if made is None:
+        raise Conflict("A new signing key is waiting to take over already.")
+    return made
+
+
+async def maintain(ctx: Context) -> bool:
+    """Rotates the signing key when it is 30 days old. Returns whether it did; two nodes at once make one key."""
+    if not is_rotation_due(await store.list_keys(ctx.db.reads), ctx.now()):
+        return False
+    return await _rotate(ctx, only_if_due=True) is not None
+
+
+async def revoke(ctx: Context, kid: str) -> None:
+    """Drops a signing key at once: tokens it signed are refused as soon as the nodes have seen it, within 5 s.
+
+    If it was the active one, another key is active from now on. A key that is retired already stays so.
+
+    :raises NotFound: when there is no such key.
+    """
+    async with ctx.db.transaction() as tx:
+        outcome = await signing_keys.revoke(tx, ctx.server.master_key, kid, ctx.now())
+        if outcome is Revocation.revoked:
+            event = audit.describe(ctx, "key.revoked", brand_id=RESERVED_BRAND_ID, details={"kid": kid})
+            await audit.record(tx, event)
+    if outcome is Revocation.unknown:
+        raise NotFound("There is no signing key with this id.")
+
+
+async def take_lease(db: Database, name: str, holder: str, now: datetime, duration: timedelta) -> bool:
+    """Whether ``holder`` may do the work called ``name`` until ``duration`` is over, and nobody else meanwhile.
+
+    Whoever holds the lease already may prolong it.
+    """
+    async with db.transaction() as tx:
+        return await store.take_lease(tx, f"lease:{name}", holder, _as_text(now), _as_text(now + duration))
+
+
+def rotation_key(master_key: MasterKey, key_id: str) -> bytes:
+    """The 32 bytes that successors of refresh tokens are derived with, by the id stored in their row."""
+    return master_key.derive(f"refresh/{key_id}")
+
+
+async def _rotate(ctx: Context, *, only_if_due: bool) -> KeyTimes | None:
+    async with ctx.db.transaction() as tx:
+        made = await signing_keys.rotate(tx, ctx.server.master_key, ctx.now(), only_if_due=only_if_due)
+        if made is not None:
+            event = audit.describe(ctx, "key.rotated", brand_id=RESERVED_BRAND_ID, details={"kid": made.kid})
+            await audit.record(tx, event)
+    return made
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")

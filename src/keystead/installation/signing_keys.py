@@ -1,0 +1,112 @@
+"""Steps in the life of the signing keys. Each begins by locking the keyring, so that they happen one after another.
+
+The lock is the row of the keyring's version: on PostgreSQL the second of two processes waits there, then sees what
+the first one did and judges anew; on SQLite there is one writer anyway.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from keystead.crypto.master_key import MasterKey
+from keystead.crypto.signing import SigningKey
+from keystead.db.engine import Tx
+from keystead.installation import store
+from keystead.installation.model import (
+    KEPT_AFTER_USE,
+    PUBLISHED_BEFORE_USE,
+    KeyState,
+    KeyTimes,
+    find_active,
+    find_next,
+    is_rotation_due,
+)
+
+
+class Revocation(StrEnum):
+    """What came of revoking a key."""
+
+    revoked = "revoked"
+    retired_before = "retired_before"
+    unknown = "unknown"
+
+
+async def ensure_active(tx: Tx, master_key: MasterKey, now: datetime) -> None:
+    """Makes the first key, active at once; nothing when there is one."""
+    await store.insert_value(tx, store.KEYRING_VERSION, "0")
+    keys = await _lock(tx)
+    if find_active(keys, now) is None:
+        await _add(tx, master_key, now, activates_at=now)
+        await _count_change(tx)
+
+
+async def rotate(tx: Tx, master_key: MasterKey, now: datetime, *, only_if_due: bool) -> KeyTimes | None:
+    """Makes the next key, which takes over in ten minutes, and lets the active one retire then.
+
+    None, and no change, when a next key waits already, or when ``only_if_due`` and the active key is young.
+    """
+    keys = await _lock(tx)
+    active = find_active(keys, now)
+    if find_next(keys, now) is not None or (only_if_due and not is_rotation_due(keys, now)):
+        return None
+    takes_over = now + PUBLISHED_BEFORE_USE if active else now
+    made = await _add(tx, master_key, now, activates_at=takes_over)
+    if active is not None:
+        await store.schedule_key(tx, active.kid, active.activates_at, takes_over, takes_over + KEPT_AFTER_USE)
+    await _count_change(tx)
+    return made
+
+
+async def revoke(tx: Tx, master_key: MasterKey, kid: str, now: datetime) -> Revocation:
+    """Drops a key at once, and sees to it that another one is active.
+
+    In the place of the active key steps the next one, without waiting, or a new one. When the next key is revoked,
+    the rotation is called off: the active key stays.
+    """
+    keys = await _lock(tx)
+    revoked = next((key for key in keys if key.kid == kid), None)
+    if revoked is None:
+        return Revocation.unknown
+    state = revoked.state(now)
+    if state is KeyState.retired:
+        return Revocation.retired_before
+    await store.revoke_key(tx, kid, now)
+    others = [key for key in keys if key.kid != kid]
+    if state is KeyState.active:
+        await _replace_active(tx, master_key, others, now)
+    elif state is KeyState.next:
+        await _call_off_rotation(tx, others, now)
+    await _count_change(tx)
+    return Revocation.revoked
+
+
+async def _replace_active(tx: Tx, master_key: MasterKey, others: list[KeyTimes], now: datetime) -> None:
+    waiting = find_next(others, now)
+    if waiting is None:
+        await _add(tx, master_key, now, activates_at=now)
+    else:
+        await store.schedule_key(tx, waiting.kid, now, waiting.retires_at, waiting.dropped_at)
+
+
+async def _call_off_rotation(tx: Tx, others: list[KeyTimes], now: datetime) -> None:
+    active = find_active(others, now)
+    if active is not None:
+        await store.schedule_key(tx, active.kid, active.activates_at, None, None)
+
+
+async def _lock(tx: Tx) -> list[KeyTimes]:
+    await store.lock_value(tx, store.KEYRING_VERSION)
+    return await store.list_keys(tx)
+
+
+async def _add(tx: Tx, master_key: MasterKey, now: datetime, *, activates_at: datetime) -> KeyTimes:
+    key = SigningKey.generate()
+    times = KeyTimes(key.kid, created_at=now, activates_at=activates_at)
+    await store.insert_key(tx, times, key.to_encrypted(master_key))
+    return times
+
+
+async def _count_change(tx: Tx) -> None:
+    version = await store.find_value(tx, store.KEYRING_VERSION) or "0"
+    await store.change_value(tx, store.KEYRING_VERSION, version, str(int(version) + 1))

@@ -1,0 +1,63 @@
+"""Things for tests, made by the real services with sensible defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keystead.brands import service as brands
+from keystead.clock import Clock
+from keystead.context import ActiveBrand, Context, Principal, RequestDetails, Server, System
+from keystead.crypto.master_key import MasterKey
+from keystead.crypto.passwords import PasswordPool, Profile
+from keystead.crypto.secrets import Secret
+from keystead.crypto.token_cache import TokenCache
+from keystead.db.engine import Database
+from keystead.installation import service as installation
+from keystead.settings import Settings
+
+MASTER_KEY = MasterKey.from_text(b"a master key that only tests may use")
+SETTINGS = Settings(base_url="https://auth.example.com")
+REQUEST = RequestDetails(
+    "request-1", address="192.0.2.7", address_prefix="192.0.2.7", user_agent="tests/1.0", origin=None
+)
+
+
+async def make_server(
+    db: Database, clock: Clock, *, settings: Settings = SETTINGS, master_key: MasterKey = MASTER_KEY
+) -> Server:
+    """A server on a migrated database: a real keyring, the operators' brand, and the cheapest password hashes."""
+    async with db.transaction() as tx:
+        await brands.ensure_reserved(tx, clock.now())
+    await installation.prepare(db, master_key, clock.now())
+    keyring = await installation.load_keyring(db, master_key, clock.now())
+    # Threads start with the first hash, and are daemons: a test need not close the pool.
+    passwords = PasswordPool(Profile.for_tests(), 1)
+    return Server(settings, clock, db, master_key, passwords, keyring, TokenCache())
+
+
+def make_context(
+    server: Server,
+    brand: ActiveBrand | None = None,
+    principal: Principal | None = None,
+    *,
+    request: RequestDetails = REQUEST,
+    brand_is_default: bool = False,
+) -> Context:
+    """One request; by the installation itself unless a principal is given."""
+    return Context(server, request, principal or System(), brand, brand_is_default)
+
+
+async def make_brand(server: Server, name: str = "rainbowMakers", **choices: Any) -> ActiveBrand:
+    """A brand; ``choices`` are preset, features, policy."""
+    return (await brands.create_brand(make_context(server), name, **choices)).active()
+
+
+async def change_brand(server: Server, brand: ActiveBrand, changes: Mapping[str, Any]) -> ActiveBrand:
+    """The brand after a change of its features, policy or addresses."""
+    return (await brands.update_brand(make_context(server), brand.id, changes)).active()
+
+
+async def make_brand_token(server: Server, brand: ActiveBrand) -> Secret:
+    """A token of the brand."""
+    return (await brands.issue_token(make_context(server), brand.name))[1]
