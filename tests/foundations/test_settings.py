@@ -1,0 +1,80 @@
+"""Settings: the file, the environment above it, and one clear line for a bad value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keystead.errors import SettingsError
+from keystead.settings import load_settings
+
+
+def test_nothing_set_gives_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings({}, folder=tmp_path)
+    assert settings.database_url == "sqlite:///keystead.db"
+    assert settings.introspection == "authenticated"
+    assert settings.api_key_headers == ("keystead-api-key", "pylo-api-key", "x-api-key")
+    assert settings.cors_origins == ()
+
+
+def test_the_environment_stands_above_the_file_and_the_file_above_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "keystead.toml").write_text('log_level = "debug"\nbase_url = "https://auth.example.com"\n')
+    settings = load_settings({"KEYSTEAD_LOG_LEVEL": "error"}, folder=tmp_path, defaults={"base_url": "http://x"})
+    assert (settings.log_level, settings.base_url) == ("error", "https://auth.example.com")
+
+
+def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://k:s3cret@db/keystead\n")
+    settings = load_settings({"KEYSTEAD_DATABASE_URL_FILE": str(secret)}, folder=tmp_path)
+    assert settings.database_url == "postgresql://k:s3cret@db/keystead"
+    assert "s3cret" not in repr(settings)
+
+
+def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
+    settings = load_settings({"KEYSTEAD_SPEED": "fast"}, folder=tmp_path)
+    assert settings.warnings == ("KEYSTEAD_SPEED is not a setting of this release",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KEYSTEAD_DATABASE_URL", "mysql://x"),
+        ("KEYSTEAD_DATABASE_URL", "sqlite:///"),
+        ("KEYSTEAD_BASE_URL", "auth.example.com"),
+        ("KEYSTEAD_BASE_URL", "https://a.example/?x=1"),
+        ("KEYSTEAD_CORS_ORIGINS", "https://a.example/path"),
+        ("KEYSTEAD_CORS_ORIGINS", "example.com"),
+        ("KEYSTEAD_TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("KEYSTEAD_API_KEY_HEADERS", "authorization"),
+        ("KEYSTEAD_BRAND_HEADERS", "a b"),
+        ("KEYSTEAD_INTROSPECTION", "sometimes"),
+        ("KEYSTEAD_THROTTLING", "maybe"),
+        ("KEYSTEAD_METRICS_PORT", "0"),
+        ("KEYSTEAD_METRICS_PORT", "x"),
+        ("KEYSTEAD_LOG_LEVEL", "loud"),
+        ("KEYSTEAD_LOG_FORMAT", "xml"),
+        ("KEYSTEAD_CONFIG", "/nowhere/keystead.toml"),
+        ("KEYSTEAD_SMTP_URL_FILE", "/nowhere/smtp"),
+    ],
+)
+def test_a_bad_value_names_its_setting(name: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({name: value}, folder=tmp_path)
+    assert name in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.exit_code == 78
+
+
+def test_a_name_the_file_should_not_hold_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "keystead.toml").write_text("sped = 1\n")
+    with pytest.raises(SettingsError, match="sped"):
+        load_settings({}, folder=tmp_path)
+
+
+def test_lists_are_read_from_both_places(tmp_path: Path) -> None:
+    (tmp_path / "keystead.toml").write_text('cors_origins = ["https://a.example", "https://B.example"]\n')
+    settings = load_settings({"KEYSTEAD_TRUSTED_PROXIES": "10.0.0.1, ::1"}, folder=tmp_path)
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.1/32", "::1/128"]

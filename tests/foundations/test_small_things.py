@@ -1,0 +1,71 @@
+"""Ids, pages and errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from keystead.errors import BadUserInput, Forbidden, KeysteadError, RateLimited
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_an_id_is_a_uuid_of_version_7_that_holds_its_time() -> None:
+    made = UUID(new_id(NOON))
+    assert (made.version, made.int >> 80) == (7, int(NOON.timestamp() * 1000))
+
+
+def test_a_later_id_sorts_later() -> None:
+    assert new_id(NOON) < new_id(NOON + timedelta(milliseconds=1))
+
+
+def test_ids_of_one_moment_differ() -> None:
+    assert len({new_id(NOON) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize("given", [None, {}, {"page": None, "per_page": None}])
+def test_a_page_has_its_defaults(given: dict[str, int] | None) -> None:
+    assert PageRequest.parse(given) == PageRequest(1, 20)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [({"page": 0}, "page"), ({"page": -1}, "page"), ({"per_page": 0}, "per_page"), ({"per_page": 101}, "per_page")],
+)
+def test_a_page_out_of_range_names_its_field(given: dict[str, int], field: str) -> None:
+    with pytest.raises(BadUserInput) as caught:
+        PageRequest.parse(given)
+    assert caught.value.extensions["field"] == field
+
+
+def test_a_page_knows_whether_another_follows() -> None:
+    request = PageRequest(2, 3)
+    assert (request.offset, request.probe) == (3, 4)
+    page = Page.cut([1, 2, 3, 4], request, total=8)
+    assert list(page.items) == [1, 2, 3]
+    assert page.pagination() == {
+        "current_page": 2,
+        "per_page": 3,
+        "total": 8,
+        "last_page": 3,
+        "has_more_pages": True,
+    }
+
+
+def test_an_empty_list_has_one_page() -> None:
+    assert Page.cut([], PageRequest(), total=0).pagination()["last_page"] == 1
+
+
+def test_an_error_keeps_its_cause_to_itself() -> None:
+    error = KeysteadError("Public.", cause="private")
+    assert str(error) == "Public."
+    assert "private" not in repr(error)
+
+
+def test_a_refusal_names_what_was_missing() -> None:
+    assert Forbidden(permission="admin").extensions == {"permission": "admin"}
+    assert RateLimited(retry_after=7).extensions == {"retryAfter": 7}

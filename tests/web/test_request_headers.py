@@ -1,0 +1,84 @@
+"""Headers: one credential of a kind, and an address nobody can make up (A16, A39)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keystead.errors import MalformedRequest
+from keystead.settings import load_settings
+from keystead.web.request_headers import HeaderReader
+
+
+def reader(**environ: str) -> HeaderReader:
+    return HeaderReader(load_settings(environ))
+
+
+def headers(*pairs: tuple[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
+
+
+@pytest.mark.parametrize("name", ["keystead-api-key", "pylo-api-key", "x-api-key"])
+def test_every_alias_is_an_api_key(name: str) -> None:
+    assert reader().read(headers((name, "k"))).credentials.api_key == "k"
+
+
+@pytest.mark.parametrize("name", ["keystead-brand-authorization", "yoli-brand-authorization"])
+def test_every_alias_is_a_brand_token(name: str) -> None:
+    assert reader().read(headers((name, "b"))).credentials.brand_token == "b"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("authorization", "authorization"),
+        ("keystead-api-key", "pylo-api-key"),
+        ("x-api-key", "x-api-key"),
+        ("keystead-brand-authorization", "yoli-brand-authorization"),
+    ],
+)
+def test_two_headers_of_one_kind_are_400(first: str, second: str) -> None:
+    with pytest.raises(MalformedRequest) as caught:
+        reader().read(headers((first, "a"), (second, "a")))
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1e3", "9" * 40])
+def test_a_content_length_that_is_no_number_is_400(value: str) -> None:
+    with pytest.raises(MalformedRequest):
+        reader().read(headers(("content-length", value)))
+
+
+def place(peer: str, forwarded: str | None, trusted: str = "") -> tuple[str, str]:
+    here = reader(**({"KEYSTEAD_TRUSTED_PROXIES": trusted} if trusted else {}))
+    values = here.read(headers(("x-forwarded-for", forwarded)) if forwarded else [])
+    scope: dict[str, Any] = {"client": (peer, 1)}
+    details = here.details(scope, values)
+    return details.address, details.address_prefix
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "trusted", "address", "prefix"),
+    [
+        ("192.0.2.1", None, "", "192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.9", "", "192.0.2.1", "192.0.2.1"),
+        ("10.0.0.1", "198.51.100.9", "10.0.0.0/8", "198.51.100.9", "198.51.100.9"),
+        ("10.0.0.1", "6.6.6.6, 198.51.100.9, 10.0.0.2", "10.0.0.0/8", "198.51.100.9", "198.51.100.9"),
+        ("10.0.0.1", "6.6.6.6, nonsense", "10.0.0.0/8", "10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.0/8", "10.0.0.3", "10.0.0.3"),
+        ("2001:db8:1:2:3::9", None, "", "2001:db8:1:2:3::9", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", None, "", "192.0.2.1", "192.0.2.1"),
+        ("testclient", None, "", "", ""),
+    ],
+)
+def test_the_address_is_one_the_server_can_vouch_for(
+    peer: str, forwarded: str | None, trusted: str, address: str, prefix: str
+) -> None:
+    assert place(peer, forwarded, trusted) == (address, prefix)
+
+
+def test_each_request_has_an_id_of_its_own() -> None:
+    here = reader()
+    made = {here.details({}, here.read([])).id for _ in range(100)}
+    assert len(made) == 100
