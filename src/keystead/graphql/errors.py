@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,13 +83,20 @@ def entry(
     return written
 
 
-def public_error(error: BaseException, reference_id: str, **seen: Any) -> KeysteadError:
-    """The error a client may see for ``error``: itself, or an ``InternalError`` once the log has the real one."""
+def public_error(error: BaseException, reference_id: str, *, is_secret: bool = False, **seen: Any) -> KeysteadError:
+    """The error a client may see for ``error``: itself, or an ``InternalError`` once the log has the real one.
+
+    :param is_secret: the operation carries credentials: the log gets where it failed and the kind of error, not its text.
+    """
     if isinstance(error, KeysteadError):
         if error.cause is not None:
             _log.info("graphql.refused", code=error.code, cause=error.cause, reference_id=reference_id, **seen)
         return error
-    _log.error("graphql.internal_error", reference_id=reference_id, exc_info=error, **seen)
+    # Written out here, since some renderers of tracebacks add the local variables, and with them passwords.
+    trace = traceback.format_tb(error.__traceback__) if is_secret else traceback.format_exception(error)
+    _log.error(
+        "graphql.internal_error", reference_id=reference_id, kind=type(error).__name__, trace="".join(trace), **seen
+    )
     return InternalError()
 
 

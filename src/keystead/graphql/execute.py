@@ -49,7 +49,7 @@ async def execute(
         if plan.introspects:
             require_introspection(ctx)
         check_cost(plan.cost, values)
-        run = _Run(ctx, values, text)
+        run = _Run(ctx, values, text, operation.is_secret)
         data = await run.carry_out(plan, deadline)
     except Exception as error:
         return error_response(error, ctx.request.id)
@@ -59,12 +59,13 @@ async def execute(
 class _Run:
     """One execution: the data so far, and what went wrong."""
 
-    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_text", "_values")
+    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_is_secret", "_text", "_values")
 
-    def __init__(self, ctx: Context, values: Values, text: str) -> None:
+    def __init__(self, ctx: Context, values: Values, text: str, is_secret: bool) -> None:
         self._ctx = ctx
         self._values = values
         self._text = text
+        self._is_secret = is_secret
         self._faults = Faults()
         self._errors: list[dict[str, Any]] = []
         self._failed: list[KeysteadError] = []
@@ -109,7 +110,7 @@ class _Run:
     def _refuse(self, field: RootField, error: Exception) -> None:
         """A root field failed as a whole."""
         request_id = self._ctx.request.id
-        shown = public_error(error, request_id, field=field.key)
+        shown = public_error(error, request_id, is_secret=self._is_secret, field=field.key)
         self._failed.append(shown)
         self._errors.append(entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))
 
@@ -118,7 +119,7 @@ class _Run:
         request_id = self._ctx.request.id
         for path, starts, error in self._faults.found:
             keys = path_list(path)
-            shown = public_error(error, request_id, field=".".join(map(str, keys)))
+            shown = public_error(error, request_id, is_secret=self._is_secret, field=".".join(map(str, keys)))
             self._errors.append(entry(shown, request_id, path=keys, where=locations(self._text, starts)))
         self._faults.found.clear()
 
