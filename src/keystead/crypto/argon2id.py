@@ -90,11 +90,7 @@ class StoredHash:
     def is_weaker_than(self, profile: Profile) -> bool:
         """Whether the hash is to be made again at the next login."""
         mine = self.profile
-        return (
-            mine.memory_kib < profile.memory_kib
-            or mine.time_cost < profile.time_cost
-            or not self.is_full_length
-        )
+        return mine.memory_kib < profile.memory_kib or mine.time_cost < profile.time_cost or not self.is_full_length
 
 
 def make(profile: Profile, password: bytes, *, random: Callable[[int], bytes] = os.urandom) -> str:

@@ -37,9 +37,10 @@ _LETTER = "[A-Za-z0-9_-]"
 _PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
 _TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
-# Among ASCII letters only these four can end a group of three in the bits of '-' or '_' (62 or 63 of base64).
-# As JSON escapes they cannot, and the payload part decodes with plain base64 as well (contract §2).
-_ESCAPES = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in ">?~\x7f"})
+# Among the letters that JSON leaves as they are, only these three can end, at the end of a group of three bytes,
+# in the bits of '-' or '_' (62 and 63 of base64). As JSON escapes they cannot, and the payload part decodes with
+# plain base64 as well (contract §2); clients add the padding, as they do for any JWT.
+_ESCAPES = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in ">?~"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +91,13 @@ def sign(key: SigningKey, claims: Claims, issuer: str) -> str:
     return token.decode()
 
 
-def verify(
-    raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime
-) -> Claims | None:
+def verify(raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime) -> Claims | None:
     """The claims of a good access token of ours, else None. Never raises on what ``raw`` holds."""
     verified = check(raw, keyring, issuer, now)
     return verified.claims if verified else None
 
 
-def check(
-    raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime
-) -> Verified | None:
+def check(raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime) -> Verified | None:
     """As :func:`verify`, with the ``kid`` of the key that signed."""
     if not isinstance(raw, str) or len(raw) > LONGEST_READ:
         return None

@@ -34,18 +34,14 @@ def normalise(raw: str, field: str = "password") -> str:
     if len(raw) > _LONGEST_RAW:
         _refuse_length(field)
     if "\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw):
-        raise BadUserInput(
-            "The password holds a character that is not allowed.", field=field, reason="character"
-        )
+        raise BadUserInput("The password holds a character that is not allowed.", field=field, reason="character")
     password = unicodedata.normalize("NFC", raw)
     if len(password) > LONGEST or len(password.encode()) > LONGEST_BYTES:
         _refuse_length(field)
     return password
 
 
-def check_new(
-    raw: str, *, minimum: int = SHORTEST, context_words: Iterable[str] = (), field: str = "password"
-) -> str:
+def check_new(raw: str, *, minimum: int = SHORTEST, context_words: Iterable[str] = (), field: str = "password") -> str:
     """The normalised form of a password that may be set.
 
     ``minimum`` is the brand's, in code points; ``context_words`` are the brand's name and the local part

@@ -155,9 +155,7 @@ class PasswordPool:
         if sent_away is job:
             raise _busy("the queue is full, or one account's share of it")
         if sent_away is not None:
-            sent_away.finish(
-                None, _busy("sent away for another account: more than its share of a full queue")
-            )
+            sent_away.finish(None, _busy("sent away for another account: more than its share of a full queue"))
 
     def _give_up(self, job: _Job) -> None:
         if self._withdraw(job):
@@ -178,15 +176,10 @@ class PasswordPool:
     def _serve(self) -> None:
         _step_back()
         while (job := self._next_job()) is not None:
-            try:
-                job.finish(job.work())
-            except Argon2Error as error:  # a mismatch is an answer; what is left is a lack of memory
-                job.finish(None, _busy(f"{type(error).__name__}: {error}"))
-            except Exception as error:
-                job.finish(None, error)
-            finally:
-                with self._changed:
-                    self._running -= 1
+            result, error = _outcome(job.work)
+            with self._changed:
+                self._running -= 1
+            job.finish(result, error)
 
     def _next_job(self) -> _Job | None:
         """The next one that has not waited too long; None when the pool is closed."""
@@ -202,6 +195,15 @@ class PasswordPool:
                     self._begun += 1
                     return job
             return None
+
+
+def _outcome(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return work(), None
+    except Argon2Error as error:  # a mismatch is an answer; what is left is a lack of memory
+        return None, _busy(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        return None, error
 
 
 def _busy(cause: str) -> ServerBusy:

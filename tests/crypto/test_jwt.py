@@ -1,0 +1,161 @@
+"""Access tokens that are good: their form, and joserfc's agreement in both directions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jwt as joserfc_jwt
+from joserfc.jwk import ECKey
+
+from keystead.crypto import jwt
+from keystead.crypto.jwt import Claims
+from keystead.crypto.signing import SigningKey
+from keystead.ids import new_id
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECONDS = int(NOW.timestamp())
+ISSUER = "https://auth.example.com"
+KEY = SigningKey.generate()
+KEYS = {KEY.kid: KEY.verification}
+CLAIMS = Claims(new_id(NOW), new_id(NOW), new_id(NOW), SECONDS, SECONDS + 900, new_id(NOW))
+
+hosts = st.from_regex(r"[a-z0-9-]{1,40}(\.[a-z]{2,8})?(:[0-9]{1,5})?", fullmatch=True)
+paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7F), max_size=60)
+
+
+def part(token: str, place: int) -> str:
+    return token.split(".")[place]
+
+
+def plain_base64(text: str) -> Any:
+    """As existing clients decode it: the standard alphabet, padding added, nothing replaced."""
+    return json.loads(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+
+
+def test_what_is_signed_is_verified() -> None:
+    assert jwt.verify(jwt.sign(KEY, CLAIMS, ISSUER), KEYS, ISSUER, NOW) == CLAIMS
+
+
+def test_the_form() -> None:
+    token = jwt.sign(KEY, CLAIMS, ISSUER)
+    assert json.loads(base64.urlsafe_b64decode(part(token, 0) + "==")) == {
+        "alg": "ES256",
+        "typ": "at+jwt",
+        "kid": KEY.kid,
+    }
+    assert plain_base64(part(token, 1)) == {
+        "iss": ISSUER,
+        "aud": f"urn:keystead:brand:{CLAIMS.brand_id}",
+        "sub": CLAIMS.user_id,
+        "sid": CLAIMS.session_id,
+        "iat": SECONDS,
+        "exp": SECONDS + 900,
+        "jti": CLAIMS.token_id,
+    }
+    assert len(token) <= 768
+
+
+@given(st.builds("https://{}/{}".format, hosts, paths), st.integers(0, 2), st.integers(1, 3600))
+def test_the_payload_decodes_with_plain_base64_for_every_issuer(issuer: str, shift: int, life: int) -> None:
+    claims = Claims("b" * (shift + 1), CLAIMS.user_id, CLAIMS.session_id, SECONDS, SECONDS + life, "t")
+    token = jwt.sign(KEY, claims, issuer)
+    assert re.fullmatch("[A-Za-z0-9+/]+", part(token, 1))
+    assert plain_base64(part(token, 1))["iss"] == issuer
+    assert jwt.verify(token, KEYS, issuer, NOW) == claims
+
+
+@pytest.mark.parametrize("letter", ">?~")
+def test_the_letters_that_would_need_the_other_alphabet(letter: str) -> None:
+    for shift in range(3):
+        issuer = f"https://example.com/{'x' * shift}{letter}user"
+        naive = base64.urlsafe_b64encode(json.dumps({"iss": issuer}, separators=(",", ":")).encode())
+        payload = part(jwt.sign(KEY, CLAIMS, issuer), 1)
+        assert not {"-", "_"} & set(payload)
+        if {b"-", b"_"} & {naive[place : place + 1] for place in range(len(naive))}:
+            return
+    pytest.fail("the letter never needed '-' or '_': it need not be escaped")
+
+
+def test_an_issuer_outside_ascii_still_gives_ascii() -> None:
+    issuer = "https://bücher.example/~\U0001f511"
+    token = jwt.sign(KEY, CLAIMS, issuer)
+    assert base64.b64decode(part(token, 1) + "==").isascii()
+    assert jwt.verify(token, KEYS, issuer, NOW) == CLAIMS
+
+
+def test_an_issuer_of_200_characters_fits_and_a_longer_one_is_refused() -> None:
+    assert len(jwt.sign(KEY, CLAIMS, "https://" + "a" * 150)) <= 768
+    with pytest.raises(ValueError, match="issuer is too long"):
+        jwt.sign(KEY, CLAIMS, "https://" + "a" * 300)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"user_id": ""},
+        {"user_id": "a b"},
+        {"user_id": "a" * 65},
+        {"session_id": "ümlaut"},
+        {"brand_id": "x:y"},
+        {"token_id": "line\n"},
+        {"issued_at": True},
+        {"expires_at": float(SECONDS + 900)},
+        {"expires_at": SECONDS},
+        {"issued_at": -1},
+        {"expires_at": 2**53 + 1},
+    ],
+    ids=str,
+)
+def test_nothing_is_signed_that_would_not_be_accepted(broken: dict[str, Any]) -> None:
+    fields = {name: getattr(CLAIMS, name) for name in Claims.__slots__}
+    with pytest.raises(ValueError):
+        jwt.sign(KEY, Claims(**(fields | broken)), ISSUER)
+
+
+def test_joserfc_verifies_ours() -> None:
+    token = joserfc_jwt.decode(
+        jwt.sign(KEY, CLAIMS, ISSUER), ECKey.import_key(dict(KEY.verification.jwk)), algorithms=["ES256"]
+    )
+    assert token.claims["sub"] == CLAIMS.user_id
+
+
+def test_ours_verifies_joserfcs() -> None:
+    payload = plain_base64(part(jwt.sign(KEY, CLAIMS, ISSUER), 1))
+    header = {"kid": KEY.kid, "typ": "at+jwt", "alg": "ES256"}
+    raw = joserfc_jwt.encode(header, payload, ECKey.import_key(KEY.private), algorithms=["ES256"])
+    assert jwt.verify(raw, KEYS, ISSUER, NOW) == CLAIMS
+
+
+class TestTime:
+    def test_a_token_dies_at_its_second_without_leeway(self) -> None:
+        token = jwt.sign(KEY, CLAIMS, ISSUER)
+        end = NOW + timedelta(seconds=900)
+        assert jwt.verify(token, KEYS, ISSUER, end - timedelta(microseconds=1)) == CLAIMS
+        assert jwt.verify(token, KEYS, ISSUER, end) is None
+
+    def test_another_nodes_clock_may_be_5_seconds_ahead(self) -> None:
+        token = jwt.sign(KEY, CLAIMS, ISSUER)
+        assert jwt.verify(token, KEYS, ISSUER, NOW - timedelta(seconds=5)) == CLAIMS
+        assert jwt.verify(token, KEYS, ISSUER, NOW - timedelta(seconds=6)) is None
+
+
+def test_another_issuers_token_is_refused() -> None:
+    token = jwt.sign(KEY, CLAIMS, ISSUER)
+    assert jwt.verify(token, KEYS, ISSUER + "/", NOW) is None
+    assert jwt.verify(token, KEYS, ISSUER.upper(), NOW) is None
+
+
+def test_a_dropped_keys_token_is_refused() -> None:
+    other = SigningKey.generate()
+    token = jwt.sign(KEY, CLAIMS, ISSUER)
+    assert jwt.verify(token, {}, ISSUER, NOW) is None
+    assert jwt.verify(token, {other.kid: other.verification}, ISSUER, NOW) is None
+    # A keyring that holds another key under this name.
+    assert jwt.verify(token, {KEY.kid: other.verification}, ISSUER, NOW) is None

@@ -1,0 +1,97 @@
+"""Signing keys: named by thumbprint, encrypted at rest, opened only as what they are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import ECKey
+from joserfc.jwk import thumbprint as joserfc_thumbprint
+
+from keystead.crypto.keyring import Keyring
+from keystead.crypto.master_key import MasterKey
+from keystead.crypto.signing import KeyUnreadable, SigningKey, VerificationKey
+
+MASTER = MasterKey.from_text(b"m" * 32)
+OTHER_MASTER = MasterKey.from_text(b"o" * 32)
+
+
+def test_a_key_survives_encryption() -> None:
+    key = SigningKey.generate()
+    opened = SigningKey.from_encrypted(key.kid, key.to_encrypted(MASTER), MASTER)
+    assert opened == key
+    assert opened.private.private_numbers() == key.private.private_numbers()
+
+
+def test_the_kid_is_the_rfc_7638_thumbprint() -> None:
+    key = SigningKey.generate()
+    members = {name: key.verification.jwk[name] for name in ("kty", "crv", "x", "y")}
+    assert key.kid == joserfc_thumbprint(members)
+
+
+def test_coordinates_keep_their_leading_zeros() -> None:
+    """A key whose x begins with a zero byte has 43 letters in its JWK all the same (RFC 7518 §6.2.1.2)."""
+    keys = [ec.derive_private_key(number, ec.SECP256R1()).public_key() for number in range(1, 1000)]
+    short = [key for key in keys if key.public_numbers().x < 2**248]
+    assert short
+    for key in short:
+        assert len(VerificationKey.of(key).jwk["x"]) == 43
+
+
+def test_only_p256_is_taken() -> None:
+    with pytest.raises(ValueError):
+        VerificationKey.of(ec.generate_private_key(ec.SECP384R1()).public_key())
+
+
+def test_another_master_key_does_not_open_it() -> None:
+    key = SigningKey.generate()
+    with pytest.raises(KeyUnreadable):
+        SigningKey.from_encrypted(key.kid, key.to_encrypted(MASTER), OTHER_MASTER)
+
+
+def test_a_row_copied_to_another_name_does_not_open() -> None:
+    key, other = SigningKey.generate(), SigningKey.generate()
+    with pytest.raises(KeyUnreadable):
+        SigningKey.from_encrypted(other.kid, key.to_encrypted(MASTER), MASTER)
+
+
+def test_every_damaged_byte_is_noticed() -> None:
+    key = SigningKey.generate()
+    stored = key.to_encrypted(MASTER)
+    for place in range(len(stored)):
+        damaged = stored[:place] + bytes([stored[place] ^ 1]) + stored[place + 1 :]
+        with pytest.raises(KeyUnreadable):
+            SigningKey.from_encrypted(key.kid, damaged, MASTER)
+
+
+@pytest.mark.parametrize("length", [0, 11, 12, 20, 28])
+def test_a_cut_row_is_noticed(length: int) -> None:
+    key = SigningKey.generate()
+    with pytest.raises(KeyUnreadable):
+        SigningKey.from_encrypted(key.kid, key.to_encrypted(MASTER)[:length], MASTER)
+
+
+def test_the_same_key_is_never_stored_twice_alike() -> None:
+    key = SigningKey.generate()
+    assert key.to_encrypted(MASTER) != key.to_encrypted(MASTER)
+
+
+def test_the_private_half_is_hidden_and_not_published() -> None:
+    key = SigningKey.generate()
+    secret_number = str(key.private.private_numbers().private_value)
+    assert "private" not in repr(key)
+    assert secret_number not in repr(key)
+    keyring = Keyring.of(1, key)
+    assert "private" not in repr(keyring)
+    assert "d" not in json.loads(keyring.jwks)["keys"][0]
+
+
+def test_the_keyring_publishes_what_it_accepts() -> None:
+    active, coming = SigningKey.generate(), SigningKey.generate()
+    keyring = Keyring.of(7, active, [coming.verification])
+    published = json.loads(keyring.jwks)["keys"]
+    assert [key["kid"] for key in published] == [active.kid, coming.kid] == list(keyring.verifying)
+    for jwk in published:
+        assert set(jwk) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+        assert ECKey.import_key(jwk).thumbprint() == jwk["kid"]

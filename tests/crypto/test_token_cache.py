@@ -1,0 +1,99 @@
+"""The cache of good tokens: quicker, and never kinder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keystead.crypto import jwt
+from keystead.crypto.jwt import Claims
+from keystead.crypto.signing import SigningKey
+from keystead.crypto.token_cache import TokenCache
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECONDS = int(NOW.timestamp())
+ISSUER = "https://auth.example.com"
+KEY = SigningKey.generate()
+KEYS = {KEY.kid: KEY.verification}
+
+
+def token(name: str = "one") -> str:
+    return jwt.sign(KEY, Claims("brand", "user", "session", SECONDS, SECONDS + 900, name), ISSUER)
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every raw token whose signature was really looked at."""
+    seen: list[str] = []
+    check = jwt.check
+
+    def counted(raw: str, *rest: Any) -> jwt.Verified | None:
+        seen.append(raw)
+        return check(raw, *rest)
+
+    monkeypatch.setattr(jwt, "check", counted)
+    return seen
+
+
+def test_a_good_token_is_checked_once(checks: list[str]) -> None:
+    cache, raw = TokenCache(), token()
+    first = cache.verify(raw, KEYS, ISSUER, NOW)
+    assert first is not None
+    assert cache.verify(raw, KEYS, ISSUER, NOW) == first
+    assert checks == [raw]
+
+
+def test_a_bad_token_is_not_kept(checks: list[str]) -> None:
+    cache = TokenCache()
+    bad = token()[:-4] + "AAAA"
+    assert cache.verify(bad, KEYS, ISSUER, NOW) is None
+    assert cache.verify(bad, KEYS, ISSUER, NOW) is None
+    assert len(cache) == 0
+    assert len(checks) == 2
+
+
+def test_a_known_token_expires() -> None:
+    cache, raw = TokenCache(), token()
+    end = NOW + timedelta(seconds=900)
+    assert cache.verify(raw, KEYS, ISSUER, end - timedelta(seconds=1)) is not None
+    assert cache.verify(raw, KEYS, ISSUER, end) is None
+    assert len(cache) == 0
+
+
+def test_a_known_token_dies_with_its_key() -> None:
+    cache, raw = TokenCache(), token()
+    assert cache.verify(raw, KEYS, ISSUER, NOW) is not None
+    assert cache.verify(raw, {}, ISSUER, NOW) is None
+
+
+def test_it_is_bounded_and_forgets_what_was_used_least_recently(checks: list[str]) -> None:
+    cache = TokenCache(maxsize=2)
+    one, two, three = token("one"), token("two"), token("three")
+    for raw in (one, two, one, three):
+        assert cache.verify(raw, KEYS, ISSUER, NOW) is not None
+    assert len(cache) == 2
+    checks.clear()
+    cache.verify(one, KEYS, ISSUER, NOW)
+    assert checks == []
+    cache.verify(two, KEYS, ISSUER, NOW)
+    assert checks == [two]
+
+
+def test_it_can_be_emptied() -> None:
+    cache = TokenCache()
+    cache.verify(token(), KEYS, ISSUER, NOW)
+    cache.clear()
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize("raw", [None, "", "\ud800", "x" * 5_000_000, b"bytes"], ids=lambda raw: repr(raw)[:12])
+def test_hostile_text_is_refused(raw: Any) -> None:
+    assert TokenCache().verify(raw, KEYS, ISSUER, NOW) is None
+
+
+def test_it_holds_no_token() -> None:
+    cache, raw = TokenCache(), token()
+    cache.verify(raw, KEYS, ISSUER, NOW)
+    assert raw not in repr(vars(cache))
