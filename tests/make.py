@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from keystead.api_keys import service as api_keys
+from keystead.api_keys.model import ApiKey, NewApiKey
 from keystead.brands import service as brands
 from keystead.clock import Clock
 from keystead.context import ActiveBrand, Context, Principal, RequestDetails, Server, System
@@ -14,7 +16,12 @@ from keystead.crypto.secrets import Secret
 from keystead.crypto.token_cache import TokenCache
 from keystead.db.engine import Database
 from keystead.installation import service as installation
+from keystead.permissions import PermissionSet
 from keystead.settings import Settings
+from keystead.users import service as users
+from keystead.users.model import NewUser, User
+from keystead.users.roles import service as roles
+from keystead.users.roles.model import Role
 
 MASTER_KEY = MasterKey.from_text(b"a master key that only tests may use")
 SETTINGS = Settings(base_url="https://auth.example.com")
@@ -61,3 +68,19 @@ async def change_brand(server: Server, brand: ActiveBrand, changes: Mapping[str,
 async def make_brand_token(server: Server, brand: ActiveBrand) -> Secret:
     """A token of the brand."""
     return (await brands.issue_token(make_context(server), brand.name))[1]
+
+
+async def make_user(server: Server, brand: ActiveBrand, email: str = "ann@example.com", **choices: Any) -> User:
+    """A user with a login address, vouched for; ``choices`` are those of ``NewUser``."""
+    return await users.create_user(make_context(server), brand, NewUser(email, **{"is_verified": True, **choices}))
+
+
+async def make_role(server: Server, brand: ActiveBrand, name: str, *permissions: str) -> Role:
+    """A role of the brand."""
+    return await roles.define_role(make_context(server), brand.id, name, permissions)
+
+
+async def make_api_key(server: Server, brand: ActiveBrand, *permissions: str, **choices: Any) -> tuple[ApiKey, Secret]:
+    """An API key with these permissions; ``choices`` are those of ``NewApiKey``."""
+    new = NewApiKey(choices.pop("name", "a key"), PermissionSet.of(permissions), **choices)
+    return await api_keys.create_key(make_context(server), brand.id, new)

@@ -1,0 +1,114 @@
+"""Users and roles through GraphQL, and the aliases of the pair contract. Contract §2, §4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from keystead.context import Context, Profile
+from keystead.graphql.resolvers import resolver
+from keystead.graphql.resolvers.scope import refuse_filter, require_brand
+from keystead.graphql.selection import Selection
+from keystead.pagination import PageRequest, needs_total
+from keystead.users import service
+from keystead.users.model import NewUser, User, UserChanges
+from keystead.users.roles import service as roles
+from keystead.users.roles.model import Role
+
+Arguments = dict[str, Any]
+
+
+@resolver("Query.userList", "Query.pyloUserList")
+async def user_list(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
+    """One page of the brand's users, the oldest first."""
+    refuse_filter(arguments)
+    request = PageRequest.parse(arguments.get("pagination"))
+    page = await service.list_users(ctx, require_brand(ctx).id, request, with_total=needs_total(selection))
+    return {"data": [_shown_user(user) for user in page.items], "pagination": page.pagination()}
+
+
+@resolver("Query.userById", "Query.pyloUserById")
+async def user_by_id(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any] | None:
+    """The user of this id, or null."""
+    user = await service.find_user(ctx, require_brand(ctx).id, arguments["id"])
+    return None if user is None else {"data": _shown_user(user)}
+
+
+@resolver("Mutation.createUser")
+async def create_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """A new user."""
+    given = arguments["input"]
+    new = NewUser(
+        email=given["email"],
+        password=given.get("password"),
+        username=given.get("username"),
+        is_verified=bool(given.get("verified")),
+        roles=tuple(given.get("roles") or ()),
+        permissions=tuple(given.get("permissions") or ()),
+    )
+    return {"data": _shown_user(await service.create_user(ctx, require_brand(ctx), new))}
+
+
+@resolver("Mutation.updateUser")
+async def update_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """The user as they are now."""
+    given = arguments["input"]
+    lists = {name: tuple(given[name]) for name in ("roles", "permissions") if given.get(name) is not None}
+    changes = UserChanges(username=given.get("username", UNSET), is_disabled=given.get("is_disabled"), **lists)
+    return {"data": _shown_user(await service.update_user(ctx, require_brand(ctx).id, given["id"], changes))}
+
+
+@resolver("Mutation.deleteUser")
+async def delete_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """Deletes the users: all of them, or none."""
+    await service.delete_users(ctx, require_brand(ctx).id, arguments["ids"])
+    return {"data": {"success": True}}
+
+
+@resolver("Query.roleList")
+async def role_list(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
+    """One page of the brand's roles, by name."""
+    request = PageRequest.parse(arguments.get("pagination"))
+    page = await roles.list_roles(ctx, require_brand(ctx).id, request, with_total=needs_total(selection))
+    return {"data": [_shown_role(role) for role in page.items], "pagination": page.pagination()}
+
+
+@resolver("Mutation.defineRole")
+async def define_role(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """The role as it is now."""
+    given = arguments["input"]
+    role = await roles.define_role(ctx, require_brand(ctx).id, given["name"], given["permissions"])
+    return {"data": _shown_role(role)}
+
+
+@resolver("Mutation.deleteRole")
+async def delete_role(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """Deletes the roles: all of them, or none."""
+    await roles.delete_roles(ctx, require_brand(ctx).id, arguments["names"])
+    return {"data": {"success": True}}
+
+
+def user_fields(user_id: str, profile: Profile, *, is_disabled: bool = False) -> dict[str, Any]:
+    """The GraphQL type ``User``, made from what is known of one; for ``me { current_user { data } }`` too."""
+    return {
+        "id": user_id,
+        "email": profile.email,
+        "username": profile.username,
+        "verified": profile.is_verified,
+        "is_anonymous": profile.is_anonymous,
+        "is_disabled": is_disabled,
+        "roles": list(profile.roles),
+        "permissions": list(profile.granted),
+        "created_at": profile.created_at,
+        "updated_at": profile.updated_at,
+        "last_login_at": profile.last_login_at,
+    }
+
+
+def _shown_user(user: User) -> dict[str, Any]:
+    return user_fields(user.id, user.profile, is_disabled=user.is_disabled)
+
+
+def _shown_role(role: Role) -> dict[str, Any]:
+    return {"name": role.name, "permissions": list(role.permissions)}

@@ -1,0 +1,56 @@
+"""Roles, as administrators define them. They take effect with each user's next request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from keystead.audit.service import describe, record
+from keystead.context import Context
+from keystead.errors import BadUserInput, NotFound
+from keystead.pagination import Page, PageRequest
+from keystead.permissions import PermissionSet
+from keystead.users.grants import an_operator_stays, require_held
+from keystead.users.roles import store
+from keystead.users.roles.model import Role
+
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,47}", re.ASCII)
+
+
+async def list_roles(ctx: Context, brand_id: str, page: PageRequest, *, with_total: bool = False) -> Page[Role]:
+    """One page of the brand's roles, by name."""
+    rows = await store.list_roles(ctx.db.scans, brand_id, page.probe, page.offset)
+    total = await store.count_roles(ctx.db.scans, brand_id) if with_total else None
+    return Page.cut(rows, page, total)
+
+
+async def define_role(ctx: Context, brand_id: str, name: str, permissions: Sequence[str]) -> Role:
+    """Makes the role, or replaces the permissions of the one of that name.
+
+    :raises BadUserInput: for a bad name or an unknown permission; names the field.
+    :raises Forbidden: for a permission that the caller does not hold.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadUserInput(
+            "A role's name starts with a letter and has up to 48 letters, digits, '_' and '-'.", field="name"
+        )
+    role = Role(name, PermissionSet.of(permissions))
+    require_held(ctx.permissions, role.permissions)
+    details = {"role": name, "permissions": list(role.permissions)}
+    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
+        await store.save_role(tx, brand_id, role, ctx.now())
+        await record(tx, describe(ctx, "role.defined", brand_id=brand_id, details=details))
+    return role
+
+
+async def delete_roles(ctx: Context, brand_id: str, names: Sequence[str]) -> None:
+    """Deletes all of ``names`` and takes them from their users.
+
+    :raises NotFound: when one of them is no role of the brand; then none is deleted.
+    """
+    wanted = sorted(set(names))
+    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
+        if await store.delete_roles(tx, brand_id, wanted) < len(wanted):
+            raise NotFound("There is no such role.")
+        for name in wanted:
+            await record(tx, describe(ctx, "role.deleted", brand_id=brand_id, details={"role": name}))

@@ -1,0 +1,198 @@
+"""Users: as administrators see and change them, and the steps that other slices build their journeys from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import UNSET
+
+from keystead.audit.service import describe, record
+from keystead.context import ActiveBrand, Context
+from keystead.crypto.passwords import Share
+from keystead.db.engine import Tx
+from keystead.errors import Conflict, NotFound
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+from keystead.permissions import PermissionSet
+from keystead.users import credentials, email_addresses, store, usernames
+from keystead.users.email_addresses import EmailAddress
+from keystead.users.grants import an_operator_stays, require_held, require_roles
+from keystead.users.model import LoginCandidate, NewUser, User, UserChanges, UserRow
+from keystead.users.roles import store as role_store
+
+# --- what administrators do
+
+
+async def find_user(ctx: Context, brand_id: str, user_id: str) -> User | None:
+    """The user, or None when the brand has none of this id."""
+    return await store.find_user(ctx.db.reads, brand_id, user_id)
+
+
+async def get_user(ctx: Context, brand_id: str, user_id: str) -> User:
+    """:raises NotFound: when the brand has no user of this id."""
+    user = await find_user(ctx, brand_id, user_id)
+    if user is None:
+        raise _unknown_user()
+    return user
+
+
+async def list_users(ctx: Context, brand_id: str, page: PageRequest, *, with_total: bool = False) -> Page[User]:
+    """One page of the brand's users, the oldest first."""
+    rows = await store.list_users(ctx.db.scans, brand_id, page.probe, page.offset)
+    total = await store.count_users(ctx.db.scans, brand_id) if with_total else None
+    return Page.cut(rows, page, total)
+
+
+async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser) -> User:
+    """Makes a user with an address: a login at once where the brand asks for no proof or the caller vouches for it.
+
+    :raises BadUserInput: for a bad address, password, name, role or permission; names the field.
+    :raises Forbidden: for a permission that the caller does not hold.
+    :raises Conflict: when the address, or one that looks the same, is a login of the brand; field ``email``.
+    """
+    address = email_addresses.parse(new.email)
+    username = None if new.username is None else usernames.parse(new.username)
+    permissions = PermissionSet.of(new.permissions)
+    require_held(ctx.permissions, permissions)
+    password_hash = await _hash(ctx, brand, new.password, address)
+    is_login = new.is_verified or not brand.features.email_verification
+    row = _new_row(address, username, permissions, password_hash, ctx.now(), is_login, new.is_verified)
+    roles = sorted(set(new.roles))
+    details = {"verified": new.is_verified, "permissions": list(permissions), "roles": roles}
+    async with ctx.db.transaction() as tx:
+        await require_roles(tx, brand.id, roles, ctx.permissions)
+        if await store.is_taken(tx, brand.id, address) or not await store.insert_user(tx, brand.id, row):
+            raise Conflict("This e-mail address is taken.", field="email")
+        await role_store.set_roles(tx, brand.id, row.id, roles)
+        await record(tx, describe(ctx, "user.created", brand_id=brand.id, subject_id=row.id, details=details))
+        user = await store.find_user(tx, brand.id, row.id)
+    return _known(user)
+
+
+async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserChanges) -> User:
+    """Changes what ``changes`` names. Permissions count from the user's next request, disabling ends their sessions.
+
+    :raises BadUserInput: for a bad name, role or permission; names the field.
+    :raises Forbidden: for a permission, added or kept, that the caller does not hold.
+    :raises NotFound: when the brand has no user of this id.
+    :raises Conflict: when no operator would be left.
+    """
+    permissions = None if changes.permissions is None else PermissionSet.of(changes.permissions)
+    require_held(ctx.permissions, permissions or PermissionSet())
+    roles = None if changes.roles is None else sorted(set(changes.roles))
+    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
+        if not await store.touch(tx, brand_id, user_id, ctx.now()):
+            raise _unknown_user()
+        details: dict[str, object] = {}
+        if changes.username is not UNSET:
+            username = None if changes.username is None else usernames.parse(changes.username)
+            await store.set_username(tx, brand_id, user_id, username)
+            details["username"] = "changed"
+        if permissions is not None:
+            await store.set_permissions(tx, brand_id, user_id, permissions)
+            details["permissions"] = list(permissions)
+        if roles is not None:
+            await require_roles(tx, brand_id, roles, ctx.permissions)
+            await role_store.set_roles(tx, brand_id, user_id, roles)
+            details["roles"] = roles
+        if details:
+            event = describe(ctx, "user.updated", brand_id=brand_id, subject_id=user_id, details=details)
+            await record(tx, event)
+        if changes.is_disabled is not None and await store.set_disabled(tx, brand_id, user_id, changes.is_disabled):
+            name = "user.disabled" if changes.is_disabled else "user.enabled"
+            await record(tx, describe(ctx, name, brand_id=brand_id, subject_id=user_id))
+        user = await store.find_user(tx, brand_id, user_id)
+    return _known(user)
+
+
+async def delete_users(ctx: Context, brand_id: str, user_ids: Sequence[str]) -> None:
+    """Deletes all of ``user_ids``, with their sessions; the records they made stay.
+
+    :raises NotFound: when one of them is no user of the brand; then none is deleted.
+    :raises Conflict: when no operator would be left.
+    """
+    wanted = sorted(set(user_ids))
+    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
+        if await store.delete_users(tx, brand_id, wanted) < len(wanted):
+            raise _unknown_user()
+        for user_id in wanted:
+            await record(tx, describe(ctx, "user.deleted", brand_id=brand_id, subject_id=user_id))
+
+
+# --- the steps that other slices take
+
+
+async def create_anonymous(tx: Tx, brand_id: str, now: datetime) -> str:
+    """A new user with neither address nor password; returns the id."""
+    row = UserRow(id=new_id(now), created_at=now, updated_at=now)
+    await store.insert_user(tx, brand_id, row)
+    return row.id
+
+
+async def find_login(tx: Tx, brand_id: str, address: EmailAddress) -> LoginCandidate | None:
+    """Whom the login address belongs to. An address that waits for proof is nobody's."""
+    return await store.find_login(tx, brand_id, address.canonical)
+
+
+async def find_login_of(tx: Tx, brand_id: str, user_id: str) -> LoginCandidate | None:
+    """The same by the user's id; None for a user without a login address."""
+    return await store.find_login_of(tx, brand_id, user_id)
+
+
+async def replace_hash(tx: Tx, brand_id: str, user_id: str, as_read: str, new: str) -> bool:
+    """Replaces the password's hash unless it was changed since it was read; whether it did."""
+    return await store.replace_hash(tx, brand_id, user_id, as_read, new)
+
+
+async def record_login(tx: Tx, brand_id: str, user_id: str, now: datetime) -> None:
+    """Notes when the user last signed in."""
+    await store.record_login(tx, brand_id, user_id, now)
+
+
+async def bump_epoch(tx: Tx, brand_id: str, user_id: str) -> None:
+    """Ends all sessions of the user at once (security §3)."""
+    await store.bump_epoch(tx, brand_id, user_id)
+
+
+async def _hash(ctx: Context, brand: ActiveBrand, raw: str | None, address: EmailAddress) -> str | None:
+    if raw is None:
+        return None
+    share = Share(brand.id, ctx.request.address_prefix)
+    return await credentials.hash_new(ctx.server.passwords, brand, raw, address=address, share=share)
+
+
+def _new_row(
+    address: EmailAddress,
+    username: str | None,
+    permissions: PermissionSet,
+    password_hash: str | None,
+    now: datetime,
+    is_login: bool,
+    is_verified: bool,
+) -> UserRow:
+    return UserRow(
+        id=new_id(now),
+        created_at=now,
+        updated_at=now,
+        username=username,
+        email=address.display if is_login else None,
+        email_canonical=address.canonical if is_login else None,
+        email_skeleton=address.skeleton if is_login else None,
+        password_hash=password_hash if is_login else None,
+        verified_at=now if is_verified else None,
+        pending_email=None if is_login else address.display,
+        pending_password_hash=None if is_login else password_hash,
+        permissions=tuple(permissions),
+    )
+
+
+def _known(user: User | None) -> User:
+    """Read in the transaction that wrote it: it is there."""
+    if user is None:
+        raise NotFound(cause="a user vanished inside a transaction")
+    return user
+
+
+def _unknown_user() -> NotFound:
+    return NotFound("There is no such user.")
