@@ -1,0 +1,1 @@
+"""API keys: credentials of machines, with just enough permission."""

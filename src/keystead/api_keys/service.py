@@ -1,0 +1,261 @@
+"""Making, changing and finding API keys. Contract §4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from keystead.api_keys import store
+from keystead.api_keys.model import ApiKey, FoundKey, NewApiKey
+from keystead.audit import service as audit
+from keystead.audit.model import AuditEvent
+from keystead.context import Context, Server, UserPrincipal
+from keystead.crypto.secrets import Secret, SecretKind, generate
+from keystead.db.engine import Tx
+from keystead.errors import BadUserInput, Forbidden, KeysteadError, NotFound
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+from keystead.permissions import READ, PermissionSet
+
+NAME_LENGTH = 100
+DESCRIPTION_LENGTH = 1000
+MOST_ORIGINS = 50
+LONGEST_OVERLAP = 30 * 86_400
+USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+def parse_new_key(given: Mapping[str, Any]) -> NewApiKey:
+    """The key that a ``CreateApiKeyInput`` asks for.
+
+    :raises BadUserInput: names the field.
+    """
+    is_publishable = bool(given.get("publishable"))
+    origins = _origins(given.get("allowed_origins") or ())
+    if origins and not is_publishable:
+        raise BadUserInput("Only a publishable key is bound to origins.", field="allowed_origins")
+    return NewApiKey(
+        _name(given["name"]),
+        PermissionSet.of(given["permissions"]),
+        _description(given.get("description")),
+        given.get("expires_at"),
+        is_publishable,
+        origins,
+    )
+
+
+async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKey, Secret]:
+    """A new key and its secret, which is not to be had again.
+
+    :raises Forbidden: when it would hold more than its creator, or a publishable key more than reading.
+    """
+    now = ctx.now()
+    _check_expiry(new.expires_at, now)
+    _check_grant(ctx, new.permissions, new.is_publishable)
+    secret = generate(SecretKind.publishable_key if new.is_publishable else SecretKind.secret_key)
+    key = ApiKey(
+        new_id(now),
+        new.name,
+        new.description,
+        new.permissions,
+        new.is_publishable,
+        new.allowed_origins,
+        secret.hint,
+        now,
+        ctx.principal.user_id if isinstance(ctx.principal, UserPrincipal) else None,
+        new.expires_at,
+        None,
+    )
+    event = _event(ctx, "api_key.created", brand_id, key)
+    async with ctx.db.transaction() as tx:
+        await store.insert_key(tx, brand_id, key)
+        await store.insert_secret(tx, brand_id, key.id, secret.digest(), now)
+        await audit.record(tx, event)
+    return key, secret
+
+
+async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
+    """Changes what is given; a null clears a description or an expiry.
+
+    :raises NotFound: when there is no such key.
+    :raises Forbidden: as in :func:`create_key`.
+    """
+    now = ctx.now()
+    checked = _checked_changes(changes)
+    refused: KeysteadError | None = None
+    key: ApiKey | None = None
+    async with ctx.db.transaction() as tx:
+        current = await store.find_key(tx, brand_id, key_id)
+        if current is not None:
+            refused = _why_not(ctx, current, checked, now)
+        if current is not None and refused is None:
+            names = ("name", "description", "permissions", "expires_at", "allowed_origins")
+            new = {name: getattr(current, name) for name in names} | checked
+            new["permissions"] = tuple(new["permissions"])
+            key = await store.update_key(tx, brand_id, key_id, new)
+        if key is not None:
+            await audit.record(tx, _event(ctx, "api_key.updated", brand_id, key))
+    if refused is not None:
+        raise refused
+    if key is None:
+        raise NotFound()
+    return key
+
+
+async def rotate_key(ctx: Context, brand_id: str, key_id: str, overlap_seconds: int) -> tuple[ApiKey, Secret]:
+    """A new secret for the key; the old one goes on for ``overlap_seconds``.
+
+    Whoever rotates a key holds its secret afterwards, so nobody rotates a key that may do more than they may.
+
+    :raises NotFound: when there is no such key.
+    """
+    if not 0 <= overlap_seconds <= LONGEST_OVERLAP:
+        raise BadUserInput(f"'overlap_seconds' must be between 0 and {LONGEST_OVERLAP}.", field="overlap_seconds")
+    now = ctx.now()
+    refused: KeysteadError | None = NotFound()
+    async with ctx.db.transaction() as tx:
+        key = await store.find_key(tx, brand_id, key_id)
+        if key is not None:
+            refused = _missing_grant(ctx, key.permissions, key.is_publishable)
+        if key is not None and refused is None:
+            secret = generate(SecretKind.publishable_key if key.is_publishable else SecretKind.secret_key)
+            await store.expire_secrets(tx, brand_id, key_id, now + timedelta(seconds=overlap_seconds))
+            key = await store.set_hint(tx, brand_id, key_id, secret.hint) or key
+            await store.insert_secret(tx, brand_id, key_id, secret.digest(), now)
+            await audit.record(tx, _event(ctx, "api_key.rotated", brand_id, key))
+            return key, secret
+    raise refused or NotFound()
+
+
+async def delete_keys(ctx: Context, brand_id: str, ids: Sequence[str]) -> None:
+    """Deletes all of them, or none.
+
+    :raises NotFound: when one of them is unknown.
+    """
+    wanted = set(ids)
+    async with ctx.db.transaction() as tx:
+        known = [key for key in [await store.find_key(tx, brand_id, key_id) for key_id in sorted(wanted)] if key]
+        is_complete = len(known) == len(wanted)
+        if is_complete:
+            await store.delete_keys(tx, brand_id, sorted(wanted))
+            for key in known:
+                await audit.record(tx, _event(ctx, "api_key.deleted", brand_id, key))
+    if not is_complete:
+        raise NotFound()
+
+
+async def find_key(ctx: Context, brand_id: str, key_id: str) -> ApiKey | None:
+    """The key of this id, or None."""
+    return await store.find_key(ctx.db.reads, brand_id, key_id)
+
+
+async def list_keys(ctx: Context, brand_id: str, request: PageRequest, *, with_total: bool) -> Page[ApiKey]:
+    """One page of the brand's keys, oldest first."""
+    keys = await store.list_keys(ctx.db.scans, brand_id, request.probe, request.offset)
+    total = await store.count_keys(ctx.db.scans, brand_id) if with_total else None
+    return Page.cut(keys, request, total)
+
+
+async def find_by_secret(tx: Tx, secret: Secret, now: datetime) -> FoundKey | None:
+    """The key of a presented secret, if it is valid now; one indexed read."""
+    return await store.find_by_digest(tx, secret.digest(), now)
+
+
+async def note_use(server: Server, found: FoundKey, now: datetime) -> None:
+    """Keeps ``last_used_at``, once a minute at most. A failure here refuses nobody."""
+    before = now - USE_NOTED_EVERY
+    if found.last_used_at is None or found.last_used_at < before:
+        with suppress(KeysteadError):
+            async with server.db.transaction() as tx:
+                await store.touch(tx, found.brand.id, found.id, now, before)
+
+
+def _event(ctx: Context, name: str, brand_id: str, key: ApiKey) -> AuditEvent:
+    details = {"name": key.name, "permissions": list(key.permissions), "publishable": key.is_publishable}
+    return audit.describe(ctx, name, brand_id=brand_id, subject_id=key.id, details=details)
+
+
+def _missing_grant(ctx: Context, asked: PermissionSet, is_publishable: bool) -> Forbidden | None:
+    """Why these permissions may not be given: the giver lacks one, or a publishable key would do more than read."""
+    for name in asked:
+        if not ctx.permissions.covers(name):
+            return Forbidden(permission=name)
+        if is_publishable and not _only_reads(name):
+            return Forbidden("A publishable key may only hold read permissions.", permission=name)
+    return None
+
+
+def _only_reads(permission: str) -> bool:
+    return permission == READ or permission.partition(":")[2] in ("read", "read:own")
+
+
+def _check_grant(ctx: Context, asked: PermissionSet, is_publishable: bool) -> None:
+    refused = _missing_grant(ctx, asked, is_publishable)
+    if refused is not None:
+        raise refused
+
+
+def _why_not(ctx: Context, current: ApiKey, checked: Mapping[str, Any], now: datetime) -> KeysteadError | None:
+    if checked.get("allowed_origins") and not current.is_publishable:
+        return BadUserInput("Only a publishable key is bound to origins.", field="allowed_origins")
+    try:
+        _check_expiry(checked.get("expires_at"), now)
+    except BadUserInput as error:
+        return error
+    return _missing_grant(ctx, checked["permissions"], current.is_publishable) if "permissions" in checked else None
+
+
+def _checked_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    if "name" in changes:
+        checked["name"] = _name(changes["name"])
+    if "description" in changes:
+        checked["description"] = _description(changes["description"])
+    if changes.get("permissions") is not None:
+        checked["permissions"] = PermissionSet.of(changes["permissions"])
+    if "expires_at" in changes:
+        checked["expires_at"] = changes["expires_at"]
+    if changes.get("allowed_origins") is not None:
+        checked["allowed_origins"] = _origins(changes["allowed_origins"])
+    return checked
+
+
+def _name(given: object) -> str:
+    name = given.strip() if isinstance(given, str) else ""
+    if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
+        raise BadUserInput(f"'name' must be 1 to {NAME_LENGTH} printable characters.", field="name")
+    return name
+
+
+def _description(given: str | None) -> str | None:
+    if given is not None and len(given) > DESCRIPTION_LENGTH:
+        raise BadUserInput(f"'description' must be at most {DESCRIPTION_LENGTH} characters.", field="description")
+    return given or None
+
+
+def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise BadUserInput("'expires_at' must lie in the future.", field="expires_at")
+
+
+def _origins(given: Sequence[str]) -> tuple[str, ...]:
+    if len(given) > MOST_ORIGINS:
+        raise BadUserInput(f"At most {MOST_ORIGINS} origins.", field="allowed_origins")
+    return tuple(dict.fromkeys(_origin(text) for text in given))
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it (RFC 6454 §6.2): scheme, host, and port where it is not the usual one."""
+    try:
+        parts = urlsplit(text.strip().lower())
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    host = parts.netloc
+    is_origin = parts.scheme in ("http", "https") and parts.hostname and "@" not in host and text.isascii()
+    if not is_origin or parts.path not in ("", "/") or parts.query or parts.fragment or " " in host:
+        raise BadUserInput("An origin looks like https://app.example.com.", field="allowed_origins")
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host.removesuffix(f':{usual}') if port == usual else host}"

@@ -1,0 +1,1 @@
+"""The HTTP door: GraphQL straight on ASGI, and the few plain routes beside it."""

@@ -1,0 +1,160 @@
+"""The composition root: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AsyncExitStack
+from types import FrameType
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from keystead.context import Server
+from keystead.db import migrate
+from keystead.errors import KeysteadError, StartupError
+from keystead.graphql.resolvers import load_resolvers
+from keystead.graphql.resolvers.entities import load_entity_fields
+from keystead.graphql.schema import load_fixed
+from keystead.graphql.schema_cache import SchemaCache
+from keystead.settings import Settings, load_settings
+from keystead.web import logs, metrics
+from keystead.web.graphiql import graphiql_page
+from keystead.web.graphql_endpoint import GraphQLEndpoint
+from keystead.web.observation import Observer
+from keystead.web.server import open_server
+from keystead.web.upkeep import Upkeep
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log = structlog.get_logger("keystead.server")
+
+
+class Application:
+    """One process's ASGI application; opens its server with the lifespan."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._graphql: GraphQLEndpoint | None = None
+        self._server: Server | None = None
+        self._stack = AsyncExitStack()
+        self._is_draining = False
+        self._routes = Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/ready", self._ready),
+                Route("/.well-known/jwks.json", self._jwks),
+            ]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Dispatches; ``/graphql`` comes first, since it is the path that must be quick."""
+        if scope["type"] == "http":
+            if scope["path"] == "/graphql" and self._graphql is not None:
+                await self._graphql(scope, receive, send)
+            else:
+                await self._routes(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def open(self, server: Server | None = None) -> Server:
+        """Opens the server (or takes one that is open: tests bring theirs) and begins to answer."""
+        if server is None:
+            server = await self._stack.enter_async_context(open_server(self._settings))
+            upkeep = Upkeep(server)
+            upkeep.start()
+            self._stack.push_async_callback(upkeep.stop)
+        metrics.watch_password_queue(lambda: _hashes(server))
+        self._server = server
+        page = graphiql_page if self._settings.graphiql else None
+        schemas = SchemaCache(load_fixed(load_resolvers()), load_entity_fields)
+        self._graphql = GraphQLEndpoint(server, schemas, Observer(), page)
+        return server
+
+    async def close(self) -> None:
+        """Stops the upkeep and closes the database."""
+        await self._stack.aclose()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except StartupError as error:
+            _log.error("cannot_start", reason=error.message)
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+        self._drain_on_sigterm()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _drain_on_sigterm(self) -> None:
+        """Answers "not ready" from the signal on, while uvicorn lets the open requests finish."""
+        previous = signal.getsignal(signal.SIGTERM)
+
+        def drain(number: int, frame: FrameType | None) -> None:
+            self._is_draining = True
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(signal.SIGTERM, drain)
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"up": True}, headers={"cache-control": "no-store"})
+
+    async def _ready(self, _: Request) -> Response:
+        reason = await self._why_not_ready()
+        status = 503 if reason else 200
+        body = {"ready": reason is None} | ({"reason": reason} if reason else {})
+        return JSONResponse(body, status, headers={"cache-control": "no-store"})
+
+    async def _why_not_ready(self) -> str | None:
+        if self._server is None or self._is_draining:
+            return "starting or stopping"
+        try:
+            await self._server.db.ping()
+            return None if await migrate.is_current(self._server.db) else "the database's schema is not this release's"
+        except KeysteadError:
+            return "the database cannot be reached"
+
+    async def _jwks(self, _: Request) -> Response:
+        if self._server is None:
+            return PlainTextResponse("starting", 503)
+        headers = {"cache-control": "public, max-age=60"}
+        return Response(self._server.keyring.jwks, media_type="application/jwk-set+json", headers=headers)
+
+
+def _hashes(server: Server) -> int:
+    load = server.passwords.load
+    return load.queued + load.running
+
+
+def create_app(settings: Settings) -> Application:
+    """The ASGI application for these settings."""
+    return Application(settings)
+
+
+def load_worker_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings, with what ``keystead serve`` tells its workers."""
+    port = environ.get("_KEYSTEAD_PORT")
+    defaults = {"base_url": f"http://localhost:{port}"} if port else {}
+    return load_settings(environ, defaults=defaults, overrides={"graphiql": environ.get("_KEYSTEAD_GRAPHIQL") == "on"})
+
+
+def from_environment() -> Application:
+    """What a worker process calls: everything it needs stands in the environment."""
+    settings = load_worker_settings(os.environ)
+    logs.configure(settings)
+    for warning in settings.warnings:
+        _log.warning("unknown_setting", reason=warning)
+    if not settings.throttling:
+        _log.warning("throttling_is_off", reason="KEYSTEAD_THROTTLING=off: credential guessing is not slowed down")
+    return create_app(settings)

@@ -1,0 +1,114 @@
+"""GraphQL over HTTP, straight on ASGI. Contract §1 gives the order of checks and the statuses.
+
+Method, content type, size, JSON (400 / 405 / 413 / 415), then credentials (401), then the document (400), then
+execution. What a check refuses never reaches the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from keystead.authentication import bearer
+from keystead.context import Context, RequestDetails, Server
+from keystead.errors import MalformedRequest
+from keystead.graphql.errors import Response, error_response
+from keystead.graphql.execute import execute
+from keystead.graphql.schema_cache import SchemaCache
+from keystead.web.cors import Cors
+from keystead.web.observation import Observer
+from keystead.web.request_body import ClientGone, Receive, parse_request, read_body
+from keystead.web.request_headers import NOTHING, HeaderReader, HeaderValues
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Page = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_JSON = b"application/json; charset=utf-8"
+_GRAPHQL_JSON = b"application/graphql-response+json; charset=utf-8"
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class GraphQLEndpoint:
+    """The ASGI application behind ``/graphql``. ``page`` answers browsers where GraphiQL is switched on."""
+
+    def __init__(self, server: Server, schemas: SchemaCache, observer: Observer, page: Page | None = None) -> None:
+        self._server = server
+        self._schemas = schemas
+        self._observer = observer
+        self._page = page
+        self._headers = HeaderReader(server.settings)
+        self._cors = Cors(server.settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        method = scope["method"]
+        if method == "OPTIONS":
+            await self._cors.preflight(scope, send)
+            return
+        if method == "GET" and self._page is not None and _wants_page(scope):
+            await self._page(scope, receive, send)
+            return
+        started = time.perf_counter()
+        details = RequestDetails("")
+        values: HeaderValues | None = None
+        ctx: Context | None = None
+        try:
+            values = self._headers.read(scope["headers"])
+            details = self._headers.details(scope, values)
+            ctx, response = await self._answer(method, receive, values, details)
+        except ClientGone:
+            return
+        except Exception as error:
+            details = details if details.id else self._headers.details(scope, NOTHING)
+            response = error_response(error, details.id)
+        await self._send(send, response, values)
+        self._observer.answered(method, response.status, time.perf_counter() - started, details, ctx)
+
+    async def _answer(
+        self, method: str, receive: Receive, values: HeaderValues, details: RequestDetails
+    ) -> tuple[Context, Response]:
+        _check_transport(method, values)
+        request = parse_request(await read_body(receive, values.content_length))
+        ctx = await bearer.authenticate(self._server, details, values.credentials)
+        version = await self._schemas.get(ctx.brand)
+        response = await execute(ctx, version, request.query, request.variables, request.operation_name)
+        return ctx, response
+
+    async def _send(self, send: Send, response: Response, values: HeaderValues | None) -> None:
+        accept = values.accept if values else ""
+        body = response.content
+        headers = [
+            (b"content-type", _GRAPHQL_JSON if "application/graphql-response+json" in accept else _JSON),
+            (b"content-length", str(len(body)).encode("ascii")),
+            _NO_STORE,
+        ]
+        if response.headers:
+            headers += [(name.lower().encode("ascii"), text.encode("ascii")) for name, text in response.headers.items()]
+        if self._cors.is_on:
+            headers += self._cors.headers(values.origin if values else None)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _check_transport(method: str, values: HeaderValues) -> None:
+    if method != "POST":
+        raise MalformedRequest("Only POST runs operations.", status=405)
+    media_type, _, parameters = (values.content_type or "").partition(";")
+    if media_type.strip().lower() != "application/json" or not _is_utf8(parameters):
+        raise MalformedRequest("The Content-Type must be application/json.", status=415)
+    if (values.content_encoding or "identity").lower() != "identity":
+        raise MalformedRequest("Compressed bodies are not served.", status=415)
+
+
+def _is_utf8(parameters: str) -> bool:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            return False
+    return True
+
+
+def _wants_page(scope: Scope) -> bool:
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])

@@ -1,0 +1,61 @@
+"""Prometheus metrics, served on a port of their own (``KEYSTEAD_METRICS_PORT``).
+
+With several workers each writes into shared files and the parent process adds them up; the folder is named by
+``PROMETHEUS_MULTIPROC_DIR``, which must be set before this module is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from keystead.errors import SettingsError
+
+_REQUESTS = Counter("keystead_requests_total", "Answered requests to /graphql, by HTTP status.", ["status"])
+_SECONDS = Histogram(
+    "keystead_request_seconds",
+    "How long requests to /graphql took.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+_HASHES = Gauge("keystead_password_queue", "Password hashes that wait or run.", multiprocess_mode="livesum")
+
+
+class Requests:
+    """Counts answered requests; keeps the labelled counters at hand."""
+
+    def __init__(self) -> None:
+        self._by_status: dict[int, Counter] = {}
+        self._observe = _SECONDS.observe
+
+    def add(self, status: int, seconds: float) -> None:
+        """One more answer with this status."""
+        counter = self._by_status.get(status)
+        if counter is None:
+            counter = self._by_status[status] = _REQUESTS.labels(str(status))
+        counter.inc()
+        self._observe(seconds)
+
+
+def watch_password_queue(depth: Callable[[], float]) -> None:
+    """Has the gauge read ``depth()`` whenever it is scraped (one worker only: shared files hold plain numbers)."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        _HASHES.set_function(depth)
+
+
+def serve(port: int, host: str) -> None:
+    """Starts the metrics server in a thread of this process.
+
+    :raises SettingsError: when the port is taken.
+    """
+    try:
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            start_http_server(port, addr=host, registry=registry)
+        else:
+            start_http_server(port, addr=host)
+    except OSError as error:
+        raise SettingsError(f"KEYSTEAD_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}") from None

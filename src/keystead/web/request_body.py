@@ -1,0 +1,154 @@
+"""From the bytes of a POST to a GraphQL request: size, encoding, strict JSON. Security §12, items 1 and 2."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from keystead.errors import MalformedRequest
+
+LARGEST_BODY = 64 * 1024
+LONGEST_READ = 15.0
+"""Seconds a client may take to send its body."""
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """What a client asked for."""
+
+    query: str
+    variables: dict[str, Any]
+    operation_name: str | None
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def read_body(receive: Receive, declared_length: int | None) -> bytes:
+    """The whole body.
+
+    :raises MalformedRequest: 413 above 64 KiB, 408 when it takes longer than 15 s.
+    :raises ClientGone: when the connection closes in between.
+    """
+    if declared_length is not None and declared_length > LARGEST_BODY:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(LONGEST_READ):
+            return await _read(receive)
+    except TimeoutError:
+        raise MalformedRequest("The request body took too long to arrive.", status=408) from None
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise _too_large()
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large() -> MalformedRequest:
+    return MalformedRequest(f"The request body is larger than {LARGEST_BODY // 1024} KiB.", status=413)
+
+
+def parse_request(body: bytes) -> GraphQLRequest:
+    """The GraphQL request inside ``body``. Unknown members are ignored.
+
+    :raises MalformedRequest: 400, for anything but one JSON object of the right shape.
+    """
+    document = _strict_json(body)
+    if isinstance(document, list):
+        raise MalformedRequest("Batches are not served: send one operation at a time.")
+    if not isinstance(document, dict):
+        raise MalformedRequest("The request body must be a JSON object.")
+    query, variables, operation_name = (document.get(name) for name in ("query", "variables", "operationName"))
+    if not isinstance(query, str) or not query:
+        raise MalformedRequest("The member 'query' must be a GraphQL document.", field="query")
+    if variables is not None and not isinstance(variables, dict):
+        raise MalformedRequest("The member 'variables' must be an object.", field="variables")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise MalformedRequest("The member 'operationName' must be a string.", field="operationName")
+    extensions = document.get("extensions")
+    if extensions is not None and not isinstance(extensions, dict):
+        raise MalformedRequest("The member 'extensions' must be an object.", field="extensions")
+    return GraphQLRequest(query, variables or {}, operation_name or None)
+
+
+def _strict_json(body: bytes) -> Any:
+    try:
+        text = body.decode("utf-8")
+        document = _DECODER.decode(text)
+    except RecursionError:
+        raise MalformedRequest("The request body is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise MalformedRequest("The request body is not UTF-8.") from None
+    except _DuplicateKey:
+        raise MalformedRequest("The request body names one member twice.") from None
+    except ValueError as error:
+        raise MalformedRequest("The request body is not valid JSON.", cause=type(error).__name__) from None
+    # Only an escape can bring in what UTF-8 and JSON do not allow as plain text.
+    if "\\u" in text:
+        _refuse_unstorable(document)
+    return document
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _DuplicateKey
+    return made
+
+
+def _integer(text: str) -> int:
+    # 64 bits are enough for every type served; int() of a long text is quadratic.
+    if len(text) > 20:
+        raise ValueError("integer out of range")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise ValueError("number out of range")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_number
+)
+
+
+def _refuse_unstorable(value: Any) -> None:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
+                raise MalformedRequest("The request body holds a NUL or half a surrogate pair.")
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)

@@ -1,0 +1,122 @@
+"""One pass over the headers of a request: which credentials it carries, where it comes from, what it sends."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from keystead.authentication.bearer import Credentials
+from keystead.context import RequestDetails
+from keystead.errors import MalformedRequest
+from keystead.settings import Network, Settings
+
+LONGEST_USER_AGENT = 200
+
+_AUTHORIZATION, _API_KEY, _BRAND = "authorization", "api_key", "brand_token"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderValues:
+    """The headers that matter here, as text; ``forwarded_for`` is all of them joined."""
+
+    credentials: Credentials
+    content_type: str | None
+    content_length: int | None
+    content_encoding: str | None
+    accept: str
+    origin: str | None
+    user_agent: str
+    forwarded_for: str
+
+
+class HeaderReader:
+    """Reads headers by the names that the settings give."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._kinds: dict[bytes, str] = {b"authorization": _AUTHORIZATION}
+        self._kinds |= {name.encode("ascii"): _API_KEY for name in settings.api_key_headers}
+        self._kinds |= {name.encode("ascii"): _BRAND for name in settings.brand_headers}
+        self._trusted = settings.trusted_proxies
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> HeaderValues:
+        """:raises MalformedRequest: 400, for two headers of one kind, aliases included."""
+        found: dict[str, str] = {}
+        plain: dict[bytes, bytes] = {}
+        for name, value in headers:
+            kind = self._kinds.get(name)
+            if kind is None:
+                plain[name] = plain[name] + b"," + value if name == b"x-forwarded-for" and name in plain else value
+            elif kind in found:
+                raise MalformedRequest("Two headers of one kind were sent.", field=name.decode("ascii"))
+            else:
+                found[kind] = value.decode("latin-1")
+        return HeaderValues(
+            Credentials(found.get(_AUTHORIZATION), found.get(_API_KEY), found.get(_BRAND)),
+            _text(plain.get(b"content-type")),
+            _length(plain.get(b"content-length")),
+            _text(plain.get(b"content-encoding")),
+            _text(plain.get(b"accept")) or "",
+            _text(plain.get(b"origin")),
+            (_text(plain.get(b"user-agent")) or "")[:LONGEST_USER_AGENT],
+            _text(plain.get(b"x-forwarded-for")) or "",
+        )
+
+    def details(self, scope: Mapping[str, Any], values: HeaderValues) -> RequestDetails:
+        """Where this request comes from, with a new id of ours."""
+        client = scope.get("client")
+        address, prefix = _place(client[0] if client else "", values.forwarded_for, self._trusted)
+        return RequestDetails(os.urandom(12).hex(), address, prefix, values.user_agent, values.origin)
+
+
+NOTHING = HeaderValues(Credentials(None, None, None), None, None, None, "", None, "", "")
+"""The values of a request whose headers were refused."""
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _length(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 12:
+        raise MalformedRequest("The Content-Length header is not a number.")
+    return int(value)
+
+
+@lru_cache(maxsize=4096)
+def _place(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> tuple[str, str]:
+    """The client's address and its prefix (IPv4 /32, IPv6 /64); security §7.
+
+    ``X-Forwarded-For`` counts only behind a trusted peer: its right-most untrusted hop. An unreadable hop
+    leaves the peer's own address.
+    """
+    here = _address(peer)
+    if here is None:
+        return "", ""
+    chosen = here
+    if any(here in network for network in trusted):
+        for hop in reversed(forwarded_for.split(",") if forwarded_for else []):
+            address = _address(hop.strip())
+            if address is None:
+                chosen = here
+                break
+            chosen = address
+            if not any(address in network for network in trusted):
+                break
+    if isinstance(chosen, ipaddress.IPv6Address):
+        return str(chosen), str(ipaddress.ip_network((chosen, 64), strict=False))
+    return str(chosen), str(chosen)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,59 @@
+"""Puts a process together: settings in, an open ``Server`` out. The command line and the web share it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from keystead.brands import service as brands
+from keystead.clock import Clock, SystemClock
+from keystead.context import Context, RequestDetails, Server, System
+from keystead.crypto.master_key import load_master_key
+from keystead.crypto.passwords import PasswordPool, Profile
+from keystead.crypto.token_cache import TokenCache
+from keystead.db import migrate
+from keystead.db.engine import Database, open_database
+from keystead.errors import StartupError
+from keystead.installation import service as installation
+from keystead.settings import Settings
+
+
+@asynccontextmanager
+async def open_server(
+    settings: Settings, *, clock: Clock | None = None, profile: Profile | None = None
+) -> AsyncIterator[Server]:
+    """A server whose database is open, at the newest schema, and made with our master key.
+
+    A SQLite file is brought to the newest schema here; PostgreSQL must be there already (``keystead migrate``).
+
+    :raises StartupError: with one clear line.
+    """
+    clock = clock or SystemClock()
+    master_key = load_master_key(settings)
+    db = open_database(settings.database_url)
+    await db.open()
+    passwords = PasswordPool(profile or Profile())
+    try:
+        await _bring_up_to_date(db, settings)
+        now = clock.now()
+        async with db.transaction() as tx:
+            await brands.ensure_reserved(tx, now)
+        await installation.prepare(db, master_key, now)
+        keyring = await installation.load_keyring(db, master_key, now)
+        yield Server(settings, clock, db, master_key, passwords, keyring, TokenCache())
+    finally:
+        passwords.close()
+        await db.close()
+
+
+async def _bring_up_to_date(db: Database, settings: Settings) -> None:
+    if await migrate.is_current(db):
+        return
+    if not settings.is_sqlite:
+        raise StartupError("The database's schema is not the one of this release: run 'keystead migrate' first.")
+    await migrate.upgrade(settings.database_url)
+
+
+def system_context(server: Server, request_id: str) -> Context:
+    """The context in which the installation itself acts: the command line, the upkeep."""
+    return Context(server, RequestDetails(request_id), System())

@@ -1,0 +1,92 @@
+"""Runs the server: one process, or a parent that minds several workers. Security §17."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from keystead.errors import StartupError
+from keystead.settings import Settings
+from keystead.web.app import load_worker_settings
+from keystead.web.server import open_server
+
+DRAIN_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where to listen and with how many processes."""
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    workers: int = 1
+
+
+def serve(listening: Listening, *, graphiql: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    :raises StartupError: with one clear line, before anything listens for requests.
+    """
+    # Workers are started afresh and read the environment; these two are between this process and them.
+    os.environ["_KEYSTEAD_PORT"] = str(listening.port)
+    os.environ["_KEYSTEAD_GRAPHIQL"] = "on" if graphiql else "off"
+    settings = load_worker_settings(os.environ)
+    listener = _listen(listening)
+    asyncio.run(_check(settings))
+    if settings.metrics_port is not None:
+        _serve_metrics(settings.metrics_port, listening)
+    config = uvicorn.Config(
+        "keystead.web.app:from_environment",
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        workers=listening.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=2048,
+    )
+    server = uvicorn.Server(config)
+    if listening.workers == 1:
+        server.run(sockets=[listener])
+    else:
+        Multiprocess(config, sockets=[listener]).run()
+
+
+async def _check(settings: Settings) -> None:
+    """Opens everything once, so that what is wrong is said in one line by the parent."""
+    async with open_server(settings):
+        pass
+
+
+def _listen(listening: Listening) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((listening.host, listening.port))
+    except OSError as error:
+        listener.close()
+        place = f"{listening.host}:{listening.port}"
+        raise StartupError(f"Cannot listen on {place}: {error.strerror}. Choose another --port.") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _serve_metrics(port: int, listening: Listening) -> None:
+    if listening.workers > 1:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="keystead-metrics-")
+    # Imported here: the library reads the variable when it is imported.
+    from keystead.web import metrics
+
+    metrics.serve(port, listening.host)
