@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey
 from keystead.crypto import jwt
 from keystead.crypto.jwt import Claims
 from keystead.crypto.signing import SigningKey
+from keystead.errors import SettingsError
 from keystead.ids import new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -90,10 +91,24 @@ def test_an_issuer_outside_ascii_still_gives_ascii() -> None:
     assert jwt.verify(token, KEYS, issuer, NOW) == CLAIMS
 
 
-def test_an_issuer_of_200_characters_fits_and_a_longer_one_is_refused() -> None:
-    assert len(jwt.sign(KEY, CLAIMS, "https://" + "a" * 150)) <= 768
-    with pytest.raises(ValueError, match="issuer is too long"):
-        jwt.sign(KEY, CLAIMS, "https://" + "a" * 300)
+def test_an_issuer_is_too_long_at_start_exactly_when_it_is_for_a_token() -> None:
+    for letter in "a~":
+        fitting = [n for n in range(1, 300) if fits(f"https://{letter * n}")]
+        assert fitting == list(range(1, max(fitting) + 1))
+        jwt.require_usable_issuer(f"https://{letter * (max(fitting) - 16)}")
+        with pytest.raises(SettingsError, match="KEYSTEAD_BASE_URL"):
+            jwt.require_usable_issuer(f"https://{letter * (max(fitting) + 1)}")
+
+
+def test_an_issuer_of_150_characters_fits() -> None:
+    assert fits("https://" + "a" * 142)
+
+
+def fits(issuer: str) -> bool:
+    try:
+        return len(jwt.sign(KEY, CLAIMS, issuer)) <= 768
+    except ValueError:
+        return False
 
 
 @pytest.mark.parametrize(

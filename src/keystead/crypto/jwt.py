@@ -21,6 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jws import deserialize_compact
 
 from keystead.crypto.signing import ALGORITHM, SigningKey, VerificationKey
+from keystead.errors import SettingsError
 
 TYPE: Final = "at+jwt"
 LONGEST_MADE: Final = 768
@@ -32,6 +33,7 @@ _AUDIENCE: Final = "urn:keystead:brand:"
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
 _LATEST: Final = 2**53
+_SIGNATURE_LENGTH: Final = 1 + 86
 # Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5): one text per token.
 _LETTER = "[A-Za-z0-9_-]"
 _PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
@@ -73,22 +75,20 @@ def sign(key: SigningKey, claims: Claims, issuer: str) -> str:
     """
     if not _is_sound(claims):
         raise ValueError("ids are 1..64 of A-Z a-z 0-9 . _ -, and a token expires after it is issued")
-    payload = _ENCODER.encode(
-        {
-            "iss": issuer,
-            "aud": _AUDIENCE + claims.brand_id,
-            "sub": claims.user_id,
-            "sid": claims.session_id,
-            "iat": claims.issued_at,
-            "exp": claims.expires_at,
-            "jti": claims.token_id,
-        }
-    )
-    message = _header(key.kid) + _base64url(payload.translate(_ESCAPES).encode())
-    token = b"%s.%s" % (message, _base64url(key.signature(message)))
-    if len(token) > LONGEST_MADE:
+    message = _message(key.kid, claims, issuer)
+    if not _fits(message):
         raise ValueError(f"the issuer is too long for an access token of at most {LONGEST_MADE} bytes")
-    return token.decode()
+    return f"{message.decode()}.{_base64url(key.signature(message)).decode()}"
+
+
+def require_usable_issuer(issuer: str) -> None:
+    """To be asked once, at start: else the first login would find out.
+
+    :raises SettingsError: when access tokens with this issuer would be longer than 768 bytes.
+    """
+    uuid, kid = "0" * 36, "0" * 43
+    if not _fits(_message(kid, Claims(uuid, uuid, uuid, _LATEST, _LATEST, uuid), issuer)):
+        raise SettingsError("KEYSTEAD_BASE_URL: too long to be the issuer of access tokens")
 
 
 def verify(raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime) -> Claims | None:
@@ -177,6 +177,26 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(constant: str) -> float:
     raise ValueError(constant)
+
+
+def _message(kid: str, claims: Claims, issuer: str) -> bytes:
+    """What is signed: header and payload, encoded."""
+    payload = _ENCODER.encode(
+        {
+            "iss": issuer,
+            "aud": _AUDIENCE + claims.brand_id,
+            "sub": claims.user_id,
+            "sid": claims.session_id,
+            "iat": claims.issued_at,
+            "exp": claims.expires_at,
+            "jti": claims.token_id,
+        }
+    )
+    return _header(kid) + _base64url(payload.translate(_ESCAPES).encode())
+
+
+def _fits(message: bytes) -> bool:
+    return len(message) + _SIGNATURE_LENGTH <= LONGEST_MADE
 
 
 @lru_cache(maxsize=16)
