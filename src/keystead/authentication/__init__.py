@@ -1,0 +1,1 @@
+"""Authentication: the journeys that join users, sessions, API keys and brands. Owns no table."""

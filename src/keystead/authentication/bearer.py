@@ -1,0 +1,152 @@
+"""From the credentials of a request to who calls: the only place where a principal is made. Contract §1.
+
+First the shapes, which cost no query; then one indexed read per credential. Whatever is present must be good, and all
+of one brand: a bad credential never reaches a resolver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from keystead.api_keys import service as api_keys
+from keystead.api_keys.model import FoundKey
+from keystead.authentication import store
+from keystead.authentication.store import SignedIn
+from keystead.brands import service as brands
+from keystead.context import (
+    RESERVED_BRAND_ID,
+    ActiveBrand,
+    Anonymous,
+    ApiKeyPrincipal,
+    BrandTokenPrincipal,
+    Context,
+    RequestDetails,
+    Server,
+    UserPrincipal,
+)
+from keystead.crypto import secrets
+from keystead.crypto.jwt import Claims
+from keystead.crypto.secrets import Secret, SecretKind
+from keystead.errors import AccessTokenRefused, KeyRefused, OriginRefused
+from keystead.permissions import ADMIN, OPERATOR, PermissionSet
+from keystead.sessions import access_tokens
+
+_BEARER = "bearer "
+_OPERATOR = PermissionSet((OPERATOR,))
+_ANONYMOUS = Anonymous()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The raw values of the three headers that can carry a credential; None where a header was not sent."""
+
+    authorization: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    brand_token: str | None = field(default=None, repr=False)
+
+
+async def authenticate(server: Server, request: RequestDetails, credentials: Credentials) -> Context:
+    """Who calls, for which brand.
+
+    :raises AccessTokenRefused: when the access token is bad, expired or revoked.
+    :raises KeyRefused: when the API key or brand token is, or when the credentials are of different brands.
+    :raises OriginRefused: when a publishable key is used from another place than those it is made for.
+    """
+    now = server.clock.now()
+    claims = _claims(server, credentials.authorization, now)
+    key_secret = _secret(credentials.api_key, SecretKind.secret_key, SecretKind.publishable_key)
+    token_secret = _secret(credentials.brand_token, SecretKind.brand_token)
+    if claims is None and key_secret is None and token_secret is None:
+        default = await brands.default_brand(server.db.reads, server.settings.default_brand)
+        return Context(server, request, _ANONYMOUS, default, brand_is_default=True)
+    signed_in = await _signed_in(server, claims) if claims is not None else None
+    if claims is not None and signed_in is not None and key_secret is None and token_secret is None:
+        return Context(server, request, _user(claims, signed_in), signed_in.brand)
+    key = await _key(server, request, key_secret, now) if key_secret is not None else None
+    token = await _brand_token(server, token_secret) if token_secret is not None else None
+    brand = _one_brand(signed_in.brand if signed_in else None, key.brand if key else None, token[1] if token else None)
+    principal: UserPrincipal | ApiKeyPrincipal | BrandTokenPrincipal
+    if claims is not None and signed_in is not None:
+        principal = _user(claims, signed_in, key)
+    elif key is not None:
+        principal = ApiKeyPrincipal(brand.id, key.id, key.permissions, key.is_publishable)
+    elif token is not None:
+        principal = BrandTokenPrincipal(brand.id, token[0])
+    else:
+        raise KeyRefused(cause="no credential was left")
+    if key is not None:
+        await api_keys.note_use(server, key, now)
+    return Context(server, request, principal, brand)
+
+
+def _claims(server: Server, raw: str | None, now: datetime) -> Claims | None:
+    if raw is None:
+        return None
+    # RFC 6750 §2.1, the scheme in any case (RFC 9110 §11.1); the contract sends the raw token too.
+    token = raw[len(_BEARER) :] if raw[: len(_BEARER)].lower() == _BEARER else raw
+    claims = access_tokens.verify(server, token, now)
+    if claims is None:
+        raise AccessTokenRefused(cause="not a good access token")
+    return claims
+
+
+def _secret(raw: str | None, *kinds: SecretKind) -> Secret | None:
+    if raw is None:
+        return None
+    secret = secrets.parse(raw, *kinds)
+    if secret is None:
+        raise KeyRefused(cause="not the shape of a key")
+    return secret
+
+
+async def _signed_in(server: Server, claims: Claims) -> SignedIn:
+    found = await store.find_signed_in(server.db.reads, claims.brand_id, claims.user_id, claims.session_id)
+    if found is None:
+        raise AccessTokenRefused(cause="the session, its user or its brand is over")
+    return found
+
+
+async def _key(server: Server, request: RequestDetails, secret: Secret, now: datetime) -> FoundKey:
+    key = await api_keys.find_by_secret(server.db.reads, secret, now)
+    if key is None:
+        raise KeyRefused(cause="no such API key, or not any more")
+    if key.is_publishable and key.allowed_origins:
+        origin = (request.origin or "").lower()
+        if origin not in key.allowed_origins:
+            raise OriginRefused(cause="the origin is not one of the key's")
+    return key
+
+
+async def _brand_token(server: Server, secret: Secret) -> tuple[str, ActiveBrand]:
+    found = await brands.find_by_token(server.db.reads, secret)
+    if found is None:
+        raise KeyRefused(cause="no such brand token, or not any more")
+    return found
+
+
+def _one_brand(*found: ActiveBrand | None) -> ActiveBrand:
+    """The brand that all credentials agree on; of several reads the one whose schema is the newest."""
+    known = [brand for brand in found if brand is not None]
+    if len({brand.id for brand in known}) != 1:
+        raise KeyRefused("Unauthorized: the credentials belong to different brands.")
+    return max(known, key=lambda brand: brand.schema_version)
+
+
+def _user(claims: Claims, signed_in: SignedIn, key: FoundKey | None = None) -> UserPrincipal:
+    """The user; with a secret key only what both may do, with a publishable one what either may."""
+    permissions = signed_in.profile.granted
+    if key is not None:
+        combine = permissions.union if key.is_publishable else permissions.intersect
+        permissions = combine(key.permissions)
+    if claims.brand_id == RESERVED_BRAND_ID and permissions.covers(ADMIN):
+        permissions = permissions.union(_OPERATOR)
+    return UserPrincipal(
+        claims.brand_id,
+        claims.user_id,
+        claims.session_id,
+        signed_in.kind,
+        permissions,
+        signed_in.profile,
+        key.id if key else None,
+    )

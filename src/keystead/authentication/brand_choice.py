@@ -1,0 +1,33 @@
+"""Which brand an operation is about: contract §1, "Which brand"."""
+
+from __future__ import annotations
+
+from keystead.brands import service as brands
+from keystead.context import ActiveBrand, Context
+from keystead.errors import BadUserInput, BrandMismatch
+
+
+async def choose(ctx: Context, argument: str | None, *, field: str = "brand") -> ActiveBrand:
+    """The brand that the credential names, else the argument (a name or an id), else the default one.
+
+    :raises BrandMismatch: when the argument names another brand than the credential, known or not.
+    :raises BadUserInput: when there is no such brand, or none is named; names ``field``.
+    """
+    brand = ctx.brand
+    if argument is None:
+        if brand is None:
+            raise BadUserInput("Name the brand: send a brand header or the argument.", field=field)
+        return brand
+    if brand is not None and argument in (brand.name, brand.id):
+        return brand
+    if brand is not None and not ctx.brand_is_default:
+        raise BrandMismatch
+    found = await brands.find_active_by_name(ctx.db.reads, argument)
+    if found is None:
+        raise BadUserInput("There is no such brand.", field=field)
+    return found
+
+
+def expected_brand_id(ctx: Context) -> str | None:
+    """The brand that an operation which carries a token must find in it: that of the credential, if there is one."""
+    return None if ctx.brand is None or ctx.brand_is_default else ctx.brand.id

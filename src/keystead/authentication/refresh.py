@@ -1,0 +1,157 @@
+"""Exchanging a refresh token: for the next pair, or for an access token of a standing session. Contract §2, §3."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from keystead.audit import service as audit
+from keystead.audit.model import AuditEvent
+from keystead.authentication.brand_choice import expected_brand_id
+from keystead.context import Context
+from keystead.crypto import secrets
+from keystead.crypto.secrets import Secret, SecretKind
+from keystead.db.engine import Tx
+from keystead.errors import (
+    BadUserInput,
+    Forbidden,
+    Overload,
+    RefreshTokenExpired,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+)
+from keystead.policy import (
+    LONGEST_ACCESS_TTL,
+    SHORTEST_ACCESS_TTL,
+    STANDING_ACCESS_TTL,
+    BrandPolicy,
+    SessionKind,
+)
+from keystead.sessions import access_tokens
+from keystead.sessions import service as sessions
+from keystead.sessions.model import Expired, KindOff, PresentedToken, Reused, Rotated, Unknown, Verdict
+from keystead.sessions.refresh_tokens.judgement import Judgement, judge_standing
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What the pair contract hands out: an access token and a refresh token."""
+
+    auth_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+
+
+async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
+    """The session's current refresh token and a fresh access token.
+
+    :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session is over.
+    :raises RefreshTokenExpired: past its life.
+    :raises RefreshTokenReused: rotated before; the session has been ended.
+    :raises Forbidden: when the brand has no sessions of the pair contract any more.
+    """
+    secret = _parsed(raw)
+    now, keys, expected = ctx.now(), sessions.RotationKeys.of(ctx.server), expected_brand_id(ctx)
+
+    async def decide(tx: Tx) -> Verdict:
+        verdict = await sessions.rotate(tx, expected, secret, keys, now)
+        event = _event(ctx, verdict)
+        if event is not None:
+            await audit.record(tx, event)
+        return verdict
+
+    # Committed before anything is raised: an exception inside would undo the very revocation it reports.
+    verdict = await ctx.db.run(decide)
+    match verdict:
+        case Unknown():
+            raise RefreshTokenInvalid
+        case Expired():
+            raise RefreshTokenExpired
+        case Reused():
+            raise RefreshTokenReused
+        case KindOff():
+            raise Forbidden(feature=SessionKind.pair.value)
+    auth_token = access_tokens.issue(
+        ctx.server,
+        verdict.brand_id,
+        verdict.user_id,
+        verdict.session_id,
+        verdict.policy.access_ttl,
+        now,
+        not_after=verdict.expires_at,
+    )
+    return TokenPair(auth_token, verdict.refresh_token.reveal())
+
+
+async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> str:
+    """An access token of a standing session. A read: the refresh token stays as it is.
+
+    ``expires_in`` is in seconds, 30 to the brand's ``access_ttl``; None means 900, or the brand's where that is less.
+
+    :raises BadUserInput: when it is outside; names the field ``expiresIn``.
+    :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session is over.
+    :raises RefreshTokenExpired: past its life, where the brand sets one.
+    :raises Forbidden: when the brand has no standing sessions any more.
+    """
+    secret = _parsed(raw)
+    now = ctx.now()
+    token = await sessions.find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
+    if token is None:
+        raise RefreshTokenInvalid
+    match judge_standing(token, now, token.policy):
+        case Judgement.kind_off:
+            raise Forbidden(feature=SessionKind.standing.value)
+        case Judgement.expired:
+            raise RefreshTokenExpired
+        case Judgement.usable:
+            pass
+        case _:
+            raise RefreshTokenInvalid
+    lifetime = _lifetime(expires_in, token.policy)
+    if not access_tokens.has_time_left(token.expires_at, now):
+        raise RefreshTokenExpired
+    await _note_use(ctx, token)
+    return access_tokens.issue(
+        ctx.server, token.brand_id, token.user_id, token.session_id, lifetime, now, not_after=token.expires_at
+    )
+
+
+def _parsed(raw: str) -> Secret:
+    secret = secrets.parse(raw, SecretKind.refresh)
+    if secret is None:
+        raise RefreshTokenInvalid(cause="not the shape of a refresh token")
+    return secret
+
+
+def _lifetime(expires_in: int | None, policy: BrandPolicy) -> int:
+    longest = min(policy.access_ttl, LONGEST_ACCESS_TTL)
+    if expires_in is None:
+        return min(STANDING_ACCESS_TTL, longest)
+    if not SHORTEST_ACCESS_TTL <= expires_in <= longest:
+        raise BadUserInput(
+            f"'expiresIn' must be between {SHORTEST_ACCESS_TTL} and {longest} seconds.", field="expiresIn"
+        )
+    return expires_in
+
+
+async def _note_use(ctx: Context, token: PresentedToken) -> None:
+    # A busy or full database takes nothing away from somebody who only reads.
+    with suppress(Overload):
+        await sessions.note_use(ctx, token.brand_id, token.session_id, token.used_at)
+
+
+def _event(ctx: Context, verdict: Verdict) -> AuditEvent | None:
+    match verdict:
+        case Rotated():
+            name = "session.refreshed"
+        case Reused():
+            name = "session.reuse_detected"
+        case _:
+            return None
+    return audit.describe(
+        ctx,
+        name,
+        brand_id=verdict.brand_id,
+        outcome="refused" if isinstance(verdict, Reused) else "success",
+        subject_id=verdict.user_id,
+        session_id=verdict.session_id,
+    )

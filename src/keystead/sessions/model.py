@@ -1,0 +1,144 @@
+"""A session is one signed-in device; it owns its refresh tokens. What the store reads and the service answers.
+
+Security §3: a session is alive when it is not ended, its epoch equals the user's, and user and brand are active.
+Refresh tokens belong to a session and carry no epoch of their own, so none can outlive it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from keystead.crypto.secrets import Secret
+from keystead.policy import BrandPolicy, Preset, SessionKind
+
+LAST_USE_PRECISION = 60
+"""Seconds: ``last_used_at`` is written at most this often."""
+
+
+class EndReason(StrEnum):
+    """Why a session was ended; kept with it, and in the audit log."""
+
+    logout = "logout"
+    revoked = "revoked"
+    reuse = "reuse"
+    limit = "limit"
+    password_changed = "password_changed"
+
+
+class Device(msgspec.Struct, frozen=True):
+    """From where a session was opened, as its owner is shown it."""
+
+    ip_prefix: str | None = None
+    user_agent: str | None = None
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as its owner sees it."""
+
+    id: str
+    kind: str
+    created_at: datetime
+    last_used_at: datetime | None
+    ip_prefix: str | None
+    user_agent: str | None
+
+
+class PresentedToken(msgspec.Struct, frozen=True):
+    """All that is known of a refresh token somebody presents, read in one go. Input of the judgement."""
+
+    brand_id: str
+    session_id: str
+    user_id: str
+    kind: SessionKind
+    is_alive: bool
+    preset: Preset
+    policy: BrandPolicy
+    generation: int
+    head_generation: int
+    """The generation of the session's current token: the only one that was never presented."""
+    expires_at: datetime | None
+    rotated_at: datetime | None
+    used_at: datetime
+    """When its session was last seen, up to a minute behind."""
+
+
+class RotatedRow(msgspec.Struct, frozen=True):
+    """A token that has just been marked as rotated: what its successor is made from."""
+
+    brand_id: str
+    session_id: str
+    user_id: str
+    generation: int
+    rotation_key_id: str
+    policy: BrandPolicy
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One token in a session's chain: enough to derive the next one and to recognise it."""
+
+    generation: int
+    rotation_key_id: str
+    digest: bytes
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new session and its first refresh token."""
+
+    brand_id: str
+    user_id: str
+    session_id: str
+    refresh_token: Secret
+    expires_at: datetime | None
+    """When the refresh token is over; None: never."""
+    ended: tuple[str, ...] = ()
+    """Ids of the sessions that had to make room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Renewed:
+    brand_id: str
+    user_id: str
+    session_id: str
+    policy: BrandPolicy
+    refresh_token: Secret
+    """The session's current refresh token."""
+    expires_at: datetime | None
+
+
+class Rotated(_Renewed):
+    """The token was current: it is rotated now, and here is its successor."""
+
+
+class Replayed(_Renewed):
+    """The token was rotated a moment ago: here is the current one, the same for everybody who asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """The token was rotated too long ago: its session has been ended."""
+
+    brand_id: str
+    user_id: str
+    session_id: str
+
+
+class Expired:
+    """The token is past its life."""
+
+
+class Unknown:
+    """No such token, or not of this kind or brand, or its session is over. Nothing was changed."""
+
+
+class KindOff:
+    """The brand has no sessions of this kind any more. Nothing was changed."""
+
+
+Verdict = Rotated | Replayed | Reused | Expired | Unknown | KindOff
+"""What became of a presented refresh token; a value, so that an error is raised after the commit."""

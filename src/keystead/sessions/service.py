@@ -1,0 +1,90 @@
+"""Opening, renewing and ending sessions: the steps that the journeys of authentication are made of."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from keystead.context import ActiveBrand, Context, RequestDetails, UserPrincipal
+from keystead.db.engine import Tx
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+from keystead.policy import SessionKind
+from keystead.sessions import store
+from keystead.sessions.model import LAST_USE_PRECISION, Device, Opened, SessionRow
+from keystead.sessions.refresh_tokens import rotation
+from keystead.sessions.refresh_tokens.rotation import issue_first, lifetime_end
+from keystead.sessions.refresh_tokens.rotation_keys import RotationKeys
+from keystead.sessions.refresh_tokens.store import find_presented
+
+LONGEST_USER_AGENT = 200
+
+__all__ = [
+    "RotationKeys",
+    "device",
+    "end_others",
+    "end_own",
+    "find_presented",
+    "list_own",
+    "note_use",
+    "open_session",
+    "rotate",
+]
+
+end_own = store.end_own_session
+end_others = store.end_other_sessions
+
+
+def device(request: RequestDetails) -> Device:
+    """What a session keeps of the request that opened it."""
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in request.user_agent)
+    return Device(request.address_prefix or None, shown[:LONGEST_USER_AGENT] or None)
+
+
+async def open_session(
+    tx: Tx,
+    brand: ActiveBrand,
+    user_id: str,
+    kind: SessionKind,
+    opened_from: Device,
+    keys: RotationKeys,
+    now: datetime,
+    *,
+    password_hash: str | None,
+) -> Opened | None:
+    """A new session, with the epoch that the user has at this moment; None when the user may not come in.
+
+    ``password_hash`` is the hash that a password was checked against: when it is not the user's any more, the answer is
+    None (security §3, "Login, closing step"). It is None only where no password is asked for. Of the pair contract, no
+    more than ``max_sessions`` stay: the oldest make room.
+    """
+    epoch = await store.admit_user(tx, brand.id, user_id, password_hash, now)
+    if epoch is None:
+        return None
+    session_id = new_id(now)
+    await store.insert_session(tx, brand.id, user_id, session_id, kind, epoch, opened_from, now)
+    expires_at = lifetime_end(kind, brand.policy, now)
+    secret = await issue_first(tx, brand.id, session_id, expires_at, keys, now)
+    ended: tuple[str, ...] = ()
+    if kind is SessionKind.pair:
+        ended = await store.end_surplus(tx, brand.id, user_id, epoch, brand.policy.max_sessions, now)
+    return Opened(brand.id, user_id, session_id, secret, expires_at, ended)
+
+
+rotate = rotation.rotate
+
+
+async def note_use(ctx: Context, brand_id: str, session_id: str, used_at: datetime) -> None:
+    """Writes that a session is in use, unless ``used_at``, its last use on record, is less than a minute ago."""
+    now = ctx.now()
+    before = now - timedelta(seconds=LAST_USE_PRECISION)
+    if used_at <= before:
+        async with ctx.db.transaction() as tx:
+            await store.touch_session(tx, brand_id, session_id, before, now)
+
+
+async def list_own(ctx: Context, caller: UserPrincipal, request: PageRequest, *, with_total: bool) -> Page[SessionRow]:
+    """One page of the caller's sessions that can still be used, the newest first."""
+    now, reads = ctx.now(), ctx.db.scans
+    rows = await store.list_own_sessions(reads, caller.brand_id, caller.user_id, now, request.probe, request.offset)
+    total = await store.count_own_sessions(reads, caller.brand_id, caller.user_id, now) if with_total else None
+    return Page.cut(rows, request, total)
