@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from keystead.context import Server
 from keystead.db.engine import Database, open_database
 from tests.clocks import ManualClock
 from tests.databases import PostgresTemplate, SqliteTemplate
+from tests.make import make_server
 from tests.postgres_server import postgres_server
 
 
@@ -59,3 +61,9 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def server(db: Database, clock: ManualClock) -> Server:
+    """What one process holds: the database above, a keyring, the operators' brand. ``clock`` is its clock."""
+    return await make_server(db, clock)

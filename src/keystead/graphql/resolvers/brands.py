@@ -58,7 +58,7 @@ def _shown(one: Brand) -> dict[str, Any]:
         "name": one.name,
         "preset": one.preset.value,
         "features": msgspec.to_builtins(one.features),
-        "policy": msgspec.to_builtins(one.policy),
+        "policy": msgspec.to_builtins(one.policy) | {"default_permissions": list(one.policy.default_permissions)},
         "is_disabled": one.is_disabled,
         "created_at": one.created_at,
     }
