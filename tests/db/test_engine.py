@@ -1,5 +1,316 @@
-from keystead.db.engine import Database
-async def test_now(db: Database) -> None:
-    print(await db.now()); await db.ping()
-async def test_now2(db: Database) -> None:
-    print(await db.now()); await db.ping()
+"""What both engines promise: transactions, errors, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Column, MetaData, Table, bindparam, select
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, Index
+
+from keystead import errors
+from keystead.db import types
+from keystead.db.engine import (
+    Contention,
+    Database,
+    ForeignKeyViolation,
+    SchemaChanged,
+    Tx,
+    UniqueViolation,
+    open_database,
+)
+from keystead.db.statements import Statement, any_of
+from tests.db.things import ADD, ADD_PART, BRAND, COUNT_UP, NUMBER, SET_NUMBER, add, names, things
+
+
+async def test_the_block_commits(stocked: Database) -> None:
+    async with stocked.transaction() as tx:
+        await add(tx)
+        assert await names(stocked.reads) == [], "nobody sees it before"
+
+    assert await names(stocked.reads) == ["thing a"]
+
+
+async def test_an_exception_rolls_back_and_goes_on(stocked: Database) -> None:
+    with pytest.raises(KeyError):
+        async with stocked.transaction() as tx:
+            await add(tx)
+            raise KeyError("mine")
+
+    assert await names(stocked.reads) == []
+
+
+async def test_an_empty_transaction_is_fine(stocked: Database) -> None:
+    async with stocked.transaction():
+        pass
+
+
+async def test_a_taken_unique_value_names_table_and_columns(stocked: Database) -> None:
+    with pytest.raises(UniqueViolation) as broken:
+        async with stocked.transaction() as tx:
+            await add(tx, "a", "taken@example.org")
+            await add(tx, "b", "taken@example.org")
+
+    assert broken.value.table == "things"
+    assert broken.value.columns == ("brand_id", "name")
+    assert "taken@" not in f"{broken.value!r} {broken.value.cause} {broken.value.__cause__}"
+    assert await names(stocked.reads) == []
+
+
+async def test_a_pointer_to_nothing(stocked: Database) -> None:
+    with pytest.raises(ForeignKeyViolation):
+        async with stocked.transaction() as tx:
+            await tx.execute(ADD_PART, id="p", brand_id=BRAND, thing_id="nothing")
+
+
+async def test_another_broken_rule_is_our_fault_and_shows_no_value(stocked: Database) -> None:
+    with pytest.raises(errors.InternalError) as broken:
+        async with stocked.transaction() as tx:
+            await tx.execute(ADD, id="hush", brand_id=None, name="hush")
+
+    assert "hush" not in str(broken.value.cause)
+
+
+async def test_a_value_of_the_wrong_type_is_not_shown(stocked: Database) -> None:
+    with pytest.raises(errors.InternalError) as broken:
+        async with stocked.transaction() as tx:
+            await tx.execute(ADD, id={"hush": "hush"}, brand_id=BRAND, name="x")
+
+    assert "hush" not in f"{broken.value} {broken.value.cause}"
+
+
+async def test_a_failed_statement_spoils_the_transaction(stocked: Database) -> None:
+    with pytest.raises(errors.InternalError, match="our side"):
+        async with stocked.transaction() as tx:
+            await add(tx, "a", "x")
+            with pytest.raises(UniqueViolation):
+                await add(tx, "b", "x")
+            with pytest.raises(errors.InternalError):
+                await add(tx, "c", "y")
+
+    assert await names(stocked.reads) == []
+
+
+async def test_reads_do_not_write(stocked: Database) -> None:
+    for reader in (stocked.reads, stocked.scans):
+        with pytest.raises(TypeError):
+            await reader.execute(SET_NUMBER, number=1, brand_id=BRAND)
+        with pytest.raises(TypeError):
+            await reader.find(COUNT_UP, id="a", brand_id=BRAND)
+        with pytest.raises(TypeError):
+            await reader.list(COUNT_UP, id="a", brand_id=BRAND)
+        with pytest.raises(TypeError):
+            await reader.execute_ddl("DROP TABLE things")
+
+
+async def test_execute_counts_rows(stocked: Database) -> None:
+    async with stocked.transaction() as tx:
+        await add(tx, "a")
+        await add(tx, "b")
+        assert await tx.execute(SET_NUMBER, number=5, brand_id=BRAND) == 2
+        assert await tx.execute(SET_NUMBER, number=5, brand_id="another") == 0
+
+
+async def test_concurrent_transactions_lose_no_update(stocked: Database) -> None:
+    async with stocked.transaction() as tx:
+        await add(tx)
+
+    async def count_up() -> None:
+        async with stocked.transaction() as tx:
+            await tx.find(COUNT_UP, id="a", brand_id=BRAND)
+
+    await asyncio.gather(*(count_up() for _ in range(40)))
+
+    assert await stocked.reads.find(NUMBER, id="a", brand_id=BRAND) == (40,)
+
+
+async def test_two_processes_see_each_others_changes(stocked: Database, database_url: str) -> None:
+    other = open_database(database_url)
+    await other.open()
+    try:
+        async with stocked.transaction() as tx:
+            await add(tx)
+        assert await names(other.reads) == ["thing a"]
+        async with other.transaction() as tx:
+            await tx.execute(SET_NUMBER, number=9, brand_id=BRAND)
+        assert await stocked.reads.find(NUMBER, id="a", brand_id=BRAND) == (9,)
+    finally:
+        await other.close()
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_cancelled_request_leaves_no_transaction_behind(stocked: Database, steps: int) -> None:
+    """Cancelled after a growing number of turns of the loop: before, in and after each statement."""
+    done = False
+
+    async def request() -> None:
+        nonlocal done
+        async with stocked.transaction() as tx:
+            await add(tx, "a", "x")
+            await tx.find(COUNT_UP, id="a", brand_id=BRAND)
+        done = True
+
+    task = asyncio.create_task(request())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert task.cancelled() != done
+    async with stocked.transaction() as tx:
+        found = await names(tx)
+        await add(tx, "b")
+    assert await names(stocked.reads) == sorted([*found, "thing b"])
+
+
+async def test_a_cancelled_holder_lets_the_next_one_in(stocked: Database) -> None:
+    inside = asyncio.Event()
+
+    async def hold() -> None:
+        async with stocked.transaction() as tx:
+            await add(tx, "a", "x")
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hold())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async with stocked.transaction() as tx:
+        await add(tx, "b", "x")
+    assert await names(stocked.reads) == ["x"]
+
+
+async def test_run_commits_and_answers(stocked: Database) -> None:
+    async def work(tx: Tx) -> str:
+        await add(tx)
+        return "done"
+
+    assert await stocked.run(work) == "done"
+    assert await names(stocked.reads) == ["thing a"]
+
+
+@pytest.mark.parametrize(("failures", "runs"), [(2, 3), (3, 3)])
+async def test_run_tries_three_times(stocked: Database, failures: int, runs: int) -> None:
+    seen: list[int] = []
+
+    async def work(tx: Tx) -> None:
+        seen.append(len(seen))
+        await add(tx)
+        if len(seen) <= failures:
+            raise Contention
+
+    outcome = await asyncio.gather(stocked.run(work), return_exceptions=True)
+
+    assert len(seen) == runs
+    assert isinstance(outcome[0], Contention) == (failures == runs)
+    assert await names(stocked.reads) == ([] if failures == runs else ["thing a"])
+
+
+async def test_run_does_not_repeat_other_errors(stocked: Database) -> None:
+    seen: list[int] = []
+
+    async def work(tx: Tx) -> None:
+        seen.append(1)
+        raise errors.Conflict
+
+    with pytest.raises(errors.Conflict):
+        await stocked.run(work)
+    assert seen == [1]
+
+
+def _gadgets(*names: str) -> Table:
+    columns = [Column(name, types.Text) for name in names]
+    return Table("gadgets", MetaData(), Column("id", types.Id, primary_key=True), *columns)
+
+
+async def test_a_table_made_at_run_time(stocked: Database) -> None:
+    gadgets = _gadgets("colour")
+    find = Statement(select(gadgets.c.colour).where(gadgets.c.id == bindparam("id")))
+    with pytest.raises(SchemaChanged):
+        await stocked.reads.find(find, id="a")
+
+    async with stocked.transaction() as tx:
+        await tx.execute_ddl(CreateTable(gadgets))
+        await tx.execute_ddl(CreateIndex(Index("ix_gadgets_colour", gadgets.c.colour)))
+    assert await stocked.reads.find(find, id="a") is None
+
+    async with stocked.transaction() as tx:
+        await tx.execute_ddl(DropTable(gadgets))
+    with pytest.raises(SchemaChanged):
+        await stocked.reads.find(find, id="a")
+
+
+async def test_ddl_is_part_of_the_transaction(stocked: Database) -> None:
+    gadgets = _gadgets()
+    with pytest.raises(KeyError):
+        async with stocked.transaction() as tx:
+            await tx.execute_ddl(CreateTable(gadgets))
+            raise KeyError
+
+    async with stocked.transaction() as tx:
+        await tx.execute_ddl(CreateTable(gadgets))
+
+
+async def test_a_column_that_goes_is_a_changed_schema(stocked: Database) -> None:
+    gadgets = _gadgets("colour")
+    find = Statement(select(*gadgets.c))
+    async with stocked.transaction() as tx:
+        await tx.execute_ddl(CreateTable(gadgets))
+    assert await stocked.reads.list(find) == []
+
+    async with stocked.transaction() as tx:
+        await tx.execute_ddl("ALTER TABLE gadgets DROP COLUMN colour")
+    with pytest.raises(SchemaChanged):
+        await stocked.reads.list(find)
+    with pytest.raises(SchemaChanged):
+        async with stocked.transaction() as tx:
+            await tx.list(find)
+
+
+async def test_prepared_reads_follow_a_change_of_a_column(stocked: Database) -> None:
+    statement = Statement(select(things.c.id).where(things.c.brand_id == bindparam("brand_id")))
+    assert await stocked.reads.list(statement, brand_id=BRAND) == []
+    async with stocked.transaction() as tx:
+        await tx.execute_ddl("ALTER TABLE things ADD COLUMN extra INTEGER")
+
+    assert await stocked.reads.list(statement, brand_id=BRAND) == []
+
+
+async def test_the_databases_clock_is_in_utc(db: Database) -> None:
+    now = await db.now()
+
+    assert now.utcoffset() == timedelta(0)
+    assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_ping(db: Database) -> None:
+    await db.ping()
+
+
+async def test_the_dialect_is_named(db: Database, database_url: str) -> None:
+    assert database_url.startswith(db.dialect)
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "mysql://localhost/x", "keystead.db"])
+def test_another_url_is_a_bad_setting(url: str) -> None:
+    with pytest.raises(errors.SettingsError, match="KEYSTEAD_DATABASE_URL"):
+        open_database(url)
+
+
+async def test_many_scans_at_once(stocked: Database) -> None:
+    among = Statement(
+        select(things.c.name).where(things.c.brand_id == bindparam("brand_id"), any_of(things.c.id, "ids"))
+    )
+    async with stocked.transaction() as tx:
+        await add(tx)
+
+    answers = await asyncio.gather(
+        *(stocked.scans.list(among, brand_id=BRAND, ids=["a"]) for _ in range(30)),
+        *(stocked.reads.list(among, brand_id=BRAND, ids=["a"]) for _ in range(30)),
+    )
+
+    assert answers == [[("thing a",)]] * 60

@@ -141,7 +141,7 @@ def _read_time(text: str | None) -> datetime | None:
 class UtcTime(sa.TypeDecorator[datetime]):
     """An instant, aware and in UTC. SQLite keeps fixed-width text, so that text order is time order."""
 
-    impl = sa.DateTime(timezone=True)
+    impl = sa.DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:

@@ -1,0 +1,78 @@
+"""The migrations make exactly the tables of the code, and say so when they cannot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from keystead import errors
+from keystead.db import migrate
+from keystead.db.engine import Database, open_database
+from keystead.db.types import metadata
+from tests.databases import import_stores
+
+
+async def _inspect(url: str, work: Callable[[Connection], Any]) -> Any:
+    if url.startswith("sqlite"):
+        with migrate.sqlite_engine(url.removeprefix("sqlite:///")).begin() as connection:
+            return work(connection)
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.begin() as pg:
+        answer = await pg.run_sync(work)
+    await engine.dispose()
+    return answer
+
+
+async def test_migrations_make_exactly_the_tables_of_the_code(database_url: str) -> None:
+    import_stores()
+
+    def differences(connection: Connection) -> Any:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return compare_metadata(context, metadata)
+
+    assert await _inspect(database_url, differences) == []
+
+
+async def test_a_migrated_database_is_current(db: Database) -> None:
+    assert await migrate.current_revision(db) == migrate.head_revision()
+    assert await migrate.is_current(db)
+
+
+async def test_an_empty_database_has_no_revision(tmp_path: object) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/empty.db")
+    await database.open()
+    try:
+        assert await migrate.current_revision(database) is None
+        assert not await migrate.is_current(database)
+    finally:
+        await database.close()
+
+
+async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
+    await asyncio.gather(migrate.upgrade(database_url), migrate.upgrade(database_url))
+
+
+async def test_a_database_of_a_newer_program_is_refused(database_url: str) -> None:
+    def from_the_future(connection: Connection) -> None:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    await _inspect(database_url, from_the_future)
+
+    with pytest.raises(errors.StartupError, match="9999"):
+        await migrate.upgrade(database_url)
+
+
+def test_the_scripts_form_one_line_of_numbers() -> None:
+    scripts = ScriptDirectory(str(migrate.SCRIPTS))
+    revisions = [script.revision for script in reversed(list(scripts.walk_revisions()))]
+
+    assert revisions == [f"{number:04}" for number in range(1, len(revisions) + 1)]
+    assert scripts.get_heads() == [migrate.head_revision()]

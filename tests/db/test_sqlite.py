@@ -1,0 +1,182 @@
+"""SQLite's own: the file, locks of other processes, a full disk, a COMMIT under cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.schema import CreateTable
+
+from keystead import errors
+from keystead.db.migrate import upgrade
+from keystead.db.sqlite import SqliteDatabase
+from keystead.db.sqlite_threads import Worker, connect
+from tests.db.things import NUMBER, add, names, things
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A SQLite database with the table ``things``."""
+    database = SqliteDatabase(str(tmp_path / "keystead.db"))
+    await database.open()
+    async with database.transaction() as tx:
+        await tx.execute_ddl(CreateTable(things))
+    yield database
+    await database.close()
+
+
+async def test_the_file_and_its_log_are_for_the_owner_alone(file: SqliteDatabase) -> None:
+    for path in (file.path, f"{file.path}-wal"):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+async def test_the_settings_that_keep_data_safe(file: SqliteDatabase) -> None:
+    connection = connect(file.path, timeout=0, query_only=False)
+
+    def pragma(name: str) -> object:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert (pragma("journal_mode"), pragma("synchronous"), pragma("foreign_keys")) == ("wal", 2, 1)
+    connection.close()
+
+
+@pytest.mark.parametrize("path", ["missing/keystead.db", "."])
+async def test_a_path_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, path: str) -> None:
+    target = str(tmp_path / path)
+    for opening in (SqliteDatabase(target).open(), upgrade(f"sqlite:///{target}")):
+        with pytest.raises(errors.StartupError) as refused:
+            await opening
+        assert target in refused.value.message
+        assert "\n" not in refused.value.message
+
+
+async def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
+    target = tmp_path / "letter.db"
+    target.write_text("Dear Sir or Madam, " * 100)
+
+    with pytest.raises(errors.StartupError, match="not a database"):
+        await SqliteDatabase(str(target)).open()
+
+
+async def test_a_full_disk_writes_nothing(file: SqliteDatabase) -> None:
+    async with file.transaction() as tx:
+        await tx.execute_ddl("PRAGMA max_page_count = 1")  # never below what the file has already
+
+    with pytest.raises(errors.StorageFull):
+        async with file.transaction() as tx:
+            await add(tx, "a", "x" * 1_000_000)
+
+    assert await names(file.reads) == []
+
+
+async def test_a_writer_of_another_process_is_waited_for(file: SqliteDatabase) -> None:
+    other = sqlite3.connect(file.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def write() -> None:
+        async with file.transaction() as tx:
+            await add(tx)
+
+    task = asyncio.create_task(write())
+    await file.ping()
+    assert not task.done()
+    other.execute("ROLLBACK")
+    await task
+    other.close()
+
+    assert await names(file.reads) == ["thing a"]
+
+
+async def test_a_lock_that_never_goes_is_service_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keystead.db.sqlite_threads.BUSY_TIMEOUT", 0.05)
+    database = SqliteDatabase(str(tmp_path / "keystead.db"))
+    await database.open()
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(errors.ServiceUnavailable):
+            async with database.transaction() as tx:
+                await tx.execute_ddl("CREATE TABLE x (y)")
+    finally:
+        other.close()
+        await database.close()
+
+
+async def test_waiting_in_line_ends(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keystead.db.sqlite.QUEUE_TIMEOUT", 0.01)
+    async with file.transaction():
+        with pytest.raises(errors.ServiceUnavailable):
+            async with file.transaction():
+                pass
+
+
+async def test_a_busy_read_moves_to_a_reader_thread(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Busy:
+        def execute(self, text: str, values: object) -> object:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+
+    async with file.transaction() as tx:
+        await add(tx)
+    monkeypatch.setattr(file.reads, "_connection", Busy())
+
+    assert await names(file.reads) == ["thing a"]
+    assert await file.reads.find(NUMBER, id="a", brand_id="another") is None
+
+
+async def test_a_cancelled_commit_is_finished_first(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, sent, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    commit = vars(__import__("keystead.db.sqlite", fromlist=["_commit"]))["_commit"]
+
+    def slow_commit(connection: sqlite3.Connection) -> None:
+        loop.call_soon_threadsafe(sent.set)
+        go_on.wait(10)
+        commit(connection)
+
+    monkeypatch.setattr("keystead.db.sqlite._commit", slow_commit)
+
+    async def write() -> None:
+        async with file.transaction() as tx:
+            await add(tx)
+
+    task = asyncio.create_task(write())
+    await sent.wait()
+    task.cancel()
+    await file.ping()
+    assert not task.done(), "nobody knows yet whether it was written"
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await names(file.reads) == ["thing a"]
+
+
+async def test_a_failed_commit_rolls_back(file: SqliteDatabase) -> None:
+    """A deferred foreign key is judged at COMMIT."""
+    async with file.transaction() as tx:
+        await tx.execute_ddl("CREATE TABLE p (id TEXT REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(errors.InternalError):
+        async with file.transaction() as tx:
+            await add(tx)
+            await tx.execute_ddl("INSERT INTO p VALUES ('nothing')")
+
+    assert await names(file.reads) == []
+    async with file.transaction() as tx:
+        await add(tx)
+
+
+async def test_a_worker_outlives_a_job_that_fails(tmp_path: Path) -> None:
+    worker = Worker("test", str(tmp_path / "x.db"), threads=1, query_only=False)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            await worker.run(lambda connection: 1 // 0)
+        assert await worker.run(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)
+    finally:
+        worker.close()

@@ -1,0 +1,101 @@
+"""Every column type comes back as it went in, on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from keystead import errors
+from keystead.db.engine import Database
+from keystead.db.types import ListOf, UtcTime, Words, metadata
+from tests.db.things import BRAND, FIND, INSERT, things
+
+_EMPTY = {column.name: None for column in things.c} | {"id": "a", "brand_id": BRAND}
+
+
+async def _stored(db: Database, column: str, value: Any) -> Any:
+    async with db.transaction() as tx:
+        assert await tx.execute(INSERT, **{**_EMPTY, column: value}) == 1
+    row = await db.reads.find(FIND, id="a", brand_id=BRAND)
+    assert row is not None
+    return row[list(things.c.keys()).index(column)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("name", "Zoë ‖ 🌈 'quoted' %s :x ?"),
+        ("name", ""),
+        ("at", datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)),
+        ("at", datetime(1999, 12, 31, tzinfo=UTC)),
+        ("settings", {"a": [1, 2.5, None, True], "ü": "☃"}),
+        ("settings", []),
+        ("words", ("read", "customer:write:own")),
+        ("words", ()),
+        ("digest", bytes(range(256))),
+        ("digest", b""),
+        ("is_open", True),
+        ("is_open", False),
+        ("number", 2**62),
+        ("number", -1),
+        ("share", 0.1),
+    ],
+)
+async def test_a_value_comes_back_as_it_went_in(stocked: Database, column: str, value: Any) -> None:
+    stored = await _stored(stocked, column, value)
+
+    assert stored == value
+    assert type(stored) is type(value)
+
+
+@pytest.mark.parametrize("column", [column.name for column in things.c if column.nullable])
+async def test_null_comes_back_as_none(stocked: Database, column: str) -> None:
+    assert await _stored(stocked, column, None) is None
+
+
+async def test_a_time_of_another_zone_comes_back_in_utc(stocked: Database) -> None:
+    noon_in_delhi = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+    stored = await _stored(stocked, "at", noon_in_delhi)
+
+    assert stored == noon_in_delhi
+    assert stored.utcoffset() == timedelta(0)
+
+
+async def test_a_naive_time_is_refused(stocked: Database) -> None:
+    with pytest.raises(ValueError, match="aware"):
+        await _stored(stocked, "at", datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize("words", [("two words",), ("",), "read", ("a\u00a0b",)])
+async def test_words_that_would_not_come_back_are_refused(stocked: Database, words: Any) -> None:
+    with pytest.raises(ValueError, match="white space"):
+        await _stored(stocked, "words", words)
+
+
+async def test_a_lone_surrogate_is_bad_input(stocked: Database) -> None:
+    with pytest.raises(errors.BadUserInput):
+        await _stored(stocked, "name", "\ud800")
+
+
+def test_text_order_is_time_order_on_sqlite() -> None:
+    from keystead.db.statements import sqlalchemy_dialect
+
+    write = UtcTime().bind_processor(sqlalchemy_dialect("sqlite"))
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    texts = [write(first + timedelta(microseconds=step)) for step in (0, 1, 999_999, 1_000_000)]
+
+    assert texts == sorted(texts)
+    assert {len(text) for text in texts} == {27}
+
+
+def test_a_list_of_bytes_is_refused() -> None:
+    with pytest.raises(TypeError):
+        ListOf(things.c.digest.type)
+
+
+def test_constraints_get_their_names_from_a_convention() -> None:
+    assert metadata.naming_convention["uq"] == "uq_%(table_name)s_%(column_0_N_name)s"
+    assert Words.cache_ok
