@@ -40,9 +40,17 @@ async def test_a_brand_can_be_found_by_id_and_by_name(ctx: Context) -> None:
     assert await events(ctx, made.id) == ["brand.created"]
 
 
+@pytest.mark.parametrize("name", ["", "a\0", "\ud800", "a" * 49, "nobody' OR 1=1 --", "n\u00f6"])
+async def test_what_can_be_no_name_is_an_unknown_brand(ctx: Context, name: str) -> None:
+    assert await service.find_active_by_name(ctx.db.reads, name) is None
+    assert await service.default_brand(ctx.db.reads, name) is None
+    with pytest.raises(NotFound):
+        await service.issue_token(ctx, name)
+
+
 async def test_an_unknown_brand_is_not_found(ctx: Context) -> None:
     assert await service.find_active(ctx.db.reads, RESERVED_BRAND_ID[:-1] + "1") is None
-    assert await service.find_active_by_name(ctx.db.reads, "nobody' OR 1=1 --") is None
+    assert await service.find_active_by_name(ctx.db.reads, "nobody") is None
     with pytest.raises(NotFound):
         await service.get_brand(ctx, "nobody")
 

@@ -18,6 +18,7 @@ from keystead.policy import BrandPolicy, Features, Preset, parse_features, parse
 LONGEST_URL = 2048
 MOST_REDIRECT_URLS = 50
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,47}", re.ASCII)
+_NAME_OR_ID = re.compile(r"[0-9a-zA-Z_-]{1,48}", re.ASCII)
 _URL_TEXT = re.compile(r"[!-~]+", re.ASCII)
 
 
@@ -68,6 +69,11 @@ def brand(row: Sequence[Any]) -> Brand:
             "redirect_urls": tuple(values["redirect_urls"]),
         }
     )
+
+
+def may_be_known(raw: str) -> bool:
+    """Whether there may be a brand of this name or id: anything else need not, and at times cannot, be looked up."""
+    return _NAME_OR_ID.fullmatch(raw) is not None
 
 
 def new_name(raw: str) -> str:

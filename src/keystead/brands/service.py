@@ -11,7 +11,7 @@ import msgspec
 from keystead.audit import service as audit
 from keystead.brands import model, store
 from keystead.brands.model import Brand, active_brand
-from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, find_active_by_name
+from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active
 from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
@@ -28,9 +28,14 @@ from keystead.policy import (
     initial_features,
 )
 
-__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active", "find_active_by_name"]
+__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active"]
 
 _CHANGEABLE = ("features", "policy", "base_url", "redirect_urls")
+
+
+async def find_active_by_name(tx: Tx, name: str) -> ActiveBrand | None:
+    """The brand of that name or id, unless unknown or disabled."""
+    return await store.find_active_by_name(tx, name) if model.may_be_known(name) else None
 
 
 async def find_by_token(tx: Tx, secret: Secret) -> tuple[str, ActiveBrand] | None:
@@ -44,7 +49,7 @@ async def default_brand(tx: Tx, configured: str | None) -> ActiveBrand | None:
     A configured brand that is unknown or disabled gives None: another brand must not step in for it.
     """
     if configured is not None:
-        return await store.find_active_by_name(tx, configured)
+        return await find_active_by_name(tx, configured)
     return await store.find_only(tx)
 
 
@@ -138,7 +143,7 @@ async def get_brand_by_name(ctx: Context, name: str) -> Brand:
 
     :raises NotFound: when there is no such brand.
     """
-    return _known(await store.find_brand_by_name(ctx.db.reads, name))
+    return _known(await store.find_brand_by_name(ctx.db.reads, name) if model.may_be_known(name) else None)
 
 
 async def list_brands(ctx: Context, request: PageRequest, *, with_total: bool = False) -> Page[Brand]:

@@ -75,7 +75,12 @@ async def load_keyring(db: Database, master_key: MasterKey, now: datetime) -> Ke
 
 async def list_keys(ctx: Context) -> Sequence[KeyTimes]:
     """Every signing key there ever was, the oldest first."""
-    return await store.list_keys(ctx.db.scans)
+    return await list_keys_of(ctx.db)
+
+
+async def list_keys_of(db: Database) -> Sequence[KeyTimes]:
+    """As :func:`list_keys`, where no server is open: ``doctor`` looks at databases that none could start on."""
+    return await store.list_keys(db.scans)
 
 
 async def rotate(ctx: Context) -> KeyTimes:
