@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uvicorn
@@ -28,8 +29,8 @@ class Listening:
     workers: int = 1
 
 
-def serve(listening: Listening, *, graphiql: bool = False) -> None:
-    """Serves until SIGTERM or SIGINT.
+def serve(listening: Listening, *, graphiql: bool = False, announce: Callable[[], None] | None = None) -> None:
+    """Serves until SIGTERM or SIGINT. Calls ``announce`` once, when nothing stands in the way of serving.
 
     :raises StartupError: with one clear line, before anything listens for requests.
     """
@@ -57,6 +58,8 @@ def serve(listening: Listening, *, graphiql: bool = False) -> None:
         backlog=2048,
     )
     server = uvicorn.Server(config)
+    if announce is not None:
+        announce()
     if listening.workers == 1:
         server.run(sockets=[listener])
     else:
