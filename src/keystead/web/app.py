@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -24,7 +25,7 @@ from keystead.graphql.schema import load_fixed
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.settings import Settings, load_settings
 from keystead.web import logs, metrics
-from keystead.web.graphiql import graphiql_page
+from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
 from keystead.web.observation import Observer
 from keystead.web.server import open_server
@@ -51,6 +52,7 @@ class Application:
                 Route("/health", self._health),
                 Route("/ready", self._ready),
                 Route("/.well-known/jwks.json", self._jwks),
+                *(graphiql_routes() if settings.graphiql else ()),
             ]
         )
 
@@ -74,7 +76,7 @@ class Application:
         metrics.watch_password_queue(lambda: _hashes(server))
         self._server = server
         page = graphiql_page if self._settings.graphiql else None
-        schemas = SchemaCache(load_fixed(load_resolvers()), load_entity_fields)
+        schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db))
         self._graphql = GraphQLEndpoint(server, schemas, Observer(), page)
         return server
 
@@ -134,7 +136,7 @@ class Application:
 
 def _hashes(server: Server) -> int:
     load = server.passwords.load
-    return load.queued + load.running
+    return load.waiting + load.running
 
 
 def create_app(settings: Settings) -> Application:

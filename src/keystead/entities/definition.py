@@ -1,0 +1,181 @@
+"""Reads a definition: the JSON form of the definition file. Strict, and every refusal names the exact path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn, get_type_hints
+
+import msgspec
+
+from keystead.entities.fields import KINDS, LONGEST_INDEXED, Kind, length_limits, make_check
+from keystead.entities.model import Entity, Field, Relation
+from keystead.entities.names import require_entity_name, require_field_name
+from keystead.entities.patterns import LONGEST_PATTERN, compile_pattern
+from keystead.entities.values import read_text
+from keystead.errors import BadUserInput, ValidationError
+from keystead.permissions import is_permission
+
+MOST_FIELDS = 100
+MOST_VALUES = 200
+LONGEST_VALUE = 100
+MOST_PERMISSIONS = 20
+
+_PARTS = ("fields", "relations")
+_OF_EVERY_TYPE = frozenset(("type", "required", "default", "read", "write"))
+_FIELD_KEYS = get_type_hints(Field)
+_RELATION_KEYS = get_type_hints(Relation)
+
+
+def parse_definition(raw: object) -> dict[str, Entity]:
+    """The entities that ``raw`` defines, by name: ``{"customer": {"fields": {...}, "relations": {...}}}``.
+
+    :raises BadUserInput: at the first fault; ``field`` is its path, such as ``customer.fields.email.typ``.
+    """
+    entities = _object(raw, "definition")
+    if not entities:
+        _refuse("definition", "A definition names at least one entity.")
+    return {name: _entity(name, body) for name, body in entities.items()}
+
+
+def _entity(name: str, raw: object) -> Entity:
+    require_entity_name(name, name[:80])
+    body = _object(raw, name)
+    _only(body, _PARTS, name)
+    path = f"{name}.fields"
+    fields = _object(body.get("fields"), path)
+    if not 1 <= len(fields) <= MOST_FIELDS:
+        _refuse(path, f"An entity has 1 to {MOST_FIELDS} fields.")
+    relations = _object(body.get("relations", {}), f"{name}.relations")
+    if both := sorted(fields.keys() & relations.keys()):
+        _refuse(f"{name}.relations.{both[0]}", f"'{both[0]}' is a field already.")
+    return Entity(
+        name,
+        {field: _field(field, rules, f"{path}.{field[:80]}") for field, rules in fields.items()},
+        {link: _relation(link, rules, f"{name}.relations.{link[:80]}") for link, rules in relations.items()},
+    )
+
+
+def _field(name: str, raw: object, path: str) -> Field:
+    require_field_name(name, path)
+    rules = _object(raw, path)
+    field: Field = _struct(Field, rules, _FIELD_KEYS, path)
+    kind = KINDS[field.type]
+    for key, value in rules.items():
+        if value is not None and key not in _OF_EVERY_TYPE and key not in kind.rules:
+            _refuse(f"{path}.{key}", f"A field of type '{field.type}' has no '{key}'.")
+    _check_lengths(field, kind, path)
+    _check_pattern(field, path)
+    _check_values(field, kind, path)
+    _check_bounds(field, kind, path)
+    _check_permissions(field.read, f"{path}.read")
+    _check_permissions(field.write, f"{path}.write")
+    _check_default(name, field, path)
+    return field
+
+
+def _relation(name: str, raw: object, path: str) -> Relation:
+    require_field_name(name, path)
+    relation: Relation = _struct(Relation, _object(raw, path), _RELATION_KEYS, path)
+    require_entity_name(relation.to, f"{path}.to")
+    if relation.inverse is not None:
+        require_field_name(relation.inverse, f"{path}.inverse")
+    return relation
+
+
+def _struct(kind: type[Any], given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> Any:
+    """A Field or Relation of the right shape; its values are looked at one by one, so that the path is exact."""
+    _only(given, known, path)
+    kept = {}
+    for key, value in given.items():
+        try:
+            kept[key] = msgspec.convert(value, known[key])
+        except (msgspec.ValidationError, TypeError) as error:
+            _refuse(f"{path}.{key}", f"'{key}' has a value that it cannot have.", cause=str(error))
+    first = kind.__struct_fields__[0]
+    if first not in kept:
+        _refuse(f"{path}.{first}", f"'{first}' is missing.")
+    return kind(**kept)
+
+
+def _check_lengths(field: Field, kind: Kind, path: str) -> None:
+    if field.max_length is not None:
+        longest = LONGEST_INDEXED if field.unique or field.indexed else kind.longest
+        if not 1 <= field.max_length <= longest:
+            _refuse(f"{path}.max_length", f"'max_length' must be between 1 and {longest} here.")
+    if field.min_length is not None and not 0 <= field.min_length <= length_limits(field)[1]:
+        _refuse(f"{path}.min_length", "'min_length' must be between 0 and the largest length.")
+
+
+def _check_pattern(field: Field, path: str) -> None:
+    if field.pattern is None:
+        return
+    if len(field.pattern) > LONGEST_PATTERN:
+        _refuse(f"{path}.pattern", f"'pattern' has at most {LONGEST_PATTERN} characters.")
+    try:
+        compile_pattern(field.pattern)
+    except ValueError as error:
+        _refuse(f"{path}.pattern", f"'pattern' {error}.")
+
+
+def _check_values(field: Field, kind: Kind, path: str) -> None:
+    if "values" not in kind.rules:
+        return
+    path = f"{path}.values"
+    values = field.values or ()
+    if not 1 <= len(values) <= MOST_VALUES or len(set(values)) != len(values):
+        _refuse(path, f"An enum lists 1 to {MOST_VALUES} different 'values'.")
+    for value in values:
+        if not 1 <= len(value) <= LONGEST_VALUE:
+            _refuse(path, f"Each of 'values' has 1 to {LONGEST_VALUE} characters.")
+        try:
+            read_text(value)
+        except ValueError as error:
+            _refuse(path, f"One of 'values' {error}.")
+
+
+def _check_bounds(field: Field, kind: Kind, path: str) -> None:
+    bounds = {}
+    for key in ("min", "max"):
+        bound = getattr(field, key)
+        if bound is not None:
+            try:
+                bounds[key] = kind.read(bound)
+            except ValueError as error:
+                _refuse(f"{path}.{key}", f"'{key}' {error}.")
+    if len(bounds) == 2 and bounds["min"] > bounds["max"]:
+        _refuse(f"{path}.max", "'max' is less than 'min'.")
+
+
+def _check_permissions(names: tuple[str, ...] | None, path: str) -> None:
+    if names is None:
+        return
+    if not 1 <= len(names) <= MOST_PERMISSIONS:
+        _refuse(path, f"1 to {MOST_PERMISSIONS} permissions are listed, or the key is left out.")
+    for name in names:
+        if not is_permission(name):
+            _refuse(path, f"'{name[:80]}' is not a permission.")
+
+
+def _check_default(name: str, field: Field, path: str) -> None:
+    if field.default is None:
+        return
+    try:
+        make_check(name, field)(field.default)
+    except ValidationError as error:
+        _refuse(f"{path}.default", f"The default is refused by the field's own rules: {error.message}")
+
+
+def _object(raw: object, path: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
+        _refuse(path, f"'{path[:200]}' must be an object (a table, in TOML).")
+    return raw
+
+
+def _only(given: Mapping[str, Any], known: Mapping[str, Any] | tuple[str, ...], path: str) -> None:
+    for key in given:
+        if key not in known:
+            _refuse(f"{path}.{key[:80]}", f"'{key[:80]}' is not known here; known: {', '.join(known)}.")
+
+
+def _refuse(path: str, message: str, *, cause: str | None = None) -> NoReturn:
+    raise BadUserInput(message, field=path, cause=cause)

@@ -1,0 +1,147 @@
+"""SQL of one entity's records. A statement is made once for each set of fields that is asked for, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, Update, bindparam, delete, func, select, update
+from sqlalchemy.sql import Executable
+
+from keystead.db.engine import Tx, UniqueViolation
+from keystead.db.statements import Statement, any_of, insert
+from keystead.entities.model import Entity
+from keystead.entities.names import SYSTEM_FIELDS
+from keystead.entities.tables import DialectName, column_name, make_table
+
+MOST_STATEMENTS = 256
+"""Kept per entity; clients that ask for ever new sets of fields start the collection anew."""
+
+Record = dict[str, Any]
+Columns = tuple[str, ...]
+
+
+class Records:
+    """The records of one entity. ``owner`` narrows an act to the records that one user made; None: all records."""
+
+    def __init__(self, brand_id: str, entity: Entity, dialect: DialectName) -> None:
+        self.table = make_table(brand_id, entity, dialect)
+        self._columns: dict[str, ColumnElement[Any]] = {name: self.table.c[name] for name in SYSTEM_FIELDS}
+        self._columns |= {name: self.table.c[column_name(name)] for name in entity.fields}
+        self._fields = tuple(entity.fields)
+        self._statements: dict[Hashable, tuple[Statement, Columns]] = {}
+
+    async def page(
+        self, tx: Tx, names: frozenset[str], limit: int, offset: int, owner: str | None = None
+    ) -> list[Record]:
+        """Up to ``limit`` records in the order in which they were made, with the fields ``names``."""
+        statement, columns = self._kept(("list", names, owner is None), lambda: self._list(names, owner))
+        rows = await tx.list(statement, row_limit=limit, row_offset=offset, **_owned(owner))
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    async def count(self, tx: Tx, owner: str | None = None) -> int:
+        """How many records there are."""
+        statement, _ = self._kept(
+            ("count", owner is None), lambda: self._owned(select(func.count()).select_from(self.table), owner)
+        )
+        row = await tx.find(statement, **_owned(owner))
+        return int(row[0]) if row else 0
+
+    async def find(self, tx: Tx, record_id: str, names: frozenset[str], owner: str | None = None) -> Record | None:
+        """One record by its id."""
+        statement, columns = self._kept(("find", names, owner is None), lambda: self._find(names, owner))
+        row = await tx.find(statement, record_id=record_id, **_owned(owner))
+        return dict(zip(columns, row, strict=True)) if row else None
+
+    async def insert(self, tx: Tx, values: Mapping[str, Any], names: frozenset[str]) -> Record:
+        """Makes a record; ``values`` has every field and every system field but ``integer_id``.
+
+        :raises UniqueViolation: when a unique value is taken.
+        """
+        statement, columns = self._kept(("insert", names), lambda: self._insert(names))
+        row = await tx.find(statement, **{f"new_{name}": value for name, value in values.items()})
+        return dict(zip(columns, row or (), strict=True))
+
+    async def update(
+        self, tx: Tx, record_id: str, changes: Mapping[str, Any], names: frozenset[str], owner: str | None = None
+    ) -> Record | None:
+        """Changes a record; None when there is none to change.
+
+        :raises UniqueViolation: when a unique value is taken.
+        """
+        changed = frozenset(changes)
+        statement, columns = self._kept(
+            ("update", changed, names, owner is None), lambda: self._update(changed, names, owner)
+        )
+        params = {f"new_{name}": value for name, value in changes.items()}
+        row = await tx.find(statement, record_id=record_id, **params, **_owned(owner))
+        return dict(zip(columns, row, strict=True)) if row else None
+
+    async def delete(self, tx: Tx, record_ids: list[str], owner: str | None = None) -> int:
+        """Deletes records by their ids; how many there were."""
+        statement, _ = self._kept(
+            ("delete", owner is None),
+            lambda: self._owned(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
+        )
+        return await tx.execute(statement, record_ids=record_ids, **_owned(owner))
+
+    def taken_field(self, error: UniqueViolation) -> str | None:
+        """The field whose unique value was taken."""
+        for index in self.table.indexes:
+            if index.name == error.constraint and "field" in index.info:
+                return str(index.info["field"])
+        return next((name for name in self._fields if column_name(name) in error.columns), None)
+
+    def _kept(self, key: Hashable, make: Callable[[], Executable]) -> tuple[Statement, Columns]:
+        known = self._statements.get(key)
+        if known is None:
+            expression: Any = make()
+            columns = tuple(self._shown(expression))
+            if len(self._statements) >= MOST_STATEMENTS:
+                self._statements.clear()
+            known = self._statements[key] = (Statement(expression), columns)
+        return known
+
+    def _shown(self, expression: Any) -> list[str]:
+        """The fields that a statement answers, in its order."""
+        answered = expression.selected_columns if isinstance(expression, Select) else expression._returning
+        names = {column: name for name, column in self._columns.items()}
+        return [names[column] for column in answered if column in names]
+
+    def _selected(self, names: frozenset[str]) -> list[ColumnElement[Any]]:
+        return [self._columns[name] for name in sorted(names)] or [self.table.c.id]
+
+    def _owned(self, expression: Any, owner: str | None) -> Any:
+        return expression if owner is None else expression.where(self.table.c.created_by == bindparam("owner"))
+
+    def _list(self, names: frozenset[str], owner: str | None) -> Select[Any]:
+        expression: Select[Any] = self._owned(select(*self._selected(names)), owner)
+        return (
+            expression.order_by(self.table.c.integer_id)
+            .limit(bindparam("row_limit", type_=Integer))
+            .offset(bindparam("row_offset", type_=Integer))
+        )
+
+    def _find(self, names: frozenset[str], owner: str | None) -> Select[Any]:
+        expression: Select[Any] = self._owned(select(*self._selected(names)), owner)
+        return expression.where(self.table.c.id == bindparam("record_id"))
+
+    def _insert(self, names: frozenset[str]) -> Executable:
+        given = [name for name in self._columns if name != "integer_id"]
+        return insert(self.table).values(self._parameters(given)).returning(*self._selected(names))
+
+    def _update(self, changed: frozenset[str], names: frozenset[str], owner: str | None) -> Update:
+        expression: Update = self._owned(update(self.table), owner)
+        return (
+            expression.where(self.table.c.id == bindparam("record_id"))
+            .values(self._parameters(sorted(changed)))
+            .returning(*self._selected(names))
+        )
+
+    def _parameters(self, names: list[str]) -> dict[Any, Any]:
+        """Named apart from the columns: SQLAlchemy keeps those names for itself."""
+        return {self._columns[name]: bindparam(f"new_{name}", type_=self._columns[name].type) for name in names}
+
+
+def _owned(owner: str | None) -> dict[str, str]:
+    return {} if owner is None else {"owner": owner}

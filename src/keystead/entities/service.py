@@ -1,0 +1,143 @@
+"""Records: list, find, create, update, delete; with the permissions of contract §4 and the rules of the definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keystead.context import Context
+from keystead.db.engine import Tx, UniqueViolation
+from keystead.entities.access import VISIBLE_TO_WRITERS, acting_user
+from keystead.entities.names import SYSTEM_FIELDS
+from keystead.entities.records import Record
+from keystead.entities.registry import RecordType
+from keystead.errors import Conflict, Forbidden, NotFound, ValidationError
+from keystead.ids import new_id
+from keystead.pagination import Page, PageRequest
+
+DEEP_OFFSET = 1_000
+"""Rows to skip above which a page counts as a scan."""
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+async def list_records(
+    ctx: Context, kind: RecordType, request: PageRequest, names: frozenset[str], *, with_total: bool = False
+) -> Page[Record]:
+    """One page of records in the order in which they were made, with the fields ``names``.
+
+    :raises Forbidden: when the caller may not read them, or not one of the fields.
+    """
+    owner = kind.access.read.owner(ctx)
+    kind.access.check_read(ctx, names)
+    reader: Tx = ctx.db.reads if request.offset <= DEEP_OFFSET else ctx.db.scans
+    rows = await kind.records.page(reader, names, request.probe, request.offset, owner)
+    total = await kind.records.count(ctx.db.scans, owner) if with_total else None
+    return Page.cut(rows, request, total)
+
+
+async def find_record(ctx: Context, kind: RecordType, record_id: str, names: frozenset[str]) -> Record | None:
+    """One record; None when there is none that the caller may see.
+
+    :raises Forbidden: when the caller may not read records, or not one of the fields.
+    """
+    owner = kind.access.read.owner(ctx)
+    kind.access.check_read(ctx, names)
+    if not _ID.fullmatch(record_id):
+        return None
+    return await kind.records.find(ctx.db.reads, record_id, names, owner)
+
+
+async def create_record(
+    ctx: Context, kind: RecordType, values: Mapping[str, Any], names: frozenset[str] = VISIBLE_TO_WRITERS
+) -> Record:
+    """Makes a record and answers its fields ``names``. A field that is not given takes its default.
+
+    :raises Forbidden: when the caller may not create, may not set a field, or may not see one of ``names``.
+    :raises ValidationError: when a rule is broken; names the field.
+    :raises Conflict: when a unique value is taken; names the field.
+    """
+    kind.access.create.owner(ctx)
+    kind.access.check_write(ctx, values)
+    seen_by = kind.access.result_owner(ctx, names)
+    user_id = acting_user(ctx)
+    if seen_by is not None and seen_by != user_id:
+        # Only a user's own records may be shown, and this one will be nobody's.
+        raise Forbidden(permission=kind.access.read.permission)
+    _refuse_unknown(kind, values)
+    checked = {
+        name: check(values[name] if name in values else kind.defaults[name]) for name, check in kind.checks.items()
+    }
+    now = ctx.now()
+    checked |= {"id": new_id(now), "created_at": now, "updated_at": now, "created_by": user_id}
+    try:
+        async with ctx.db.transaction() as tx:
+            return await kind.records.insert(tx, checked, names)
+    except UniqueViolation as error:
+        raise _conflict(kind, error) from None
+
+
+async def update_record(
+    ctx: Context,
+    kind: RecordType,
+    record_id: str,
+    changes: Mapping[str, Any],
+    names: frozenset[str] = VISIBLE_TO_WRITERS,
+) -> Record:
+    """Changes the given fields of a record and answers its fields ``names``.
+
+    :raises Forbidden: when the caller may not update, may not set a field, or may not see one of ``names``.
+    :raises NotFound: when there is no such record that the caller may change and, for a result that shows more than
+        the system fields, see.
+    :raises ValidationError: when a rule is broken; names the field.
+    :raises Conflict: when a unique value is taken; names the field.
+    """
+    changed_by = kind.access.update.owner(ctx)
+    kind.access.check_write(ctx, changes)
+    seen_by = kind.access.result_owner(ctx, names)
+    _refuse_unknown(kind, changes)
+    checked = {name: kind.checks[name](value) for name, value in changes.items()}
+    if not _ID.fullmatch(record_id):
+        raise NotFound
+    checked["updated_at"] = ctx.now()
+    owner = changed_by if changed_by is not None else seen_by
+    try:
+        async with ctx.db.transaction() as tx:
+            record = await kind.records.update(tx, record_id, checked, names, owner)
+    except UniqueViolation as error:
+        raise _conflict(kind, error) from None
+    if record is None:
+        raise NotFound
+    return record
+
+
+async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[str]) -> None:
+    """Deletes all of the records, or none.
+
+    :raises Forbidden: when the caller may not delete.
+    :raises NotFound: when one of them does not exist, or is not the caller's to delete.
+    """
+    owner = kind.access.delete.owner(ctx)
+    wanted = sorted(set(record_ids))
+    if not all(map(_ID.fullmatch, wanted)):
+        raise NotFound
+    if not wanted:
+        return
+    async with ctx.db.transaction() as tx:
+        if await kind.records.delete(tx, wanted, owner) != len(wanted):
+            # Raised inside, so that those which do exist stay.
+            raise NotFound
+
+
+def _refuse_unknown(kind: RecordType, values: Mapping[str, Any]) -> None:
+    """The generated inputs hold a definition's fields alone; other doors are held to the same."""
+    for name in values:
+        if name not in kind.checks:
+            kept = "is set by the server" if name in SYSTEM_FIELDS else f"is not a field of '{kind.name}'"
+            raise ValidationError(f"'{name[:80]}' {kept}.", field=name[:80])
+
+
+def _conflict(kind: RecordType, error: UniqueViolation) -> Conflict:
+    field = kind.records.taken_field(error)
+    return Conflict(f"Another record has this value of '{field}'." if field else None, field=field, cause=error.cause)

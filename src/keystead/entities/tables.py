@@ -1,0 +1,159 @@
+"""The tables of a brand's records, made from its definitions at run time.
+
+PostgreSQL: a schema per brand, a table per entity. SQLite, which has no schemas: a prefix per brand. A field ``email``
+is the column ``f_email``, so that no name a client chooses meets a keyword, a system column of PostgreSQL, or SQLite's
+habit of reading an unknown quoted name as a text.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, Literal
+
+from sqlalchemy import Column, ColumnElement, Date, Identity, Index, MetaData, Table, func
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.ddl import CreateColumn, CreateIndex, CreateSchema, CreateTable, DropIndex, DropTable
+from sqlalchemy.types import TypeEngine
+
+from keystead.db.statements import ddl_text, sqlalchemy_dialect
+from keystead.db.types import Boolean, Id, Integer, Json, Processor, Real, Text, UtcTime
+from keystead.entities import decimals
+from keystead.entities.model import Entity, Field, FieldType
+
+DialectName = Literal["sqlite", "postgresql"]
+
+
+def _encode(value: Decimal | None) -> str | None:
+    return None if value is None else decimals.encode(value)
+
+
+def _decode(stored: str | None) -> str | None:
+    return None if stored is None else decimals.decode(stored)
+
+
+class ExactDecimal(Text):
+    """A ``Decimal`` going in, the text a client reads coming out; see :mod:`keystead.entities.decimals`."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Writes the text that sorts as the number."""
+        return _encode
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:
+        """Reads the number as it was written."""
+        return _decode
+
+
+COLUMN_TYPES: dict[FieldType, type[TypeEngine[Any]]] = {
+    FieldType.string: Text,
+    FieldType.text: Text,
+    FieldType.integer: Integer,
+    FieldType.float: Real,
+    FieldType.decimal: ExactDecimal,
+    FieldType.boolean: Boolean,
+    FieldType.date: Date,
+    FieldType.datetime: UtcTime,
+    FieldType.email: Text,
+    FieldType.url: Text,
+    FieldType.enum: Text,
+    FieldType.json: Json,
+    FieldType.uuid: Id,
+}
+
+
+def column_name(field: str) -> str:
+    """The column of a field."""
+    return f"f_{field}"
+
+
+def schema_name(brand_id: str) -> str:
+    """The PostgreSQL schema of a brand."""
+    return f"brand_{brand_id.replace('-', '')}"
+
+
+def make_table(brand_id: str, entity: Entity, dialect: DialectName) -> Table:
+    """The table of an entity. Of a definition's rules it knows only the unique ones: the service checks the others."""
+    on_postgresql = dialect == "postgresql"
+    table = Table(
+        entity.name if on_postgresql else f"e_{brand_id.replace('-', '')}_{entity.name}",
+        MetaData(schema=schema_name(brand_id) if on_postgresql else None),
+        # The primary key, so that SQLite gives it out by itself and the order of a list is the order on disk.
+        Column("integer_id", Integer, Identity(always=True), primary_key=True),
+        Column("id", Id, nullable=False),
+        Column("created_at", UtcTime, nullable=False),
+        Column("updated_at", UtcTime, nullable=False),
+        Column("created_by", Id),
+        *(Column(column_name(name), COLUMN_TYPES[field.type]()) for name, field in entity.fields.items()),
+        sqlite_autoincrement=True,
+    )
+    Index(_index_name("uq", brand_id, entity.name, "id"), table.c.id, unique=True)
+    Index(_index_name("ix", brand_id, entity.name, "created_by"), table.c.created_by, table.c.integer_id)
+    for name, field in entity.fields.items():
+        if field.unique or field.indexed:
+            kind = "uq" if field.unique else "ix"
+            Index(
+                _index_name(kind, brand_id, entity.name, column_name(name)),
+                _indexed(table.c[column_name(name)], field),
+                unique=field.unique,
+                info={"field": name},
+            )
+    return table
+
+
+def _indexed(column: Column[Any], field: Field) -> ColumnElement[Any]:
+    """What of a column is compared: two spellings of one decimal are one value."""
+    if field.type is FieldType.decimal:
+        return func.substr(column, 1, decimals.KEY_LENGTH)
+    return column
+
+
+def comparable(table: Table, name: str, field: Field) -> ColumnElement[Any]:
+    """The expression by which two records have the same value of a field."""
+    return _indexed(table.c[column_name(name)], field)
+
+
+def _index_name(kind: str, brand_id: str, entity: str, column: str) -> str:
+    """Short enough for PostgreSQL (63), and unique in all of a SQLite file."""
+    return f"{kind}_{sha256(f'{brand_id}/{entity}/{column}'.encode()).hexdigest()[:32]}"
+
+
+def field_indexes(table: Table, name: str) -> dict[str, Index]:
+    """The indexes of one field, by name."""
+    return {str(index.name): index for index in table.indexes if index.info.get("field") == name}
+
+
+def create_table(table: Table, dialect: DialectName) -> list[str]:
+    """The statements that make the table, its indexes, and its schema where there is none."""
+    texts = [ddl_text(CreateSchema(table.schema, if_not_exists=True), dialect)] if table.schema else []
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    return [*texts, ddl_text(CreateTable(table), dialect), *(create_index(index, dialect) for index in indexes)]
+
+
+def drop_table(table: Table, dialect: DialectName) -> str:
+    """The statement that drops the table with its records."""
+    return ddl_text(DropTable(table), dialect)
+
+
+def create_index(index: Index, dialect: DialectName) -> str:
+    """The statement that makes the index."""
+    return ddl_text(CreateIndex(index), dialect)
+
+
+def drop_index(index: Index, dialect: DialectName) -> str:
+    """The statement that drops the index."""
+    return ddl_text(DropIndex(index), dialect)
+
+
+def add_column(table: Table, name: str, dialect: DialectName) -> str:
+    """The statement that adds a field's column, empty."""
+    compiler = sqlalchemy_dialect(dialect)
+    column = CreateColumn(table.c[column_name(name)]).compile(dialect=compiler)
+    return f"ALTER TABLE {compiler.identifier_preparer.format_table(table)} ADD COLUMN {column}"
+
+
+def drop_column(table: Table, name: str, dialect: DialectName) -> str:
+    """The statement that drops a field's column with its values."""
+    preparer = sqlalchemy_dialect(dialect).identifier_preparer
+    return f"ALTER TABLE {preparer.format_table(table)} DROP COLUMN {preparer.quote(column_name(name))}"

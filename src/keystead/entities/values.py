@@ -1,0 +1,168 @@
+"""One reader per type of field: what the type accepts, and what is stored.
+
+A reader takes a value as GraphQL, TOML or JSON gives it, and answers the value that is stored, or raises ``ValueError``
+with the rest of a sentence ("must be ..."). Both databases are given the same values, so that both give the same back.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+
+from keystead.entities import decimals
+from keystead.errors import BadUserInput
+from keystead.users import email_addresses
+
+LONGEST_JSON = 65_536
+"""Bytes of a ``json`` value, written compactly."""
+DEEPEST_JSON = 32
+LARGEST_INTEGER = 2**31 - 1
+"""GraphQL's ``Int`` has 32 bits."""
+
+_NOT_IN_URLS = frozenset(' <>"\\^`{|}')
+"""Besides what does not print (RFC 3986 §2 and appendix C)."""
+
+
+def read_text(raw: Any) -> str:
+    """Any text without NUL and lone surrogates."""
+    if not isinstance(raw, str):
+        raise ValueError("must be a text")
+    try:
+        raw.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        raise ValueError("holds a character that cannot be stored") from None
+    if "\0" in raw:
+        raise ValueError("holds a character that cannot be stored")
+    return raw
+
+
+def read_email(raw: Any) -> str:
+    """One e-mail address, in NFC, otherwise as it was written."""
+    try:
+        return email_addresses.parse(raw).display
+    except BadUserInput:
+        raise ValueError("must be an e-mail address") from None
+
+
+def read_url(raw: Any) -> str:
+    """An absolute http or https URL."""
+    text = read_text(raw)
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not text.isprintable() or not _NOT_IN_URLS.isdisjoint(text):
+        raise ValueError("must be an http or https URL")
+    return text
+
+
+def read_integer(raw: Any) -> int:
+    """An integer of 32 bits."""
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise ValueError("must be an integer")
+    if not -LARGEST_INTEGER - 1 <= raw <= LARGEST_INTEGER:
+        raise ValueError("must fit 32 bits")
+    return raw
+
+
+def read_float(raw: Any) -> float:
+    """A finite double."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise ValueError("must be a number")
+    try:
+        value = float(raw)
+    except OverflowError:
+        raise ValueError("is too large") from None
+    if not isfinite(value):
+        raise ValueError("must be finite")
+    return value + 0.0  # SQLite keeps no negative zero
+
+
+def read_decimal(raw: Any) -> Decimal:
+    """An exact decimal, see :mod:`keystead.entities.decimals`."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        raw = repr(raw)  # the digits as they were written
+    if not isinstance(raw, str):
+        raise ValueError("must be a decimal number, written as a text")
+    return decimals.parse(raw)
+
+
+def read_boolean(raw: Any) -> bool:
+    """True or false."""
+    if not isinstance(raw, bool):
+        raise ValueError("must be true or false")
+    return raw
+
+
+def read_date(raw: Any) -> date:
+    """A calendar day."""
+    if isinstance(raw, date) and not isinstance(raw, datetime):
+        return raw
+    if isinstance(raw, str) and len(raw) == 10:
+        try:
+            return date.fromisoformat(raw)
+        except ValueError:
+            pass
+    raise ValueError("must be a day such as 2024-01-31")
+
+
+def read_datetime(raw: Any) -> datetime:
+    """An instant, in UTC."""
+    try:
+        value = datetime.fromisoformat(raw.upper()) if isinstance(raw, str) else raw
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be an ISO 8601 time with an offset, such as 2024-01-31T12:00:00Z")
+
+
+def read_uuid(raw: Any) -> str:
+    """A UUID, in lower case."""
+    if isinstance(raw, str) and len(raw) == 36:
+        try:
+            return str(UUID(raw))
+        except ValueError:
+            pass
+    raise ValueError("must be a UUID")
+
+
+def read_json(raw: Any) -> Any:
+    """A JSON value: at most 64 KiB, 32 levels, integers of 64 bits."""
+    level = [raw]
+    for _ in range(DEEPEST_JSON):
+        level = [part for value in level for part in _parts(value)]
+        if not level:
+            break
+    else:
+        raise ValueError(f"is nested deeper than {DEEPEST_JSON} levels")
+    try:
+        size = len(msgspec.json.encode(raw))
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        raise ValueError("must be a JSON value") from None
+    if size > LONGEST_JSON:
+        raise ValueError(f"is larger than {LONGEST_JSON} bytes")
+    return raw
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("must be a JSON value")
+        return [*value, *value.values()]
+    if isinstance(value, list):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        raise ValueError("holds an integer of more than 64 bits")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("holds a number that is not finite")
+    if value is not None and not isinstance(value, str | int | float):
+        raise ValueError("must be a JSON value")
+    return []

@@ -1,0 +1,136 @@
+"""Entities through GraphQL: their definitions, and the operations that each of them adds. Contract §5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from keystead.context import ActiveBrand, Context
+from keystead.db.engine import Database
+from keystead.entities import definitions, service
+from keystead.entities.model import StoredEntity
+from keystead.entities.names import type_name
+from keystead.entities.plan import Plan
+from keystead.entities.registry import RecordType, record_types
+from keystead.entities.types import EntityTypes
+from keystead.graphql.resolvers import resolver
+from keystead.graphql.resolvers.scope import refuse_filter, require_brand
+from keystead.graphql.schema import EntityField, FixedSchema
+from keystead.graphql.selection import Selection
+from keystead.pagination import PageRequest, needs_total
+
+Arguments = dict[str, Any]
+
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+@resolver("Query.entityList")
+async def entity_list(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
+    """One page of the brand's entities, by name; records are counted where that is selected."""
+    request = PageRequest.parse(arguments.get("pagination"))
+    brand_id = require_brand(ctx).id
+    page = await definitions.list_entities(ctx, brand_id, request, with_total=needs_total(selection))
+    shown = [_shown_entity(stored) for stored in page.items]
+    if selection.wants("data.record_count"):
+        for stored, entity in zip(page.items, shown, strict=True):
+            entity["record_count"] = await definitions.count_records(ctx, brand_id, stored.entity)
+    return {"data": shown, "pagination": page.pagination()}
+
+
+@resolver("Mutation.defineEntity")
+async def define_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """The plan: applied, or with the reasons why not."""
+    plan = await definitions.define_entities(
+        ctx,
+        require_brand(ctx).id,
+        arguments["definition"],
+        dry_run=bool(arguments.get("dry_run")),
+        allow_data_loss=bool(arguments.get("allow_data_loss")),
+    )
+    return {"data": _shown_plan(plan)}
+
+
+@resolver("Mutation.deleteEntity")
+async def delete_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """Deletes the entities: all of them, or none."""
+    await definitions.delete_entities(
+        ctx, require_brand(ctx).id, arguments["names"], allow_data_loss=bool(arguments.get("allow_data_loss"))
+    )
+    return {"data": {"success": True}}
+
+
+def _shown_entity(stored: StoredEntity) -> dict[str, Any]:
+    return {
+        "name": stored.entity.name,
+        "definition": stored.entity.as_definition(),
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
+    }
+
+
+def _shown_plan(plan: Plan) -> dict[str, Any]:
+    steps = [
+        {
+            "entity": step.entity,
+            "field": step.field,
+            "action": step.action.value,
+            "rows_affected": step.rows_affected,
+            "loses_data": step.loses_data,
+            "refused": step.refused,
+        }
+        for step in plan.steps
+    ]
+    return {"applied": plan.applied, "schema_version": plan.schema_version, "steps": steps}
+
+
+async def load_entity_fields(db: Database, fixed: FixedSchema, brand: ActiveBrand) -> list[EntityField]:
+    """What the brand's entities add to its schema, at the version that the request's own row named."""
+    kinds = await record_types(db, brand)
+    return [field for kind in kinds.values() for field in _entity_fields(kind, fixed)]
+
+
+def _entity_fields(kind: RecordType, fixed: FixedSchema) -> Iterator[EntityField]:
+    types, operations, access = EntityTypes(kind.entity, fixed.types), _Operations(kind), kind.access
+    pascal = type_name(kind.name)
+    yield EntityField("Query", f"{kind.name}List", types.list, access.read, operations.list)
+    yield EntityField("Query", f"{kind.name}ById", types.by_id, access.read, operations.by_id)
+    yield EntityField("Mutation", f"create{pascal}", types.create, access.create, operations.create)
+    yield EntityField("Mutation", f"update{pascal}", types.update, access.update, operations.update)
+    yield EntityField("Mutation", f"delete{pascal}", types.delete, access.delete, operations.delete)
+
+
+class _Operations:
+    """The resolvers of one entity."""
+
+    def __init__(self, kind: RecordType) -> None:
+        self._kind = kind
+
+    async def list(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
+        refuse_filter(arguments)
+        request = PageRequest.parse(arguments.get("pagination"))
+        page = await service.list_records(
+            ctx, self._kind, request, _selected(selection), with_total=needs_total(selection)
+        )
+        return {"data": page.items, "pagination": page.pagination()}
+
+    async def by_id(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any] | None:
+        record = await service.find_record(ctx, self._kind, arguments["id"], _selected(selection))
+        return None if record is None else {"data": record}
+
+    async def create(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
+        return {"data": await service.create_record(ctx, self._kind, arguments["input"], _selected(selection))}
+
+    async def update(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
+        changes = dict(arguments["input"])
+        record_id = changes.pop("id")
+        return {"data": await service.update_record(ctx, self._kind, record_id, changes, _selected(selection))}
+
+    async def delete(self, ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+        await service.delete_records(ctx, self._kind, arguments["ids"])
+        return {"data": {"success": True}}
+
+
+def _selected(selection: Selection) -> frozenset[str]:
+    """The fields of the record that are asked for."""
+    data = selection.child("data")
+    return data.names if data is not None else _NO_NAMES
