@@ -7,6 +7,7 @@ from typing import Any
 
 from keystead.api_keys import service as api_keys
 from keystead.api_keys.model import ApiKey, NewApiKey
+from keystead.authentication.bearer import Credentials, authenticate
 from keystead.brands import service as brands
 from keystead.clock import Clock
 from keystead.context import ActiveBrand, Context, Principal, RequestDetails, Server, System
@@ -17,6 +18,10 @@ from keystead.crypto.token_cache import TokenCache
 from keystead.db.engine import Database
 from keystead.installation import service as installation
 from keystead.permissions import PermissionSet
+from keystead.policy import SessionKind
+from keystead.sessions import access_tokens
+from keystead.sessions import service as sessions
+from keystead.sessions.model import Opened
 from keystead.settings import Settings
 from keystead.users import service as users
 from keystead.users.model import NewUser, User
@@ -84,3 +89,26 @@ async def make_api_key(server: Server, brand: ActiveBrand, *permissions: str, **
     """An API key with these permissions; ``choices`` are those of ``NewApiKey``."""
     new = NewApiKey(choices.pop("name", "a key"), PermissionSet.of(permissions), **choices)
     return await api_keys.create_key(make_context(server), brand.id, new)
+
+
+async def make_session(
+    server: Server, brand: ActiveBrand, user_id: str, kind: SessionKind = SessionKind.pair
+) -> Opened:
+    """A session of the user, opened without a password."""
+    keys, device = sessions.RotationKeys.of(server), sessions.device(REQUEST)
+    async with server.db.transaction() as tx:
+        now = server.clock.now()
+        opened = await sessions.open_session(tx, brand, user_id, kind, device, keys, now, password_hash=None)
+    assert opened is not None
+    return opened
+
+
+def make_access_token(server: Server, opened: Opened, lifetime: int = 3600) -> str:
+    """An access token of the session."""
+    now = server.clock.now()
+    return access_tokens.issue(server, opened.brand_id, opened.user_id, opened.session_id, lifetime, now)
+
+
+async def make_caller(server: Server, opened: Opened) -> Context:
+    """A request of the session's user."""
+    return await authenticate(server, REQUEST, Credentials(authorization=make_access_token(server, opened)))
