@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from graphql import GraphQLObjectType, GraphQLSchema, get_named_type
+from graphql import GraphQLNamedType, GraphQLObjectType, GraphQLSchema, get_named_type
 
 ARGUMENTS: dict[str, list[str]] = {
     "person": ['id: "x"', "id: 7", "id: $id", 'id: "person-3"'],
@@ -89,10 +89,10 @@ class Writer:
             if (type_.name != "Query" or name not in SKIPPED_ROOTS)
             and (depth > 1 or not isinstance(get_named_type(field.type), GraphQLObjectType))
         ]
-        name = self.random.choice(names or ["__typename"])
+        name: str = self.random.choice(names or ["__typename"])
         if name == "__typename":
             return name
-        below = get_named_type(type_.fields[name].type)
+        below: GraphQLNamedType = get_named_type(type_.fields[name].type)
         arguments = self.random.choice(ARGUMENTS.get(name, [""]))
         alias = f"{self.random.choice('abc')}{self.random.randint(1, 4)}: " if self.random.random() < 0.25 else ""
         inner = self.selection(below, depth - 1, 4) if isinstance(below, GraphQLObjectType) else ""

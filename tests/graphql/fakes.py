@@ -41,7 +41,8 @@ input ConditionInput {
   field: String! value: FilterValue values: [FilterValue!] colour: Colour = red and: [ConditionInput!]
 }
 type Person {
-  id: ID! name: String! nickname: String age: Int height: Float is_tall: Boolean! colour: Colour born: Date seen: DateTime
+  id: ID! name: String! nickname: String age: Int height: Float is_tall: Boolean! colour: Colour born: Date
+  seen: DateTime
   notes: JSON friend: Person boss: Person! friends: [Person!]! rivals: [Person] tags: [String!]! grid: [[Int]]
   orders(pagination: PaginationInput, minimum: Int = 0): OrderList
 }
@@ -55,8 +56,8 @@ type Query {
   person(id: ID!): Person @public
   people(pagination: PaginationInput, where: ConditionInput, tags: [String!] = ["a"]): PersonList @public
   echo(
-    int: Int = 3, float: Float, yes: Boolean, json: JSON, at: DateTime, day: Date, any: FilterValue, colour: Colour
-    names: [String!], where: ConditionInput
+    int: Int = 3, float: Float, yes: Boolean, json: JSON, at: DateTime, day: Date, any: FilterValue,
+    colour: Colour, names: [String!], where: ConditionInput
   ): Echo @public
   words: [String!] @public
   twins: [Person] @public

@@ -81,11 +81,11 @@ class Operation:
 class DocumentCache:
     """Operations by (schema version, text, operation name), the least recently used dropped."""
 
-    def __init__(self, size: int = 1000, max_text: int = 8192, max_weight: int = 50_000) -> None:
+    def __init__(self, size: int = 1000, max_text: int = 8192, max_weight: int = 20_000) -> None:
         """
         :param size: how many operations are kept.
         :param max_text: the longest text that is kept, in code points.
-        :param max_weight: how many expanded fields all kept operations may have together; a field takes about 1 KiB.
+        :param max_weight: how many expanded fields all kept operations may have together; a field takes 1 to 2 KiB.
         """
         self._size = size
         self._max_text = max_text

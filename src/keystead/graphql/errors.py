@@ -86,7 +86,7 @@ def entry(
 def public_error(error: BaseException, reference_id: str, *, is_secret: bool = False, **seen: Any) -> KeysteadError:
     """The error a client may see for ``error``: itself, or an ``InternalError`` once the log has the real one.
 
-    :param is_secret: the operation carries credentials: the log gets where it failed and the kind of error, not its text.
+    :param is_secret: the operation carries credentials: the log gets the place and kind of the error, not its text.
     """
     if isinstance(error, KeysteadError):
         if error.cause is not None:

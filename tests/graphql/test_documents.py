@@ -1,0 +1,227 @@
+"""Documents: which operation, what is kept, and what no message repeats."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from keystead.graphql.documents import DocumentCache
+from tests.graphql.fakes import ask, codes, fixed
+
+VERSION = fixed().version
+OTHER = fixed().version
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "status"),
+    [
+        ("query A { words } query B { must }", "B", 200),
+        ("query A { words } query B { must }", None, 400),
+        ("query A { words } query B { must }", "", 400),
+        ("query A { words } query B { must }", "C", 400),
+        ("query A { words }", "C", 400),
+        ("query A { words }", None, 200),
+        ("query A { words }", "", 200),
+        ("{ words }", "A", 400),
+        ("{ words } query B { must }", "B", 400),
+        ("fragment F on Query { words }", None, 400),
+    ],
+)
+async def test_a_document_names_the_operation_to_carry_out(text: str, name: str | None, status: int) -> None:
+    got, body = await ask(VERSION, text, name=name)
+    assert got == status
+    assert set(codes(body)) == (set() if status == 200 else {"GRAPHQL_VALIDATION_FAILED"})
+    if status == 400:
+        assert "data" not in body
+
+
+async def test_what_does_not_parse_says_where() -> None:
+    status, body = await ask(VERSION, "{ me { id }")
+    assert (status, codes(body)) == (400, ["GRAPHQL_PARSE_FAILED"])
+    assert "data" not in body
+
+
+async def test_invalid_documents_get_at_most_five_errors_with_their_places() -> None:
+    text = "{\n" + "\n".join(f"  nowhere{i}" for i in range(9)) + "\n}"
+    status, body = await ask(VERSION, text)
+    assert status == 400
+    assert len(body["errors"]) == 6  # five, and one that says there are more
+    assert [error["locations"] for error in body["errors"][:2]] == [
+        [{"line": 2, "column": 3}],
+        [{"line": 3, "column": 3}],
+    ]
+    assert all(error["extensions"]["referenceId"] == "ref-1" for error in body["errors"])
+
+
+@pytest.mark.attack("A84")
+@pytest.mark.parametrize(
+    "text", ["{ word }", "{ me { nam } }", "{ me { ... on Persn { id } } }", '{ person(ID: "x") { id } }']
+)
+async def test_a_misspelt_name_gets_no_suggestion(text: str) -> None:
+    status, body = await ask(VERSION, text)
+    assert status == 400
+    assert "did you mean" not in str(body).lower()
+
+
+def kept(cache: DocumentCache, text: str, name: str | None = None, version: Any = VERSION) -> bool:
+    """Whether asking again gives the very operation."""
+    return cache.get(version, text, name) is cache.get(version, text, name)
+
+
+def test_a_document_is_kept_by_version_text_and_operation() -> None:
+    cache = DocumentCache()
+    text = "query A { words } query B { must }"
+    assert kept(cache, text, "A")
+    assert cache.get(VERSION, text, "B") is not cache.get(VERSION, text, "A")
+    assert cache.get(OTHER, text, "A") is not cache.get(VERSION, text, "A")
+    assert len(cache) == 3
+
+
+def test_the_cache_is_bounded_by_number_length_and_weight() -> None:
+    cache = DocumentCache(size=2)
+    first = cache.get(VERSION, "{ a: words }", None)
+    cache.get(VERSION, "{ b: words }", None)
+    assert cache.get(VERSION, "{ a: words }", None) is first
+    cache.get(VERSION, "{ c: words }", None)
+    assert len(cache) == 2
+    assert cache.get(VERSION, "{ a: words }", None) is first
+    assert not kept(DocumentCache(max_text=20), "{ words words words words }")
+    heavy = DocumentCache(max_weight=5)
+    heavy.get(VERSION, "{ words must a: words }", None)
+    heavy.get(VERSION, "{ words must b: words }", None)
+    assert len(heavy) == 1
+
+
+SECRET = "correct-horse-battery"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{ login(email: "e", password: "{SECRET}") }}',
+        f'mutation {{ a: login(email: "e", password: "{SECRET}") }}',
+        f'query($p: String! = "{SECRET}") {{ login(email: "e", password: $p) }}',
+        f'query A {{ words }} query B {{ login(email: "e", password: "{SECRET}") }}',
+        f'query($p: String!) {{ login(email: "e", password: $p) }} # {SECRET}',
+    ],
+)
+async def test_a_document_with_a_secret_in_it_is_never_kept(text: str) -> None:
+    cache = DocumentCache()
+    name = "A" if "query A" in text else None
+    cache.get(VERSION, text, name)
+    assert len(cache) == 0
+    del text
+    gc.collect()
+    assert not kept(cache, f'{{ login(email: "e", password: "{SECRET}") }}')
+
+
+def test_a_credential_document_whose_secrets_are_variables_is_kept_under_its_digest() -> None:
+    cache = DocumentCache()
+    text = f"query($e: String!, $p: String!) {{ login(email: $e, password: $p) }} # {SECRET}"
+    assert kept(cache, text)
+    assert SECRET not in repr(list(cache._kept.items()))
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ('query($p: String!) { login(email: "e", password: $p) }', {"p": [SECRET]}),
+        ('query($p: String!) { login(email: "e", password: $p) }', {"p": {"value": SECRET}}),
+        (f'{{ login(email: "e", password: ["{SECRET}"]) }}', None),
+        (f'{{ login(email: "e", password: {{a: "{SECRET}"}}) }}', None),
+        (f'mutation {{ getAccessToken(refreshToken: "t", expiresIn: "{SECRET}") }}', None),
+        (f'{{ login(email: "e" "{SECRET}" }}', None),
+        (f'{{ login(email: "e" """{SECRET}""" }}', None),
+        (f'{{ "{SECRET}" }}', None),
+    ],
+)
+async def test_no_message_repeats_a_secret(text: str, variables: dict[str, Any] | None) -> None:
+    status, body = await ask(VERSION, text, variables)
+    assert status == 400
+    assert SECRET not in str(body)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "value"),
+    [
+        ("String!", 7),
+        ("String!", None),
+        ("Int", "600"),
+        ("Int", 2**31),
+        ("Int", 1.5),
+        ("Int", True),
+        ("Float", "1"),
+        ("Boolean", "true"),
+        ("ID!", True),
+        ("Date", "2024-02-30"),
+        ("DateTime", "2024-01-01T00:00:00"),
+        ("DateTime", "2024-01-01"),
+        ("DateTime", 0),
+        ("FilterValue", [1]),
+        ("FilterValue", {"a": 1}),
+        ("FilterValue", 2**63),
+        ("JSON", {"a": float("inf")}),
+        ("Colour", "blue"),
+        ("[String!]", ["a", None]),
+        ("ConditionInput", {"value": 1}),
+        ("ConditionInput", {"field": "x", "stranger": 1}),
+        ("ConditionInput", {"field": 1}),
+        ("ConditionInput", "x"),
+    ],
+)
+async def test_a_variable_that_does_not_fit_is_named(declaration: str, value: Any) -> None:
+    argument = {
+        "String!": "names: [$x]",
+        "Int": "int: $x",
+        "Float": "float: $x",
+        "Boolean": "yes: $x",
+        "ID!": None,
+        "Date": "day: $x",
+        "DateTime": "at: $x",
+        "FilterValue": "any: $x",
+        "JSON": "json: $x",
+        "Colour": "colour: $x",
+        "[String!]": "names: $x",
+        "ConditionInput": "where: $x",
+    }[declaration]
+    field = f"echo({argument}) {{ text }}" if argument else "person(id: $x) { id }"
+    status, body = await ask(VERSION, f"query($x: {declaration}) {{ {field} }}", {"x": value})
+    assert (status, codes(body)) == (400, ["BAD_USER_INPUT"]), body
+    assert body["errors"][0]["extensions"]["field"] == "x"
+    assert "data" not in body
+    assert "did you mean" not in str(body).lower()
+
+
+async def test_a_variable_that_is_missing_is_named() -> None:
+    status, body = await ask(VERSION, "query($id: ID!) { person(id: $id) { id } }")
+    assert (status, codes(body)) == (400, ["BAD_USER_INPUT"])
+    assert body["errors"][0]["extensions"]["field"] == "id"
+
+
+async def test_unknown_variables_are_ignored() -> None:
+    status, body = await ask(VERSION, "{ words }", {"stranger": 1})
+    assert (status, codes(body)) == (200, [])
+
+
+async def test_a_null_where_a_default_would_have_stood_fails_its_field_alone() -> None:
+    text = 'query($x: String = "a") { echo(where: {field: $x}) { text } words }'
+    status, body = await ask(VERSION, text, {"x": None})
+    assert (status, codes(body), body["data"]) == (200, ["BAD_USER_INPUT"], {"echo": None, "words": ["x", "y"]})
+    status, body = await ask(VERSION, text)
+    assert (status, codes(body)) == (200, [])
+
+
+async def test_a_null_that_decides_a_directive_is_refused() -> None:
+    status, body = await ask(VERSION, "query($y: Boolean = true) { words @skip(if: $y) must }", {"y": None})
+    assert (status, codes(body)) == (400, ["BAD_USER_INPUT"])
+
+
+async def test_one_operation_keeps_a_plan_per_answer_to_its_directives() -> None:
+    cache = DocumentCache()
+    text = "query($y: Boolean!) { a: words @skip(if: $y) b: words @include(if: $y) }"
+    operation = cache.get(VERSION, text, None)
+    plans = [operation.plan({"y": answer}, text) for answer in (True, False, True)]
+    assert plans[0] is plans[2]
+    assert [[field.key for field in plan.fields] for plan in plans[:2]] == [["b"], ["a"]]

@@ -1,0 +1,320 @@
+"""Each limit passes at its value and refuses one above it, in little time whatever the document."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import pytest
+from graphql import get_introspection_query, parse
+
+from keystead.graphql.limits import measure
+from tests.graphql.fakes import ask, codes, context, fixed, user
+
+SMALL = fixed()
+VERSION = SMALL.version
+
+
+LEAVES = "id name nickname age height is_tall colour born seen notes".split()
+
+
+def nested(depth: int) -> str:
+    """A query of this depth."""
+    return "{ me " + "{ friend " * (depth - 2) + "{ id }" + " }" * (depth - 1)
+
+
+def spread(count: int) -> str:
+    """A query with this many fragments, each used once."""
+    uses = " ".join(f"...F{i}" for i in range(count))
+    leaves = [*LEAVES, "tags", "grid"]
+    return f"{{ me {{ {uses} }} }}" + "".join(f" fragment F{i} on Person {{ {leaves[i % 12]} }}" for i in range(count))
+
+
+def tree(count: int) -> str:
+    """A selection on ``Person`` of exactly this many fields, lists aside, so that it costs little."""
+    if count <= len(LEAVES):
+        return " ".join(LEAVES[:count])
+    below = count - len(LEAVES) - 2
+    half = below // 2
+    if half < 1:
+        return " ".join([*LEAVES, "tags", "grid", "__typename"][:count])
+    return f"{' '.join(LEAVES)} friend {{ {tree(half)} }} boss {{ {tree(below - half)} }}"
+
+
+def variables(count: int) -> str:
+    """A query with this many variables, all in use."""
+    heads = ", ".join(f"$v{i}: String!" for i in range(count))
+    tags = ", ".join(f"$v{i}" for i in range(count))
+    return f"query({heads}) {{ people(tags: [{tags}]) {{ pagination {{ total }} }} }}"
+
+
+AT_AND_ABOVE: list[tuple[str, str, str]] = [
+    ("depth", nested(10), nested(11)),
+    (
+        "aliases",
+        "{ me { " + " ".join(f"a{i}: id" for i in range(30)) + " } }",
+        "{ me { " + " ".join(f"a{i}: id" for i in range(31)) + " } }",
+    ),
+    (
+        "aliases",
+        "{ me { ...A friend { ...A } } } fragment A on Person { " + " ".join(f"a{i}: id" for i in range(15)) + " }",
+        "{ me { ...A friend { ...A } } } fragment A on Person { " + " ".join(f"a{i}: id" for i in range(16)) + " }",
+    ),
+    (
+        "root_fields",
+        "{ " + " ".join(f"a{i}: words" for i in range(10)) + " }",
+        "{ " + " ".join(f"a{i}: words" for i in range(11)) + " }",
+    ),
+    (
+        "root_fields",
+        "{ ...A ...B } fragment A on Query { a: words b: words c: words d: words e: words }"
+        " fragment B on Query { f: words g: words h: words i: words j: words }",
+        "{ ...A ...B ... { k: words } } fragment A on Query { a: words b: words c: words d: words e: words }"
+        " fragment B on Query { f: words g: words h: words i: words j: words }",
+    ),
+    ("fragments", spread(20), spread(21)),
+    ("variables", variables(50), variables(51)),
+    ("repeats", "{ me { id id id id id } }", "{ me { id id id id id id } }"),
+    (
+        "repeats",
+        "{ me { id } me { id } me { id } me { id } me { id } }",
+        "{ me { id } ...M ...M me { id } me { id } me { name } } fragment M on Query { me { id } }",
+    ),
+    (
+        "introspection",
+        '{ __type(name: "Person") { name } }',
+        '{ __type(name: "Person") { name } b: __type(name: "Order") { name } }',
+    ),
+    (
+        "introspection",
+        "{ __schema { queryType { name } } }",
+        "{ ...S ...S } fragment S on Query { __schema { queryType { name } } }",
+    ),
+    ("tokens", "{ me { " + "id " * 5 + " } }", "{ me { " + "id " * 1000 + " } }"),
+    (
+        "cost",
+        "{ people(pagination: {per_page: 100}) { data { id name nickname age height } } }",
+        "{ people(pagination: {per_page: 100}) { data { orders(pagination: {per_page: 99}) { data { id total } } } } }",
+    ),
+    (
+        "credential_operations",
+        '{ login(email: "e", password: "p") }',
+        '{ login(email: "e", password: "p") b: login(email: "e", password: "q") }',
+    ),
+]
+
+
+@pytest.mark.parametrize(("limit", "at", "above"), AT_AND_ABOVE)
+async def test_a_limit_passes_at_its_value_and_refuses_above_it(limit: str, at: str, above: str) -> None:
+    sent = {f"v{i}": "x" for i in range(51)}
+    status, body = await ask(VERSION, at, sent)
+    assert (status, codes(body)) == (200, []), body
+    status, body = await ask(VERSION, above, sent)
+    assert status == 400
+    assert body["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert body["errors"][0]["extensions"]["limit"] == limit
+    assert "data" not in body
+
+
+@pytest.mark.parametrize(
+    ("at", "above"),
+    [
+        (f"{{ me {{ {tree(499)} }} }}", f"{{ me {{ {tree(500)} }} }}"),
+        (
+            f"{{ me {{ ...T }} holed {{ ...T }} }} fragment T on Person {{ {tree(249)} }}",
+            f"{{ me {{ ...T }} holed {{ ...T id }} }} fragment T on Person {{ {tree(249)} }}",
+        ),
+    ],
+)
+async def test_expanded_fields_pass_at_500_and_are_refused_at_501(at: str, above: str) -> None:
+    assert measure(parse(at)).fields == 500
+    status, _ = await ask(VERSION, at)
+    assert status == 200
+    status, body = await ask(VERSION, above)
+    assert (status, body["errors"][0]["extensions"]["limit"]) == (400, "fields")
+
+
+async def test_directives_per_field() -> None:
+    five = " ".join(["@include(if: true)"] * 5)
+    for place in (
+        f"{{ me {five} {{ id }} }}",
+        f"{{ me {{ ... {five} {{ id }} }} }}",
+        f"query {five} {{ me {{ id }} }}",
+    ):
+        status, body = await ask(VERSION, place)
+        assert (status, body["errors"][0]["extensions"]["limit"]) == (400, "directives")
+    status, body = await ask(VERSION, "{ me @include(if: true) @skip(if: false) { id } }")
+    assert (status, codes(body)) == (200, [])
+
+
+async def test_page_sizes_from_variables_count_before_any_resolver_runs() -> None:
+    text = (
+        "query($n: Int) { people(pagination: {per_page: $n})"
+        " { data { orders(pagination: {per_page: $n}) { data { id total } } } } }"
+    )
+    status, body = await ask(VERSION, text, {"n": 10})
+    assert (status, codes(body)) == (200, [])
+    status, body = await ask(VERSION, text, {"n": 80})
+    assert (status, body["errors"][0]["extensions"]["limit"]) == (400, "cost")
+    # Outside 1..100 it is the resolver's to refuse, by name.
+    status, body = await ask(VERSION, "{ people(pagination: {per_page: 101}) { data { id } } }")
+    assert (status, codes(body)) == (200, [])
+
+
+async def test_an_introspection_query_passes_and_its_depth_is_its_own() -> None:
+    status, body = await ask(VERSION, get_introspection_query(type_depth=12), ctx=context(user()))
+    assert (status, codes(body)) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{ login(email: "e", password: "p") words }',
+        '{ login(email: "e", password: "p") __typename }',
+        '{ login(email: "e", password: "p") login(email: "e", password: "p") }',
+        '{ ...A ...A } fragment A on Query { login(email: "e", password: "p") }',
+        '{ login(email: "e", password: "p") ... @include(if: false) { b: login(email: "e", password: "q") } }',
+        'query($y: Boolean!) { login(email: "e", password: "p") b: login(email: "e", password: "q") @skip(if: $y) }',
+        'mutation { login(email: "e", password: "p") add(n: 1) }',
+        'mutation { add(n: 1) a: getAccessToken(refreshToken: "ks_rt_x") }',
+    ],
+)
+async def test_a_credential_operation_stands_alone(text: str) -> None:
+    status, body = await ask(VERSION, text)
+    assert (status, body["errors"][0]["extensions"]["limit"]) == (400, "credential_operations")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{ login(email: "a\\u0000b", password: "p") }', "email"),
+        ('{ echo(where: {field: "x", value: "\\u0000"}) { text } }', "where"),
+        ('query($x: String! = "\\u0000") { login(email: $x, password: "p") }', "x"),
+        ("{ echo(float: 1e999) { text } }", "float"),
+        ("{ echo(float: " + "9" * 400 + ") { text } }", "float"),
+        ("{ echo(json: [{a: [1e999]}]) { text } }", "json"),
+    ],
+)
+async def test_a_literal_that_no_server_should_take_is_refused_by_name(text: str, field: str) -> None:
+    status, body = await ask(VERSION, text)
+    assert (status, codes(body)) == (400, ["BAD_USER_INPUT"])
+    assert body["errors"][0]["extensions"]["field"] == field
+
+
+async def test_half_a_surrogate_pair_is_refused() -> None:
+    for text in (
+        '{ echo(any: "\\ud800") { text } }',
+        '{ echo(any: "\ud800") { text } }',
+        '{ echo(any: "x") { text } } #\ud800',
+    ):
+        status, _ = await ask(VERSION, text)
+        assert status == 400
+
+
+def chain(links: int, each: str, last: str) -> str:
+    """Fragments that each spread the next twice."""
+    text = "{ me { ...C0 } }"
+    for i in range(links):
+        below = f"...C{i + 1} {each} ...C{i + 1}" if i < links - 1 else last
+        text += f" fragment C{i} on Person {{ {below} }}"
+    return text
+
+
+HOSTILE: list[str] = [
+    chain(20, "", "id"),
+    chain(20, "friend { id }", "id"),
+    chain(20, "...Nowhere", "...Nowhere"),
+    chain(19, "", "...C0"),
+    "{ me { ...A } } fragment A on Person { ...A }",
+    "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }",
+    "{ me { ...A } } fragment A on Person { friend { ...A } }",
+    "{ me { id } } fragment U on Person { ...V } fragment V on Person { ...U }",
+    "{ " + "me { id email } " * 190 + "}",
+    "{ " + "me { id } " * 240 + "}",
+    "{ me { " + "friend { id } " * 200 + "} }",
+    "{ me { id } } fragment U on Query { " + "me { id } " * 200 + "}",
+    "".join(f"query q{i} {{ me {{ id }} }} " for i in range(120)),
+    "".join(f"query q{i} {{ ...F }} " for i in range(100)) + "fragment F on Query { me { id name age } }",
+    "{ " + "..." + "{ ..." * 190 + "{ words" + " }" * 192,
+    "{ me " + "{ friend " * 180 + "{ id }" + " }" * 181,
+    "{ me " + "{ friend " * 320 + "{ id }" + " }" * 321,
+    "{ __schema { queryType " + "{ ofType " * 150 + "{ name }" + " }" * 152,
+    "{ __schema { types " + "{ fields { type " * 2 + "{ name }" + " } }" * 2 + " } }",
+    "{ __schema { types { "
+    + " ".join(f"a{i}: fields {{ type {{ fields {{ name type {{ name }} }} }} }}" for i in range(14))
+    + " } } }",
+    "{ __schema { types { "
+    + " ".join(f"a{i}: fields {{ type {{ fields {{ name }} }} }}" for i in range(30))
+    + " } } }",
+    "{ __schema { types { " + "fields { type { fields { type { fields { name } } } } } " + " } } }",
+    "{ me(a: " + "[" * 190 + "]" * 190 + ") { id } }",
+    "{ echo(json: " + "[" * 190 + "]" * 190 + ") { text } }",
+    "{ echo(json: " + "{a: " * 190 + "1" + "}" * 190 + ") { text } }",
+    "{ echo(where: " + '{field: "x", and: ' * 150 + "[]" + "}" * 150 + ") { text } }",
+    '{ echo(any: "' + "x" * 60_000 + '") { text } }',
+    '{ echo(any: """' + '\\"""' * 15_000 + '""") { text } }',
+    '{ echo(any: "' + "\\u0041" * 10_000 + '") { text } }',
+    "{ " + "a" * 60_000 + " }",
+    "#" * 60_000 + "\n{ words }",
+    "#\n" * 30_000 + "{ words }",
+    "\n" * 60_000 + "{ me { nowhere } }",
+    "," * 60_000 + "{ words }",
+    "\ufeff" * 100 + "{ words }",
+    "{ words } " + "}" * 500,
+    "query(" + " ".join(f"$a{i}: Int = 1" for i in range(49)) + ") { words }",
+    "query(" + " ".join(f"$a{i}: [[[[[[[[Int]]]]]]]]" for i in range(50)) + ") { words }",
+    "query($a: " + "[" * 190 + "Int" + "]" * 190 + ") { words }",
+    "{ " + " ".join(f"a{i}: nowhere{i}" for i in range(10)) + " }",
+    "{ me { " + " ".join(f"nowhere{i}" for i in range(400)) + " } }",
+    "{ me { " + " ".join(f"... on Type{i} {{ id }}" for i in range(150)) + " } }",
+    "{ me { " + " ".join("... on Person { friend { id } }" for _ in range(90)) + " } }",
+    "{ me @" + " @".join(f"d{i}" for i in range(300)) + " { id } }",
+    "subscription { me { id } }",
+    "{ me @defer { id } }",
+    "{ ... @defer { words } }",
+    "{ words @stream }",
+    "type Query { a: Int }",
+    "extend type Query { a: Int }",
+    "fragment F on Query { words }",
+    "",
+    "{",
+    "\x00",
+    "{ words(a: 1, a: 2, " + "a: 3 " * 200 + ") }",
+    "{ echo(where: {" + 'field: "x" ' * 200 + "}) { text } }",
+]
+
+
+async def test_no_hostile_document_takes_long_or_crashes() -> None:
+    assert len(HOSTILE) >= 40
+    slow: list[tuple[float, str]] = []
+    for text in HOSTILE:
+        started = perf_counter()
+        status, body = await ask(VERSION, text, ctx=context(user("admin")))
+        slow.append((perf_counter() - started, text[:80]))
+        assert status in (200, 400), (status, text[:80])
+        assert "INTERNAL_SERVER_ERROR" not in codes(body), text[:80]
+    slow.sort(reverse=True)
+    assert slow[0][0] < 0.15, slow[:5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "subscription { me { id } }",
+        "{ me { ... @defer { id } } }",
+        "{ words @stream }",
+        "{ words @stream(initialCount: 1) }",
+    ],
+)
+async def test_what_needs_a_stream_is_refused(text: str) -> None:
+    status, body = await ask(VERSION, text)
+    assert (status, set(codes(body))) == (400, {"GRAPHQL_VALIDATION_FAILED"})
+
+
+async def test_variables_nested_without_end_are_refused() -> None:
+    value: dict[str, Any] = {"field": "x"}
+    for _ in range(3000):
+        value = {"field": "x", "and": [value]}
+    status, body = await ask(VERSION, "query($w: ConditionInput) { echo(where: $w) { text } }", {"w": value})
+    assert (status, codes(body)) == (400, ["BAD_USER_INPUT"])
+    assert body["errors"][0]["extensions"]["field"] == "w"

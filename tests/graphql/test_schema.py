@@ -1,0 +1,201 @@
+"""The fixed schema starts only when every field is guarded and answered; a brand's entities are added beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from graphql import GraphQLArgument, GraphQLField, GraphQLNonNull, GraphQLObjectType, GraphQLString, validate_schema
+
+from keystead.context import ActiveBrand, Context
+from keystead.errors import Forbidden, StartupError, Unauthenticated
+from keystead.graphql.access import Access, BrandToken, Permission, Public, User
+from keystead.graphql.resolvers import Registry, resolver
+from keystead.graphql.schema import (
+    CREDENTIAL_OPERATIONS,
+    EntityField,
+    FixedSchema,
+    build_schema_version,
+    fixed_names,
+    load_fixed,
+)
+from keystead.graphql.schema_cache import SchemaCache
+from keystead.graphql.selection import Selection
+from keystead.policy import BrandPolicy, Features, Preset
+from tests.graphql.fakes import SDL, api_key, ask, brand_token, codes, context, fixed, registry, user
+
+
+async def nothing(_ctx: Context, _args: dict[str, Any], _selection: Selection) -> Any:
+    return None
+
+
+def product() -> FixedSchema:
+    """The product's schema, each field answered with null."""
+    return load_fixed(dict.fromkeys(names(), nothing))
+
+
+def names() -> set[str]:
+    from graphql import build_schema
+
+    from keystead.graphql.schema import fixed_text
+
+    schema = build_schema(fixed_text())
+    roots = (schema.query_type, schema.mutation_type)
+    return {f"{root.name}.{name}" for root in roots if root for name in root.fields}
+
+
+def entity(name: str = "customer", needs: str = "customer:read") -> list[EntityField]:
+    """The fields of an entity with one open and one closed field."""
+    record = GraphQLObjectType(
+        "Customer",
+        {
+            "name": GraphQLField(GraphQLString),
+            "notes": GraphQLField(GraphQLString, extensions={"access": Permission("admin")}),
+        },
+    )
+    by_id = GraphQLField(record, {"id": GraphQLArgument(GraphQLNonNull(GraphQLString))})
+
+    async def answer(_ctx: Context, _args: dict[str, Any], _selection: Selection) -> Any:
+        return {"name": "Ada", "notes": "n"}
+
+    return [EntityField("Query", f"{name}ById", by_id, Permission(needs), answer)]
+
+
+def test_the_product_schema_is_valid_and_each_field_has_its_entry() -> None:
+    schema = product()
+    schema.version.schema.assume_valid = False
+    schema.version.schema._validation_errors = None
+    assert validate_schema(schema.version.schema) == []
+    assert {f"{root}.{name}" for root, name in schema.version.fields} == names()
+    entries = schema.version.fields
+    assert entries[("Query", "me")].access == User()
+    assert entries[("Query", "health")].access == Public()
+    assert entries[("Mutation", "createMe")].access == BrandToken()
+    assert entries[("Query", "brandList")].access == Permission("operator")
+
+
+def test_each_credential_operation_is_a_field_of_the_product_schema() -> None:
+    known = {name.partition(".")[2] for name in names()}
+    assert known >= CREDENTIAL_OPERATIONS
+    marked = {name for (_, name), entry in product().version.fields.items() if entry.is_credential}
+    assert marked == CREDENTIAL_OPERATIONS
+
+
+def test_the_names_of_the_fixed_schema_are_reserved() -> None:
+    assert {"me", "apiKeyList", "createUser", "Brand", "User", "DateTime", "PaginationInput"} <= fixed_names()
+    assert "customer" not in fixed_names()
+
+
+@pytest.mark.parametrize("name", ["Query.me", "Mutation.add"])
+def test_a_field_without_a_resolver_does_not_start(name: str) -> None:
+    incomplete = registry()
+    del incomplete[name]
+    with pytest.raises(StartupError, match=name):
+        load_fixed(incomplete, SDL)
+
+
+def test_a_resolver_without_a_field_does_not_start() -> None:
+    with pytest.raises(StartupError, match=r"Query\.stranger"):
+        load_fixed({**registry(), "Query.stranger": nothing}, SDL)
+
+
+@pytest.mark.parametrize(
+    "directives", ["", "@public @user", '@permission(needs: "")', "@deprecated", '@public @permission(needs: "admin")']
+)
+def test_a_field_without_exactly_one_access_directive_does_not_start(directives: str) -> None:
+    with pytest.raises(StartupError, match=r"Query\.words"):
+        load_fixed(registry(), SDL.replace("words: [String!] @public", f"words: [String!] {directives}"))
+
+
+def test_a_field_has_one_resolver() -> None:
+    found: Registry = {}
+    resolver("Query.a", "Query.b", registry=found)(nothing)
+    assert set(found) == {"Query.a", "Query.b"}
+    with pytest.raises(StartupError):
+        resolver("Query.a", registry=found)(nothing)
+
+
+@pytest.mark.parametrize(
+    ("access", "refusals"),
+    [
+        (Public(), [None, None, None, None, None]),
+        (BrandToken(), [Unauthenticated, None, None, None, None]),
+        (User(), [Unauthenticated, Unauthenticated, Unauthenticated, None, None]),
+        (Permission("read"), [Unauthenticated, Unauthenticated, Forbidden, Forbidden, None]),
+        (Permission("operator"), [Unauthenticated, Unauthenticated, Forbidden, Forbidden, Forbidden]),
+    ],
+)
+def test_each_rule_admits_and_refuses(access: Access, refusals: list[type[Exception] | None]) -> None:
+    callers = [None, brand_token(), api_key("write"), user(), user("admin")]
+    for caller, refusal in zip(callers, refusals, strict=True):
+        if refusal is None:
+            access.check(context(caller))
+        else:
+            with pytest.raises(refusal):
+                access.check(context(caller))
+
+
+async def test_an_entity_is_served_beside_the_fixed_fields() -> None:
+    version = build_schema_version(fixed(), entity(), "b1:1")
+    text = '{ customerById(id: "1") { name } me { id } }'
+    status, body = await ask(version, text, ctx=context(api_key("customer:read")))
+    assert (status, body["data"]) == (200, {"customerById": {"name": "Ada"}, "me": {"id": "person-1"}})
+    status, body = await ask(version, text, ctx=context(api_key("customer:write")))
+    assert (status, codes(body), body["data"]["me"]) == (200, ["FORBIDDEN"], {"id": "person-1"})
+    assert body["errors"][0]["extensions"]["permission"] == "customer:read"
+
+
+def test_an_entity_may_not_take_a_name_in_use() -> None:
+    small = fixed()
+    with pytest.raises(ValueError, match="in use"):
+        build_schema_version(small, [EntityField("Query", "me", GraphQLField(GraphQLString), Public(), nothing)], "k")
+    twin = GraphQLField(GraphQLObjectType("Person", {"id": GraphQLField(GraphQLString)}))
+    with pytest.raises(ValueError, match="Person"):
+        build_schema_version(small, [EntityField("Query", "people2", twin, Public(), nothing)], "k")
+
+
+def test_fixed_types_are_shared_between_brands() -> None:
+    small = fixed()
+    one, two = (build_schema_version(small, entity(), f"b{i}:1") for i in (1, 2))
+    assert one.schema.type_map["Person"] is two.schema.type_map["Person"] is small.types["Person"]
+    assert one.serial != two.serial
+
+
+def brand(number: int, version: int = 1) -> ActiveBrand:
+    return ActiveBrand(f"b{number}", "shop", Preset.both, Features(), BrandPolicy(), version)
+
+
+async def test_the_cache_builds_a_version_once_and_drops_the_oldest() -> None:
+    loads: list[tuple[str, int]] = []
+
+    async def load(_fixed: FixedSchema, wanted: ActiveBrand) -> Iterable[EntityField]:
+        loads.append((wanted.id, wanted.schema_version))
+        return entity()
+
+    cache = SchemaCache(fixed(), load, size=2)
+    assert await cache.get(None) is cache.fixed.version
+    first = await cache.get(brand(1))
+    assert await cache.get(brand(1)) is first
+    assert await cache.get(brand(1, version=2)) is not first
+    await cache.get(brand(1))
+    await cache.get(brand(2))
+    assert await cache.get(brand(1)) is first
+    assert len(cache) == 2
+    assert loads == [("b1", 1), ("b1", 2), ("b2", 1)]
+
+
+async def test_a_version_that_cannot_be_loaded_is_tried_again() -> None:
+    answers: list[Any] = [RuntimeError("database"), entity()]
+
+    async def load(_fixed: FixedSchema, _brand: ActiveBrand) -> Iterable[EntityField]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        found: Iterable[EntityField] = answer
+        return found
+
+    cache = SchemaCache(fixed(), load)
+    with pytest.raises(RuntimeError):
+        await cache.get(brand(1))
+    assert ("Query", "customerById") in (await cache.get(brand(1))).fields
