@@ -59,6 +59,7 @@ async def test_limits_are_kept_by_the_server_too(server: PostgresDatabase) -> No
 
 
 async def test_a_read_outlives_a_lost_connection(server: PostgresDatabase) -> None:
+    await asyncio.gather(*(server.ping() for _ in range(5)))
     before = await server.reads.find(PROCESS)
     await _kill_others(server)
 

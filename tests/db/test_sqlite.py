@@ -172,6 +172,14 @@ async def test_a_failed_commit_rolls_back(file: SqliteDatabase) -> None:
         await add(tx)
 
 
+async def test_closing_twice_or_unopened_is_fine(tmp_path: Path) -> None:
+    database = SqliteDatabase(str(tmp_path / "keystead.db"))
+    await database.close()
+    await database.open()
+    await database.close()
+    await database.close()
+
+
 async def test_a_worker_outlives_a_job_that_fails(tmp_path: Path) -> None:
     worker = Worker("test", str(tmp_path / "x.db"), threads=1, query_only=False)
     try:

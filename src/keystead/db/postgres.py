@@ -77,7 +77,7 @@ class _Reads:
     async def _after(self, connection: Connection, error: BaseException) -> Connection:
         """A fresh connection after a lost one; every other error is raised."""
         if is_lost(error):
-            self._pool.discard(connection)
+            self._pool.renew(connection)
             return await _acquire(self._pool)
         self._give_back(connection, error)
         raise translate(error) from None
@@ -226,18 +226,18 @@ class PostgresDatabase:
         finally:
             await settle(asyncio.ensure_future(self._roll_back(connection)))
 
-    async def _begin(self) -> Connection:
-        """A connection in a transaction; a stale one is replaced, since nothing has run on it yet."""
-        while True:
-            connection = await _acquire(self._pool)
-            try:
-                await connection.execute("BEGIN")
-            except BaseException as error:
-                self._pool.discard(connection)
-                if not is_lost(error):
-                    raise translate(error) from None
-            else:
-                return connection
+    async def _begin(self, *, again: bool = True) -> Connection:
+        """A connection in a transaction; a lost one is replaced once, since nothing has run on it yet."""
+        connection = await _acquire(self._pool)
+        try:
+            await connection.execute("BEGIN")
+        except BaseException as error:
+            if again and is_lost(error):
+                self._pool.renew(connection)
+                return await self._begin(again=False)
+            self._pool.discard(connection)
+            raise translate(error) from None
+        return connection
 
     async def _commit(self, connection: Connection) -> None:
         try:

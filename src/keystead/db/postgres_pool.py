@@ -56,6 +56,12 @@ class Pool:
         connection.terminate()
         self._give_place_away()
 
+    def renew(self, connection: Connection) -> None:
+        """Takes back a connection that was lost, and drops the idle ones, which went the same way."""
+        idle, self._idle = self._idle, []
+        for one in (connection, *idle):
+            self.discard(one)
+
     async def close(self) -> None:
         """Closes what is idle now, and what is lent out when it comes back."""
         self._closed = True

@@ -158,6 +158,7 @@ class _Transaction:
 
     def _step(self, job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
         if not self._begun:
+            _rollback(connection)  # what a failed ROLLBACK may have left
             connection.execute("BEGIN IMMEDIATE")
             self._begun = True
         elif not connection.in_transaction:
@@ -179,6 +180,7 @@ class SqliteDatabase:
         self._readers: Worker
         self._reads: _Reads
         self._scans: _Scans
+        self._is_open = False
 
     @property
     def reads(self) -> Tx:
@@ -195,8 +197,9 @@ class SqliteDatabase:
         try:
             make_private(self.path)
             connect(self.path, timeout=BUSY_TIMEOUT, query_only=False).close()
-            self._connection = connect(self.path, timeout=0, query_only=True)
+            self._connection = connect(self.path, timeout=BUSY_TIMEOUT, query_only=True)
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            self._connection.execute("PRAGMA busy_timeout=0")  # the event loop never waits for a lock
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise errors.StartupError(f"Cannot open the SQLite database {self.path}: {reason}") from None
@@ -204,10 +207,14 @@ class SqliteDatabase:
         self._readers = Worker("keystead-reader", self.path, threads=READER_THREADS, query_only=True)
         self._scans = _Scans(self._readers)
         self._reads = _Reads(self._connection, self._readers)
+        self._is_open = True
 
     async def close(self) -> None:
         """Ends the threads and closes the connections; the last of them tidies the log up."""
         async with self._lock:
+            if not self._is_open:
+                return
+            self._is_open = False
             self._readers.close()
             self._writer.close()
             self._connection.close()

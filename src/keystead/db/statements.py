@@ -2,6 +2,7 @@
 
 A store keeps its statements as module-level constants; the text, the order of the parameters and the
 converters are worked out when a statement is first used, so that a call costs little more than the driver.
+``insert`` is PostgreSQL's, with ``ON CONFLICT``, which compiles for SQLite as well.
 """
 
 from __future__ import annotations
