@@ -1,0 +1,106 @@
+"""What a refresh token deserves: a pure function, every boundary of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from keystead.policy import BrandPolicy, Preset, SessionKind
+from keystead.sessions.model import PresentedToken
+from keystead.sessions.refresh_tokens.judgement import LONGEST_WALK, Judgement, judge, judge_standing
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+POLICY = BrandPolicy()
+CURRENT = PresentedToken(
+    brand_id="brand",
+    session_id="session",
+    user_id="user",
+    kind=SessionKind.pair,
+    is_alive=True,
+    preset=Preset.both,
+    policy=POLICY,
+    generation=3,
+    head_generation=3,
+    expires_at=NOW + timedelta(days=7),
+    rotated_at=None,
+    used_at=NOW,
+)
+STANDING = msgspec.structs.replace(CURRENT, kind=SessionKind.standing, generation=0, head_generation=0, expires_at=None)
+
+
+def rotated(seconds_ago: float, steps: int = 1) -> PresentedToken:
+    return msgspec.structs.replace(
+        CURRENT, rotated_at=NOW - timedelta(seconds=seconds_ago), head_generation=CURRENT.generation + steps
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "word"),
+    [
+        pytest.param(None, "unknown", id="no such token"),
+        pytest.param(rotated(0), "replay", id="at once"),
+        pytest.param(rotated(-2), "replay", id="by a node whose clock is behind"),
+        pytest.param(rotated(10, steps=LONGEST_WALK), "replay", id="within the grace, however far behind"),
+        pytest.param(rotated(10, steps=LONGEST_WALK + 1), "reuse", id="too far behind"),
+        pytest.param(rotated(10.001, steps=2), "reuse", id="after the grace, not the parent"),
+        pytest.param(rotated(300), "replay", id="the answer was lost"),
+        pytest.param(rotated(300.001), "reuse", id="the answer was lost too long ago"),
+    ],
+)
+def test_a_rotated_token_is_forgiven_for_a_while(token: PresentedToken | None, word: str) -> None:
+    assert judge(token, NOW, POLICY) is Judgement(word)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"kind": SessionKind.standing}, "unknown"),
+        ({"is_alive": False}, "unknown"),
+        ({"preset": Preset.standing}, "kind_off"),
+        ({"preset": Preset.pair}, "replay"),
+        ({"expires_at": NOW}, "expired"),
+        ({"expires_at": NOW + timedelta(microseconds=1)}, "replay"),
+        ({"rotated_at": None}, "unknown"),
+    ],
+)
+def test_first_comes_whether_it_counts_at_all(changes: dict[str, object], word: str) -> None:
+    token = msgspec.structs.replace(rotated(1), **changes)
+    assert judge(token, NOW, POLICY) is Judgement(word)
+
+
+def test_a_session_that_is_over_tells_nothing_of_its_token() -> None:
+    dead = msgspec.structs.replace(rotated(3600), is_alive=False, preset=Preset.standing)
+    assert judge(dead, NOW, POLICY) is Judgement.unknown
+
+
+def test_without_grace_and_window_each_replay_is_reuse() -> None:
+    strict = BrandPolicy(grace=0, lost_window=0)
+    assert judge(rotated(0), NOW, strict) is Judgement.replay
+    assert judge(rotated(0.001), NOW, strict) is Judgement.reuse
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "usable"),
+        ({"kind": SessionKind.pair}, "unknown"),
+        ({"is_alive": False}, "unknown"),
+        ({"rotated_at": NOW}, "unknown"),
+        ({"preset": Preset.pair}, "kind_off"),
+        ({"expires_at": NOW}, "expired"),
+        ({"expires_at": NOW + timedelta(seconds=1)}, "usable"),
+        ({"used_at": NOW - timedelta(days=4000)}, "usable"),
+    ],
+)
+def test_a_standing_token_stands(changes: dict[str, object], word: str) -> None:
+    assert judge_standing(msgspec.structs.replace(STANDING, **changes), NOW, POLICY) is Judgement(word)
+
+
+def test_an_idle_limit_has_a_minute_of_slack() -> None:
+    policy = BrandPolicy(idle_ttl=3600)
+    in_time = msgspec.structs.replace(STANDING, used_at=NOW - timedelta(seconds=3659))
+    too_late = msgspec.structs.replace(STANDING, used_at=NOW - timedelta(seconds=3660))
+    assert judge_standing(in_time, NOW, policy) is Judgement.usable
+    assert judge_standing(too_late, NOW, policy) is Judgement.expired
