@@ -56,7 +56,7 @@ def parse(raw: object, field: str = "email") -> EmailAddress:
     display = unicodedata.normalize("NFC", raw)
     local, _, domain = display.partition("@")
     folded = _folded(local)
-    # The folded form too: a letter may unfold into one that an address must not hold ("⒈" is "1.").
+    # The folded form too: a letter may unfold into one that an address must not hold ("⑴" is "(1)").
     if not _is_local_part(local) or not _is_local_part(folded):
         raise _refusal(field)
     ascii_domain = _ascii_domain(domain)

@@ -11,7 +11,7 @@ from keystead.audit.service import describe, record
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
 from keystead.db.engine import Tx
-from keystead.errors import Conflict, NotFound
+from keystead.errors import Conflict, InternalError, NotFound
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
@@ -60,14 +60,17 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser) -> User:
     row = _new_row(address, username, permissions, password_hash, ctx.now(), is_login, new.is_verified)
     roles = sorted(set(new.roles))
     details = {"verified": new.is_verified, "permissions": list(permissions), "roles": roles}
-    async with ctx.db.transaction() as tx:
+    event = describe(ctx, "user.created", brand_id=brand.id, subject_id=row.id, details=details)
+
+    async def create(tx: Tx) -> User:
         await require_roles(tx, brand.id, roles, ctx.permissions)
         if await store.is_taken(tx, brand.id, address) or not await store.insert_user(tx, brand.id, row):
             raise Conflict("This e-mail address is taken.", field="email")
         await role_store.set_roles(tx, brand.id, row.id, roles)
-        await record(tx, describe(ctx, "user.created", brand_id=brand.id, subject_id=row.id, details=details))
-        user = await store.find_user(tx, brand.id, row.id)
-    return _known(user)
+        await record(tx, event)
+        return await _known(tx, brand.id, row.id)
+
+    return await ctx.db.run(create)
 
 
 async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserChanges) -> User:
@@ -78,32 +81,28 @@ async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserCh
     :raises NotFound: when the brand has no user of this id.
     :raises Conflict: when no operator would be left.
     """
-    permissions = None if changes.permissions is None else PermissionSet.of(changes.permissions)
-    require_held(ctx.permissions, permissions or PermissionSet())
-    roles = None if changes.roles is None else sorted(set(changes.roles))
-    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
-        if not await store.touch(tx, brand_id, user_id, ctx.now()):
-            raise _unknown_user()
-        details: dict[str, object] = {}
-        if changes.username is not UNSET:
-            username = None if changes.username is None else usernames.parse(changes.username)
-            await store.set_username(tx, brand_id, user_id, username)
-            details["username"] = "changed"
-        if permissions is not None:
-            await store.set_permissions(tx, brand_id, user_id, permissions)
-            details["permissions"] = list(permissions)
-        if roles is not None:
-            await require_roles(tx, brand_id, roles, ctx.permissions)
-            await role_store.set_roles(tx, brand_id, user_id, roles)
-            details["roles"] = roles
-        if details:
-            event = describe(ctx, "user.updated", brand_id=brand_id, subject_id=user_id, details=details)
-            await record(tx, event)
-        if changes.is_disabled is not None and await store.set_disabled(tx, brand_id, user_id, changes.is_disabled):
-            name = "user.disabled" if changes.is_disabled else "user.enabled"
-            await record(tx, describe(ctx, name, brand_id=brand_id, subject_id=user_id))
-        user = await store.find_user(tx, brand_id, user_id)
-    return _known(user)
+    wanted = _checked(changes)
+    require_held(ctx.permissions, PermissionSet(wanted.permissions or ()))
+    lists = {"roles": wanted.roles, "permissions": wanted.permissions}
+    details: dict[str, object] = {name: value for name, value in lists.items() if value is not None}
+    if wanted.username is not UNSET:
+        details["username"] = "changed"
+
+    async def update(tx: Tx) -> User:
+        async with an_operator_stays(tx, brand_id, ctx.principal):
+            if not await store.touch(tx, brand_id, user_id, ctx.now()):
+                raise _unknown_user()
+            await require_roles(tx, brand_id, wanted.roles or (), ctx.permissions)
+            if await _set(tx, brand_id, user_id, wanted):
+                event = describe(ctx, "user.updated", brand_id=brand_id, subject_id=user_id, details=details)
+                await record(tx, event)
+            off = wanted.is_disabled
+            if off is not None and await store.set_disabled(tx, brand_id, user_id, off):
+                event = describe(ctx, "user.disabled" if off else "user.enabled", brand_id=brand_id, subject_id=user_id)
+                await record(tx, event)
+        return await _known(tx, brand_id, user_id)
+
+    return await ctx.db.run(update)
 
 
 async def delete_users(ctx: Context, brand_id: str, user_ids: Sequence[str]) -> None:
@@ -113,11 +112,15 @@ async def delete_users(ctx: Context, brand_id: str, user_ids: Sequence[str]) -> 
     :raises Conflict: when no operator would be left.
     """
     wanted = sorted(set(user_ids))
-    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
-        if await store.delete_users(tx, brand_id, wanted) < len(wanted):
-            raise _unknown_user()
-        for user_id in wanted:
-            await record(tx, describe(ctx, "user.deleted", brand_id=brand_id, subject_id=user_id))
+
+    async def delete(tx: Tx) -> None:
+        async with an_operator_stays(tx, brand_id, ctx.principal):
+            if await store.delete_users(tx, brand_id, wanted) < len(wanted):
+                raise _unknown_user()
+            for user_id in wanted:
+                await record(tx, describe(ctx, "user.deleted", brand_id=brand_id, subject_id=user_id))
+
+    await ctx.db.run(delete)
 
 
 # --- the steps that other slices take
@@ -143,11 +146,6 @@ async def find_login_of(tx: Tx, brand_id: str, user_id: str) -> LoginCandidate |
 async def replace_hash(tx: Tx, brand_id: str, user_id: str, as_read: str, new: str) -> bool:
     """Replaces the password's hash unless it was changed since it was read; whether it did."""
     return await store.replace_hash(tx, brand_id, user_id, as_read, new)
-
-
-async def record_login(tx: Tx, brand_id: str, user_id: str, now: datetime) -> None:
-    """Notes when the user last signed in."""
-    await store.record_login(tx, brand_id, user_id, now)
 
 
 async def bump_epoch(tx: Tx, brand_id: str, user_id: str) -> None:
@@ -187,10 +185,33 @@ def _new_row(
     )
 
 
-def _known(user: User | None) -> User:
-    """Read in the transaction that wrote it: it is there."""
+def _checked(changes: UserChanges) -> UserChanges:
+    """The changes in the form that is stored."""
+    username, roles, permissions = changes.username, changes.roles, changes.permissions
+    return UserChanges(
+        username=usernames.parse(username) if isinstance(username, str) else username,
+        is_disabled=changes.is_disabled,
+        roles=None if roles is None else tuple(sorted(set(roles))),
+        permissions=None if permissions is None else tuple(PermissionSet.of(permissions)),
+    )
+
+
+async def _set(tx: Tx, brand_id: str, user_id: str, wanted: UserChanges) -> bool:
+    """Writes name, permissions and roles; False when none of them is to change."""
+    if wanted.username is not UNSET:
+        await store.set_username(tx, brand_id, user_id, wanted.username)
+    if wanted.permissions is not None:
+        await store.set_permissions(tx, brand_id, user_id, wanted.permissions)
+    if wanted.roles is not None:
+        await role_store.set_roles(tx, brand_id, user_id, wanted.roles)
+    return wanted.username is not UNSET or wanted.permissions is not None or wanted.roles is not None
+
+
+async def _known(tx: Tx, brand_id: str, user_id: str) -> User:
+    """The user as the transaction leaves them; the row is locked, so it is there."""
+    user = await store.find_user(tx, brand_id, user_id)
     if user is None:
-        raise NotFound(cause="a user vanished inside a transaction")
+        raise InternalError(cause="a user vanished inside the transaction that wrote them")
     return user
 
 

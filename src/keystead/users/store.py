@@ -156,7 +156,6 @@ _DISABLE = _change(users.c.is_disabled.is_(False), is_disabled=True, session_epo
 _ENABLE = _change(users.c.is_disabled.is_(True), is_disabled=False)
 _BUMP_EPOCH = _change(session_epoch=users.c.session_epoch + 1)
 _REPLACE_HASH = _change(users.c.password_hash == bindparam("as_read"), password_hash=bindparam("new"))
-_RECORD_LOGIN = _change(last_login_at=bindparam("now"))
 _DELETE_USERS = Statement(delete(users).where(_IN_BRAND, any_of(users.c.id, "ids")).returning(users.c.id))
 _ACTIVE = (_IN_BRAND, users.c.is_disabled.is_(False))
 _LOCK_ACTIVE = Statement(select(users.c.id).where(*_ACTIVE).order_by(users.c.id).with_for_update())
@@ -212,9 +211,9 @@ async def set_username(tx: Tx, brand_id: str, user_id: str, username: str | None
     await tx.execute(_SET_USERNAME, brand_id=brand_id, user_id=user_id, new=username)
 
 
-async def set_permissions(tx: Tx, brand_id: str, user_id: str, permissions: PermissionSet) -> None:
+async def set_permissions(tx: Tx, brand_id: str, user_id: str, permissions: Sequence[str]) -> None:
     """Replaces what the user is allowed directly."""
-    await tx.execute(_SET_PERMISSIONS, brand_id=brand_id, user_id=user_id, new=tuple(permissions))
+    await tx.execute(_SET_PERMISSIONS, brand_id=brand_id, user_id=user_id, new=permissions)
 
 
 async def set_disabled(tx: Tx, brand_id: str, user_id: str, is_disabled: bool) -> bool:
@@ -236,11 +235,6 @@ async def bump_epoch(tx: Tx, brand_id: str, user_id: str) -> None:
 async def replace_hash(tx: Tx, brand_id: str, user_id: str, as_read: str, new: str) -> bool:
     """Replaces the password's hash unless it was changed since it was read; whether it did."""
     return await tx.execute(_REPLACE_HASH, brand_id=brand_id, user_id=user_id, as_read=as_read, new=new) > 0
-
-
-async def record_login(tx: Tx, brand_id: str, user_id: str, now: datetime) -> None:
-    """Notes when the user last signed in."""
-    await tx.execute(_RECORD_LOGIN, brand_id=brand_id, user_id=user_id, now=now)
 
 
 async def delete_users(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> int:

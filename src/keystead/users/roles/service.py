@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from keystead.audit.service import describe, record
 from keystead.context import Context
+from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
@@ -37,9 +38,14 @@ async def define_role(ctx: Context, brand_id: str, name: str, permissions: Seque
     role = Role(name, PermissionSet.of(permissions))
     require_held(ctx.permissions, role.permissions)
     details = {"role": name, "permissions": list(role.permissions)}
-    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
-        await store.save_role(tx, brand_id, role, ctx.now())
-        await record(tx, describe(ctx, "role.defined", brand_id=brand_id, details=details))
+    event = describe(ctx, "role.defined", brand_id=brand_id, details=details)
+
+    async def define(tx: Tx) -> None:
+        async with an_operator_stays(tx, brand_id, ctx.principal):
+            await store.save_role(tx, brand_id, role, ctx.now())
+            await record(tx, event)
+
+    await ctx.db.run(define)
     return role
 
 
@@ -49,8 +55,12 @@ async def delete_roles(ctx: Context, brand_id: str, names: Sequence[str]) -> Non
     :raises NotFound: when one of them is no role of the brand; then none is deleted.
     """
     wanted = sorted(set(names))
-    async with ctx.db.transaction() as tx, an_operator_stays(tx, brand_id, ctx.principal):
-        if await store.delete_roles(tx, brand_id, wanted) < len(wanted):
-            raise NotFound("There is no such role.")
-        for name in wanted:
-            await record(tx, describe(ctx, "role.deleted", brand_id=brand_id, details={"role": name}))
+
+    async def delete(tx: Tx) -> None:
+        async with an_operator_stays(tx, brand_id, ctx.principal):
+            if await store.delete_roles(tx, brand_id, wanted) < len(wanted):
+                raise NotFound("There is no such role.")
+            for name in wanted:
+                await record(tx, describe(ctx, "role.deleted", brand_id=brand_id, details={"role": name}))
+
+    await ctx.db.run(delete)

@@ -1,0 +1,112 @@
+"""Passwords: checked the same way for everybody, and hashed anew when the parameters have risen."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keystead.context import ActiveBrand, Context, Server
+from keystead.crypto.passwords import PasswordPool, Profile
+from keystead.errors import BadUserInput
+from keystead.users import credentials, email_addresses, service
+from keystead.users.model import LoginCandidate, UserChanges
+from tests.make import make_user
+
+PASSWORD = "rainbow123"
+ANN = email_addresses.parse("ann@example.com")
+
+
+async def candidate(ctx: Context, brand: ActiveBrand) -> LoginCandidate:
+    found = await service.find_login(ctx.db.reads, brand.id, ANN)
+    assert found is not None
+    return found
+
+
+async def test_only_the_password_is_the_password(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    await make_user(server, brand, password=PASSWORD)
+    ann = await candidate(admin, brand)
+    assert await credentials.check_password(server.passwords, ann, PASSWORD)
+    assert not await credentials.check_password(server.passwords, ann, PASSWORD + " ")
+    assert not await credentials.check_password(server.passwords, ann, PASSWORD.title())
+
+
+async def test_a_login_is_found_in_any_spelling(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    ann = await make_user(server, brand, "Ann@Example.com")
+    spelled = email_addresses.parse("aNN@eXAMPLE.COM")
+    found = await service.find_login(admin.db.reads, brand.id, spelled)
+    assert found is not None
+    assert found.user_id == ann.id
+    by_id = await service.find_login_of(admin.db.reads, brand.id, ann.id)
+    assert by_id == found
+
+
+@pytest.mark.attack("A49")
+async def test_nobody_and_who_may_not_cost_one_hash_as_well(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    ann = await make_user(server, brand, password=PASSWORD)
+    await make_user(server, brand, "bob@example.com")
+    await service.update_user(admin, brand.id, ann.id, UserChanges(is_disabled=True))
+    bob = await service.find_login(admin.db.reads, brand.id, email_addresses.parse("bob@example.com"))
+    for one in (None, bob, await candidate(admin, brand)):
+        begun = server.passwords.load.begun
+        assert not await credentials.check_password(server.passwords, one, PASSWORD)
+        assert server.passwords.load.begun == begun + 1
+
+
+@pytest.mark.attack("A42")
+@pytest.mark.parametrize("raw", ["x" * 257, "x" * 1_000_000, "\u0301" * 1_000, "rainbow\0", "rainbow\ud800"])
+async def test_what_can_be_no_password_is_never_hashed(server: Server, brand: ActiveBrand, raw: str) -> None:
+    begun = server.passwords.load.begun
+    with pytest.raises(BadUserInput) as refused:
+        await credentials.check_password(server.passwords, None, raw, field="oldPassword")
+    assert refused.value.extensions["field"] == "oldPassword"
+    assert server.passwords.load.begun == begun
+
+
+@pytest.mark.attack("A46")
+async def test_a_weaker_hash_is_replaced_once(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    await make_user(server, brand, password=PASSWORD)
+    ann = await candidate(admin, brand)
+    as_read = ann.password_hash
+    assert as_read is not None
+    assert await credentials.strengthen_hash(server.passwords, ann, PASSWORD) is None
+    stronger = PasswordPool(Profile(64, 1, 1), 1)
+    new = await credentials.strengthen_hash(stronger, ann, PASSWORD)
+    assert new is not None
+
+    barrier = asyncio.Barrier(2)
+
+    async def replace() -> bool:
+        await barrier.wait()
+        async with admin.db.transaction() as tx:
+            return await service.replace_hash(tx, brand.id, ann.user_id, as_read, new)
+
+    assert sorted(await asyncio.gather(replace(), replace())) == [False, True]
+    renewed = await candidate(admin, brand)
+    assert renewed.password_hash == new
+    assert await credentials.check_password(server.passwords, renewed, PASSWORD)
+    assert await credentials.strengthen_hash(stronger, renewed, PASSWORD) is None
+    stronger.close()
+
+
+@pytest.mark.attack("A46")
+async def test_a_full_queue_does_not_fail_the_login(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    await make_user(server, brand, password=PASSWORD)
+    closed = PasswordPool(Profile(64, 1, 1), 1)
+    closed.close()
+    assert await credentials.strengthen_hash(closed, await candidate(admin, brand), PASSWORD) is None
+
+
+async def test_an_anonymous_user_has_neither_address_nor_password(
+    server: Server, admin: Context, brand: ActiveBrand
+) -> None:
+    async with admin.db.transaction() as tx:
+        user_id = await service.create_anonymous(tx, brand.id, admin.now())
+    profile = (await service.get_user(admin, brand.id, user_id)).profile
+    assert profile.is_anonymous
+    assert (profile.email, profile.is_verified, len(profile.granted)) == (None, False, 0)
+    assert await service.find_login_of(admin.db.reads, brand.id, user_id) is None
+
+
+def test_no_hash_shows_in_a_repr() -> None:
+    assert "$argon2id" not in repr(LoginCandidate("id", "$argon2id$...", is_disabled=False))

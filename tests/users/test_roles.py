@@ -1,0 +1,88 @@
+"""Roles: who may define them, and when they count."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.brands import service as brands
+from keystead.context import RESERVED_BRAND, ActiveBrand, Context, Server
+from keystead.errors import BadUserInput, Conflict, Forbidden, NotFound
+from keystead.pagination import PageRequest
+from keystead.users import service as users
+from keystead.users.roles import service
+from tests.make import make_brand, make_role, make_user
+from tests.users.actors import acting, audited
+
+
+async def test_a_role_is_made_and_replaced(admin: Context, brand: ActiveBrand) -> None:
+    await service.define_role(admin, brand.id, "editor", ["write", "read", "read"])
+    await service.define_role(admin, brand.id, "editor", ["customer:read"])
+    page = await service.list_roles(admin, brand.id, PageRequest(), with_total=True)
+    assert [(role.name, list(role.permissions)) for role in page.items] == [("editor", ["customer:read"])]
+    assert page.total == 1
+    assert await audited(admin, brand) == ["role.defined"] * 2
+
+
+@pytest.mark.attack("A97")
+async def test_a_change_of_a_role_counts_at_once(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    await make_role(server, brand, "editor", "write")
+    made = await make_user(server, brand, roles=("editor",))
+    await service.define_role(admin, brand.id, "editor", ["read"])
+    assert list((await users.get_user(admin, brand.id, made.id)).profile.granted) == ["read"]
+    await service.delete_roles(admin, brand.id, ["editor"])
+    profile = (await users.get_user(admin, brand.id, made.id)).profile
+    assert (profile.roles, list(profile.granted)) == ((), [])
+
+
+async def test_roles_are_listed_by_name_byte_by_byte(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    for name in ("b", "a_b", "aB", "a-b", "B", "ab"):
+        await make_role(server, brand, name, "read")
+    await make_role(server, await make_brand(server, "otherBrand"), "a", "read")
+    page = await service.list_roles(admin, brand.id, PageRequest(1, 4))
+    assert [role.name for role in page.items] == ["B", "a-b", "aB", "a_b"]
+    assert page.has_more_pages
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "a.b", "é", "a\n", "x" * 49])
+async def test_a_bad_name_is_refused(admin: Context, brand: ActiveBrand, name: str) -> None:
+    with pytest.raises(BadUserInput) as refused:
+        await service.define_role(admin, brand.id, name, ["read"])
+    assert refused.value.extensions == {"field": "name"}
+
+
+@pytest.mark.parametrize("permission", ["operator", "everything", "customer:read:all", ""])
+async def test_an_unknown_permission_is_refused(admin: Context, brand: ActiveBrand, permission: str) -> None:
+    with pytest.raises(BadUserInput) as refused:
+        await service.define_role(admin, brand.id, "editor", [permission])
+    assert refused.value.extensions == {"field": "permissions"}
+
+
+async def test_nobody_defines_more_than_they_hold(server: Server, brand: ActiveBrand) -> None:
+    writer = acting(server, brand, "write")
+    await service.define_role(writer, brand.id, "editor", ["customer:write"])
+    with pytest.raises(Forbidden) as refused:
+        await service.define_role(writer, brand.id, "editor", ["customer:read"])
+    assert refused.value.extensions == {"permission": "customer:read"}
+
+
+async def test_all_roles_are_deleted_or_none(server: Server, admin: Context, brand: ActiveBrand) -> None:
+    await make_role(server, brand, "editor", "write")
+    await make_role(server, await make_brand(server, "otherBrand"), "reader", "read")
+    with pytest.raises(NotFound):
+        await service.delete_roles(admin, brand.id, ["editor", "reader"])
+    assert len((await service.list_roles(admin, brand.id, PageRequest())).items) == 1
+    await service.delete_roles(admin, brand.id, ["editor"])
+    assert (await service.list_roles(admin, brand.id, PageRequest())).items == []
+    assert await audited(admin, brand) == ["role.defined", "role.deleted"]
+
+
+async def test_the_role_of_the_last_operator_stays(server: Server) -> None:
+    keystead = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND)
+    assert keystead is not None
+    await make_role(server, keystead, "chief", "admin")
+    await make_user(server, keystead, roles=("chief",))
+    ctx = acting(server, keystead, "admin")
+    with pytest.raises(Conflict):
+        await service.define_role(ctx, keystead.id, "chief", ["read"])
+    with pytest.raises(Conflict):
+        await service.delete_roles(ctx, keystead.id, ["chief"])

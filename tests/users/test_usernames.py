@@ -1,0 +1,31 @@
+"""What may be a username."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.errors import BadUserInput
+from keystead.users.usernames import parse
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("  Ann \u00a0", "Ann"),
+        ("Ann Bo", "Ann Bo"),
+        ("Jo\u0308rg", "Jörg"),
+        ("x" * 100, "x" * 100),
+        ("👩\u200d💻", "👩\u200d💻"),
+    ],
+)
+def test_a_name_is_kept_without_the_space_around_it(raw: str, name: str) -> None:
+    assert parse(raw) == name
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "  ", "x" * 101, "a\nb", "\tAnn", "a\0b", "a\x1bb", "a\u2028b", "a\u202eb", "\ud800"]
+)
+def test_control_characters_and_bad_lengths_are_refused(raw: str) -> None:
+    with pytest.raises(BadUserInput) as refused:
+        parse(raw, field="username")
+    assert refused.value.extensions == {"field": "username"}
