@@ -1,0 +1,68 @@
+"""The ``keystead`` command: its groups, and how an error becomes one clear line.
+
+What a command needs is imported when it runs: ``--help`` is quick, and a serving process stays small.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from keystead.cli import api_keys, brands, doctor, entities, keys, migrate, serve, users
+from keystead.cli.demo import command as demo
+from keystead.errors import InternalError, KeysteadError, StartupError
+
+
+class _ClearErrors(TyperGroup):
+    """Says what went wrong in one line on stderr; stdout stays empty."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            _fail(error.message, error.exit_code)
+        except InternalError as error:
+            # Whoever runs this command holds the database: the private cause is theirs to know.
+            _fail(f"this is a fault of ours: {error.cause or type(error).__name__}", 1)
+        except KeysteadError as error:
+            _fail(_named(error), 1)
+
+
+def _named(error: KeysteadError) -> str:
+    """The public sentence, with the field in front where the sentence does not name it."""
+    field = error.extensions.get("field")
+    return error.message if field is None or f"'{field}'" in error.message else f"{field}: {error.message}"
+
+
+def _fail(message: str, exit_code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(exit_code)
+
+
+app = typer.Typer(
+    name="keystead",
+    help="Login, sessions, API keys and the records around them: one GraphQL server that you run yourself.",
+    cls=_ClearErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("migrate")(migrate.migrate)
+app.command("demo")(demo.demo)
+app.add_typer(brands.group, name="brand")
+app.add_typer(users.group, name="user")
+app.add_typer(api_keys.group, name="api-key")
+app.add_typer(entities.group, name="entity")
+app.add_typer(keys.group, name="keys")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """The console entry point. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 78 a bad setting."""
+    app()

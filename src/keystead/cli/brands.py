@@ -1,0 +1,125 @@
+"""``keystead brand``: closed worlds of users, and the tokens by which apps name them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keystead.cli.options import AsJson, FeatureChoices, PolicyChoices, parse_features, parse_policy
+from keystead.cli.output import print_document, print_lines, print_list
+from keystead.cli.work import each, run
+
+if TYPE_CHECKING:
+    from keystead.brands.model import Brand
+    from keystead.context import Context
+
+group = typer.Typer(help="Brands: each one closed world of users, keys and records.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The brand, by name or id.")]
+
+
+@group.command("create")
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A letter, then letters, digits, '_' and '-'.")],
+    preset: Annotated[str, typer.Option("--preset", help="pair, standing or both.")] = "both",
+    feature: FeatureChoices = None,
+    policy: PolicyChoices = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a brand and its first brand token."""
+    features, figures = parse_features(feature), parse_policy(policy)
+
+    async def work(ctx: Context) -> tuple[Brand, str]:
+        from keystead.brands import service as brands
+
+        made = await brands.create_brand(ctx, name, preset, features, figures)
+        _, token = await brands.issue_token(ctx, made.id)
+        return made, token.reveal()
+
+    made, token = run(work)
+    if as_json:
+        print_document({"id": made.id, "name": made.name, "token": token})
+    else:
+        print_lines(f"Brand {made.name} ({made.id})", f"Brand token, shown this once: {token}")
+
+
+@group.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the brands, the operators' own among them."""
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        from keystead.brands import service as brands
+
+        return [_described(brand) async for brand in each(lambda page: brands.list_brands(ctx, page))]
+
+    columns = ("id", "name", "preset", "is_disabled", "created_at")
+    print_list(run(work), columns, as_json=as_json, empty="There are no brands.")
+
+
+@group.command("token")
+def token(
+    name: Name,
+    revoke_others: Annotated[
+        bool, typer.Option("--revoke-others", help="Refuse the brand's other tokens from the next request on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Issue another brand token."""
+
+    async def work(ctx: Context) -> tuple[str, str]:
+        from keystead.brands import service as brands
+
+        brand, secret = await brands.issue_token(ctx, name, revoke_others)
+        return brand, secret.reveal()
+
+    brand, secret = run(work)
+    if as_json:
+        print_document({"brand": brand, "token": secret})
+    else:
+        print_lines(f"Brand token of {brand}, shown this once: {secret}")
+
+
+@group.command("update")
+def update(
+    name: Name,
+    feature: FeatureChoices = None,
+    policy: PolicyChoices = None,
+    disabled: Annotated[
+        bool | None, typer.Option("--disabled/--enabled", help="Close the brand, or open it again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a brand's features or policy, close it or open it again."""
+    changes = {"features": parse_features(feature), "policy": parse_policy(policy)}
+    changes = {part: values for part, values in changes.items() if values}
+    if not changes and disabled is None:
+        raise typer.BadParameter("name at least one change: --feature, --policy, --disabled or --enabled")
+
+    async def work(ctx: Context) -> Brand:
+        from keystead.brands import service as brands
+
+        brand = await brands.get_brand_by_name(ctx, name)
+        if changes:
+            brand = await brands.update_brand(ctx, brand.id, changes)
+        if disabled is not None:
+            brand = await brands.set_disabled(ctx, brand.id, disabled)
+        return brand
+
+    brand = run(work)
+    if as_json:
+        print_document(_described(brand))
+    else:
+        print_lines(f"Brand {brand.name} is changed, from the next request on.")
+
+
+def _described(brand: Brand) -> dict[str, Any]:
+    return {
+        "id": brand.id,
+        "name": brand.name,
+        "preset": brand.preset,
+        "features": brand.features,
+        "policy": brand.policy,
+        "is_disabled": brand.is_disabled,
+        "created_at": brand.created_at,
+    }

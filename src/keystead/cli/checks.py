@@ -1,0 +1,191 @@
+"""What ``keystead doctor`` looks at. Nothing here writes, and no check stops the others."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from keystead.brands import store as brand_store
+from keystead.brands.model import Brand
+from keystead.clock import Clock
+from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key
+from keystead.db import migrate
+from keystead.db.engine import Database, open_database
+from keystead.errors import KeysteadError, StartupError
+from keystead.installation import service as installation
+from keystead.installation import store as installation_store
+from keystead.installation.model import LONGEST_USE, KeyState
+from keystead.policy import SessionKind, allows
+from keystead.settings import Settings
+
+CLOCKS_APART: Final = timedelta(seconds=2)
+_LATE_ROTATION: Final = LONGEST_USE + timedelta(days=2)
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_MOST_BRANDS: Final = 1_000
+_HERE: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class Status(StrEnum):
+    """How a check came out. A failure is something to mend before the server is relied on."""
+
+    ok = "ok"
+    warning = "warning"
+    failure = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    check: str
+    status: Status
+    detail: str
+
+
+async def examine(settings: Settings, clock: Clock) -> list[Finding]:
+    """Every check that these settings allow, in the order in which trouble is best mended."""
+    findings = [*_settings(settings), *_files(settings)]
+    master_key, about_key = _master_key(settings)
+    findings.append(about_key)
+    file = _database_file(settings)
+    if file is not None and not file.exists():
+        return [*findings, Finding("database", Status.warning, "not made yet: the first start makes it")]
+    try:
+        async with _opened(settings) as db:
+            findings.append(Finding("database", Status.ok, db.dialect))
+            findings += [finding async for finding in _database(db, master_key, clock)]
+    except (StartupError, KeysteadError) as error:
+        findings.append(Finding("database", Status.failure, error.message))
+    return findings
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    for warning in settings.warnings:
+        yield Finding("settings", Status.warning, warning)
+    if not settings.warnings:
+        yield Finding("settings", Status.ok, "every setting is understood")
+    if settings.throttling:
+        yield Finding("throttling", Status.ok, "on")
+    else:
+        yield Finding("throttling", Status.failure, "KEYSTEAD_THROTTLING=off: guessing passwords is not slowed down")
+    yield _base_url(settings)
+    yield _proxies(settings)
+
+
+def _base_url(settings: Settings) -> Finding:
+    parts = urlsplit(settings.base_url)
+    if parts.hostname not in _HERE and parts.scheme != "https":
+        return Finding("base_url", Status.warning, f"{settings.base_url} is not https: tokens travel in the clear")
+    return Finding("base_url", Status.ok, settings.base_url)
+
+
+def _proxies(settings: Settings) -> Finding:
+    if settings.trusted_proxies:
+        return Finding("trusted_proxies", Status.ok, ", ".join(map(str, settings.trusted_proxies)))
+    hint = "none: a proxy, or an application server with the SDK, must be listed in KEYSTEAD_TRUSTED_PROXIES"
+    is_here = urlsplit(settings.base_url).hostname in _HERE
+    return Finding("trusted_proxies", Status.ok if is_here else Status.warning, hint)
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """The files that hold secrets or hashes must be their owner's alone."""
+    database = _database_file(settings)
+    own = [database, database and Path(f"{database}-wal"), key_file_beside(settings.database_url)]
+    for path in own:
+        if path is not None and path.exists():
+            yield _mode(path, Status.failure)
+    if settings.master_key_file is not None and Path(settings.master_key_file).exists():
+        # Mounted secrets are often readable by a group that the operator chose.
+        yield _mode(Path(settings.master_key_file), Status.warning)
+
+
+def _mode(path: Path, when_open: Status) -> Finding:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _OTHERS:
+        return Finding("file_mode", when_open, f"{path} can be used by others ({mode:04o}): chmod 600 it")
+    return Finding("file_mode", Status.ok, f"{path} ({mode:04o})")
+
+
+def _master_key(settings: Settings) -> tuple[MasterKey | None, Finding]:
+    beside = key_file_beside(settings.database_url)
+    is_set = settings.master_key is not None or settings.master_key_file is not None
+    if not is_set and beside is not None and not beside.exists():
+        return None, Finding("master_key", Status.warning, "not made yet: the first start makes it")
+    try:
+        return load_master_key(settings), Finding("master_key", Status.ok, "long enough")
+    except StartupError as error:
+        return None, Finding("master_key", Status.failure, error.message)
+
+
+def _database_file(settings: Settings) -> Path | None:
+    return Path(settings.database_url.removeprefix("sqlite:///")) if settings.is_sqlite else None
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Database]:
+    db = open_database(settings.database_url)
+    await db.open()
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+async def _database(db: Database, master_key: MasterKey | None, clock: Clock) -> AsyncIterator[Finding]:
+    yield await _clock(db, clock)
+    revision, head = await migrate.current_revision(db), migrate.head_revision()
+    if revision != head:
+        yield Finding("schema", Status.failure, f"{revision or 'empty'}, this release needs {head}: keystead migrate")
+        return
+    yield Finding("schema", Status.ok, str(head))
+    if master_key is not None and await installation.is_master_key_of(db, master_key) is False:
+        yield Finding("master_key", Status.failure, "the database was made with another master key")
+        return
+    yield await _signing_keys(db, clock.now())
+    yield await _standing_sessions(db)
+
+
+async def _clock(db: Database, clock: Clock) -> Finding:
+    before = clock.now()
+    theirs = await db.now()
+    # The database read its clock somewhere between our two readings.
+    apart = max(before - theirs, theirs - clock.now(), timedelta())
+    if apart > CLOCKS_APART:
+        return Finding("clock", Status.warning, f"the database's clock is {apart.total_seconds():.1f} s away from ours")
+    return Finding("clock", Status.ok, "as the database's")
+
+
+async def _signing_keys(db: Database, now: datetime) -> Finding:
+    keys = await installation_store.list_keys(db.scans)
+    active = [key for key in keys if key.state(now) is KeyState.active]
+    if not active:
+        status = Status.failure if keys else Status.warning
+        return Finding("signing_keys", status, "none is active: keystead keys rotate" if keys else "made at start")
+    age = now - max(key.activates_at for key in active)
+    if age > _LATE_ROTATION:
+        detail = f"the active one is {age.days} days old, the server should have rotated it: keystead keys rotate"
+        return Finding("signing_keys", Status.warning, detail)
+    return Finding("signing_keys", Status.ok, f"the active one is {age.days} days old")
+
+
+async def _standing_sessions(db: Database) -> Finding:
+    """Sessions without an end are what the contract asks for; whoever runs the server should know (security §3)."""
+    brands = await brand_store.list_brands(db.scans, _MOST_BRANDS, 0)
+    endless = [brand.name for brand in brands if _has_endless_sessions(brand)]
+    if endless:
+        shown = ", ".join(endless[:5]) + (f" and {len(endless) - 5} more" if len(endless) > 5 else "")
+        detail = f"never expire in {shown}: set standing_refresh_ttl or idle_ttl to change that"
+        return Finding("standing_sessions", Status.warning, detail)
+    return Finding("standing_sessions", Status.ok, "expire in every brand")
+
+
+def _has_endless_sessions(brand: Brand) -> bool:
+    has_an_end = brand.policy.standing_refresh_ttl is not None or brand.policy.idle_ttl is not None
+    return allows(brand.preset, SessionKind.standing) and not has_an_end

@@ -1,0 +1,113 @@
+"""``keystead entity``: the record types that a brand defines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keystead.cli.options import AsJson, BrandName
+from keystead.cli.output import note, print_document, print_lines, print_list, print_table
+from keystead.cli.work import each, run
+from keystead.errors import BadUserInput
+
+if TYPE_CHECKING:
+    from keystead.context import Context
+    from keystead.entities.plan import Plan
+
+group = typer.Typer(help="Entities: the record types of a brand.", no_args_is_help=True)
+
+
+@group.command("apply")
+def apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A TOML definition.")],
+    brand: BrandName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
+    allow_data_loss: Annotated[
+        bool, typer.Option("--allow-data-loss", help="Also drop fields that the file no longer names.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a brand's entities what a file says. Entities that it does not name stay as they are."""
+    text = _read(file)
+
+    async def work(ctx: Context) -> Plan:
+        from keystead.brands import service as brands
+        from keystead.entities.definition_file import parse_file
+        from keystead.entities.definitions import define_entities
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        definition = parse_file(text)
+        return await define_entities(ctx, found.id, definition, dry_run=dry_run, allow_data_loss=allow_data_loss)
+
+    plan = run(work)
+    _print_plan(plan, dry_run=dry_run, as_json=as_json)
+    if plan.is_refused:
+        raise typer.Exit(1)
+
+
+@group.command("list")
+def list_(brand: BrandName, as_json: AsJson = False) -> None:
+    """List a brand's entities."""
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        from keystead.brands import service as brands
+        from keystead.entities import definitions
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        return [
+            {
+                "name": stored.entity.name,
+                "fields": list(stored.entity.fields),
+                "record_count": await definitions.count_records(ctx, found.id, stored.entity),
+                "definition": stored.entity.as_definition(),
+                "created_at": stored.created_at,
+                "updated_at": stored.updated_at,
+            }
+            async for stored in each(lambda page: definitions.list_entities(ctx, found.id, page))
+        ]
+
+    columns = ("name", "fields", "record_count", "updated_at")
+    print_list(run(work), columns, as_json=as_json, empty="This brand has no entities.")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise BadUserInput(f"{file} is not UTF-8 text.") from None
+    except OSError as error:
+        raise BadUserInput(f"Cannot read {file}: {error.strerror}.") from None
+
+
+def _print_plan(plan: Plan, *, dry_run: bool, as_json: bool) -> None:
+    steps = [
+        {
+            "entity": step.entity,
+            "field": step.field,
+            "action": step.action.value,
+            "rows_affected": step.rows_affected,
+            "loses_data": step.loses_data,
+            "refused": step.refused,
+        }
+        for step in plan.steps
+    ]
+    if as_json:
+        print_document({"applied": plan.applied, "schema_version": plan.schema_version, "steps": steps})
+    elif steps:
+        print_table(steps, ("entity", "field", "action", "rows_affected", "loses_data", "refused"))
+    for step in plan.steps:
+        if step.refused is not None:
+            named = f"{step.entity}.{step.field}" if step.field else step.entity
+            note(f"error: {named}: {step.refused}")
+    if not as_json:
+        print_lines(_outcome(plan, dry_run=dry_run))
+
+
+def _outcome(plan: Plan, *, dry_run: bool) -> str:
+    if plan.is_refused:
+        return "Refused: nothing was changed."
+    if not plan.steps:
+        return "Nothing to change."
+    return "Dry run: nothing was changed." if dry_run else f"Applied: schema version {plan.schema_version}."

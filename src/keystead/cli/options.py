@@ -1,0 +1,60 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypeAlias
+
+import typer
+
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")
+]
+BrandName: TypeAlias = Annotated[str, typer.Option("--brand", help="The brand, by name or id.")]
+AnyBrandName: TypeAlias = Annotated[
+    str | None, typer.Option("--brand", help="Look in this brand alone, by name or id.")
+]
+FeatureChoices: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--feature", metavar="NAME=on|off", help="Turn a feature on or off. Repeatable.")
+]
+PolicyChoices: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--policy", metavar="NAME=VALUE", help="Set a figure of the policy. Repeatable.")
+]
+
+
+def parse_features(choices: Sequence[str] | None) -> dict[str, bool]:
+    """What ``--feature NAME=on`` and ``--feature NAME=off`` ask for.
+
+    :raises typer.BadParameter: for another form. Whether there is such a feature is the brand's to say.
+    """
+    wanted: dict[str, bool] = {}
+    for choice in choices or ():
+        name, _, value = choice.partition("=")
+        if not name or value not in ("on", "off"):
+            raise typer.BadParameter(f"'{choice}' is not NAME=on or NAME=off", param_hint="--feature")
+        wanted[name] = value == "on"
+    return wanted
+
+
+def parse_policy(choices: Sequence[str] | None) -> dict[str, int | list[str] | None]:
+    """What ``--policy NAME=VALUE`` asks for: a whole number, ``none``, or for permissions a list with commas.
+
+    :raises typer.BadParameter: for another form. Whether there is such a figure is the brand's to say.
+    """
+    wanted: dict[str, int | list[str] | None] = {}
+    for choice in choices or ():
+        name, equals, value = choice.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"'{choice}' is not NAME=VALUE", param_hint="--policy")
+        wanted[name] = _policy_value(name, value)
+    return wanted
+
+
+def _policy_value(name: str, value: str) -> int | list[str] | None:
+    if name == "default_permissions":
+        return [word.strip() for word in value.split(",") if word.strip()]
+    if value == "none":
+        return None
+    if not value.isascii() or not value.isdecimal():
+        raise typer.BadParameter(f"'{value}' is neither a whole number nor 'none'", param_hint="--policy")
+    return int(value)

@@ -1,0 +1,64 @@
+"""What a command prints: the answer on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+def print_document(document: Any) -> None:
+    """The one JSON document of ``--json``."""
+    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode("utf-8"), flush=True)
+
+
+def print_lines(*lines: str) -> None:
+    """The answer in words."""
+    for line in lines:
+        print(line, flush=True)
+
+
+def note(line: str) -> None:
+    """Something beside the answer."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_list(items: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """A list: with ``--json`` an array of whole objects, else a table of the chosen ``columns``."""
+    if as_json:
+        print_document(items)
+    elif items:
+        print_table(items, columns)
+    else:
+        note(empty)
+
+
+def print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """A table of the chosen ``columns``, one line an item; wide enough for whole ids where nobody looks on."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console() if sys.stdout.isatty() else Console(width=240, no_color=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for item in items:
+        table.add_row(*(Text(_cell(item[column])) for column in columns))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    text = value if isinstance(value, str | int | float) else " ".join(value)
+    # Stored text may come from anybody; a terminal would obey what is in it.
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))

@@ -1,0 +1,123 @@
+"""``keystead user``: people, by brand. Operators are users of the brand ``keystead``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keystead.cli.options import AnyBrandName, AsJson, BrandName
+from keystead.cli.output import note, print_document, print_lines, print_list
+from keystead.cli.work import brand_of, each, run
+
+if TYPE_CHECKING:
+    from keystead.context import Context
+    from keystead.users.model import User
+
+group = typer.Typer(help="Users of a brand.", no_args_is_help=True)
+
+
+@group.command("create")
+def create(
+    brand: BrandName,
+    email: Annotated[str, typer.Option("--email", help="The address to log in with.")],
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")
+    ] = False,
+    permission: Annotated[
+        list[str] | None, typer.Option("--permission", help="Grant a permission. Repeatable.")
+    ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Vouch for the address: it needs no proof by mail.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a user. Without a password, one can be set later."""
+    password = _password_from_stdin() if password_stdin else None
+
+    async def work(ctx: Context) -> tuple[User, bool]:
+        from keystead.brands import service as brands
+        from keystead.users import service as users
+        from keystead.users.model import NewUser
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        new = NewUser(email, password, is_verified=verified, permissions=tuple(permission or ()))
+        return await users.create_user(ctx, found.active(), new), found.features.email_verification
+
+    user, needs_proof = run(work)
+    if needs_proof and not verified:
+        note(f"note: {user.profile.email} waits for proof by mail and cannot log in before (--verified spares it)")
+    if as_json:
+        print_document({"id": user.id, "email": user.profile.email})
+    else:
+        print_lines(f"User {user.profile.email} ({user.id})")
+
+
+@group.command("list")
+def list_(brand: BrandName, as_json: AsJson = False) -> None:
+    """List the users of a brand."""
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        from keystead.brands import service as brands
+        from keystead.users import service as users
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        return [_described(user) async for user in each(lambda page: users.list_users(ctx, found.id, page))]
+
+    columns = ("id", "email", "verified", "is_disabled", "roles", "permissions", "created_at", "last_login_at")
+    print_list(run(work), columns, as_json=as_json, empty="This brand has no users.")
+
+
+@group.command("disable")
+def disable(
+    user_id: Annotated[str, typer.Argument(metavar="ID", help="The user's id.")],
+    brand: AnyBrandName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Disable a user: their sessions end with their next request."""
+
+    async def work(ctx: Context) -> str:
+        from keystead.users import service as users
+        from keystead.users.model import UserChanges
+
+        found = await brand_of(ctx, brand, "user", lambda brand_id: users.find_user(ctx, brand_id, user_id))
+        await users.update_user(ctx, found.id, user_id, UserChanges(is_disabled=True))
+        return found.name
+
+    where = run(work)
+    if as_json:
+        print_document({"success": True, "id": user_id, "brand": where})
+    else:
+        print_lines(f"User {user_id} of {where} is disabled.")
+
+
+def _password_from_stdin() -> str:
+    """The first line of stdin without its end; spaces count.
+
+    :raises typer.BadParameter: when there is none, or it is no UTF-8 text.
+    """
+    try:
+        line = sys.stdin.buffer.readline().decode("utf-8")
+    except UnicodeDecodeError:
+        raise typer.BadParameter("the password on stdin is not UTF-8 text", param_hint="--password-stdin") from None
+    password = line.removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise typer.BadParameter("there is no password on stdin", param_hint="--password-stdin")
+    return password
+
+
+def _described(user: User) -> dict[str, Any]:
+    profile = user.profile
+    return {
+        "id": user.id,
+        "email": profile.email,
+        "username": profile.username,
+        "verified": profile.is_verified,
+        "is_anonymous": profile.is_anonymous,
+        "is_disabled": user.is_disabled,
+        "roles": profile.roles,
+        "permissions": list(profile.granted),
+        "created_at": profile.created_at,
+        "last_login_at": profile.last_login_at,
+    }
