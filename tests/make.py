@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from keystead.api_keys import service as api_keys
@@ -16,6 +17,7 @@ from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.secrets import Secret
 from keystead.crypto.token_cache import TokenCache
 from keystead.db.engine import Database
+from keystead.entities import definitions
 from keystead.installation import service as installation
 from keystead.permissions import PermissionSet
 from keystead.policy import SessionKind
@@ -112,3 +114,21 @@ def make_access_token(server: Server, opened: Opened, lifetime: int = 3600) -> s
 async def make_caller(server: Server, opened: Opened) -> Context:
     """A request of the session's user."""
     return await authenticate(server, REQUEST, Credentials(authorization=make_access_token(server, opened)))
+
+
+CUSTOMER: dict[str, Any] = {
+    "name": {"type": "string", "required": True, "max_length": 200},
+    "email": {"type": "email", "unique": True},
+    "status": {"type": "enum", "values": ["active", "paused"], "default": "active"},
+    "notes": {"type": "text", "read": ["admin"], "write": ["admin"]},
+}
+"""The fields of the entity ``customer`` of contract §5."""
+
+
+async def make_entity(
+    server: Server, brand: ActiveBrand, name: str = "customer", fields: Mapping[str, Any] = CUSTOMER
+) -> ActiveBrand:
+    """The brand after an entity was added to it."""
+    plan = await definitions.define_entities(make_context(server, brand), brand.id, {name: {"fields": fields}})
+    assert plan.applied, plan
+    return replace(brand, schema_version=plan.schema_version)

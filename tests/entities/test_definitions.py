@@ -1,0 +1,260 @@
+"""Definitions applied to a database: registry, tables, version and audit change together, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from keystead.audit import service as audit
+from keystead.brands import service as brands
+from keystead.context import ActiveBrand, Server
+from keystead.entities import definitions, service
+from keystead.entities.plan import Plan
+from keystead.entities.registry import RecordType, get_record_type, record_types
+from keystead.errors import BadUserInput, NotFound
+from keystead.pagination import PageRequest
+from tests.make import CUSTOMER, make_brand, make_context, make_entity
+
+TEXT = {"type": "text"}
+STRING = {"type": "string"}
+ALL = frozenset(("name",))
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+async def define(server: Server, brand: ActiveBrand, name: str = "thing", /, **choices: Any) -> Plan:
+    options = {key: choices.pop(key) for key in ("dry_run", "allow_data_loss") if key in choices}
+    definition = {name: {"fields": choices}}
+    return await definitions.define_entities(make_context(server, brand), brand.id, definition, **options)
+
+
+async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    found = await brands.find_active(server.db.reads, brand.id)
+    assert found is not None
+    return found
+
+
+async def kind_of(server: Server, brand: ActiveBrand, name: str = "thing") -> RecordType:
+    return await get_record_type(server.db, await current(server, brand), name)
+
+
+async def add(server: Server, brand: ActiveBrand, **values: Any) -> dict[str, Any]:
+    kind = await kind_of(server, brand)
+    return await service.create_record(
+        make_context(server, brand), kind, values, frozenset(("id", *kind.entity.fields))
+    )
+
+
+async def rows(server: Server, brand: ActiveBrand, *names: str) -> list[dict[str, Any]]:
+    kind = await kind_of(server, brand)
+    context = make_context(server, brand)
+    return list((await service.list_records(context, kind, PageRequest(), frozenset(names))).items)
+
+
+async def test_a_definition_makes_an_entity(server: Server, brand: ActiveBrand) -> None:
+    plan = await define(server, brand, "customer", **CUSTOMER)
+    after = await current(server, brand)
+    assert plan.applied
+    assert plan.schema_version == after.schema_version == brand.schema_version + 1
+    assert list(await record_types(server.db, after)) == ["customer"]
+    events = await audit.list_events(make_context(server, after), brand.id, PageRequest())
+    details = [event.details for event in events.items if event.event == "entity.defined"]
+    assert details == [{"steps": [{"entity": "customer", "action": "create_entity"}]}]
+
+
+async def test_a_dry_run_changes_nothing(server: Server, brand: ActiveBrand) -> None:
+    plan = await define(server, brand, name=TEXT, dry_run=True)
+    assert not plan.applied
+    assert [step.action.value for step in plan.steps] == ["create_entity"]
+    assert await record_types(server.db, await current(server, brand)) == {}
+    assert (await current(server, brand)).schema_version == plan.schema_version == brand.schema_version
+
+
+async def test_the_same_again_changes_nothing(server: Server, brand: ActiveBrand) -> None:
+    first = await define(server, brand, name=TEXT)
+    again = await define(server, brand, name=TEXT)
+    assert again == Plan((), first.schema_version, applied=True)
+
+
+async def test_a_field_is_added_with_its_default(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, name=TEXT)
+    await add(server, brand, name="a")
+    plan = await define(server, brand, name=TEXT, size={"type": "decimal", "default": "1.50", "indexed": True})
+    assert plan.applied
+    assert plan.steps[0].rows_affected == 1
+    assert await rows(server, brand, "name", "size") == [{"name": "a", "size": "1.50"}]
+
+
+async def test_a_required_field_without_default_needs_an_empty_table(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, name=TEXT)
+    assert (await define(server, brand, name=TEXT, one={**TEXT, "required": True})).applied
+    await add(server, brand, name="a", one="b")
+    plan = await define(server, brand, name=TEXT, one={**TEXT, "required": True}, two={**TEXT, "required": True})
+    assert not plan.applied
+    assert "default" in (plan.steps[0].refused or "")
+    assert "two" not in (await kind_of(server, brand)).entity.fields
+
+
+async def test_a_missing_field_is_dropped_only_when_loss_is_allowed(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, name=TEXT, code={**STRING, "unique": True})
+    await add(server, brand, name="a", code="1")
+    refused = await define(server, brand, name=TEXT)
+    assert not refused.applied
+    assert (refused.steps[0].rows_affected, refused.steps[0].loses_data) == (1, True)
+    assert await rows(server, brand, "name", "code") == [{"name": "a", "code": "1"}]
+    assert (await define(server, brand, name=TEXT, allow_data_loss=True)).applied
+    assert await rows(server, brand, "name") == [{"name": "a"}]
+    # The same name begins anew: nothing of the old values is left.
+    await define(server, brand, name=TEXT, code={"type": "integer"})
+    assert await rows(server, brand, "code") == [{"code": None}]
+
+
+async def test_one_refused_step_refuses_them_all(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, name=TEXT)
+    plan = await define(server, brand, size={"type": "integer"})
+    assert not plan.applied
+    assert list((await kind_of(server, brand)).entity.fields) == ["name"]
+    assert (await current(server, brand)).schema_version == plan.schema_version
+
+
+@pytest.mark.parametrize("type_name", ["string", "decimal", "integer", "datetime"])
+async def test_a_unique_rule_needs_unique_values(server: Server, brand: ActiveBrand, type_name: str) -> None:
+    one, same, other = {
+        "string": ("a", "a", "b"),
+        "decimal": ("1.5", "1.50", "1.51"),
+        "integer": (1, 1, 2),
+        "datetime": ("2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00", "2024-01-01T00:00:01Z"),
+    }[type_name]
+    await define(server, brand, it={"type": type_name})
+    await add(server, brand, it=one)
+    second = await add(server, brand, it=same)
+    await add(server, brand, it=None)
+    await add(server, brand, it=None)
+    refused = await define(server, brand, it={"type": type_name, "unique": True})
+    assert "unique" in (refused.steps[0].refused or "")
+    context = make_context(server, brand)
+    await service.update_record(context, await kind_of(server, brand), second["id"], {"it": other})
+    assert (await define(server, brand, it={"type": type_name, "unique": True})).applied
+    with pytest.raises(BadUserInput) as taken:
+        await add(server, brand, it=same)
+    assert (taken.value.code, taken.value.extensions["field"]) == ("CONFLICT", "it")
+    # And back: the rule goes, the values stay.
+    assert (await define(server, brand, it={"type": type_name, "indexed": True})).applied
+    await add(server, brand, it=same)
+
+
+async def test_becoming_required_fills_the_gaps_with_the_default(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, name=TEXT)
+    await add(server, brand, name=None)
+    assert not (await define(server, brand, name={**TEXT, "required": True})).applied
+    plan = await define(server, brand, name={**TEXT, "required": True, "default": "nobody"})
+    assert (plan.applied, plan.steps[0].rows_affected) == (True, 1)
+    assert await rows(server, brand, "name") == [{"name": "nobody"}]
+
+
+async def test_enum_values_in_use_stay(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, it={"type": "enum", "values": ["a", "b", "c"]})
+    await add(server, brand, it="b")
+    assert (await define(server, brand, it={"type": "enum", "values": ["a", "b"]})).applied
+    refused = await define(server, brand, it={"type": "enum", "values": ["a"]})
+    assert "1" in (refused.steps[0].refused or "")
+
+
+async def test_a_text_too_long_for_an_index_is_found_before_the_database_does(
+    server: Server, brand: ActiveBrand
+) -> None:
+    await define(server, brand, it={"type": "string", "max_length": 10_000})
+    await add(server, brand, it="x" * 501)
+    assert not (await define(server, brand, it={"type": "string", "indexed": True})).applied
+
+
+async def test_relations_are_refused_by_name(server: Server, brand: ActiveBrand) -> None:
+    definition = {"order": {"fields": {"a": TEXT}, "relations": {"customer": {"to": "customer"}}}}
+    with pytest.raises(BadUserInput, match="not served yet") as refused:
+        await definitions.define_entities(make_context(server, brand), brand.id, definition)
+    assert refused.value.extensions["field"] == "order.relations.customer"
+
+
+async def test_two_names_alike_are_refused(server: Server, brand: ActiveBrand) -> None:
+    await define(server, brand, "playLists", name=TEXT)
+    with pytest.raises(BadUserInput):
+        await define(server, brand, "playlists", name=TEXT)
+
+
+async def test_names_that_mean_something_to_a_database_mean_nothing_here(server: Server, brand: ActiveBrand) -> None:
+    names = ["select", "order", "group", "xmin", "ctid", "rowid", "brand_id", "table", "limit", "oid", "user"]
+    await define(server, brand, "select", **{name: {**STRING, "indexed": True} for name in names})
+    kind = await kind_of(server, brand, "select")
+    context, values = make_context(server, brand), {name: f"value of {name}" for name in names}
+    record = await service.create_record(context, kind, values, frozenset(names))
+    assert record == values
+    assert (await service.list_records(context, kind, PageRequest(), frozenset(names))).items == [values]
+
+
+async def test_brands_have_their_own(server: Server, brand: ActiveBrand) -> None:
+    other = await make_brand(server, "other")
+    await define(server, brand, name={**STRING, "unique": True})
+    await define(server, other, name={**STRING, "unique": True})
+    await add(server, brand, name="a")
+    await add(server, other, name="a")
+    await definitions.delete_entities(make_context(server, brand), brand.id, ["thing"], allow_data_loss=True)
+    assert await rows(server, other, "name") == [{"name": "a"}]
+
+
+async def test_concurrent_definitions_take_turns(server: Server, brand: ActiveBrand) -> None:
+    plans = await asyncio.gather(*(define(server, brand, f"thing{n}", name=TEXT) for n in range(5)))
+    assert sorted(plan.schema_version for plan in plans) == [brand.schema_version + n for n in range(1, 6)]
+    assert len(await record_types(server.db, await current(server, brand))) == 5
+
+
+async def test_the_same_definition_at_once_is_applied_once(server: Server, brand: ActiveBrand) -> None:
+    plans = await asyncio.gather(*(define(server, brand, name=TEXT) for _ in range(4)))
+    assert all(plan.applied for plan in plans)
+    assert sorted(len(plan.steps) for plan in plans) == [0, 0, 0, 1]
+
+
+async def test_an_entity_with_records_is_deleted_only_when_loss_is_allowed(server: Server, brand: ActiveBrand) -> None:
+    context = make_context(server, brand)
+    await define(server, brand, name=TEXT)
+    await define(server, brand, "empty", name=TEXT)
+    await add(server, brand, name="a")
+    with pytest.raises(BadUserInput) as refused:
+        await definitions.delete_entities(context, brand.id, ["empty", "thing"])
+    assert refused.value.extensions["field"] == "allow_data_loss"
+    with pytest.raises(NotFound):
+        await definitions.delete_entities(context, brand.id, ["empty", "nothing"])
+    assert len(await record_types(server.db, await current(server, brand))) == 2
+    await definitions.delete_entities(context, brand.id, ["empty", "empty"])
+    await definitions.delete_entities(context, brand.id, ["thing"], allow_data_loss=True)
+    assert await record_types(server.db, await current(server, brand)) == {}
+
+
+async def test_entities_are_listed_by_name(server: Server, brand: ActiveBrand) -> None:
+    for name in ("b", "a", "c"):
+        await define(server, brand, name, name=TEXT)
+    context = make_context(server, brand)
+    page = await definitions.list_entities(context, brand.id, PageRequest(1, 2), with_total=True)
+    assert [stored.entity.name for stored in page.items] == ["a", "b"]
+    assert (page.total, page.has_more_pages) == (3, True)
+    assert await definitions.count_records(context, brand.id, page.items[0].entity) == 0
+
+
+async def test_an_older_version_is_still_the_older_one(server: Server, brand: ActiveBrand) -> None:
+    """Requests that were authenticated before a change go on with the entities that they began with."""
+    before = await make_entity(server, brand)
+    assert list(await record_types(server.db, before)) == ["customer"]
+    after = await make_entity(server, before, "order", {"a": TEXT})
+    assert list(await record_types(server.db, before)) == ["customer"]
+    assert sorted(await record_types(server.db, after)) == ["customer", "order"]
+
+
+async def test_a_brand_that_is_not_there(server: Server, brand: ActiveBrand) -> None:
+    nowhere = replace(brand, id="01900000-0000-7000-8000-0000000000ff")
+    with pytest.raises(NotFound):
+        await define(server, nowhere, name=TEXT)

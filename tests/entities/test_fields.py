@@ -1,0 +1,100 @@
+"""Rules of fields: the value that passes beside the one that does not."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from keystead.entities.fields import make_check
+from keystead.entities.model import Field, FieldType
+from keystead.errors import ValidationError
+
+
+def check(raw: Any, type_name: str, **rules: Any) -> Any:
+    return make_check("it", Field(type=FieldType(type_name), **rules))(raw)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "rules", "good", "bad"),
+    [
+        ("string", {}, "x" * 255, "x" * 256),
+        ("string", {"max_length": 3}, "äöü", "abcd"),
+        ("string", {"min_length": 2}, "ab", "a"),
+        ("string", {"required": True}, "", None),
+        ("string", {"pattern": "[a-z]+"}, "abc", "abc1"),
+        ("string", {"pattern": "^a|b$"}, "b", "xb"),
+        ("string", {}, "tab\t", "nul\0"),
+        ("string", {}, "\U0001f600", "\ud83d"),
+        ("string", {}, "1", 1),
+        ("text", {}, "x" * 65_536, "x" * 65_537),
+        ("integer", {}, 2**31 - 1, 2**31),
+        ("integer", {}, -(2**31), -(2**31) - 1),
+        ("integer", {}, 0, True),
+        ("integer", {"min": 1, "max": 3}, 3, 4),
+        ("integer", {"min": 1}, 1, 0),
+        ("float", {}, 1, float("nan")),
+        ("float", {}, 1e308, 10**400),
+        ("float", {"max": 1.5}, 1.5, 1.6),
+        ("decimal", {}, "12.50", "12,50"),
+        ("decimal", {"min": 0}, "0.00", "-0.01"),
+        ("boolean", {}, False, 0),
+        ("date", {}, "2024-02-29", "2023-02-29"),
+        ("date", {}, date(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC)),
+        ("date", {"max": "2024-01-01"}, "2024-01-01", "2024-01-02"),
+        ("datetime", {}, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00"),
+        ("datetime", {}, "2024-01-01T00:00:00+02:00", "0001-01-01T00:00:00+02:00"),
+        ("email", {}, "ann@example.com", "ann@example.com, ben@example.com"),
+        ("url", {}, "https://example.com/a?b=1#c", "javascript:alert(1)"),
+        ("url", {}, "http://[::1]:8080/", "https:///path"),
+        ("url", {}, "https://example.com/", "https://example.com/\n"),
+        ("url", {}, "https://example.com/", "https://example.com:99999/"),
+        ("enum", {"values": ("a", "b")}, "b", "B"),
+        ("uuid", {}, "01900000-0000-7000-8000-00000000000a", "01900000000070008000000000000000000a"),
+        ("json", {}, {"a": [1, None, "x"]}, {"a": 2**63}),
+        ("json", {}, [0.5], [float("inf")]),
+        ("json", {}, ["x" * 65_000], ["x" * 65_536]),
+        ("json", {}, "a", "\ud800"),
+        ("json", {}, {"a": {}}, {1: 2}),
+    ],
+)
+def test_a_value_passes_or_is_refused_with_its_field(
+    type_name: str, rules: dict[str, Any], good: Any, bad: Any
+) -> None:
+    check(good, type_name, **rules)
+    with pytest.raises(ValidationError) as refused:
+        check(bad, type_name, **rules)
+    assert refused.value.extensions["field"] == "it"
+
+
+def test_nothing_is_nothing_where_nothing_is_required() -> None:
+    assert check(None, "integer", min=3) is None
+
+
+def test_what_is_stored_is_the_same_for_every_spelling() -> None:
+    assert check("2024-01-01T02:00:00+02:00", "datetime") == datetime(2024, 1, 1, tzinfo=UTC)
+    assert check("01900000-0000-7000-8000-00000000000A", "uuid") == "01900000-0000-7000-8000-00000000000a"
+    assert str(check("12.50", "decimal")) == "12.50"
+    assert check(0.1, "decimal") == Decimal("0.1")
+    assert str(check(-0.0, "float")) == "0.0"
+
+
+def test_json_is_not_nested_without_end() -> None:
+    deep: Any = 1
+    for _ in range(32):
+        deep = [deep]
+    with pytest.raises(ValidationError, match="nested"):
+        check(deep, "json")
+    assert check(deep[0], "json") == deep[0]
+
+
+@pytest.mark.attack("A96")
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+", "(.*)*x", "([a-zA-Z]+)*0"])
+def test_no_pattern_stalls_the_server(pattern: str) -> None:
+    begun = perf_counter()
+    with pytest.raises(ValidationError):
+        check("a" * 50_000 + "!", "text", pattern=pattern)
+    assert perf_counter() - begun < 0.5
