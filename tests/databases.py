@@ -15,7 +15,6 @@ import asyncpg
 
 import keystead
 from keystead.db import migrate
-from keystead.db.types import metadata
 
 _NUMBERS = count(1)
 
@@ -48,7 +47,7 @@ class SqliteTemplate:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "template.db"
-        run(_migrate(f"sqlite:///{self._file}"))
+        run(migrate.upgrade(f"sqlite:///{self._file}"))
 
     def copy(self, folder: Path) -> str:
         """The URL of a fresh copy in ``folder``."""
@@ -65,7 +64,7 @@ class PostgresTemplate:
         self._name = f"{name}_template"
         self._prefix = name
         run(self._execute(f"DROP DATABASE IF EXISTS {self._name}", f"CREATE DATABASE {self._name}"))
-        run(_migrate(f"{server}/{self._name}"))
+        run(migrate.upgrade(f"{server}/{self._name}"))
 
     def copy(self) -> str:
         """The URL of a fresh copy."""
@@ -85,23 +84,3 @@ class PostgresTemplate:
                 await connection.execute(text)
         finally:
             await connection.close()
-
-
-async def _migrate(url: str) -> None:
-    await migrate.upgrade(url)
-    if migrate.head_revision() is None:
-        await _create_all(url)
-
-
-async def _create_all(url: str) -> None:
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    import_stores()
-    if url.startswith("sqlite"):
-        with migrate.sqlite_engine(url.removeprefix("sqlite:///")).begin() as connection:
-            metadata.create_all(connection)
-        return
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.begin() as pg:
-        await pg.run_sync(metadata.create_all)
-    await engine.dispose()

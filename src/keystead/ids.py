@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+_RANDOM = (1 << 62) - 1
 
 
 def new_id(now: datetime, *, random: Callable[[int], bytes] = os.urandom) -> str:
     """A fresh UUIDv7 in its canonical 36-character form.
 
-    ``now`` fills the 48-bit millisecond timestamp; ``random(n)`` returns the ``n`` bytes behind it.
+    ``now`` fills the 48-bit millisecond timestamp and, as RFC 9562 §6.2 (method 3) allows, the 12 bits behind it with
+    the fraction of the millisecond; ``random(n)`` returns the ``n`` bytes of the rest.
     """
-    milliseconds = int(now.timestamp() * 1000)
-    bits = int.from_bytes(random(10), "big")
-    value = (milliseconds << 80) | _VERSION | (bits & _RANDOM_A) | _VARIANT | (bits & _RANDOM_B)
-    return str(UUID(int=value))
+    passed = now - _EPOCH
+    milliseconds, fraction = divmod(passed.microseconds, 1000)
+    milliseconds += (passed.days * 86_400 + passed.seconds) * 1000
+    value = (milliseconds << 80) | _VERSION | ((fraction * 4096 // 1000) << 64) | _VARIANT
+    return str(UUID(int=value | (int.from_bytes(random(8), "big") & _RANDOM)))

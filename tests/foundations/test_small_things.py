@@ -20,7 +20,7 @@ def test_an_id_is_a_uuid_of_version_7_that_holds_its_time() -> None:
 
 
 def test_a_later_id_sorts_later() -> None:
-    assert new_id(NOON) < new_id(NOON + timedelta(milliseconds=1))
+    assert new_id(NOON) < new_id(NOON + timedelta(microseconds=1)) < new_id(NOON + timedelta(milliseconds=1))
 
 
 def test_ids_of_one_moment_differ() -> None:

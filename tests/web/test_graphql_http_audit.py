@@ -30,6 +30,6 @@ async def test_the_audit_finds_nothing_but_the_three(db: Database, clock: Manual
         printed, _ = await process.communicate()
     results = json.loads(printed)
     assert len(results) > 50
-    complaints = {result["id"]: result for result in results if result["status"] != "ok"}
-    assert complaints.keys() <= WANT_200_FOR_INVALID_DOCUMENTS, complaints
-    assert all(complaint["status"] == "warn" for complaint in complaints.values())
+    # A "notice" is about what a server MAY do and ours does not: GET.
+    assert [result for result in results if result["status"] == "error"] == []
+    assert {result["id"] for result in results if result["status"] == "warn"} == WANT_200_FOR_INVALID_DOCUMENTS

@@ -10,7 +10,6 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
-    String,
     Table,
     bindparam,
     delete,
@@ -38,7 +37,7 @@ api_keys = Table(
     Column("permissions", Words, nullable=False),
     Column("is_publishable", Boolean, nullable=False),
     Column("allowed_origins", Words, nullable=False),
-    Column("hint", String(32), nullable=False),
+    Column("hint", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     # No foreign key: a key outlives the user who made it.
     Column("created_by", Id),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Column, Index, String, Table, bindparam, func, select
+from sqlalchemy import Column, Index, Table, bindparam, func, select
 
 from keystead.audit.model import AuditEvent
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement, insert
-from keystead.db.types import Id, Json, UtcTime, metadata
+from keystead.db.types import Id, Json, Text, UtcTime, metadata
 
 audit_events = Table(
     "audit_events",
@@ -17,17 +17,17 @@ audit_events = Table(
     # No foreign keys: what happened stays on record when its subjects are gone.
     Column("brand_id", Id, nullable=False),
     Column("at", UtcTime, nullable=False),
-    Column("event", String(64), nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("reason", String(64)),
-    Column("actor_kind", String(16), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text),
+    Column("actor_kind", Text, nullable=False),
     Column("actor_id", Id),
     Column("subject_id", Id),
     Column("session_id", Id),
     Column("key_id", Id),
-    Column("ip_prefix", String(64)),
-    Column("user_agent", String(200)),
-    Column("request_id", String(64)),
+    Column("ip_prefix", Text),
+    Column("user_agent", Text),
+    Column("request_id", Text),
     Column("details", Json),
     Index("ix_audit_events_brand_id_id", "brand_id", "id"),
 )

@@ -11,9 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    String,
     Table,
-    Text,
     bindparam,
     func,
     or_,
@@ -25,14 +23,14 @@ from keystead.brands.model import Brand, active_brand, brand
 from keystead.context import RESERVED_BRAND_ID, ActiveBrand
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement, insert
-from keystead.db.types import Boolean, Digest, Id, Json, UtcTime, metadata
+from keystead.db.types import Boolean, Digest, Id, Json, Text, UtcTime, metadata
 
 brands = Table(
     "brands",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("name", String(48), nullable=False, unique=True),
-    Column("preset", String(16), nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("preset", Text, nullable=False),
     Column("features", Text, nullable=False),
     Column("policy", Text, nullable=False),
     Column("base_url", Text),
@@ -49,7 +47,7 @@ brand_tokens = Table(
     Column("id", Id, primary_key=True),
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
     Column("digest", Digest, nullable=False, unique=True),
-    Column("hint", String(32), nullable=False),
+    Column("hint", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
     Index("ix_brand_tokens_brand_id", "brand_id"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, bindparam, delete, func, select, update
+from sqlalchemy import Column, ForeignKey, Index, Integer, Table, bindparam, delete, func, select, update
 
 from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
-from keystead.db.types import Id, Json, UtcTime, metadata
+from keystead.db.types import Id, Json, Text, UtcTime, metadata
 from keystead.entities.model import Entity, StoredEntity
 
 entities = Table(
@@ -17,7 +17,7 @@ entities = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
-    Column("name", String(48), nullable=False),
+    Column("name", Text, nullable=False),
     Column("definition", Json, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),

@@ -16,7 +16,6 @@ from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.errors import Response, entry, error_response, headers_of, locations, public_error, respond
-from keystead.graphql.introspection import require_introspection
 from keystead.graphql.plan import Plan, RootField
 from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.variables import Values, coerce
@@ -46,8 +45,6 @@ async def execute(
         operation = documents.get(version, text, operation_name)
         values = coerce(operation.variables, variables, is_secret=operation.is_secret)
         plan = operation.plan(values, text)
-        if plan.introspects:
-            require_introspection(ctx)
         check_cost(plan.cost, values)
         run = _Run(ctx, values, text, operation.is_secret)
         data = await run.carry_out(plan, deadline)

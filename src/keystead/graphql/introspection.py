@@ -31,7 +31,7 @@ from graphql import (
 from graphql.utilities import get_default_value_ast
 
 from keystead.context import ApiKeyPrincipal, Context, UserPrincipal
-from keystead.errors import DocumentInvalid
+from keystead.errors import Unauthenticated
 from keystead.graphql.access import Access, Permission, admits
 from keystead.graphql.schema import ROOT_TYPES, SchemaVersion
 from keystead.graphql.selection import Selection
@@ -41,20 +41,22 @@ Node = dict[str, Any]
 MAX_CATALOGUES = 16
 
 
-def require_introspection(ctx: Context) -> None:
-    """Hold a question about the schema against ``KEYSTEAD_INTROSPECTION``.
+class IntrospectionAccess:
+    """Who may ask about the schema: as ``KEYSTEAD_INTROSPECTION`` says. ``__typename`` is never asked about."""
 
-    :raises DocumentInvalid: when the setting does not admit the caller. ``__typename`` is never asked about.
-    """
-    setting = ctx.server.settings.introspection
-    if setting == "public":
-        return
-    signed_in = isinstance(ctx.principal, (UserPrincipal, ApiKeyPrincipal))
-    if setting == "authenticated" and signed_in:
-        return
-    if setting == "admin" and admits(Permission(ADMIN), ctx):
-        return
-    raise DocumentInvalid("Introspection is not open to you on this server.")
+    def check(self, ctx: Context) -> None:
+        """Admit whom the setting admits.
+
+        :raises Unauthenticated: for a caller without a credential of a user or an API key.
+        :raises Forbidden: when the setting wants ``admin``.
+        """
+        setting = ctx.server.settings.introspection
+        if setting == "public":
+            return
+        if not isinstance(ctx.principal, (UserPrincipal, ApiKeyPrincipal)):
+            raise Unauthenticated("Introspection needs an access token or an API key on this server.")
+        if setting != "authenticated":
+            Permission(ADMIN).check(ctx)
 
 
 class Catalogue:

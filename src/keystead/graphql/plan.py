@@ -18,7 +18,7 @@ from keystead.graphql.arguments import Arguments
 from keystead.graphql.collect import Collector, FieldGroup, Flags
 from keystead.graphql.complete import Completer, completer
 from keystead.graphql.cost import Cost, operation_cost
-from keystead.graphql.introspection import resolve_schema, resolve_type
+from keystead.graphql.introspection import IntrospectionAccess, resolve_schema, resolve_type
 from keystead.graphql.limits import INTROSPECTION_FIELDS
 from keystead.graphql.resolvers import Resolver
 from keystead.graphql.schema import RootType, SchemaVersion
@@ -49,7 +49,6 @@ class Plan:
 
     fields: tuple[RootField, ...]
     cost: Cost
-    introspects: bool
 
 
 def compile_plan(
@@ -63,11 +62,7 @@ def compile_plan(
     type_ = version.schema.mutation_type if root_type == "Mutation" else version.schema.query_type
     assert type_ is not None  # noqa: S101  (validation has refused an operation that the schema has no root for)
     groups = Collector(version.schema, document, flags).groups(type_, [operation.selection_set])
-    return Plan(
-        tuple(_root_field(version, root_type, group) for group in groups),
-        operation_cost(groups),
-        any(group.name in INTROSPECTION_FIELDS for group in groups),
-    )
+    return Plan(tuple(_root_field(version, root_type, group) for group in groups), operation_cost(groups))
 
 
 def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) -> RootField:
@@ -78,7 +73,7 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
         )
     if group.name in INTROSPECTION_FIELDS:
         answer = resolve_schema if group.name == "__schema" else resolve_type
-        access: Access = Public()
+        access: Access = IntrospectionAccess()
         resolver = cast("Resolver", partial(answer, version))
     else:
         entry = version.fields[(root_type, group.name)]

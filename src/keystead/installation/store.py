@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Column, LargeBinary, String, Table, bindparam, or_, select, update
+from sqlalchemy import Column, LargeBinary, Table, bindparam, or_, select, update
 
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement, insert
@@ -17,14 +17,14 @@ KEYRING_VERSION = "keyring_version"
 installation = Table(
     "installation",
     metadata,
-    Column("name", String(64), primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
 
 signing_keys = Table(
     "signing_keys",
     metadata,
-    Column("kid", String(64), primary_key=True),
+    Column("kid", Text, primary_key=True),
     Column("private_key", LargeBinary, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("activates_at", UtcTime, nullable=False),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from keystead.brands import service as brands
 from keystead.clock import Clock, SystemClock
 from keystead.context import Context, RequestDetails, Server, System
+from keystead.crypto import jwt
 from keystead.crypto.master_key import load_master_key
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.token_cache import TokenCache
@@ -28,11 +29,14 @@ async def open_server(
 
     :raises StartupError: with one clear line.
     """
-    clock = clock or SystemClock()
+    clock, profile = clock or SystemClock(), profile or Profile()
+    if not profile.is_acceptable:
+        raise StartupError("The password hashing profile is weaker than this server starts with.")
+    jwt.require_usable_issuer(settings.base_url)
     master_key = load_master_key(settings)
     db = open_database(settings.database_url)
     await db.open()
-    passwords = PasswordPool(profile or Profile())
+    passwords = PasswordPool(profile)
     try:
         await _bring_up_to_date(db, settings)
         now = clock.now()
