@@ -1,0 +1,234 @@
+"""Logging in: both contracts, and one answer for every failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keystead.authentication import login
+from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.crypto.passwords import PasswordPool, Profile
+from keystead.crypto.secrets import SecretKind, parse
+from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
+from keystead.pagination import PageRequest
+from keystead.policy import SessionKind
+from keystead.sessions import access_tokens
+from keystead.users import credentials
+from keystead.users import service as users
+from keystead.users.model import User, UserChanges
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.counting import count_queries
+from tests.authentication.observing import events
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_brand, make_context, make_user
+
+EMAIL = "ann@example.com"
+
+
+def visitor(server: Server, brand: ActiveBrand) -> Context:
+    return make_context(server, brand, Anonymous(), brand_is_default=True)
+
+
+async def log_in(server: Server, brand: ActiveBrand, email: str = EMAIL, password: str = PASSWORD) -> None:
+    await login.log_in_pair(visitor(server, brand), brand, email, password)
+
+
+async def test_a_pair_is_an_access_token_and_a_refresh_token(server: Server, brand: ActiveBrand, ann: User) -> None:
+    pair = await login.log_in_pair(visitor(server, brand), brand, EMAIL, PASSWORD)
+    claims = access_tokens.verify(server, pair.auth_token, server.clock.now())
+    assert claims is not None
+    assert (claims.user_id, claims.brand_id) == (ann.id, brand.id)
+    assert claims.expires_at - claims.issued_at == 3600
+    assert parse(pair.refresh_token, SecretKind.refresh)
+    (event,) = await events(server, brand, "session.opened")
+    assert (event.subject_id, event.session_id, event.details) == (ann.id, claims.session_id, {"kind": "pair"})
+    user = await users.get_user(make_context(server), brand.id, ann.id)
+    assert user.profile.last_login_at == server.clock.now()
+
+
+async def test_a_standing_login_is_a_refresh_token(server: Server, brand: ActiveBrand, ann: User) -> None:
+    raw = await login.log_in_standing(visitor(server, brand), brand, EMAIL, PASSWORD)
+    assert parse(raw, SecretKind.refresh)
+    (event,) = await events(server, brand, "session.opened")
+    assert event.details == {"kind": "standing"}
+
+
+@pytest.mark.attack("A38")
+@pytest.mark.parametrize("email", ["ANN@example.com", "ann@EXAMPLE.COM", "Ann@Example.Com"])
+async def test_the_spelling_of_the_address_does_not_matter(
+    server: Server, brand: ActiveBrand, ann: User, email: str
+) -> None:
+    await log_in(server, brand, email)
+
+
+@pytest.mark.attack("A44")
+async def test_the_password_is_compared_in_one_form_and_spaces_count(server: Server, brand: ActiveBrand) -> None:
+    await make_user(server, brand, password="cafe\u0301 au lait ")
+    await log_in(server, brand, EMAIL, "caf\u00e9 au lait ")
+    with pytest.raises(InvalidCredentials):
+        await log_in(server, brand, EMAIL, "caf\u00e9 au lait")
+
+
+@pytest.mark.attack("A43")
+async def test_nothing_is_cut_off_after_72_bytes(server: Server, brand: ActiveBrand) -> None:
+    await make_user(server, brand, password="x y" * 24 + "1")
+    with pytest.raises(InvalidCredentials):
+        await log_in(server, brand, EMAIL, "x y" * 24 + "2")
+
+
+@pytest.mark.attack("A41")
+@pytest.mark.attack("A49")
+async def test_every_failure_is_the_same_answer_and_the_same_work(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    await make_user(server, brand, "disabled@example.com", password=PASSWORD)
+    page = await users.list_users(make_context(server), brand.id, PageRequest(), with_total=False)
+    disabled = next(user for user in page.items if user.profile.email == "disabled@example.com")
+    await users.update_user(make_context(server), brand.id, disabled.id, UserChanges(is_disabled=True))
+    await make_user(server, brand, "none@example.com")
+    await make_user(server, brand, "waiting@example.com", password=PASSWORD, is_verified=False)
+    cases = {
+        EMAIL: ("wrong password", "wrong_password"),
+        "nobody@example.com": (PASSWORD, "unknown_address"),
+        "disabled@example.com": (PASSWORD, "disabled"),
+        "none@example.com": (PASSWORD, "no_password"),
+        "waiting@example.com": (PASSWORD, "unknown_address"),
+    }
+    answers, works = set(), set()
+    counted = count_queries(server)
+    for email, (password, _) in cases.items():
+        before = (counted.reads.count, counted.transactions, server.passwords.load.begun)
+        with pytest.raises(InvalidCredentials) as refused:
+            await log_in(server, brand, email, password)
+        after = (counted.reads.count, counted.transactions, server.passwords.load.begun)
+        answers.add((refused.value.message, str(refused.value.extensions)))
+        clock.advance(seconds=1)
+        works.add(tuple(now - then for then, now in zip(before, after, strict=True)))
+    assert len(answers) == 1
+    assert works == {(1, 1, 1)}
+    recorded = await events(server, brand, "login.refused")
+    assert [event.reason for event in reversed(recorded)] == [reason for _, reason in cases.values()]
+
+
+async def test_the_log_knows_an_address_by_a_pseudonym_alone(server: Server, brand: ActiveBrand, ann: User) -> None:
+    other = await make_brand(server, "other")
+    for where, email in ((brand, EMAIL), (brand, "ANN@example.com"), (brand, "bob@example.com"), (other, EMAIL)):
+        with pytest.raises(InvalidCredentials):
+            await log_in(server, where, email, "wrong password")
+    recorded = await events(server, brand, "login.refused") + await events(server, other, "login.refused")
+    assert "example" not in str(recorded)
+    names = [event.details["address"] for event in recorded if event.details]
+    assert len(names) == 4
+    assert len(set(names)) == 3
+
+
+@pytest.mark.attack("A42")
+@pytest.mark.parametrize(
+    ("email", "password", "field"),
+    [
+        (EMAIL, "x" * 257, "password"),
+        (EMAIL, "x" * 1_000_000, "password"),
+        (EMAIL, "nul\0nul\0", "password"),
+        (EMAIL, "lone \ud800 surrogate", "password"),
+        ("not an address", PASSWORD, "email"),
+        ("ann@example.com, bob@example.com", PASSWORD, "email"),
+        ("ann@example.com\r\nBcc: bob@example.com", PASSWORD, "email"),
+    ],
+)
+async def test_what_cannot_be_is_refused_before_it_is_hashed(
+    server: Server, brand: ActiveBrand, ann: User, email: str, password: str, field: str
+) -> None:
+    hashed = server.passwords.load.begun
+    with pytest.raises(BadUserInput) as refused:
+        await log_in(server, brand, email, password)
+    assert refused.value.extensions["field"] == field
+    assert server.passwords.load.begun == hashed
+
+
+@pytest.mark.parametrize(
+    ("choices", "kind", "feature"),
+    [
+        ({"preset": "pair"}, SessionKind.standing, "standing"),
+        ({"preset": "standing"}, SessionKind.pair, "pair"),
+        ({"features": {"password_login": False}}, SessionKind.pair, "password_login"),
+        ({"features": {"password_login": False}}, SessionKind.standing, "password_login"),
+    ],
+)
+async def test_what_the_brand_does_not_have_is_forbidden(
+    server: Server, choices: dict[str, Any], kind: SessionKind, feature: str
+) -> None:
+    brand = await make_brand(server, "strict", **choices)
+    journey = login.log_in_pair if kind is SessionKind.pair else login.log_in_standing
+    with pytest.raises(Forbidden) as refused:
+        await journey(visitor(server, brand), brand, EMAIL, PASSWORD)
+    assert refused.value.extensions["feature"] == feature
+
+
+@pytest.mark.attack("A46")
+async def test_a_weak_hash_is_made_anew_once(server: Server, brand: ActiveBrand, ann: User) -> None:
+    before = await users.find_login_of(server.db.reads, brand.id, ann.id)
+    cheap = server.passwords.profile
+    stronger = Profile(cheap.memory_kib * 2, cheap.time_cost + 1, cheap.parallelism)
+    server.passwords = PasswordPool(stronger, 1)
+    await log_in(server, brand)
+    assert server.passwords.load.begun == 2
+    after = await users.find_login_of(server.db.reads, brand.id, ann.id)
+    assert before is not None
+    assert after is not None
+    assert before.password_hash != after.password_hash
+    await log_in(server, brand)
+    assert server.passwords.load.begun == 3
+
+
+async def test_a_password_changed_meanwhile_lets_nobody_in(
+    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the verification and the closing step somebody else sets another password."""
+    real = credentials.check_password
+
+    async def overtaken(*arguments: Any, **named: Any) -> bool:
+        is_right = await real(*arguments, **named)
+        candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
+        new_hash = await server.passwords.hash("another password")
+        assert candidate is not None
+        assert candidate.password_hash is not None
+        if is_right:
+            async with server.db.transaction() as tx:
+                await users.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
+        return is_right
+
+    monkeypatch.setattr(credentials, "check_password", overtaken)
+    with pytest.raises(InvalidCredentials):
+        await log_in(server, brand)
+    assert await events(server, brand, "session.opened") == []
+
+
+async def test_a_hash_renewed_meanwhile_is_no_reason_to_refuse(
+    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = credentials.check_password
+    calls = []
+
+    async def overtaken(*arguments: Any, **named: Any) -> bool:
+        calls.append(1)
+        candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
+        new_hash = await server.passwords.hash(PASSWORD)
+        assert candidate is not None
+        assert candidate.password_hash is not None
+        if len(calls) == 1:
+            async with server.db.transaction() as tx:
+                await users.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
+        return await real(*arguments, **named)
+
+    monkeypatch.setattr(credentials, "check_password", overtaken)
+    await log_in(server, brand)
+    assert len(calls) == 2
+
+
+async def test_the_session_that_makes_room_is_recorded(server: Server, brand: ActiveBrand, ann: User) -> None:
+    brand = await change_brand(server, brand, {"policy": {"max_sessions": 1}})
+    await log_in(server, brand)
+    await log_in(server, brand)
+    (event,) = await events(server, brand, "session.ended")
+    assert (event.reason, event.subject_id) == ("limit", ann.id)

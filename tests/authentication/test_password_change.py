@@ -1,0 +1,100 @@
+"""Changing one's password: the old one is asked for, the other sessions end, this one goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.authentication import login
+from keystead.authentication.password_change import change_password
+from keystead.context import ActiveBrand, Context, Server
+from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
+from keystead.policy import SessionKind
+from keystead.sessions import service as sessions
+from keystead.sessions.model import EndReason, Opened
+from keystead.users import service as users
+from keystead.users.model import User
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.observing import events, is_alive
+from tests.make import change_brand, make_caller, make_context, make_session, make_user
+
+NEW = "another long one"
+
+
+@pytest.fixture
+async def mine(server: Server, brand: ActiveBrand, ann: User) -> Opened:
+    return await make_session(server, brand, ann.id)
+
+
+@pytest.fixture
+async def ctx(server: Server, mine: Opened) -> Context:
+    return await make_caller(server, mine)
+
+
+@pytest.mark.attack("A31")
+async def test_the_other_sessions_end_and_this_one_goes_on(
+    server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context
+) -> None:
+    bob = await make_user(server, brand, "bob@example.com")
+    others = [await make_session(server, brand, ann.id, kind) for kind in SessionKind]
+    bobs = await make_session(server, brand, bob.id)
+    await change_password(ctx, NEW, PASSWORD)
+    assert await is_alive(server, mine)
+    assert await is_alive(server, bobs)
+    assert [await is_alive(server, other) for other in others] == [False, False]
+    await login.log_in_pair(make_context(server), brand, "ann@example.com", NEW)
+    with pytest.raises(InvalidCredentials):
+        await login.log_in_pair(make_context(server), brand, "ann@example.com", PASSWORD)
+    (event,) = await events(server, brand, "user.password_changed")
+    assert event.subject_id == ann.id
+
+
+@pytest.mark.attack("A31")
+@pytest.mark.parametrize("old", [None, "", "wrong password", NEW])
+async def test_without_the_old_password_nothing_changes(
+    server: Server, brand: ActiveBrand, ann: User, ctx: Context, old: str | None
+) -> None:
+    other = await make_session(server, brand, ann.id)
+    with pytest.raises(InvalidCredentials):
+        await change_password(ctx, NEW, old)
+    assert await is_alive(server, other)
+    await login.log_in_pair(make_context(server), brand, "ann@example.com", PASSWORD)
+
+
+async def test_a_token_alone_does_not_set_a_first_password(server: Server, brand: ActiveBrand) -> None:
+    bob = await make_user(server, brand, "bob@example.com")
+    ctx = await make_caller(server, await make_session(server, brand, bob.id))
+    for old in (None, "", NEW):
+        with pytest.raises(InvalidCredentials):
+            await change_password(ctx, NEW, old)
+
+
+@pytest.mark.attack("A42")
+@pytest.mark.attack("A45")
+@pytest.mark.parametrize(
+    "new", ["short12", "x" * 257, "nul\0 in the middle", "password1", "rainbowMakers", "Ann20260101"]
+)
+async def test_the_new_one_must_be_allowed_and_is_looked_at_first(server: Server, ctx: Context, new: str) -> None:
+    hashed = server.passwords.load.begun
+    with pytest.raises(BadUserInput) as refused:
+        await change_password(ctx, new, "wrong password")
+    assert refused.value.extensions["field"] == "newPassword"
+    assert server.passwords.load.begun == hashed
+
+
+async def test_a_brand_without_passwords_has_none_to_change(server: Server, brand: ActiveBrand, ctx: Context) -> None:
+    brand = await change_brand(server, brand, {"features": {"password_login": False}})
+    with pytest.raises(Forbidden) as refused:
+        await change_password(make_context(server, brand, ctx.principal), NEW, PASSWORD)
+    assert refused.value.extensions["feature"] == "password_login"
+
+
+async def test_a_session_that_was_ended_meanwhile_changes_nothing(
+    server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context
+) -> None:
+    async with server.db.transaction() as tx:
+        await sessions.end_own(tx, brand.id, ann.id, mine.session_id, EndReason.revoked, server.clock.now())
+    with pytest.raises(InvalidCredentials):
+        await change_password(ctx, NEW, PASSWORD)
+    candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
+    assert candidate is not None
+    assert await server.passwords.verify(candidate.password_hash, PASSWORD)

@@ -1,0 +1,254 @@
+"""Exchanging refresh tokens: errors, audit, and access tokens of standing sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.audit import service as audit
+from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.refresh import get_access_token, refresh_pair
+from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.crypto.secrets import SecretKind, generate
+from keystead.db.engine import Tx
+from keystead.errors import (
+    AccessTokenRefused,
+    BadUserInput,
+    Forbidden,
+    RefreshTokenExpired,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    ServiceUnavailable,
+)
+from keystead.pagination import PageRequest
+from keystead.policy import SessionKind
+from keystead.sessions import access_tokens
+from keystead.sessions import service as sessions
+from keystead.sessions.model import Opened
+from keystead.users import service as users
+from keystead.users.model import User
+from tests.authentication.counting import count_queries
+from tests.clocks import ManualClock
+from tests.make import REQUEST, change_brand, make_access_token, make_brand, make_context, make_session
+from tests.sessions.test_rotation import set_preset
+
+
+@pytest.fixture
+async def pair(server: Server, brand: ActiveBrand, ann: User) -> Opened:
+    return await make_session(server, brand, ann.id)
+
+
+@pytest.fixture
+async def standing(server: Server, brand: ActiveBrand, ann: User) -> Opened:
+    return await make_session(server, brand, ann.id, SessionKind.standing)
+
+
+def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
+    return make_context(server, brand, Anonymous(), brand_is_default=brand is None)
+
+
+def life(server: Server, token: str) -> int:
+    claims = access_tokens.verify(server, token, server.clock.now())
+    assert claims is not None
+    return claims.expires_at - claims.issued_at
+
+
+async def audited(server: Server, brand: ActiveBrand) -> list[str]:
+    page = await audit.list_events(make_context(server), brand.id, PageRequest(per_page=100))
+    return [event.event for event in reversed(page.items) if event.event.startswith("session.")]
+
+
+async def test_a_pair_for_a_pair(server: Server, brand: ActiveBrand, pair: Opened) -> None:
+    renewed = await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    assert life(server, renewed.auth_token) == 3600
+    again = await refresh_pair(visitor(server, brand), renewed.refresh_token)
+    assert again.refresh_token != renewed.refresh_token
+    assert await audited(server, brand) == ["session.refreshed"] * 2
+
+
+async def test_the_brand_says_how_long(server: Server, brand: ActiveBrand, ann: User) -> None:
+    brand = await change_brand(server, brand, {"policy": {"access_ttl": 300, "refresh_ttl": 120}})
+    opened = await make_session(server, brand, ann.id)
+    renewed = await refresh_pair(visitor(server), opened.refresh_token.reveal())
+    assert life(server, renewed.auth_token) == 120
+
+
+async def test_a_replay_is_no_event(server: Server, brand: ActiveBrand, pair: Opened) -> None:
+    first = await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    again = await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    assert again.refresh_token == first.refresh_token
+    assert await audited(server, brand) == ["session.refreshed"]
+
+
+@pytest.mark.attack("A23")
+async def test_reuse_kills_the_session_and_its_access_tokens(
+    server: Server, brand: ActiveBrand, pair: Opened, clock: ManualClock
+) -> None:
+    current = await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    clock.advance(minutes=6)
+    with pytest.raises(RefreshTokenReused):
+        await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    with pytest.raises(RefreshTokenInvalid):
+        await refresh_pair(visitor(server), current.refresh_token)
+    with pytest.raises(AccessTokenRefused):
+        await authenticate(server, REQUEST, Credentials(current.auth_token))
+    assert await audited(server, brand) == ["session.refreshed", "session.reuse_detected"]
+
+
+async def test_every_refusal_says_unauthenticated(
+    server: Server, pair: Opened, standing: Opened, clock: ManualClock
+) -> None:
+    for raw in (standing.refresh_token.reveal(), "x", generate(SecretKind.refresh).reveal()):
+        with pytest.raises(RefreshTokenInvalid, match="unauthenticated"):
+            await refresh_pair(visitor(server), raw)
+    with pytest.raises(RefreshTokenInvalid, match="unauthenticated"):
+        await get_access_token(visitor(server), pair.refresh_token.reveal(), None)
+    clock.advance(days=7)
+    with pytest.raises(RefreshTokenExpired, match="unauthenticated"):
+        await refresh_pair(visitor(server), pair.refresh_token.reveal())
+
+
+@pytest.mark.attack("A27")
+@pytest.mark.parametrize("change", ["cut", "check sum", "prefix", "long", "empty", "kind"])
+async def test_a_bad_shape_costs_no_query(server: Server, pair: Opened, change: str) -> None:
+    good = pair.refresh_token.reveal()
+    raw = {
+        "cut": good[:-1],
+        "check sum": good[:-1] + ("0" if good[-1] != "0" else "1"),
+        "prefix": "ks_sk_" + good[6:],
+        "long": good * 20_000,
+        "empty": "",
+        "kind": generate(SecretKind.brand_token).reveal(),
+    }[change]
+    counted = count_queries(server)
+    with pytest.raises(RefreshTokenInvalid):
+        await refresh_pair(visitor(server), raw)
+    with pytest.raises(RefreshTokenInvalid):
+        await get_access_token(visitor(server), raw, None)
+    assert (counted.reads.count, counted.transactions) == (0, 0)
+
+
+@pytest.mark.attack("A26")
+async def test_a_header_of_another_brand_revokes_nothing(server: Server, pair: Opened, standing: Opened) -> None:
+    other = await make_brand(server, "other")
+    with pytest.raises(RefreshTokenInvalid):
+        await refresh_pair(visitor(server, other), pair.refresh_token.reveal())
+    with pytest.raises(RefreshTokenInvalid):
+        await get_access_token(visitor(server, other), standing.refresh_token.reveal(), None)
+    await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    assert await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
+
+
+@pytest.mark.attack("A21")
+@pytest.mark.parametrize(("seconds", "given"), [(None, 900), (30, 30), (900, 900), (3600, 3600)])
+async def test_the_life_that_was_asked_for(server: Server, standing: Opened, seconds: int | None, given: int) -> None:
+    token = await get_access_token(visitor(server), standing.refresh_token.reveal(), seconds)
+    assert life(server, token) == given
+
+
+@pytest.mark.attack("A21")
+@pytest.mark.parametrize("seconds", [0, -1, 1, 29, 3601, 2**31 - 1])
+async def test_outside_it_is_refused_and_never_clamped(server: Server, standing: Opened, seconds: int) -> None:
+    with pytest.raises(BadUserInput) as refused:
+        await get_access_token(visitor(server), standing.refresh_token.reveal(), seconds)
+    assert refused.value.extensions["field"] == "expiresIn"
+
+
+@pytest.mark.attack("A21")
+async def test_the_brand_may_allow_less(server: Server, brand: ActiveBrand, standing: Opened) -> None:
+    await change_brand(server, brand, {"policy": {"access_ttl": 600}})
+    raw = standing.refresh_token.reveal()
+    assert life(server, await get_access_token(visitor(server), raw, None)) == 600
+    assert life(server, await get_access_token(visitor(server), raw, 600)) == 600
+    with pytest.raises(BadUserInput):
+        await get_access_token(visitor(server), raw, 601)
+
+
+@pytest.mark.attack("A29")
+async def test_it_stands_for_years(
+    server: Server, brand: ActiveBrand, ann: User, standing: Opened, clock: ManualClock
+) -> None:
+    clock.advance(days=400)
+    assert await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
+    async with server.db.transaction() as tx:
+        await users.bump_epoch(tx, brand.id, ann.id)
+    with pytest.raises(RefreshTokenInvalid):
+        await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
+
+
+async def test_a_limited_one_is_not_outlived(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    brand = await change_brand(server, brand, {"policy": {"standing_refresh_ttl": 3600}})
+    opened = await make_session(server, brand, ann.id, SessionKind.standing)
+    raw = opened.refresh_token.reveal()
+    clock.advance(seconds=3500)
+    assert life(server, await get_access_token(visitor(server), raw, 900)) == 100
+    clock.advance(seconds=99.5)
+    for _ in range(2):
+        with pytest.raises(RefreshTokenExpired):
+            await get_access_token(visitor(server), raw, None)
+        clock.advance(seconds=1)
+
+
+async def test_an_idle_limit_counts_from_the_last_use(
+    server: Server, brand: ActiveBrand, standing: Opened, clock: ManualClock
+) -> None:
+    await change_brand(server, brand, {"policy": {"idle_ttl": 3600}})
+    raw = standing.refresh_token.reveal()
+    for _ in range(3):
+        clock.advance(minutes=55)
+        await get_access_token(visitor(server), raw, None)
+    clock.advance(minutes=61)
+    with pytest.raises(RefreshTokenExpired):
+        await get_access_token(visitor(server), raw, None)
+
+
+async def test_it_is_a_read_that_is_noted_once_a_minute(server: Server, standing: Opened, clock: ManualClock) -> None:
+    counted = count_queries(server)
+    raw = standing.refresh_token.reveal()
+    for seconds, writes in ((59, 0), (1, 1), (59, 1), (1, 2)):
+        clock.advance(seconds=seconds)
+        await get_access_token(visitor(server), raw, None)
+        assert counted.transactions == writes
+    assert counted.reads.count == 4
+
+
+async def test_a_busy_database_does_not_stop_a_read(
+    server: Server, standing: Opened, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(ctx: Context, brand_id: str, session_id: str, used_at: object) -> None:
+        raise ServiceUnavailable
+
+    monkeypatch.setattr(sessions, "note_use", busy)
+    clock.advance(hours=1)
+    assert await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
+
+
+async def test_a_kind_that_is_off_is_forbidden(server: Server, pair: Opened, standing: Opened) -> None:
+    await set_preset(server, "standing")
+    with pytest.raises(Forbidden) as refused:
+        await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    assert refused.value.extensions["feature"] == "pair"
+    await set_preset(server, "pair")
+    with pytest.raises(Forbidden) as refused:
+        await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
+    assert refused.value.extensions["feature"] == "standing"
+
+
+async def test_both_kinds_of_access_token_are_the_same(server: Server, pair: Opened, standing: Opened) -> None:
+    for opened in (pair, standing):
+        token = make_access_token(server, opened)
+        ctx = await authenticate(server, REQUEST, Credentials(token))
+        assert ctx.brand is not None
+
+
+async def test_the_audit_row_shares_the_fate_of_the_rotation(
+    server: Server, brand: ActiveBrand, pair: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(tx: Tx, event: object) -> None:
+        raise ServiceUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "record", broken)
+        with pytest.raises(ServiceUnavailable):
+            await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    assert await audited(server, brand) == ["session.refreshed"]
