@@ -47,6 +47,7 @@ def check(raw: Any, type_name: str, **rules: Any) -> Any:
         ("date", {"max": "2024-01-01"}, "2024-01-01", "2024-01-02"),
         ("datetime", {}, "2024-01-01T00:00:00Z", "2024-01-01T00:00:00"),
         ("datetime", {}, "2024-01-01T00:00:00+02:00", "0001-01-01T00:00:00+02:00"),
+        ("datetime", {}, "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"),
         ("email", {}, "ann@example.com", "ann@example.com, ben@example.com"),
         ("url", {}, "https://example.com/a?b=1#c", "javascript:alert(1)"),
         ("url", {}, "http://[::1]:8080/", "https:///path"),

@@ -25,6 +25,9 @@ DEEPEST_JSON = 32
 LARGEST_INTEGER = 2**31 - 1
 """GraphQL's ``Int`` has 32 bits."""
 
+_INFINITE = frozenset(end.replace(tzinfo=UTC) for end in (datetime.min, datetime.max))
+"""What asyncpg writes as PostgreSQL's infinities, and reads as instants without a time zone."""
+
 _NOT_IN_URLS = frozenset(' <>"\\^`{|}')
 """Besides what does not print (RFC 3986 §2 and appendix C)."""
 
@@ -118,7 +121,9 @@ def read_datetime(raw: Any) -> datetime:
     try:
         value = datetime.fromisoformat(raw.upper()) if isinstance(raw, str) else raw
         if isinstance(value, datetime) and value.tzinfo is not None:
-            return value.astimezone(UTC)
+            instant = value.astimezone(UTC)
+            if instant not in _INFINITE:
+                return instant
     except (ValueError, OverflowError):
         pass
     raise ValueError("must be an ISO 8601 time with an offset, such as 2024-01-31T12:00:00Z")
