@@ -1,0 +1,56 @@
+"""Two nodes on one database, each with connections and keys of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.db.engine import open_database
+from keystead.users.model import User
+from tests.clocks import ManualClock
+from tests.make import make_brand, make_server, make_user
+
+PASSWORD = "correct horse battery"
+ROUNDS = int(os.environ.get("KEYSTEAD_RACE_ROUNDS", "3"))
+
+Nodes = tuple[Server, Server]
+
+
+@pytest.fixture
+async def nodes(server: Server, database_url: str, clock: ManualClock) -> AsyncIterator[Nodes]:
+    """The server, and another one beside it."""
+    second = open_database(database_url)
+    await second.open()
+    yield server, await make_server(second, clock)
+    await second.close()
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """A brand of both contracts."""
+    return await make_brand(server)
+
+
+@pytest.fixture
+async def ann(server: Server, brand: ActiveBrand) -> User:
+    """A user with a password."""
+    return await make_user(server, brand, password=PASSWORD)
+
+
+async def is_held_up(task: asyncio.Task[Any]) -> bool:
+    """Whether the task still waits for somebody after a fifth of a second."""
+    done, _ = await asyncio.wait({task}, timeout=0.2)
+    return not done
+
+
+async def outcome(work: Awaitable[Any]) -> Any:
+    """The result, or the error as a value."""
+    try:
+        return await work
+    except Exception as error:
+        return error

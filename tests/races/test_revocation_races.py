@@ -1,0 +1,127 @@
+"""Revocation races sign-in and refresh: what was acknowledged holds, whoever was on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keystead.authentication import login, logout
+from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.password_change import change_password
+from keystead.authentication.refresh import TokenPair, get_access_token, refresh_pair
+from keystead.context import ActiveBrand, Context, Server
+from keystead.errors import AccessTokenRefused, InvalidCredentials, RefreshTokenInvalid
+from keystead.policy import SessionKind
+from keystead.sessions import service as sessions
+from keystead.users import service as users
+from keystead.users.model import User
+from tests.authentication.observing import is_alive
+from tests.make import REQUEST, change_brand, make_caller, make_context, make_session
+from tests.races.conftest import PASSWORD, ROUNDS, Nodes, is_held_up, outcome
+
+EMAIL = "ann@example.com"
+NEW = "another long one"
+
+
+async def assert_dead(nodes: Nodes, access_token: str) -> None:
+    for node in nodes:
+        with pytest.raises(AccessTokenRefused):
+            await authenticate(node, REQUEST, Credentials(access_token))
+
+
+@pytest.mark.race
+@pytest.mark.attack("A30")
+async def test_log_out_everywhere_against_twenty_refreshes(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
+    for _ in range(ROUNDS):
+        pairs = [await make_session(nodes[0], brand, ann.id) for _ in range(20)]
+        standing = await make_session(nodes[0], brand, ann.id, SessionKind.standing)
+        caller = await make_caller(nodes[1], pairs[0])
+        contexts: list[Context] = [make_context(nodes[n % 2]) for n in range(20)]
+        work = [refresh_pair(ctx, one.refresh_token.reveal()) for ctx, one in zip(contexts, pairs, strict=True)]
+        work_too = [get_access_token(ctx, standing.refresh_token.reveal(), None) for ctx in contexts]
+        ending = logout.end_all(caller, force=False)
+        outcomes = await asyncio.gather(*(outcome(one) for one in (*work[:10], *work_too, ending, *work[10:])))
+        for one in outcomes:
+            if isinstance(one, TokenPair):
+                await assert_dead(nodes, one.auth_token)
+                with pytest.raises(RefreshTokenInvalid):
+                    await refresh_pair(contexts[0], one.refresh_token)
+            elif isinstance(one, str):
+                await assert_dead(nodes, one)
+            else:
+                assert one is None or isinstance(one, RefreshTokenInvalid), one
+        assert not await is_alive(nodes[0], standing)
+
+
+@pytest.mark.race
+async def test_no_more_sessions_than_allowed_however_many_log_in(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
+    brand = await change_brand(nodes[0], brand, {"policy": {"max_sessions": 3}})
+    pairs = await asyncio.gather(
+        *(login.log_in_pair(make_context(nodes[n % 2]), brand, EMAIL, PASSWORD) for n in range(12))
+    )
+    outcomes = [await outcome(authenticate(nodes[0], REQUEST, Credentials(pair.auth_token))) for pair in pairs]
+    assert sum(isinstance(one, Context) for one in outcomes) == 3
+
+
+async def hash_of(server: Server, brand: ActiveBrand, user: User) -> str:
+    candidate = await users.find_login_of(server.db.reads, brand.id, user.id)
+    assert candidate is not None
+    assert candidate.password_hash is not None
+    return candidate.password_hash
+
+
+@pytest.mark.attack("A31")
+async def test_a_login_on_the_way_is_among_those_that_a_new_password_ends(
+    nodes: Nodes, brand: ActiveBrand, ann: User
+) -> None:
+    first, second = nodes
+    mine = await make_session(first, brand, ann.id)
+    caller = await make_caller(second, mine)
+    old_hash = await hash_of(first, brand, ann)
+    keys, device = sessions.RotationKeys.of(first), sessions.device(REQUEST)
+    async with first.db.transaction() as tx:
+        opened = await sessions.open_session(
+            tx, brand, ann.id, SessionKind.pair, device, keys, first.clock.now(), password_hash=old_hash
+        )
+        change = asyncio.create_task(change_password(caller, NEW, PASSWORD))
+        assert await is_held_up(change)
+    await change
+    assert opened is not None
+    assert not await is_alive(first, opened)
+    assert await is_alive(first, mine)
+
+
+@pytest.mark.race
+@pytest.mark.attack("A31")
+async def test_a_new_password_against_logins_with_the_old_one(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
+    mine = await make_session(nodes[0], brand, ann.id)
+    caller = await make_caller(nodes[0], mine)
+    old, new = PASSWORD, NEW
+    for _ in range(ROUNDS):
+        logins = [outcome(login.log_in_pair(make_context(nodes[n % 2]), brand, EMAIL, old)) for n in range(8)]
+        outcomes = await asyncio.gather(*logins[:4], change_password(caller, new, old), *logins[4:])
+        for one in outcomes:
+            if isinstance(one, TokenPair):
+                await assert_dead(nodes, one.auth_token)
+            else:
+                assert one is None or isinstance(one, InvalidCredentials), one
+        assert await is_alive(nodes[1], mine)
+        old, new = new, old
+
+
+@pytest.mark.race
+async def test_deleting_a_user_against_refreshes_ends_without_a_deadlock(
+    nodes: Nodes, brand: ActiveBrand, ann: User
+) -> None:
+    pairs = [await make_session(nodes[0], brand, ann.id) for _ in range(10)]
+    work = [
+        outcome(refresh_pair(make_context(nodes[n % 2]), one.refresh_token.reveal())) for n, one in enumerate(pairs)
+    ]
+    deletion = users.delete_users(make_context(nodes[1]), brand.id, [ann.id])
+    *outcomes, deleted = await asyncio.gather(*work, outcome(deletion))
+    assert deleted is None
+    for one in outcomes:
+        assert isinstance(one, TokenPair | RefreshTokenInvalid), one
+        if isinstance(one, TokenPair):
+            await assert_dead(nodes, one.auth_token)
