@@ -15,6 +15,7 @@ from keystead.sessions.refresh_tokens import rotation
 from keystead.sessions.refresh_tokens.rotation import issue_first, lifetime_end
 from keystead.sessions.refresh_tokens.rotation_keys import RotationKeys
 from keystead.sessions.refresh_tokens.store import find_presented
+from keystead.sessions.sweeping.store import sweep
 
 LONGEST_USER_AGENT = 200
 
@@ -28,6 +29,7 @@ __all__ = [
     "note_use",
     "open_session",
     "rotate",
+    "sweep",
 ]
 
 end_own = store.end_own_session

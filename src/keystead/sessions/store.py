@@ -43,6 +43,8 @@ sessions = Table(
     Column("ip_prefix", Text),
     Column("user_agent", Text),
     Index("ix_sessions_user_id", "user_id", "ended_at"),
+    Index("ix_sessions_ended_at", "ended_at"),
+    Index("ix_sessions_kind_last_used_at", "kind", "last_used_at"),
 )
 
 refresh_tokens = Table(

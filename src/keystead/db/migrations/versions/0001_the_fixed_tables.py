@@ -186,6 +186,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
     )
     with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.create_index("ix_sessions_ended_at", ["ended_at"], unique=False)
+        batch_op.create_index("ix_sessions_kind_last_used_at", ["kind", "last_used_at"], unique=False)
         batch_op.create_index("ix_sessions_user_id", ["user_id", "ended_at"], unique=False)
 
     op.create_table(
