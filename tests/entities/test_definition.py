@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keystead.entities.definition import parse_definition
 from keystead.entities.definition_file import parse_file
-from keystead.entities.model import Entity, FieldType
+from keystead.entities.model import Entity, Field, FieldType
 from keystead.errors import BadUserInput
 
 FILE = """
@@ -132,3 +133,14 @@ def test_a_fault_is_named_by_its_path(definition: Any, path: str) -> None:
 def test_a_file_that_is_no_toml_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(BadUserInput, match="not valid TOML"):
         parse_file(text)
+
+
+@pytest.mark.parametrize("type_name", list(FieldType))
+def test_every_type_is_documented(type_name: FieldType) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "entities.md").read_text("utf-8")
+    assert f"| `{type_name}` |" in page
+
+
+def test_every_rule_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "entities.md").read_text("utf-8")
+    assert [rule for rule in Field.__struct_fields__ if f"`{rule}`" not in page and rule != "type"] == []
