@@ -23,24 +23,8 @@ class _ClearErrors(TyperGroup):
         """Runs the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except StartupError as error:
-            _fail(error.message, error.exit_code)
-        except InternalError as error:
-            # Whoever runs this command holds the database: the private cause is theirs to know.
-            _fail(f"this is a fault of ours: {error.cause or type(error).__name__}", 1)
-        except KeysteadError as error:
-            _fail(_named(error), 1)
-
-
-def _named(error: KeysteadError) -> str:
-    """The public sentence, with the field in front where the sentence does not name it."""
-    field = error.extensions.get("field")
-    return error.message if field is None or f"'{field}'" in error.message else f"{field}: {error.message}"
-
-
-def _fail(message: str, exit_code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(exit_code)
+        except (StartupError, KeysteadError) as error:
+            raise typer.Exit(_say(error)) from None
 
 
 app = typer.Typer(
@@ -65,4 +49,30 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """The console entry point. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 78 a bad setting."""
-    app()
+    plain = serve.parse_plainly(sys.argv[1:])
+    if plain is None:
+        app()
+        return
+    try:
+        serve.serve(**plain)
+    except StartupError as error:
+        sys.exit(_say(error))
+
+
+def _say(error: StartupError | KeysteadError) -> int:
+    """Prints the line; returns the exit code."""
+    if isinstance(error, StartupError):
+        line, exit_code = error.message, error.exit_code
+    elif isinstance(error, InternalError):
+        # Whoever runs this command holds the database: the private cause is theirs to know.
+        line, exit_code = f"this is a fault of ours: {error.cause or type(error).__name__}", 1
+    else:
+        line, exit_code = _with_field(error), 1
+    print(f"error: {line}", file=sys.stderr)
+    return exit_code
+
+
+def _with_field(error: KeysteadError) -> str:
+    """The public sentence, with the field in front where the sentence does not name it."""
+    field = error.extensions.get("field")
+    return error.message if field is None or f"'{field}'" in error.message else f"{field}: {error.message}"

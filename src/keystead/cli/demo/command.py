@@ -14,6 +14,7 @@ import typer
 
 from keystead.cli.demo.keepsake import Keepsake
 from keystead.cli.options import AsJson
+from keystead.cli.serve import end_well_when_told
 from keystead.errors import StartupError
 from keystead.settings import DEFAULT_PORT
 
@@ -58,11 +59,10 @@ def demo(
 
 
 def _beside(work: Callable[[], None]) -> Callable[[], None]:
-    """Starts ``work`` on a thread of its own. A signal then ends the server, and nothing more."""
+    """Starts ``work`` on a thread of its own, once the server is about to listen."""
 
     def start() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: None)
+        end_well_when_told()
         threading.Thread(target=work, daemon=True).start()
 
     return start
