@@ -13,9 +13,10 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.engine import Database
 from keystead.users.model import User
 from tests.api import Api, make_api
+from tests.attacks.forging import Forge
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_brand_token, make_server, make_user
+from tests.make import make_brand, make_brand_token, make_server, make_session, make_user
 
 PASSWORD = "correct horse battery"
 
@@ -62,3 +63,9 @@ async def api(server: Server) -> AsyncIterator[Api]:
     client = await make_api(server)
     yield client
     await client.http.aclose()
+
+
+@pytest.fixture
+async def forge(server: Server, brand: ActiveBrand, ann: User) -> Forge:
+    """Makes access tokens for a session of ann's that is alive."""
+    return Forge(server, await make_session(server, brand, ann.id))

@@ -1,0 +1,176 @@
+"""A14-A17: where an access token is looked for, and what else is found there."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
+from keystead.crypto.secrets import SecretKind
+from keystead.policy import SessionKind
+from keystead.users.model import User
+from tests.api import Answer, Api
+from tests.attacks.forging import Forge
+from tests.attacks.operations import CREATE_ME, HEALTH, ME, assert_error, assert_key_refused, assert_token_refused
+from tests.attacks.watched import WatchedDatabase
+from tests.make import make_access_token, make_api_key, make_brand_token, make_session, make_user
+
+
+@pytest.mark.attack("A14")
+async def test_no_other_secret_passes_for_an_access_token(
+    server: Server, api: Api, brand: ActiveBrand, brand_token: str, ann: User, watched: WatchedDatabase
+) -> None:
+    """Every kind there is, alive where it can be made: by its shape alone it is refused."""
+    alive = {
+        SecretKind.refresh: (await make_session(server, brand, ann.id)).refresh_token.reveal(),
+        SecretKind.secret_key: (await make_api_key(server, brand, "admin"))[1].reveal(),
+        SecretKind.publishable_key: (await make_api_key(server, brand, "read", is_publishable=True))[1].reveal(),
+        SecretKind.brand_token: brand_token,
+    }
+    standing = (await make_session(server, brand, ann.id, SessionKind.standing)).refresh_token.reveal()
+    # The allowed acts: each is good in its own place.
+    assert (await api.send(CREATE_ME, brand=brand_token)).data["createMe"]
+    assert (await api.send("{ userList { data { id } } }", key=alive[SecretKind.secret_key])).data["userList"]
+    assert (await api.send(HEALTH, key=alive[SecretKind.publishable_key])).data["health"]
+    watched.forget()
+    for kind in SecretKind:
+        texts = [
+            alive.get(kind) or secrets.generate(kind).reveal(),
+            *([standing] if kind is SecretKind.refresh else []),
+        ]
+        for text, scheme in product(texts, ("", "Bearer ")):
+            assert_token_refused(await api.send(ME, token=scheme + text), kind)
+    assert watched.asked == []
+
+
+@pytest.mark.attack("A14")
+async def test_an_access_token_is_no_key(api: Api, forge: Forge) -> None:
+    """The other way round."""
+    assert (await api.send(ME, token=forge.good)).status == 200
+    assert_key_refused(await api.send(ME, key=forge.good))
+    assert_key_refused(await api.send(ME, brand=forge.good))
+
+
+@pytest.mark.attack("A15")
+async def test_an_access_token_elsewhere_is_not_seen(api: Api, forge: Forge) -> None:
+    """In the address, the body, a cookie or another header it signs nobody in: the caller stays anonymous."""
+    token = forge.good
+    assert (await api.send(ME, token=token)).data["me"]["email"] == "ann@example.com"
+    names = ("access_token", "authorization", "Authorization", "auth_token", "token", "bearer")
+    requests: list[dict[str, Any]] = [{"json": {"query": ME, name: f"Bearer {token}"}} for name in names]
+    requests += [{"json": {"query": ME, "extensions": {name: token}}} for name in names]
+    requests += [{"json": {"query": ME, "variables": {name: token}}} for name in names]
+    requests += [{"json": {"query": ME}, "params": {name: token}} for name in names]
+    requests += [{"json": {"query": ME}, "headers": {"Cookie": f"{name}={token}"}} for name in names]
+    cookies = ("keystead_auth_token", "__Host-ks-panel", "pylo_auth_token")
+    requests += [{"json": {"query": ME}, "headers": {"Cookie": f"{name}={token}"}} for name in cookies]
+    others = ("x-access-token", "x-auth-token", "x-authorization", "proxy-authorization", "x-forwarded-authorization")
+    requests += [{"json": {"query": ME}, "headers": {name: f"Bearer {token}"}} for name in others]
+    for request in requests:
+        assert_error(await api.post(**request), "UNAUTHENTICATED", request)
+
+
+@pytest.mark.attack("A15")
+async def test_a_form_is_no_request(api: Api, forge: Forge) -> None:
+    """RFC 6750 §2.2, the form body, is not served at all."""
+    answer = await api.post(data={"query": ME, "access_token": forge.good})
+    assert (answer.status, "data" in answer.body) == (415, False)
+
+
+@pytest.mark.attack("A16")
+async def test_two_headers_of_one_kind_are_refused(
+    api: Api, server: Server, brand: ActiveBrand, brand_token: str, forge: Forge
+) -> None:
+    """Which of the two would count is a guess, also when they agree; aliases are one kind."""
+    key = (await make_api_key(server, brand, "read"))[1].reveal()
+    kinds = [
+        (("authorization",), forge.good),
+        (server.settings.api_key_headers, key),
+        (server.settings.brand_headers, brand_token),
+    ]
+    assert [len(names) for names, _ in kinds] == [1, 3, 2]
+    for names, value in kinds:
+        for name in names:
+            assert (await _send_headers(api, [(name, value)])).status == 200, name
+        for first, second in product(names, names):
+            for other in (value, "something else", ""):
+                answer = await _send_headers(api, [(first, value), (second, other)])
+                assert (answer.status, "data" in answer.body) == (400, False), (first, second)
+                answer = await _send_headers(api, [(first, other), (second.title(), value)])
+                assert (answer.status, "data" in answer.body) == (400, False), (first, second)
+
+
+async def _send_headers(api: Api, headers: list[tuple[str, str]]) -> Answer:
+    return await api.post(json={"query": HEALTH}, headers=headers)
+
+
+@pytest.mark.attack("A16")
+async def test_a_key_beside_a_user_of_its_brand(api: Api, server: Server, brand: ActiveBrand) -> None:
+    """A secret key narrows what the user may do, a publishable one adds what it may read."""
+    bob = await make_user(server, brand, "bob@example.com", permissions=("write", "customer:read"))
+    token = make_access_token(server, await make_session(server, brand, bob.id))
+    secret = (await make_api_key(server, brand, "read", "customer:write"))[1].reveal()
+    public = (await make_api_key(server, brand, "order:read", is_publishable=True))[1].reveal()
+    alone = await _permissions(api, token=token)
+    assert alone == {"write", "customer:read"}
+    assert await _permissions(api, token=token, key=secret) == {"customer:write", "customer:read"}
+    assert await _permissions(api, token=token, key=public) == {*alone, "order:read"}
+
+
+async def _permissions(api: Api, **credentials: str) -> set[str]:
+    return set((await api.send(ME, **credentials)).data["me"]["permissions"])  # type: ignore[arg-type]
+
+
+@pytest.mark.attack("A16")
+async def test_credentials_of_two_brands_are_refused(
+    api: Api, server: Server, brand: ActiveBrand, brand_token: str, other_brand: ActiveBrand, forge: Forge
+) -> None:
+    """Each of them good, together they are nobody."""
+    other_token = (await make_brand_token(server, other_brand)).reveal()
+    keys = [
+        (await make_api_key(server, which, *permissions, is_publishable=public))[1].reveal()
+        for which, public, permissions in product((brand, other_brand), (False, True), (("read",),))
+    ]
+    for key in keys[:2]:
+        assert (await api.send(ME, token=forge.good, key=key)).data["me"]
+        assert (await api.send(ME, token=forge.good, key=key, brand=brand_token)).data["me"]
+        assert_key_refused(await api.send(ME, token=forge.good, key=key, brand=other_token))
+        assert_key_refused(await api.send(HEALTH, key=key, brand=other_token))
+    for key in keys[2:]:
+        assert (await api.send(HEALTH, key=key, brand=other_token)).data["health"]
+        assert_key_refused(await api.send(ME, token=forge.good, key=key))
+        assert_key_refused(await api.send(ME, token=forge.good, key=key, brand=brand_token))
+        assert_key_refused(await api.send(HEALTH, key=key, brand=brand_token))
+    assert (await api.send(ME, token=forge.good, brand=brand_token)).data["me"]
+    assert_key_refused(await api.send(ME, token=forge.good, brand=other_token))
+
+
+@pytest.mark.attack("A17")
+async def test_bearer_in_any_case_or_the_raw_token(api: Api, forge: Forge) -> None:
+    """The contract sends it raw; one space after the scheme, and nothing beside the token."""
+    token = forge.good
+    for value in (token, f"Bearer {token}", f"bearer {token}", f"BEARER {token}", f"bEaReR {token}"):
+        assert (await api.send(ME, token=value)).data["me"]["email"] == "ann@example.com", value
+    schemes = ("Basic", "Token", "JWT", "Digest", "DPoP", "MAC", "Bearer:", "Bearer,", "Bearer=", "Bearerx", "Bear")
+    refused = [f"{scheme} {token}" for scheme in schemes]
+    refused += [
+        f"Bearer  {token}", f"Bearer\t{token}", f"Bearer \t{token}", f"Bearer{token}", f"Bearer {token} {token}",
+        f"Bearer {token}, Bearer {token}", f"Bearer Bearer {token}", f"{token} Bearer", f"Bearer {token};",
+        f'Bearer "{token}"',
+        f"Bearer <{token}>", f"Bearer\xa0{token}", f"Bearer token={token}", f"{token},{token}", "Bearer", "Bearer ",
+        "bearer",
+        "null", "undefined", "Bearer null", "Bearer undefined", "Basic YW5uOnBhc3M=",
+    ]  # fmt: skip
+    for value in refused:
+        assert_token_refused(
+            await api.post(json={"query": ME}, headers={b"authorization": value.encode("latin-1")}), value
+        )
+
+
+@pytest.mark.attack("A17")
+async def test_an_empty_header_is_a_bad_credential(api: Api) -> None:
+    """It was sent, so it counts: whoever's token got lost is told so."""
+    assert_token_refused(await api.post(json={"query": ME}, headers={"authorization": ""}))
