@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from keystead.settings import load_settings
+from keystead.web import logs
 from keystead.web.app import Application
 
 _PLAIN = [(b"content-type", b"application/json")]
@@ -60,7 +61,9 @@ class Caller:
 @asynccontextmanager
 async def application(environ: Mapping[str, str]) -> AsyncIterator[Application]:
     """An open application on the database that ``environ`` names."""
-    opened = Application(load_settings(environ))
+    settings = load_settings(environ)
+    logs.configure(settings)
+    opened = Application(settings)
     await opened.open()
     try:
         yield opened

@@ -87,7 +87,8 @@ class Application:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self.open()
+            if self._server is None:
+                await self.open()
         except StartupError as error:
             _log.error("cannot_start", reason=error.message)
             await send({"type": "lifespan.startup.failed", "message": error.message})

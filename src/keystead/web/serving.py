@@ -8,13 +8,15 @@ import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
+import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from keystead.errors import StartupError
 from keystead.settings import Settings
-from keystead.web.app import load_worker_settings
+from keystead.web.app import from_environment, load_worker_settings
 from keystead.web.server import open_server
 
 DRAIN_SECONDS = 10
@@ -39,37 +41,52 @@ def serve(listening: Listening, *, graphiql: bool = False, announce: Callable[[]
     os.environ["_KEYSTEAD_GRAPHIQL"] = "on" if graphiql else "off"
     settings = load_worker_settings(os.environ)
     listener = _listen(listening)
-    asyncio.run(_check(settings))
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, listening)
-    config = uvicorn.Config(
-        "keystead.web.app:from_environment",
-        factory=True,
+    announce = announce or _say_nothing
+    if listening.workers == 1:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve_alone(listener, announce))
+    else:
+        asyncio.run(_check(settings))
+        announce()
+        config = _configuration("keystead.web.app:from_environment", factory=True, workers=listening.workers)
+        Multiprocess(config, sockets=[listener]).run()
+
+
+async def _serve_alone(listener: socket.socket, announce: Callable[[], None]) -> None:
+    """One process: it opens everything itself, so that what is wrong is raised here."""
+    application = from_environment()
+    await application.open()
+    announce()
+    await uvicorn.Server(_configuration(application)).serve(sockets=[listener])
+
+
+async def _check(settings: Settings) -> None:
+    """Opens everything once before there are workers, so that what is wrong is said once."""
+    async with open_server(settings):
+        pass
+
+
+def _configuration(application: object, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,  # type: ignore[arg-type]
         loop="uvloop",
         http="httptools",
         ws="none",
         lifespan="on",
-        workers=listening.workers,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         backlog=2048,
+        **options,
     )
-    server = uvicorn.Server(config)
-    if announce is not None:
-        announce()
-    if listening.workers == 1:
-        server.run(sockets=[listener])
-    else:
-        Multiprocess(config, sockets=[listener]).run()
 
 
-async def _check(settings: Settings) -> None:
-    """Opens everything once, so that what is wrong is said in one line by the parent."""
-    async with open_server(settings):
-        pass
+def _say_nothing() -> None:
+    """Nobody waits for the announcement."""
 
 
 def _listen(listening: Listening) -> socket.socket:

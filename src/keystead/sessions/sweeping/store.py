@@ -8,13 +8,13 @@ from sqlalchemy import and_, bindparam, delete, or_, select
 
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement
-from keystead.db.types import UtcTime
+from keystead.db.types import Integer, UtcTime
 from keystead.policy import SessionKind
 from keystead.sessions.store import refresh_tokens, s, sessions, t
 
 _SWEEP = "the sweep removes what is over in every brand"
 _before = bindparam("before", type_=UtcTime())
-_limit = bindparam("limit")
+_limit = bindparam("limit", type_=Integer())
 
 _STILL_GOOD = (
     select(t.digest)
