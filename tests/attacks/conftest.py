@@ -11,6 +11,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import Database
+from keystead.sessions.model import Opened
 from keystead.users.model import User
 from tests.api import Api, make_api
 from tests.attacks.forging import Forge
@@ -66,6 +67,12 @@ async def api(server: Server) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-async def forge(server: Server, brand: ActiveBrand, ann: User) -> Forge:
+def forge(server: Server, opened: Opened) -> Forge:
     """Makes access tokens for a session of ann's that is alive."""
-    return Forge(server, await make_session(server, brand, ann.id))
+    return Forge(server, opened)
+
+
+@pytest.fixture
+async def opened(server: Server, brand: ActiveBrand, ann: User) -> Opened:
+    """A session of ann's, of the pair contract."""
+    return await make_session(server, brand, ann.id)

@@ -83,3 +83,9 @@ def assert_error(answer: Answer, code: str, case: object = "", **extensions: str
     assert [error["extensions"]["code"] for error in answer.errors] == [code], (case, answer)
     assert set(extensions.items()) <= set(answer.extensions.items()), (case, answer)
     assert set((answer.body["data"] or {}).values()) <= {None}, (case, answer)
+
+
+def assert_reuse(answer: Answer, case: object = "") -> None:
+    """The error that ends a session; existing SDKs look for the word in it."""
+    assert_error(answer, "REFRESH_TOKEN_REUSED", case)
+    assert "unauthenticated" in answer.errors[0]["message"].lower()

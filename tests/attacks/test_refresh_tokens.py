@@ -1,0 +1,147 @@
+"""A23-A26: refresh tokens that come back too early or too late, or from another brand."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.policy import SessionKind
+from keystead.sessions.model import Opened
+from keystead.users.model import User
+from tests.api import Api
+from tests.attacks.operations import (
+    ME,
+    assert_error,
+    assert_reuse,
+    assert_token_refused,
+    get_access_token,
+    refresh,
+    send_get_access_token,
+    send_refresh,
+)
+from tests.attacks.session_rows import count_heads, events_of
+from tests.clocks import ManualClock
+from tests.make import (
+    make_access_token,
+    make_api_key,
+    make_brand_token,
+    make_session,
+    make_user,
+)
+
+GRACE, LOST_WINDOW = 10, 300
+
+
+@pytest.mark.attack("A23")
+async def test_a_replay_after_the_grace_ends_the_session(
+    server: Server, api: Api, brand: ActiveBrand, ann: User, opened: Opened, clock: ManualClock
+) -> None:
+    """The parent of a token that was presented. The user's other session goes on."""
+    stolen, other = opened.refresh_token.reveal(), await make_session(server, brand, ann.id)
+    first_access, first = await refresh(api, stolen)
+    second_access, second = await refresh(api, first)
+    clock.advance(seconds=GRACE + 1)
+    assert (await api.send(ME, token=second_access)).data["me"]
+    assert_reuse(await send_refresh(api, stolen))
+    for token in (make_access_token(server, opened), first_access, second_access):
+        assert_token_refused(await api.send(ME, token=token))
+    for token in (stolen, first, second):
+        assert_error(await send_refresh(api, token), "REFRESH_TOKEN_INVALID")
+    assert await count_heads(server, opened.session_id) == 0
+    assert (await events_of(server, opened.session_id))[-1] == ("session.reuse_detected", "refused")
+    assert (await api.send(ME, token=make_access_token(server, other))).data["me"]
+    assert await refresh(api, other.refresh_token.reveal())
+
+
+@pytest.mark.attack("A23")
+async def test_a_replay_after_the_lost_response_window_ends_the_session(
+    server: Server, api: Api, opened: Opened, clock: ManualClock
+) -> None:
+    """The direct parent of a token that nobody has presented, but too late."""
+    stolen = opened.refresh_token.reveal()
+    access, successor = await refresh(api, stolen)
+    clock.advance(seconds=LOST_WINDOW + 1)
+    assert_reuse(await send_refresh(api, stolen))
+    assert_token_refused(await api.send(ME, token=access))
+    assert_error(await send_refresh(api, successor), "REFRESH_TOKEN_INVALID")
+
+
+@pytest.mark.attack("A24")
+async def test_a_replay_within_the_grace_gets_the_same_token(
+    server: Server, api: Api, opened: Opened, clock: ManualClock
+) -> None:
+    """The chain cannot fork: however often, and however far the session has gone on meanwhile."""
+    token = opened.refresh_token.reveal()
+    _, head = await refresh(api, token)
+    for _ in range(3):
+        access, again = await refresh(api, token)
+        assert again == head
+        assert (await api.send(ME, token=access)).data["me"]
+    _, further = await refresh(api, head)
+    clock.advance(seconds=GRACE)
+    assert {(await refresh(api, old))[1] for old in (token, head)} == {further}
+    assert await count_heads(server, opened.session_id) == 1
+
+
+@pytest.mark.attack("A24")
+@pytest.mark.parametrize("apart", [LOST_WINDOW + 1, 1800, 3000])
+async def test_a_thief_in_the_grace_is_found_out_within_two_refreshes(
+    server: Server, api: Api, opened: Opened, clock: ManualClock, apart: int
+) -> None:
+    """Both hold the same token now; whoever comes second with it, more than a lost response later, ends the session."""
+    stolen = opened.refresh_token.reveal()
+    _, of_owner = await refresh(api, stolen)
+    clock.advance(seconds=GRACE - 1)
+    _, of_thief = await refresh(api, stolen)
+    assert of_thief == of_owner
+    clock.advance(seconds=3600)
+    _, next_of_first = await refresh(api, of_thief)
+    clock.advance(seconds=apart)
+    assert_reuse(await send_refresh(api, of_owner))
+    assert_error(await send_refresh(api, next_of_first), "REFRESH_TOKEN_INVALID")
+    assert await count_heads(server, opened.session_id) == 0
+
+
+@pytest.mark.attack("A25")
+@pytest.mark.parametrize("after", [GRACE + 1, 120, LOST_WINDOW])
+async def test_a_lost_response_is_given_again(
+    server: Server, api: Api, opened: Opened, clock: ManualClock, after: int
+) -> None:
+    """The client never saw the successor, and asks again with what it has: it gets it, and its session lives."""
+    token = opened.refresh_token.reveal()
+    _, never_seen = await refresh(api, token)
+    clock.advance(seconds=after)
+    access, successor = await refresh(api, token)
+    assert successor == never_seen
+    assert (await api.send(ME, token=access)).data["me"]
+    clock.advance(seconds=3600)
+    _, further = await refresh(api, successor)
+    assert further != successor
+    assert await count_heads(server, opened.session_id) == 1
+
+
+@pytest.mark.attack("A26")
+async def test_another_brands_credential_makes_a_token_invalid_and_revokes_nothing(
+    server: Server, api: Api, brand: ActiveBrand, other_brand: ActiveBrand, ann: User, brand_token: str
+) -> None:
+    """Else one brand could end the sessions of another. Also with a token that would be reuse at home."""
+    opened = await make_session(server, brand, ann.id)
+    standing = (await make_session(server, brand, ann.id, SessionKind.standing)).refresh_token.reveal()
+    eve = await make_user(server, other_brand, "eve@example.com")
+    foreign = [
+        {"brand": (await make_brand_token(server, other_brand)).reveal()},
+        {"key": (await make_api_key(server, other_brand, "admin"))[1].reveal()},
+        {"key": (await make_api_key(server, other_brand, "read", is_publishable=True))[1].reveal()},
+        {"token": make_access_token(server, await make_session(server, other_brand, eve.id))},
+    ]
+    first = opened.refresh_token.reveal()
+    _, second = await refresh(api, first)
+    _, third = await refresh(api, second)
+    for credential in foreign:
+        for token in (first, second, third):
+            assert_error(await send_refresh(api, token, **credential), "REFRESH_TOKEN_INVALID", credential)
+        assert_error(await send_get_access_token(api, standing, **credential), "REFRESH_TOKEN_INVALID", credential)
+    assert await get_access_token(api, standing, brand=brand_token)
+    assert await get_access_token(api, standing)
+    _, fourth = await refresh(api, third, brand=brand_token)
+    assert await refresh(api, fourth)
