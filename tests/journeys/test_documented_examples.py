@@ -88,6 +88,13 @@ DELETE_KEY = """mutation {
   }
 }"""
 
+
+def in_both_prints(question: str) -> pytest.MarkDecorator:
+    """Runs a test with ``question`` as it is printed and on one line."""
+    texts = [question, " ".join(question.split())]
+    return pytest.mark.parametrize("question", texts, ids=["as printed", "on one line"])
+
+
 UP = {"health": {"data": {"up": True}}}
 
 
@@ -98,7 +105,7 @@ async def key(server: Server, brand: ActiveBrand) -> str:
     return (await make_api_key(server, brand, "read", "write"))[1].reveal()
 
 
-@pytest.mark.parametrize("question", [LOGIN, " ".join(LOGIN.split())], ids=["as printed", "on one line"])
+@in_both_prints(LOGIN)
 async def test_login(api: Api, ann: User, question: str) -> None:
     variables = {"input": {"email": ANN, "password": PASSWORD}}
     given = (await api.send(question, variables, operation_name="Login")).data["login"]["data"]
@@ -191,8 +198,8 @@ async def test_a_key_is_created_used_and_deleted(api: Api, server: Server, brand
 async def test_who_is_no_administrator_creates_and_deletes_no_key(api: Api, ann: User, key: str) -> None:
     auth = (await log_in(api)).auth
     for operation in (CREATE_KEY, DELETE_KEY):
-        for credential in ({"token": auth}, {"key": key}):
-            refused = await api.send(operation, **credential)
+        for token, api_key in ((auth, None), (None, key)):
+            refused = await api.send(operation, token=token, key=api_key)
             assert (refused.code, refused.extensions["permission"]) == ("FORBIDDEN", "admin")
 
 
