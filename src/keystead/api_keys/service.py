@@ -160,7 +160,10 @@ async def list_keys(ctx: Context, brand_id: str, request: PageRequest, *, with_t
 
 async def find_by_secret(tx: Tx, secret: Secret, now: datetime) -> FoundKey | None:
     """The key of a presented secret, if it is valid now; one indexed read."""
-    return await store.find_by_digest(tx, secret.digest(), now)
+    found = await store.find_by_digest(tx, secret.digest(), now)
+    # The digest of a publishable key, slipped into the row of a secret one, opens nothing; nor the other way round.
+    is_publishable = secret.kind is SecretKind.publishable_key
+    return found if found is not None and found.is_publishable is is_publishable else None
 
 
 async def note_use(server: Server, found: FoundKey, now: datetime) -> None:
