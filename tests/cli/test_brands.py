@@ -1,0 +1,99 @@
+"""``keystead brand``."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.crypto.secrets import SecretKind, parse
+from tests.cli.command import Cli
+
+
+def test_a_brand_is_created_with_a_token(cli: Cli) -> None:
+    made = cli.json("brand", "create", "rainbowMakers")
+    assert sorted(made) == ["id", "name", "token"]
+    assert made["name"] == "rainbowMakers"
+    assert parse(made["token"], SecretKind.brand_token) is not None
+
+
+def test_a_token_is_shown_once_and_said_to_be(cli: Cli) -> None:
+    said = cli("brand", "create", "rainbowMakers")
+    assert "shown this once: ks_bt_" in said.out
+    assert "ks_bt_" not in cli("brand", "list").out
+
+
+def test_brands_are_listed_with_the_operators_own(cli: Cli) -> None:
+    cli.json("brand", "create", "rainbowMakers")
+    assert [brand["name"] for brand in cli.json("brand", "list")] == ["keystead", "rainbowMakers"]
+    assert "rainbowMakers" in cli("brand", "list").out
+
+
+def test_preset_and_features_are_chosen(cli: Cli) -> None:
+    cli.json("brand", "create", "shop", "--preset", "pair", "--feature", "magic_login=on")
+    shop = cli.json("brand", "list")[1]
+    assert shop["preset"] == "pair"
+    assert shop["features"]["magic_login"] is True
+    assert shop["features"]["anonymous_users"] is False
+
+
+def test_another_token_is_issued(cli: Cli) -> None:
+    first = cli.json("brand", "create", "shop")["token"]
+    issued = cli.json("brand", "token", "shop", "--revoke-others")
+    assert sorted(issued) == ["brand", "token"]
+    assert issued["token"] != first
+
+
+def test_features_and_policy_are_changed(cli: Cli) -> None:
+    cli.json("brand", "create", "shop")
+    changed = cli.json(
+        "brand", "update", "shop", "--feature", "magic_login=on", "--policy", "access_ttl=600",
+        "--policy", "idle_ttl=none", "--policy", "default_permissions=read,customer:write",
+    )  # fmt: skip
+    assert changed["features"]["magic_login"] is True
+    assert changed["policy"]["access_ttl"] == 600
+    assert changed["policy"]["idle_ttl"] is None
+    assert changed["policy"]["default_permissions"] == ["read", "customer:write"]
+
+
+def test_a_brand_is_closed_and_opened(cli: Cli) -> None:
+    cli.json("brand", "create", "shop")
+    assert cli.json("brand", "update", "shop", "--disabled")["is_disabled"] is True
+    assert cli.json("brand", "update", "shop", "--enabled")["is_disabled"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["create", "a b"], "'name' must begin with a letter"),
+        (["create", "keystead"], "reserved"),
+        (["create", "shop"], "There is a brand called 'shop' already"),
+        (["create", "other", "--preset", "triple"], "'preset' must be one of pair, standing, both"),
+        (["create", "other", "--feature", "magic=on"], "features.magic: 'magic' is not known here"),
+        (["token", "nobody"], "There is no such brand"),
+        (["update", "nobody", "--enabled"], "There is no such brand"),
+        (["update", "shop", "--policy", "access_ttl=5"], "'access_ttl' must be between 30 and 3600"),
+        (["update", "keystead", "--disabled"], "cannot be disabled"),
+    ],
+)
+def test_what_is_refused_names_the_field(sqlite_cli: Cli, words: list[str], line: str) -> None:
+    sqlite_cli.json("brand", "create", "shop")
+    said = sqlite_cli("brand", *words, "--json")
+    assert said.exit_code == 1
+    assert line in said.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["create"],
+        ["create", "shop", "--feature", "magic_login"],
+        ["create", "shop", "--feature", "magic_login=yes"],
+        ["create", "shop", "--policy", "access_ttl"],
+        ["create", "shop", "--policy", "access_ttl=soon"],
+        ["update", "shop"],
+        ["invent", "shop"],
+    ],
+)
+def test_wrong_usage_is_2(sqlite_cli: Cli, words: list[str]) -> None:
+    said = sqlite_cli("brand", *words)
+    assert said.exit_code == 2
+    assert said.out == ""

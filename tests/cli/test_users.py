@@ -1,0 +1,101 @@
+"""``keystead user``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.command import Cli
+
+NEW = ("user", "create", "--brand", "shop", "--email", "luna@shop.example")
+
+
+@pytest.fixture(autouse=True)
+def brand(request: pytest.FixtureRequest) -> None:
+    name = "cli" if "cli" in request.fixturenames else "sqlite_cli"
+    request.getfixturevalue(name).json("brand", "create", "shop")
+
+
+def test_a_user_is_created(cli: Cli) -> None:
+    made = cli.json(*NEW, "--password-stdin", "--permission", "admin", "--verified", stdin="rainbow123\n")
+    assert sorted(made) == ["email", "id"]
+    [listed] = cli.json("user", "list", "--brand", "shop")
+    assert listed["id"] == made["id"]
+    assert listed["email"] == "luna@shop.example"
+    assert listed["verified"] is True
+    assert listed["permissions"] == ["admin"]
+
+
+def test_an_address_without_proof_is_said_to_wait(cli: Cli) -> None:
+    said = cli(*NEW, "--password-stdin", "--json", stdin="rainbow123\n")
+    assert said.document["email"] == "luna@shop.example"
+    assert "waits for proof" in said.err
+
+
+def test_where_no_proof_is_asked_for_nothing_waits(cli: Cli) -> None:
+    cli.json("brand", "update", "shop", "--feature", "email_verification=off")
+    assert cli(*NEW, "--password-stdin", stdin="rainbow123\n").err == ""
+
+
+def test_the_password_is_never_an_argument(cli: Cli) -> None:
+    assert cli(*NEW, "--password", "rainbow123").exit_code == 2
+
+
+def test_a_user_is_disabled_by_id_alone(cli: Cli) -> None:
+    made = cli.json(*NEW, "--verified")
+    done = cli.json("user", "disable", made["id"])
+    assert done == {"success": True, "id": made["id"], "brand": "shop"}
+    assert cli.json("user", "list", "--brand", "shop")[0]["is_disabled"] is True
+
+
+def test_a_user_is_looked_for_in_the_named_brand_alone(cli: Cli) -> None:
+    made = cli.json(*NEW, "--verified")
+    assert cli("user", "disable", made["id"], "--brand", "keystead").error == "There is no such user."
+    assert cli.json("user", "disable", made["id"], "--brand", "shop")["success"] is True
+
+
+def test_the_first_operator_is_made(cli: Cli) -> None:
+    words = ("--email", "root@shop.example", "--password-stdin", "--permission", "admin", "--verified")
+    made = cli.json("user", "create", "--brand", "keystead", *words, stdin="a good password\n")
+    assert made["email"] == "root@shop.example"
+
+
+@pytest.mark.parametrize("line", ["rainbow123\n", "rainbow123\r\n", "rainbow123"])
+def test_the_end_of_the_line_is_no_part_of_the_password(sqlite_cli: Cli, line: str) -> None:
+    """Seven characters and the end of the line would be eight."""
+    assert sqlite_cli.json(*NEW, "--password-stdin", stdin=line)["email"] == "luna@shop.example"
+    short = line.replace("rainbow123", "q7!x9#z")
+    other = ("user", "create", "--brand", "shop", "--email", "b@shop.example", "--password-stdin")
+    assert "8" in sqlite_cli(*other, stdin=short).error
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "line"),
+    [
+        (("--email", "not an address"), "", "email"),
+        (("--email", "a@b.example", "--permission", "operator"), "", "operator"),
+        (("--email", "a@b.example", "--password-stdin"), "password\n", "password"),
+    ],
+)
+def test_what_is_refused_names_the_field(sqlite_cli: Cli, words: tuple[str, ...], stdin: str, line: str) -> None:
+    said = sqlite_cli("user", "create", "--brand", "shop", *words, "--json", stdin=stdin)
+    assert said.exit_code == 1
+    assert line in said.error
+
+
+@pytest.mark.parametrize("stdin", ["", "\n", b"\xff\xfe\n"])
+def test_a_missing_password_is_wrong_usage(sqlite_cli: Cli, stdin: str | bytes) -> None:
+    said = sqlite_cli(*NEW, "--password-stdin", stdin=stdin)
+    assert said.exit_code == 2
+    assert "--password-stdin" in said.err
+
+
+def test_the_same_address_twice_is_refused(sqlite_cli: Cli) -> None:
+    sqlite_cli.json(*NEW, "--verified")
+    assert "taken" in sqlite_cli(*NEW, "--verified").error
+
+
+def test_what_others_wrote_cannot_drive_the_terminal(sqlite_cli: Cli) -> None:
+    from keystead.cli.output import _cell
+
+    assert _cell("a\x1b[31mb") == "a\ufffd[31mb"
+    assert sqlite_cli("user", "list", "--brand", "shop").out == ""
