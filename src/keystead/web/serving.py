@@ -20,6 +20,7 @@ from keystead.web.app import from_environment, load_worker_settings
 from keystead.web.server import open_server
 
 DRAIN_SECONDS = 10
+BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _configuration(application: object, **options: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        backlog=2048,
+        backlog=BACKLOG,
         **options,
     )
 
@@ -95,6 +96,8 @@ def _listen(listening: Listening) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((listening.host, listening.port))
+        # At once: whoever comes before the first worker is ready waits, and a second server finds the port taken.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         place = f"{listening.host}:{listening.port}"
