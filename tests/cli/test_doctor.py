@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from keystead.cli.checks import Finding, Status, examine
 from keystead.settings import load_settings
 from tests.cli.command import MASTER_KEY, Cli
@@ -107,6 +109,16 @@ def test_endless_sessions_are_a_warning(cli: Cli) -> None:
     for brand in ("shop", "keystead"):
         cli.json("brand", "update", brand, "--policy", "standing_refresh_ttl=86400")
     assert findings(cli)["standing_sessions"]["status"] == "ok"
+
+
+def test_many_entities_on_sqlite_are_a_warning(sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_cli.json("brand", "create", "shop")
+    file = Path("entities.toml")
+    file.write_text("".join(f"[e{n}.fields]\nname = {{ type = 'string' }}\n" for n in range(3)), "utf-8")
+    sqlite_cli.json("entity", "apply", "--brand", "shop", str(file))
+    assert findings(sqlite_cli)["entity_tables"] == {"check": "entity_tables", "status": "ok", "detail": "3"}
+    monkeypatch.setattr("keystead.cli.checks.MOST_ENTITY_TABLES", 2)
+    assert findings(sqlite_cli)["entity_tables"]["status"] == "warning"
 
 
 async def test_a_clock_that_is_off_and_a_late_rotation_are_warnings(database_url: str) -> None:

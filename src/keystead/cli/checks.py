@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from keystead.clock import Clock
 from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key
 from keystead.db import migrate
 from keystead.db.engine import Database, open_database
+from keystead.entities import store as entity_store
 from keystead.errors import KeysteadError, StartupError
 from keystead.installation import service as installation
 from keystead.installation import store as installation_store
@@ -26,6 +27,7 @@ from keystead.policy import SessionKind, allows
 from keystead.settings import Settings
 
 CLOCKS_APART: Final = timedelta(seconds=2)
+MOST_ENTITY_TABLES: Final = 1_000
 _LATE_ROTATION: Final = LONGEST_USE + timedelta(days=2)
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _MOST_BRANDS: Final = 1_000
@@ -149,7 +151,10 @@ async def _database(db: Database, master_key: MasterKey | None, clock: Clock) ->
         yield Finding("master_key", Status.failure, "the database was made with another master key")
         return
     yield await _signing_keys(db, clock.now())
-    yield await _standing_sessions(db)
+    brands = await brand_store.list_brands(db.scans, _MOST_BRANDS, 0)
+    yield _standing_sessions(brands)
+    if db.dialect == "sqlite":
+        yield await _entity_tables(db, brands)
 
 
 async def _clock(db: Database, clock: Clock) -> Finding:
@@ -175,9 +180,8 @@ async def _signing_keys(db: Database, now: datetime) -> Finding:
     return Finding("signing_keys", Status.ok, f"the active one is {age.days} days old")
 
 
-async def _standing_sessions(db: Database) -> Finding:
+def _standing_sessions(brands: Sequence[Brand]) -> Finding:
     """Sessions without an end are what the contract asks for; whoever runs the server should know (security §3)."""
-    brands = await brand_store.list_brands(db.scans, _MOST_BRANDS, 0)
     endless = [brand.name for brand in brands if _has_endless_sessions(brand)]
     if endless:
         shown = ", ".join(endless[:5]) + (f" and {len(endless) - 5} more" if len(endless) > 5 else "")
@@ -189,3 +193,12 @@ async def _standing_sessions(db: Database) -> Finding:
 def _has_endless_sessions(brand: Brand) -> bool:
     has_an_end = brand.policy.standing_refresh_ttl is not None or brand.policy.idle_ttl is not None
     return allows(brand.preset, SessionKind.standing) and not has_an_end
+
+
+async def _entity_tables(db: Database, brands: Sequence[Brand]) -> Finding:
+    """SQLite reads its whole schema for each new connection (security §17)."""
+    count = sum([await entity_store.count(db.scans, brand.id) for brand in brands])
+    if count > MOST_ENTITY_TABLES:
+        detail = f"{count}: more than {MOST_ENTITY_TABLES} slow SQLite down, PostgreSQL is the answer"
+        return Finding("entity_tables", Status.warning, detail)
+    return Finding("entity_tables", Status.ok, str(count))
