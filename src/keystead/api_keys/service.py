@@ -134,16 +134,14 @@ async def delete_keys(ctx: Context, brand_id: str, ids: Sequence[str]) -> None:
 
     :raises NotFound: when one of them is unknown.
     """
-    wanted = set(ids)
+    wanted = sorted(set(ids))
     async with ctx.db.transaction() as tx:
-        known = [key for key in [await store.find_key(tx, brand_id, key_id) for key_id in sorted(wanted)] if key]
-        is_complete = len(known) == len(wanted)
-        if is_complete:
-            await store.delete_keys(tx, brand_id, sorted(wanted))
-            for key in known:
-                await audit.record(tx, _event(ctx, "api_key.deleted", brand_id, key))
-    if not is_complete:
-        raise NotFound()
+        deleted = await store.delete_keys(tx, brand_id, wanted)
+        if len(deleted) != len(wanted):
+            # Raised inside, so that those which do exist stay.
+            raise NotFound()
+        for key in deleted:
+            await audit.record(tx, _event(ctx, "api_key.deleted", brand_id, key))
 
 
 async def find_key(ctx: Context, brand_id: str, key_id: str) -> ApiKey | None:

@@ -115,7 +115,7 @@ _EXPIRE_SECRETS = Statement(
     )
     .values(valid_until=bindparam("until", type_=UtcTime()))
 )
-_DELETE = Statement(delete(api_keys).where(_of_brand, any_of(_k.id, "ids")).returning(_k.id))
+_DELETE = Statement(delete(api_keys).where(_of_brand, any_of(_k.id, "ids")).returning(*_COLUMNS))
 _TOUCH = Statement(
     update(api_keys)
     .where(*_one, or_(_k.last_used_at.is_(None), _k.last_used_at < bindparam("before", type_=UtcTime())))
@@ -220,9 +220,9 @@ async def expire_secrets(tx: Tx, brand_id: str, key_id: str, until: datetime) ->
     await tx.execute(_EXPIRE_SECRETS, brand_id=brand_id, key_id=key_id, until=until)
 
 
-async def delete_keys(tx: Tx, brand_id: str, ids: Sequence[str]) -> list[str]:
-    """Deletes the keys and their secrets; returns the ids that were there."""
-    return [row[0] for row in await tx.list(_DELETE, brand_id=brand_id, ids=list(ids))]
+async def delete_keys(tx: Tx, brand_id: str, ids: Sequence[str]) -> list[ApiKey]:
+    """Deletes the keys and their secrets; returns those that were there."""
+    return [_key(row) for row in await tx.list(_DELETE, brand_id=brand_id, ids=list(ids))]
 
 
 async def touch(tx: Tx, brand_id: str, key_id: str, now: datetime, before: datetime) -> None:
