@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+
+import uvloop
 
 from benchmarks.figures import Figure
 from benchmarks.in_process import Caller, application
@@ -14,7 +17,9 @@ from benchmarks.paths import CREDENTIALS, LOGIN
 from keystead.crypto.passwords import PasswordPool
 
 WAITING = 60
-ROUNDS = 4
+LOGINS = 60
+AT_ONCE = 8
+ROUNDS = 5
 TICK = 0.001
 
 
@@ -23,7 +28,7 @@ def measure() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as name:
         environ = {"KEYSTEAD_DATABASE_URL": f"sqlite:///{name}/bench.db", "KEYSTEAD_LOG_LEVEL": "warning"}
         prepare(environ)
-        yield from asyncio.run(_logins(environ))
+        yield from uvloop.run(_logins(environ))
 
 
 async def _logins(environ: dict[str, str]) -> list[Figure]:
@@ -31,31 +36,44 @@ async def _logins(environ: dict[str, str]) -> list[Figure]:
         caller = Caller(opened)
         pool = PasswordPool()
         stored = await pool.hash(PASSWORD)
-        lags: list[float] = []
         ratios = []
         for _ in range(ROUNDS):
             bare = await _rate(lambda: pool.verify(stored, PASSWORD))
-            watch = asyncio.create_task(_watch(lags))
-            ours = await _rate(lambda: caller.post(LOGIN, {"i": CREDENTIALS}))
-            watch.cancel()
-            ratios.append(ours / bare)
+            ratios.append(await _rate(lambda: caller.post(LOGIN, {"i": CREDENTIALS})) / bare)
         pool.close()
-    lags.sort()
-    ratios.sort()
-    ratio = (ratios[len(ratios) // 2] + ratios[(len(ratios) - 1) // 2]) / 2
-    spread = f"{ratios[0]:.2f}..{ratios[-1]:.2f} over {ROUNDS} rounds of {WAITING} at once"
+        lags = await _lags_while_waiting(caller)
+    spread = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds of {LOGINS}, {AT_ONCE} at once"
     p99 = lags[int(len(lags) * 0.99)] * 1000
     return [
-        Figure("logins / bare Argon2", ratio, "", at_least=0.85, beside=spread),
-        Figure("loop lag p99, 60 logins waiting", p99, "ms", at_most=20, beside=f"{len(lags)} samples"),
+        Figure("logins / bare Argon2", statistics.median(ratios), "", at_least=0.85, beside=spread),
+        Figure(f"loop lag p99, {WAITING} logins waiting", p99, "ms", at_most=20, beside=f"{len(lags)} samples"),
     ]
 
 
 async def _rate(work: Callable[[], Awaitable[object]]) -> float:
+    """How many a second, with as many at once as keep the pool busy."""
+    left = LOGINS
     started = time.perf_counter()
-    waiting = [asyncio.ensure_future(work()) for _ in range(WAITING)]
-    await asyncio.gather(*waiting)
-    return WAITING / (time.perf_counter() - started)
+
+    async def worker() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await work()
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return LOGINS / (time.perf_counter() - started)
+
+
+async def _lags_while_waiting(caller: Caller) -> list[float]:
+    """How late a timer of 1 ms fires while the queue is full. On a slow machine some logins are told to come again."""
+    lags: list[float] = []
+    for _ in range(ROUNDS):
+        watch = asyncio.create_task(_watch(lags))
+        logins = [caller.post(LOGIN, {"i": CREDENTIALS}) for _ in range(WAITING)]
+        await asyncio.gather(*logins, return_exceptions=True)
+        watch.cancel()
+    return sorted(lags)
 
 
 async def _watch(lags: list[float]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import uvloop
 
 from benchmarks.figures import Figure
 from benchmarks.in_process import Caller, application, microseconds
@@ -36,7 +37,7 @@ def measure() -> Iterator[Figure]:
             environ, *"api-key create --brand bench --name bench --permission read --permission write".split()
         )
         bare = _bare_read(f"{name}/bench.db")
-        yield from asyncio.run(_paths(environ, json.loads(made)["token"], bare))
+        yield from uvloop.run(_paths(environ, json.loads(made)["token"], bare))
 
 
 def _bare_read(path: str) -> float:

@@ -7,9 +7,11 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
 from typing import Any
 
 import asyncpg
+import uvloop
 
 from benchmarks.figures import Figure
 from benchmarks.in_process import Caller, application
@@ -18,35 +20,41 @@ from benchmarks.paths import CREDENTIALS, LOGIN, REFRESH
 from keystead.db import statements
 from tests.postgres_server import postgres_server
 
-CHAINS = 8
+Recorded = list[tuple[str, list[Any]]]
+
 SECONDS = 3.0
 ROUNDS = 5
+_GENERATIONS = count(1_000_000)
 
 
 def measure() -> Iterator[Figure]:
-    """The figure."""
+    """The figures."""
     with postgres_server("fsync=on", "synchronous_commit=on", "full_page_writes=on") as url:
         environ = postgres_environ(url) | {"KEYSTEAD_LOG_LEVEL": "warning"}
         prepare(environ)
-        yield asyncio.run(_refreshes(environ))
+        yield from uvloop.run(_refreshes(environ))
 
 
-async def _refreshes(environ: dict[str, str]) -> Figure:
+async def _refreshes(environ: dict[str, str]) -> list[Figure]:
     async with application(environ) as opened:
         caller = Caller(opened)
         recorded = await _record(caller)
-        tokens = [await _log_in(caller) for _ in range(CHAINS)]
-        bare = [await asyncpg.connect(environ["KEYSTEAD_DATABASE_URL"]) for _ in range(CHAINS)]
-        ratios, rates = [], []
-        for _ in range(ROUNDS):
-            plain = await _rate([_replay(connection, recorded) for connection in bare])
-            ours = await _rate([_refresh(caller, tokens, chain) for chain in range(CHAINS)])
-            ratios.append(ours / plain)
-            rates.append(ours)
-        for connection in bare:
-            await connection.close()
+        return [await _beside_bare_sql(caller, environ, recorded, at_once) for at_once in (1, 8)]
+
+
+async def _beside_bare_sql(caller: Caller, environ: dict[str, str], recorded: Recorded, at_once: int) -> Figure:
+    tokens = [await _log_in(caller) for _ in range(at_once)]
+    bare = [await asyncpg.connect(environ["KEYSTEAD_DATABASE_URL"]) for _ in range(at_once)]
+    ratios, rates = [], []
+    for _ in range(ROUNDS):
+        plain = await _rate([_replay(connection, recorded) for connection in bare])
+        ours = await _rate([_refresh(caller, tokens, chain) for chain in range(at_once)])
+        ratios.append(ours / plain)
+        rates.append(ours)
+    for connection in bare:
+        await connection.close()
     beside = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds, {statistics.median(rates):,.0f} refreshes/s"
-    return Figure("refresh / bare SQL (postgresql)", statistics.median(ratios), "", at_least=0.5, beside=beside)
+    return Figure(f"refresh / bare SQL, {at_once} at once", statistics.median(ratios), "", at_least=0.5, beside=beside)
 
 
 async def _log_in(caller: Caller) -> str:
@@ -60,9 +68,6 @@ def _refresh(caller: Caller, tokens: list[str], chain: int) -> Callable[[], Awai
         tokens[chain] = answer["refreshToken"]["data"]["refresh_token"]
 
     return once
-
-
-Recorded = list[tuple[str, list[Any]]]
 
 
 async def _record(caller: Caller) -> Recorded:
@@ -103,7 +108,7 @@ def _replay(connection: Any, recorded: Recorded) -> Callable[[], Awaitable[None]
 def _fresh(text: str, values: list[Any]) -> list[Any]:
     if not text.startswith("INSERT"):
         return values
-    number = int.from_bytes(os.urandom(3), "big")
+    number = next(_GENERATIONS)
     fresh: list[Any] = []
     for value in values:
         if isinstance(value, bytes):

