@@ -51,12 +51,12 @@ class Node:
             )
 
     def get(self, path: str) -> tuple[int, Any]:
-        """Status and JSON body of a plain GET; status 0 when nobody listens."""
+        """Status and JSON body of a plain GET; only a status when it is refused, 0 when nobody listens."""
         try:
             with _NO_PROXY.open(self.url + path, timeout=5) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
+            return error.code, None
         except OSError:
             return 0, None
 
@@ -74,6 +74,12 @@ class Node:
         """The process ids of its children that serve (not those that multiprocessing keeps for itself)."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What it has logged: every line is one JSON object, but for the word that it listens."""
+        lines = self.log.read_text().splitlines()
+        lines.remove(f"keystead listens on {self.url}/graphql")
+        return [json.loads(line) for line in lines]
 
     def terminate(self) -> None:
         """Asks it to stop, as an init system does."""
