@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keystead.context import Server
 from tests.api import Answer, Api
 
 ME = "{ me { id email permissions } }"
@@ -53,6 +54,11 @@ async def get_access_token(api: Api, refresh_token: str, expires_in: int | None 
     answer = await send_get_access_token(api, refresh_token, expires_in, **request)
     token_given: str = answer.data["getAccessToken"]
     return token_given
+
+
+def hashes(server: Server) -> int:
+    """How many password hashes the server has begun."""
+    return server.passwords.load.begun
 
 
 def pair_of(answer: Answer, field: str) -> Pair:
