@@ -9,6 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.policy import SessionKind
 from keystead.users.model import User
+from keystead.users.service import create_anonymous
 from tests.api import Api
 from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import (
@@ -92,8 +93,6 @@ async def test_an_anonymous_user_must_say_so(server: Server, api: Api) -> None:
     for name, features in (("plain", {}), ("magic", {"magic_login": True})):
         brand = await make_brand(server, name, features=features)
         async with server.db.transaction() as tx:
-            from keystead.users.service import create_anonymous
-
             user_id = await create_anonymous(tx, brand.id, server.clock.now())
         await _assert_invalidates(server, api, brand, user_id, False, name)
 

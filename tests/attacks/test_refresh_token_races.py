@@ -15,7 +15,7 @@ from keystead.authentication.logout import end_all
 from keystead.authentication.refresh import TokenPair, get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import open_database
-from keystead.errors import AccessTokenRefused, RefreshTokenInvalid
+from keystead.errors import AccessTokenRefused, RefreshTokenInvalid, RefreshTokenReused
 from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users.model import User
@@ -72,8 +72,6 @@ async def test_of_fifty_at_once_all_get_the_one_successor(nodes: Nodes, opened: 
 @pytest.mark.attack("A22")
 async def test_of_fifty_thieves_at_once_none_gets_a_token(nodes: Nodes, opened: Opened, clock: ManualClock) -> None:
     """The refused act beside: after the windows, all of them are too late, on both nodes, and it is recorded once."""
-    from keystead.errors import RefreshTokenReused
-
     stolen = opened.refresh_token.reveal()
     head = (await _refresh(nodes.first, (await _refresh(nodes.first, stolen)).refresh_token)).refresh_token
     clock.advance(seconds=11)
