@@ -34,7 +34,7 @@ class PageRequest:
         page = 1 if page is None else page
         per_page = DEFAULT_PER_PAGE if per_page is None else per_page
         if not 1 <= page <= LAST_PAGE:
-            raise BadUserInput("'page' must be 1 or more.", field="page")
+            raise BadUserInput(f"'page' must be between 1 and {LAST_PAGE}.", field="page")
         if not 1 <= per_page <= LARGEST_PER_PAGE:
             raise BadUserInput(f"'per_page' must be between 1 and {LARGEST_PER_PAGE}.", field="per_page")
         return cls(page, per_page)

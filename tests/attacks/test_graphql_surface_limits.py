@@ -1,0 +1,217 @@
+"""G6: each limit lets its last one pass and refuses the next."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.graphql import limits
+from keystead.graphql.cost import MAX_COST
+from keystead.graphql.schema import CREDENTIAL_OPERATIONS
+from keystead.web.request_body import LARGEST_BODY
+from tests.api import Api
+from tests.attacks.callers import make_key, sign_in
+from tests.attacks.stored import stored
+from tests.attacks.surface import operations
+from tests.make import make_entity
+
+NAMES = "id name description permissions publishable allowed_origins hint token created_at created_by expires_at"
+
+
+def depth(levels: int) -> str:
+    return "{" + " f {" * (levels - 1) + " g " + "}" * levels
+
+
+def aliases(number: int) -> str:
+    return "{ userList { data {" + " ".join(f"a{n}: id" for n in range(number)) + "} } }"
+
+
+def root_fields(number: int) -> str:
+    return "{" + " ".join(f"a{n}: health {{ data {{ up }} }}" for n in range(number)) + "}"
+
+
+def tokens(number: int) -> str:
+    """Three for ``{ x }``, and one for each of the others."""
+    return "{ " + "a" + " @b" * ((number - 3) // 2) + ("" if number % 2 else " c") + " }"
+
+
+def directives(number: int) -> str:
+    return "{ health " + "@skip(if: false) " * number + "{ data { up } } }"
+
+
+def variables(number: int) -> str:
+    declared = ", ".join(f"$v{n}: ID = 1" for n in range(number))
+    return f"query({declared}) {{ __typename }}"
+
+
+def fields(number: int) -> str:
+    """In groups of five, since that is as often as one may come again."""
+    return "{ apiKeyList { " + " ".join(f"f{n} " * min(5, number - 1 - n) for n in range(0, number - 1, 5)) + "} }"
+
+
+def fragments(number: int) -> str:
+    spreads = " ".join(f"...F{n}" for n in range(number))
+    return f"{{ {spreads} }} " + " ".join(f"fragment F{n} on Query {{ a: __typename }}" for n in range(number))
+
+
+def repeats(number: int) -> str:
+    return "{" + " health { data { up } }" * number + "}"
+
+
+def introspections(number: int) -> str:
+    return "{" + " ".join(f'a{n}: __type(name: "Query") {{ name }}' for n in range(number)) + "}"
+
+
+SHAPES: dict[str, tuple[Any, int]] = {
+    "depth": (depth, limits.MAX_DEPTH),
+    "aliases": (aliases, limits.MAX_ALIASES),
+    "root_fields": (root_fields, limits.MAX_ROOT_FIELDS),
+    "directives": (directives, limits.MAX_DIRECTIVES),
+    "variables": (variables, limits.MAX_VARIABLES),
+    "fields": (fields, limits.MAX_FIELDS),
+    "repeats": (repeats, limits.MAX_REPEATS),
+    "introspection": (introspections, limits.MAX_INTROSPECTIONS),
+}
+NUMBERS = {
+    "depth": 10, "aliases": 30, "root_fields": 10, "directives": 4, "variables": 50, "fields": 500, "repeats": 5,
+    "introspection": 1,
+}  # fmt: skip
+
+
+@pytest.mark.attack("A82")
+async def test_each_limit_is_where_it_was_promised() -> None:
+    assert {name: allowed for name, (_, allowed) in SHAPES.items()} == NUMBERS
+    assert (limits.MAX_TOKENS, limits.MAX_FRAGMENTS, MAX_COST, LARGEST_BODY) == (1000, 20, 10_000, 65_536)
+
+
+@pytest.mark.attack("A82")
+async def test_one_more_than_the_limit_is_refused(server: Server, api: Api, brand: ActiveBrand) -> None:
+    key = await make_key(server, brand, "admin")
+    for name, (write, allowed) in SHAPES.items():
+        refused = await api.send(write(allowed + 1), key=key)
+        assert (refused.status, refused.code) == (400, "GRAPHQL_VALIDATION_FAILED"), name
+        assert refused.extensions["limit"] == name
+        assert len(refused.errors) == 1
+        passed = await api.send(write(allowed), key=key)
+        # What cannot be valid at this size is refused for that, and not for its size.
+        assert not any("limit" in error["extensions"] for error in passed.errors), (name, passed.body)
+    for name in ("aliases", "root_fields", "repeats", "introspection"):
+        write, allowed = SHAPES[name]
+        assert (await api.send(write(allowed), key=key)).data, name
+
+
+@pytest.mark.attack("A82")
+async def test_the_limits_hold_for_fragments_and_for_operations_that_are_not_run(api: Api) -> None:
+    for query, limit in (
+        ("{ ...F } fragment F on Query " + depth(10), None),
+        ("{ f { ...F } } fragment F on Query " + depth(10), "depth"),
+        ("{ health { data { up } } } fragment F on Query " + depth(11), "depth"),
+        ("query A { health { data { up } } } query B " + root_fields(11), "root_fields"),
+        ("{ ...F ...F ...F ...F ...F ...F } fragment F on Query { health { data { up } } }", "repeats"),
+        ("{ ...F } fragment F on Query " + root_fields(11), "root_fields"),
+        ("{ ... { ... { ... " + root_fields(11) + "} } }", "root_fields"),
+        (fragments(21), "fragments"),
+        ("{ health @skip(if: false) @a @b @c @d { data { up } } }", "directives"),
+        ("{ ...F @a @b @c @d @e } fragment F on Query { health { data { up } } }", "directives"),
+        ("query Q @a @b @c @d @e { health { data { up } } }", "directives"),
+    ):
+        answer = await api.send(query, operation_name="A" if query.startswith("query A") else None)
+        assert answer.status == 400, query
+        assert answer.extensions.get("limit") == limit, query
+
+
+@pytest.mark.attack("A82")
+async def test_tokens(api: Api) -> None:
+    assert tokens(9).split() == ["{", "a", "@b", "@b", "@b", "}"]
+    refused = await api.send(tokens(1001))
+    assert (refused.status, refused.extensions["limit"]) == (400, "tokens")
+    passed = await api.send(tokens(1000))
+    assert passed.extensions.get("limit") == "directives"
+    lists = "mutation { deleteUser(ids: [" + "1 " * 984 + "]) { data { success } } }"
+    assert (await api.send(lists)).code == "UNAUTHENTICATED"
+    assert (await api.send(lists.replace("1 ", "1 1 ", 1))).extensions["limit"] == "tokens"
+
+
+@pytest.mark.attack("A82")
+async def test_the_body(api: Api) -> None:
+    def body(size: int) -> bytes:
+        empty = json.dumps({"query": "{ __typename }", "x": ""}).encode()
+        return empty.replace(b'"x": ""', b'"x": "%s"' % (b"x" * (size - len(empty))))
+
+    headers = {"content-type": "application/json"}
+    assert len(body(65_536)) == 65_536
+    assert (await api.post(content=body(65_536), headers=headers)).data == {"__typename": "Query"}
+    refused = await api.post(content=body(65_537), headers=headers)
+    assert (refused.status, refused.code) == (413, "BAD_USER_INPUT")
+
+    async def in_parts() -> Any:
+        for _ in range(100):
+            yield b" " * 1024
+        yield body(100)
+
+    assert (await api.post(content=in_parts(), headers=headers)).status == 413
+
+
+@pytest.mark.attack("A82")
+async def test_the_cost(server: Server, api: Api, brand: ActiveBrand) -> None:
+    key = await make_key(server, brand, "admin")
+    ten = (
+        "{" + " ".join(f"a{n}: apiKeyList(pagination: {{per_page: 100}}) {{ data {{ %s }} }}" for n in range(10)) + "}"
+    )
+    assert (await api.send(ten.replace("%s", NAMES.removesuffix(" expires_at")), key=key)).data
+    refused = await api.send(ten.replace("%s", NAMES), key=key)
+    assert (refused.status, refused.extensions["limit"]) == (400, "cost")
+    by_variable = ten.replace("%s", NAMES).replace("100", "$n").replace("{", "query($n: Int) {", 1)
+    assert (await api.send(by_variable, {"n": 90}, key=key)).data
+    refused = await api.send(by_variable, {"n": 100}, key=key)
+    assert (refused.status, refused.extensions["limit"]) == (400, "cost")
+
+
+@pytest.mark.attack("A82")
+async def test_pages(server: Server, api: Api, brand: ActiveBrand) -> None:
+    """Of every list that there is."""
+    shop = await make_entity(server, brand)
+    key, token = await make_key(server, shop, "admin"), await sign_in(server, shop, "admin")
+    lists = [one for one in await operations(server, shop) if "pagination" in one.inputs() and one.needs != "operator"]
+    assert len(lists) >= 8
+    for operation in lists:
+        caller = {"token": token} if operation.name == "sessionList" else {"key": key}
+        for page in (
+            {"per_page": 101},
+            {"per_page": 0},
+            {"per_page": -1},
+            {"page": 0},
+            {"page": -1},
+            {"page": 2**31 - 1},
+        ):
+            answer = await api.send(*operation.request(pagination=page), **caller)  # type: ignore[arg-type]
+            assert (answer.status, answer.code) == (200, "BAD_USER_INPUT"), (operation, page)
+            assert answer.extensions["field"] in ("pagination", *page), (operation, page)
+        for page in ({"per_page": 100}, {"per_page": 1}, {"page": 1_000_000}, {"page": 10_000_000, "per_page": 100}):
+            assert (await api.send(*operation.request(pagination=page), **caller)).data, operation  # type: ignore[arg-type]
+
+
+@pytest.mark.attack("A82")
+async def test_an_operation_with_a_secret_stands_alone(
+    server: Server, api: Api, brand: ActiveBrand, brand_token: str
+) -> None:
+    attacked = [one for one in await operations(server, brand) if one.name in CREDENTIAL_OPERATIONS]
+    assert {one.name for one in attacked} == CREDENTIAL_OPERATIONS
+    before = await stored(server)
+    for operation in attacked:
+        query, values = operation.request()
+        head, _, rest = query.partition(" { ")
+        call = rest.removesuffix(" }")
+        for several in (
+            f"a: {call} b: {call}",
+            f"{call} {call}",
+            f"{call} __typename",
+            f"... {{ {call} }} x: __typename",
+        ):
+            answer = await api.send(f"{head} {{ {several} }}", values, brand=brand_token)
+            assert (answer.status, answer.extensions.get("limit")) == (400, "credential_operations"), several
+    assert await stored(server) == before
+    assert (await api.send("mutation { alias: createMe }", brand=brand_token)).data["alias"]
