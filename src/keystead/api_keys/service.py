@@ -87,7 +87,8 @@ async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[
     refused: KeysteadError | None = None
     key: ApiKey | None = None
     async with ctx.db.transaction() as tx:
-        current = await store.find_key(tx, brand_id, key_id)
+        # Locked: what this change leaves alone must not undo what another one, at the same time, takes away.
+        current = await store.lock_key(tx, brand_id, key_id)
         if current is not None:
             refused = _why_not(ctx, current, checked, now)
         if current is not None and refused is None:
@@ -116,7 +117,8 @@ async def rotate_key(ctx: Context, brand_id: str, key_id: str, overlap_seconds: 
     now = ctx.now()
     refused: KeysteadError | None = NotFound()
     async with ctx.db.transaction() as tx:
-        key = await store.find_key(tx, brand_id, key_id)
+        # Locked: of two that rotate at once the second sees, and ends, the secret of the first.
+        key = await store.lock_key(tx, brand_id, key_id)
         if key is not None:
             refused = _missing_grant(ctx, key.permissions, key.is_publishable)
         if key is not None and refused is None:

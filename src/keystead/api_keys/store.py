@@ -88,6 +88,7 @@ _FIND_BY_DIGEST = Statement(
     unbranded="the digest names the key, and the key its brand",
 )
 _FIND = Statement(select(*_COLUMNS).where(*_one))
+_LOCK = Statement(select(*_COLUMNS).where(*_one).with_for_update())
 _LIST = Statement(
     select(*_COLUMNS).where(_of_brand).order_by(_k.id).limit(bindparam("limit")).offset(bindparam("offset"))
 )
@@ -163,6 +164,12 @@ async def find_by_digest(tx: Tx, digest: bytes, now: datetime) -> FoundKey | Non
 async def find_key(tx: Tx, brand_id: str, key_id: str) -> ApiKey | None:
     """The key of this id."""
     row = await tx.find(_FIND, brand_id=brand_id, key_id=key_id)
+    return None if row is None else _key(row)
+
+
+async def lock_key(tx: Tx, brand_id: str, key_id: str) -> ApiKey | None:
+    """As :func:`find_key`; whoever else locks it waits until this transaction ends, and then sees what it did."""
+    row = await tx.find(_LOCK, brand_id=brand_id, key_id=key_id)
     return None if row is None else _key(row)
 
 
