@@ -25,9 +25,11 @@ def node(
     request: pytest.FixtureRequest, sqlite_template: SqliteTemplate, tmp_path: Path, metrics_port: int
 ) -> Iterator[Node]:
     """A server with metrics."""
-    url, settings = sqlite_template.copy(tmp_path), {"KEYSTEAD_METRICS_PORT": str(metrics_port)}
+    url = sqlite_template.copy(tmp_path)
+    settings = {"KEYSTEAD_METRICS_PORT": str(metrics_port), "TMPDIR": str(tmp_path)}
     with running(tmp_path, url, "--workers", request.param, **settings) as node:
         yield node
+    assert list(tmp_path.glob("keystead-metrics-*")) == [], "nothing is left behind"
 
 
 async def test_it_is_up_ready_and_counted(node: Node, metrics_port: int) -> None:

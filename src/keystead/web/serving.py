@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable
@@ -108,7 +110,8 @@ def _listen(listening: Listening) -> socket.socket:
 
 def _serve_metrics(port: int, listening: Listening) -> None:
     if listening.workers > 1:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="keystead-metrics-")
+        folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="keystead-metrics-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # Imported here: the library reads the variable when it is imported.
     from keystead.web import metrics
 
