@@ -252,3 +252,17 @@ async def test_the_audit_row_shares_the_fate_of_the_rotation(
             await refresh_pair(visitor(server), pair.refresh_token.reveal())
     await refresh_pair(visitor(server), pair.refresh_token.reveal())
     assert await audited(server, brand) == ["session.refreshed"]
+
+
+async def test_a_lost_response_is_not_answered_in_the_last_second_of_the_token_it_held(
+    server: Server, brand: ActiveBrand, pair: Opened, clock: ManualClock
+) -> None:
+    await change_brand(server, brand, {"policy": {"refresh_ttl": 60}})
+    clock.advance(seconds=5.5)
+    first = await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    clock.advance(seconds=59)
+    again = await refresh_pair(visitor(server), pair.refresh_token.reveal())
+    assert (again.refresh_token, life(server, again.auth_token)) == (first.refresh_token, 1)
+    clock.advance(seconds=0.7)
+    with pytest.raises(RefreshTokenExpired):
+        await refresh_pair(visitor(server), pair.refresh_token.reveal())

@@ -70,6 +70,8 @@ async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
             raise RefreshTokenReused
         case KindOff():
             raise Forbidden(feature=SessionKind.pair.value)
+    if not access_tokens.has_time_left(verdict.expires_at, now):
+        raise RefreshTokenExpired
     auth_token = access_tokens.issue(
         ctx.server,
         verdict.brand_id,
