@@ -9,8 +9,11 @@ import pytest
 from keystead.authentication.bearer import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token
 from keystead.authentication.registration import create_me
+from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, BrandTokenPrincipal, Context, Server, UserPrincipal
-from keystead.errors import BrandMismatch, Forbidden, Unauthenticated
+from keystead.errors import BrandMismatch, Forbidden, KeyRefused, Unauthenticated
+from keystead.pagination import PageRequest
+from keystead.users import service as users
 from tests.authentication.observing import events
 from tests.clocks import ManualClock
 from tests.make import REQUEST, make_brand, make_context
@@ -62,3 +65,12 @@ async def test_a_brand_may_have_none(server: Server, choices: dict[str, Any], fe
         await create_me(app(server, brand), None)
     assert refused.value.extensions["feature"] == feature
     assert await events(server, brand, "user.signed_up") == []
+
+
+async def test_nobody_is_left_behind_when_the_brand_is_disabled_meanwhile(server: Server, brand: ActiveBrand) -> None:
+    ctx = app(server, brand)
+    await brands.set_disabled(make_context(server), brand.name, True)
+    with pytest.raises(KeyRefused):
+        await create_me(ctx, None)
+    page = await users.list_users(make_context(server), brand.id, PageRequest(), with_total=True)
+    assert (page.total, await events(server, brand, "user.signed_up")) == (0, [])
