@@ -39,7 +39,7 @@ async def test_without_any_the_argument_suffices(server: Server, brand: ActiveBr
     assert await choose(ctx, brand.name) == brand
     assert await choose(ctx, brand.id) == brand
     await brands.set_disabled(make_context(server), brand.name, True)
-    for argument in (None, "nobody", "", brand.name):
+    for argument, field in ((None, "brand"), *((name, "pylo_app_id") for name in ("nobody", "", brand.name))):
         with pytest.raises(BadUserInput) as refused:
             await choose(ctx, argument, field="pylo_app_id")
-        assert refused.value.extensions["field"] == "pylo_app_id"
+        assert refused.value.extensions["field"] == field

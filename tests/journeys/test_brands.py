@@ -36,7 +36,7 @@ async def test_of_two_brands_one_has_to_be_named(
     api: Api, ann: User, brand: ActiveBrand, other_brand: ActiveBrand
 ) -> None:
     unnamed = await pair(api)
-    assert (unnamed.status, unnamed.code, unnamed.extensions["field"]) == (200, "BAD_USER_INPUT", "pylo_app_id")
+    assert (unnamed.status, unnamed.code, unnamed.extensions["field"]) == (200, "BAD_USER_INPUT", "brand")
     assert (await api.send(STANDING)).extensions["field"] == "brand"
     for name in ("rainbowMakers", brand.id):
         assert (await pair(api, name)).data

@@ -11,12 +11,13 @@ async def choose(ctx: Context, argument: str | None, *, field: str = "brand") ->
     """The brand that the credential names, else the argument (a name or an id), else the default one.
 
     :raises BrandMismatch: when the argument names another brand than the credential, known or not.
-    :raises BadUserInput: when there is no such brand, or none is named; names ``field``.
+    :raises BadUserInput: when none is named, field ``brand`` whatever the argument is called; when there is no brand of
+        the name given, ``field``.
     """
     brand = ctx.brand
     if argument is None:
         if brand is None:
-            raise BadUserInput("Name the brand: send a brand header or the argument.", field=field)
+            raise BadUserInput(f"Name the brand: send a brand header or '{field}'.", field="brand")
         return brand
     if brand is not None and argument in (brand.name, brand.id):
         return brand
