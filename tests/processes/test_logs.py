@@ -62,6 +62,7 @@ async def test_no_secret_is_in_the_log(node: Node, server: Server, brand: Active
     assert [secret[:12] for secret in (*used, brand_token, PASSWORD, WRONG, NEW_PASSWORD) if secret in log] == []
     assert UNKNOWN not in log
     assert "$argon2" not in log
+    assert "[hidden]" not in log, "nothing had to be blotted out at the last moment"
     assert not re.search(r"eyJ[\w-]{10,}\.", log)
     assert [kind for kind, pattern in PATTERNS.items() if re.search(pattern.pattern.strip("^$"), log)] == []
 
