@@ -254,6 +254,14 @@ async def test_an_older_version_is_still_the_older_one(server: Server, brand: Ac
     assert sorted(await record_types(server.db, after)) == ["customer", "order"]
 
 
+async def test_of_one_brand_the_newest_two_versions_are_kept(server: Server, brand: ActiveBrand) -> None:
+    versions = [await make_entity(server, brand, name, {"a": TEXT}) for name in ("a", "b", "c")]
+    first, second, third = [(await record_types(server.db, version))["a"] for version in versions]
+    assert (await record_types(server.db, versions[1]))["a"] is second
+    assert (await record_types(server.db, versions[2]))["a"] is third
+    assert (await record_types(server.db, versions[0]))["a"] is not first
+
+
 async def test_a_brand_that_is_not_there(server: Server, brand: ActiveBrand) -> None:
     nowhere = replace(brand, id="01900000-0000-7000-8000-0000000000ff")
     with pytest.raises(NotFound):

@@ -94,6 +94,27 @@ def test_the_cache_is_bounded_by_number_length_and_weight() -> None:
     assert len(heavy) == 1
 
 
+def test_an_operation_weighs_as_much_as_all_the_plans_it_may_keep() -> None:
+    """Otherwise sixteen answers to its directives would take sixteen times the memory that the cache reckons with."""
+    cache = DocumentCache(max_weight=100)
+    names = [f"c{number}" for number in range(6)]
+    fields = " ".join(f"a{number}: words @skip(if: ${name})" for number, name in enumerate(names))
+    declared = ", ".join(f"${name}: Boolean!" for name in names)
+    assert not kept(cache, f"query A({declared}) {{ {fields} }}")
+    assert kept(cache, "query B($c: Boolean!) { a: words @skip(if: $c) b: words }")
+
+
+def test_the_operations_of_a_version_that_is_out_of_use_are_forgotten() -> None:
+    cache = DocumentCache(max_weight=8)
+    cache.get(VERSION, "{ a: words }", None)
+    cache.get(VERSION, "query($e: String!) { login(email: $e, password: $e) }", None)
+    other = cache.get(OTHER, "{ a: words }", None)
+    cache.forget(VERSION)
+    assert len(cache) == 1
+    assert cache.get(OTHER, "{ a: words }", None) is other
+    assert kept(cache, "{ words must a: words b: words }")  # their weight is free again
+
+
 SECRET = "correct-horse-battery"
 
 

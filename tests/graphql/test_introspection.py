@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from keystead.context import Principal
+from keystead.graphql.introspection import Introspector
 from keystead.graphql.schema import build_schema_version
 from tests.graphql.fakes import api_key, ask, brand_token, codes, context, fixed, user
 from tests.graphql.test_schema import entity
@@ -94,3 +95,13 @@ async def test_no_access_directive_is_shown() -> None:
     _, body = await ask(VERSION, "{ __schema { directives { name } } }")
     found = {directive["name"] for directive in body["data"]["__schema"]["directives"]}
     assert found == {"include", "skip", "deprecated", "specifiedBy", "oneOf"}
+
+
+def test_a_version_that_is_out_of_use_is_forgotten() -> None:
+    introspector, caller = Introspector(), context(api_key("admin"))
+    old, new = (build_schema_version(fixed(), (), f"b1:{number}") for number in (1, 2))
+    kept = introspector.catalogue(new, caller)
+    before = introspector.catalogue(old, caller)
+    introspector.forget(old)
+    assert introspector.catalogue(new, caller) is kept
+    assert introspector.catalogue(old, caller) is not before

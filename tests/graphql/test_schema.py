@@ -16,6 +16,7 @@ from keystead.graphql.schema import (
     CREDENTIAL_OPERATIONS,
     EntityField,
     FixedSchema,
+    SchemaVersion,
     build_schema_version,
     fixed_names,
     load_fixed,
@@ -183,6 +184,33 @@ async def test_the_cache_builds_a_version_once_and_drops_the_oldest() -> None:
     assert await cache.get(brand(1)) is first
     assert len(cache) == 2
     assert loads == [("b1", 1), ("b1", 2), ("b2", 1)]
+
+
+async def test_of_one_brand_the_newest_two_versions_are_held() -> None:
+    forgotten: list[SchemaVersion] = []
+
+    async def load(_fixed: FixedSchema, _wanted: ActiveBrand) -> Iterable[EntityField]:
+        return entity()
+
+    cache = SchemaCache(fixed(), load, forget=forgotten.append)
+    other = await cache.get(brand(2))
+    versions = [await cache.get(brand(1, version=number)) for number in range(1, 5)]
+    assert forgotten == versions[:2]
+    assert len(cache) == 3
+    assert [await cache.get(brand(1, version=number)) for number in (3, 4)] == versions[2:]
+    assert await cache.get(brand(2)) is other
+
+
+async def test_a_version_dropped_for_want_of_room_is_forgotten_too() -> None:
+    forgotten: list[SchemaVersion] = []
+
+    async def load(_fixed: FixedSchema, _wanted: ActiveBrand) -> Iterable[EntityField]:
+        return entity()
+
+    cache = SchemaCache(fixed(), load, size=1, forget=forgotten.append)
+    first = await cache.get(brand(1))
+    await cache.get(brand(2))
+    assert forgotten == [first]
 
 
 async def test_a_version_that_cannot_be_loaded_is_tried_again() -> None:

@@ -14,7 +14,7 @@ from keystead.entities.model import Entity
 from keystead.entities.names import SYSTEM_FIELDS
 from keystead.entities.tables import DialectName, column_name, make_table
 
-MOST_STATEMENTS = 256
+MOST_STATEMENTS = 64
 """Kept per entity; clients that ask for ever new sets of fields start the collection anew."""
 
 Record = dict[str, Any]

@@ -85,7 +85,8 @@ class DocumentCache:
         """
         :param size: how many operations are kept.
         :param max_text: the longest text that is kept, in code points.
-        :param max_weight: how many expanded fields all kept operations may have together; a field takes 1 to 2 KiB.
+        :param max_weight: how many expanded fields all kept operations may have together, each of their plans counted;
+            a field takes 1 to 2 KiB.
         """
         self._size = size
         self._max_text = max_text
@@ -95,6 +96,11 @@ class DocumentCache:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def forget(self, version: SchemaVersion) -> None:
+        """Drop the operations of a schema version that nobody asks for any more; they would keep all of it alive."""
+        for key in [key for key in self._kept if key[0] == version.serial]:
+            self._weight -= self._kept.pop(key).weight
 
     def get(self, version: SchemaVersion, text: str, operation_name: str | None) -> Operation:
         """The operation that a text asks for, validated against a schema version.
@@ -143,14 +149,15 @@ def read_operation(version: SchemaVersion, text: str, operation_name: str | None
     if name in secret and len(shape.root_fields[name]) != 1:
         raise refuse("credential_operations", 1)
     _validate(version, document, text, hides_values=bool(secret))
+    conditions = directive_variables(document)
     operation = Operation(
         version,
         name,
         declared(version.schema, chosen),
-        directive_variables(document),
+        conditions,
         bool(secret),
         shape.has_text_literals,
-        _weight(shape),
+        _weight(shape, len(conditions)),
     )
     if not operation.conditions:
         operation.plan({}, text)
@@ -161,8 +168,9 @@ def _is_secret(root_fields: tuple[str, ...]) -> bool:
     return not CREDENTIAL_OPERATIONS.isdisjoint(root_fields)
 
 
-def _weight(shape: Shape) -> int:
-    return 1 + shape.fields
+def _weight(shape: Shape, conditions: int) -> int:
+    """The expanded fields of all the plans that the operation may come to keep."""
+    return (1 + shape.fields) * min(1 << conditions, MAX_PLANS)
 
 
 def _parse(text: str) -> DocumentNode:

@@ -16,6 +16,7 @@ from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.errors import Response, entry, error_response, headers_of, locations, public_error, respond
+from keystead.graphql.introspection import INTROSPECTOR
 from keystead.graphql.plan import Plan, RootField
 from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.variables import Values, coerce
@@ -24,6 +25,12 @@ DEADLINE = 5.0
 """Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
 
 DOCUMENTS = DocumentCache()
+
+
+def forget(version: SchemaVersion) -> None:
+    """Let go of all that was made of a schema version which is out of use."""
+    DOCUMENTS.forget(version)
+    INTROSPECTOR.forget(version)
 
 
 async def execute(
@@ -130,4 +137,4 @@ class _Run:
         return respond(status, body, headers_of(self._failed), self._ctx.request.id)
 
 
-__all__ = ["DOCUMENTS", "Response", "execute"]
+__all__ = ["DOCUMENTS", "Response", "execute", "forget"]

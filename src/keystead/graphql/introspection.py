@@ -202,6 +202,11 @@ class Introspector:
         self._catalogues.move_to_end(key)
         return found
 
+    def forget(self, version: SchemaVersion) -> None:
+        """Drop the catalogues of a schema version that nobody asks for any more."""
+        for key in [key for key in self._catalogues if key[0] == version.serial]:
+            del self._catalogues[key]
+
     async def schema(self, version: SchemaVersion, ctx: Context) -> Node:
         """The answer to ``__schema``."""
         return self.catalogue(version, ctx).schema

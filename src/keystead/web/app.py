@@ -19,6 +19,7 @@ from starlette.routing import Route
 from keystead.context import Server
 from keystead.db import migrate
 from keystead.errors import KeysteadError, StartupError
+from keystead.graphql.execute import forget
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
 from keystead.graphql.schema import load_fixed
@@ -76,7 +77,7 @@ class Application:
         metrics.watch_password_queue(lambda: _hashes(server))
         self._server = server
         page = graphiql_page if self._settings.graphiql else None
-        schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db))
+        schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db), forget=forget)
         self._graphql = GraphQLEndpoint(server, schemas, Observer(), page)
         return server
 
