@@ -11,7 +11,7 @@ or not somebody has it; only the audit log knows the reason.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
@@ -38,8 +38,8 @@ class _Found:
     """A user whose password was found right."""
 
     candidate: LoginCandidate
-    as_read: str
-    stronger_hash: str | None
+    as_read: str = field(repr=False)
+    stronger_hash: str | None = field(repr=False)
 
 
 async def log_in_pair(ctx: Context, brand: ActiveBrand, email: str, password: str) -> TokenPair:

@@ -6,7 +6,7 @@ Refresh tokens belong to a session and carry no epoch of their own, so none can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -77,12 +77,13 @@ class RotatedRow(msgspec.Struct, frozen=True):
     policy: BrandPolicy
 
 
-class Link(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Link:
     """One token in a session's chain: enough to derive the next one and to recognise it."""
 
     generation: int
     rotation_key_id: str
-    digest: bytes
+    digest: bytes = field(repr=False)
     expires_at: datetime | None
 
 

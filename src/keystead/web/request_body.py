@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keystead.errors import MalformedRequest
@@ -19,10 +19,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """What a client asked for."""
+    """What a client asked for. Both the document and the variables may hold passwords."""
 
-    query: str
-    variables: dict[str, Any]
+    query: str = field(repr=False)
+    variables: dict[str, Any] = field(repr=False)
     operation_name: str | None
 
 
