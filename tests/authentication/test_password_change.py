@@ -51,13 +51,16 @@ async def test_the_other_sessions_end_and_this_one_goes_on(
 @pytest.mark.attack("A31")
 @pytest.mark.parametrize("old", [None, "", "wrong password", NEW])
 async def test_without_the_old_password_nothing_changes(
-    server: Server, brand: ActiveBrand, ann: User, ctx: Context, old: str | None
+    server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context, old: str | None
 ) -> None:
     other = await make_session(server, brand, ann.id)
     with pytest.raises(InvalidCredentials):
         await change_password(ctx, NEW, old)
     assert await is_alive(server, other)
     await login.log_in_pair(make_context(server), brand, "ann@example.com", PASSWORD)
+    (event,) = await events(server, brand, "password_change.refused")
+    assert (event.outcome, event.subject_id, event.session_id) == ("refused", ann.id, mine.session_id)
+    assert event.reason == ("old_password_missing" if old is None else "wrong_password")
 
 
 async def test_a_token_alone_does_not_set_a_first_password(server: Server, brand: ActiveBrand) -> None:

@@ -138,6 +138,8 @@ async def test_what_is_changed_is_kept_and_the_rest_stays(ctx: Context, clock: M
     )
     assert (cleared.base_url, cleared.redirect_urls, cleared.features) == (None, (), changed.features)
     assert await events(ctx, made.id) == ["brand.created", "brand.updated", "brand.updated"]
+    recorded = (await audit.list_events(ctx, made.id, PageRequest())).items
+    assert {"changed": changes} in [event.details for event in recorded]
 
 
 async def test_changes_at_once_are_all_kept(ctx: Context) -> None:

@@ -47,10 +47,10 @@ async def change_password(ctx: Context, new: str, old: str | None) -> None:
         passwords, candidate, old, field="oldPassword", share=share
     )
     if not is_right or candidate is None or candidate.password_hash is None:
-        raise InvalidCredentials(_WRONG)
+        raise await _refusal(ctx, caller, "old_password_missing" if old is None else "wrong_password")
     new_hash = await credentials.hash_new(passwords, brand, new, address=address, field="newPassword", share=share)
     if not await _replace(ctx, caller, candidate.password_hash, new_hash):
-        raise InvalidCredentials(_WRONG)
+        raise await _refusal(ctx, caller, "overtaken")
 
 
 async def _replace(ctx: Context, caller: UserPrincipal, as_read: str, new_hash: str) -> bool:
@@ -69,6 +69,20 @@ async def _replace(ctx: Context, caller: UserPrincipal, as_read: str, new_hash: 
         return is_changed
 
     return await ctx.db.run(replace)
+
+
+async def _refusal(ctx: Context, caller: UserPrincipal, reason: str) -> InvalidCredentials:
+    """On record before it is answered: whoever has stolen an access token and guesses leaves a trace."""
+    event = audit.describe(
+        ctx,
+        "password_change.refused",
+        brand_id=caller.brand_id,
+        outcome="refused",
+        reason=reason,
+        subject_id=caller.user_id,
+    )
+    await audit.record_alone(ctx, event)
+    return InvalidCredentials(_WRONG)
 
 
 def _address(caller: UserPrincipal) -> EmailAddress | None:

@@ -106,7 +106,8 @@ async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any]) 
     now = ctx.now()
     # Whether changes are sound does not depend on the rest of the brand: refused before anything is locked.
     _changed(await get_brand(ctx, brand_id), changes, now)
-    details = {"changed": sorted(changes)}
+    # With the values: "the default permissions are admin from now on" is what an investigation looks for.
+    details = {"changed": dict(changes)}
     async with ctx.db.transaction() as tx:
         current = await store.lock_brand(tx, brand_id)
         changed = _changed(current, changes, now) if current else None
