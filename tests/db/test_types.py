@@ -64,6 +64,18 @@ async def test_a_time_of_another_zone_comes_back_in_utc(stocked: Database) -> No
     assert stored.utcoffset() == timedelta(0)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (datetime.max.replace(tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC)),
+        (datetime.min.replace(tzinfo=UTC), datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+    ],
+)
+async def test_the_ends_of_time_are_times_of_a_zone(stocked: Database, given: datetime, kept: datetime) -> None:
+    """asyncpg would make infinities of them, which come back without a zone."""
+    assert await _stored(stocked, "at", given) == kept
+
+
 async def test_a_naive_time_is_refused(stocked: Database) -> None:
     with pytest.raises(ValueError, match="aware"):
         await _stored(stocked, "at", datetime(2026, 1, 1))

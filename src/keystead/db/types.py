@@ -118,18 +118,24 @@ class Words(_TextShaped[Sequence[str]]):
         return _split_words
 
 
+# asyncpg writes the two ends of datetime as PostgreSQL's infinities, and reads those without a time zone.
+_FIRST = datetime.min.replace(tzinfo=UTC) + datetime.resolution
+_LAST = datetime.max.replace(tzinfo=UTC) - datetime.resolution
+
+
 def _require_aware(value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
         raise ValueError("expected an aware datetime")
-    return value
+    return value if _FIRST <= value <= _LAST else min(max(value, _FIRST), _LAST)
 
 
 def _write_time(value: datetime | None) -> str | None:
+    value = _require_aware(value)
     if value is None:
         return None
     if value.tzinfo is not UTC:
-        if value.tzinfo is None:
-            raise ValueError("expected an aware datetime")
         value = value.astimezone(UTC)
     return value.isoformat(timespec="microseconds")[:26] + "Z"
 
@@ -139,7 +145,10 @@ def _read_time(text: str | None) -> datetime | None:
 
 
 class UtcTime(sa.TypeDecorator[datetime]):
-    """An instant, aware and in UTC. SQLite keeps fixed-width text, so that text order is time order."""
+    """An instant, aware and in UTC. SQLite keeps fixed-width text, so that text order is time order.
+
+    The first and the last microsecond that Python knows are moved inwards by one, on both databases alike.
+    """
 
     impl = sa.DateTime
     cache_ok = True
