@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from keystead.graphql.documents import DocumentCache
+from keystead.graphql.resolvers import load_resolvers
+from keystead.graphql.schema import load_fixed
 from tests.graphql.fakes import ask, codes, fixed
 
 VERSION = fixed().version
@@ -246,3 +248,14 @@ async def test_one_operation_keeps_a_plan_per_answer_to_its_directives() -> None
     plans = [operation.plan({"y": answer}, text) for answer in (True, False, True)]
     assert plans[0] is plans[2]
     assert [[field.key for field in plan.fields] for plan in plans[:2]] == [["b"], ["a"]]
+
+
+def test_a_document_that_makes_a_user_is_kept_only_when_the_password_is_a_variable() -> None:
+    cache, version = DocumentCache(), load_fixed(load_resolvers()).version
+    given = f'{{ email: "e@example.com", password: "{SECRET}" }}'
+    cache.get(version, f"mutation {{ createUser(input: {given}) {{ data {{ id }} }} }}", None)
+    assert len(cache) == 0
+    made = "createUser(input: $one) { data { id } }"
+    text = f"mutation($one: CreateUserInput!) {{ a: {made} b: {made} }}"
+    assert kept(cache, text, None, version)
+    assert text not in str(cache._kept.keys())

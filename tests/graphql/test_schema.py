@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from graphql import GraphQLArgument, GraphQLField, GraphQLNonNull, GraphQLObjectType, GraphQLString, validate_schema
+from graphql import (
+    GraphQLArgument,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLString,
+    get_named_type,
+    validate_schema,
+)
 
 from keystead.context import ActiveBrand, Context
 from keystead.errors import Forbidden, StartupError, Unauthenticated
@@ -14,6 +23,7 @@ from keystead.graphql.access import Access, BrandToken, Permission, Public, User
 from keystead.graphql.resolvers import Registry, resolver
 from keystead.graphql.schema import (
     CREDENTIAL_OPERATIONS,
+    SECRET_OPERATIONS,
     EntityField,
     FixedSchema,
     SchemaVersion,
@@ -81,6 +91,25 @@ def test_each_credential_operation_is_a_field_of_the_product_schema() -> None:
     assert known >= CREDENTIAL_OPERATIONS
     marked = {name for (_, name), entry in product().version.fields.items() if entry.is_credential}
     assert marked == CREDENTIAL_OPERATIONS
+
+
+def _arguments(types: Mapping[str, Any]) -> Iterator[str]:
+    for name, argument in types.items():
+        yield name
+        named = get_named_type(argument.type)
+        if isinstance(named, GraphQLInputObjectType) and named.name != "FilterInput":
+            yield from _arguments(named.fields)
+
+
+def test_each_operation_that_takes_a_password_or_a_token_is_a_secret_one() -> None:
+    roots = product().roots
+    takers = {
+        name
+        for root in roots.values()
+        for name, field in root.items()
+        if any("password" in argument.lower() or "token" in argument.lower() for argument in _arguments(field.args))
+    }
+    assert {"login", "createUser", "resetPassword"} <= takers <= SECRET_OPERATIONS
 
 
 def test_the_names_of_the_fixed_schema_are_reserved() -> None:

@@ -28,7 +28,7 @@ from keystead.graphql.collect import directive_variables
 from keystead.graphql.errors import DocumentRefused, Problem
 from keystead.graphql.limits import MAX_TOKENS, Shape, measure, refuse
 from keystead.graphql.plan import Plan, compile_plan
-from keystead.graphql.schema import CREDENTIAL_OPERATIONS, SchemaVersion
+from keystead.graphql.schema import CREDENTIAL_OPERATIONS, SECRET_OPERATIONS, SchemaVersion
 from keystead.graphql.variables import Values, Variable, declared
 
 MAX_VALIDATION_ERRORS = 5
@@ -145,27 +145,25 @@ def read_operation(version: SchemaVersion, text: str, operation_name: str | None
     shape = measure(document)
     chosen = _choose(document, operation_name)
     name = chosen.name.value if chosen.name else None
-    secret = {operation for operation, roots in shape.root_fields.items() if _is_secret(roots)}
-    if name in secret and len(shape.root_fields[name]) != 1:
+    roots = shape.root_fields[name]
+    if len(roots) != 1 and not CREDENTIAL_OPERATIONS.isdisjoint(roots):
         raise refuse("credential_operations", 1)
-    _validate(version, document, text, hides_values=bool(secret))
+    # Of the whole document: a neighbour that is not carried out may hold a secret too.
+    is_secret = any(not SECRET_OPERATIONS.isdisjoint(fields) for fields in shape.root_fields.values())
+    _validate(version, document, text, hides_values=is_secret)
     conditions = directive_variables(document)
     operation = Operation(
         version,
         name,
         declared(version.schema, chosen),
         conditions,
-        bool(secret),
+        is_secret,
         shape.has_text_literals,
         _weight(shape, len(conditions)),
     )
     if not operation.conditions:
         operation.plan({}, text)
     return operation
-
-
-def _is_secret(root_fields: tuple[str, ...]) -> bool:
-    return not CREDENTIAL_OPERATIONS.isdisjoint(root_fields)
 
 
 def _weight(shape: Shape, conditions: int) -> int:
