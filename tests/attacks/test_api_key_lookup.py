@@ -16,7 +16,6 @@ SECRET_WORDS = {
 NO_ORACLES = {
     ("crypto/password_rules.py", "_is_made_of"): "a password that is being chosen, against words that are no secret",
     ("crypto/secrets.py", "parse"): "the check sum, which anybody can work out",
-    ("graphql/documents.py", "read_operation"): "names of operations, against those whose arguments are secrets",
     ("sessions/refresh_tokens/rotation.py", "_replay"): "two digests of ours; the caller has shown the token before",
 }
 """Where such a comparison may stand, by module and function, and why it tells an attacker nothing."""

@@ -182,7 +182,7 @@ async def test_the_database_is_down(
         f'mutation {{ login(input: {{email: "ann@example.com", password: "{PASSWORD}"}}) {{ data {{ auth_token }} }} }}'
     )
     requests: list[tuple[str, dict[str, Any]]] = [
-        (HEALTH, {}), (login, {}), (login, {"brand": brand_token}), ("{ me { id } }", {"token": token}),
+        (HEALTH, {"key": key}), (login, {}), (login, {"brand": brand_token}), ("{ me { id } }", {"token": token}),
         ("{ userList { data { id } } }", {"key": key}), ("mutation { createMe }", {"brand": brand_token}),
         ("{ customerList { data { id } } }", {"key": key, "token": token}),
     ]  # fmt: skip

@@ -7,8 +7,9 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
+from statistics import quantiles
 from typing import Any
 
 import pytest
@@ -23,8 +24,8 @@ from tests.make import make_entity
 LONGEST = 0.150
 """Seconds, for one document and for the 99th percentile of the event loop's lag."""
 LARGEST = 1024 * 1024
-TRIES = 3
-"""The best of so many counts: what else the machine does is not the server's."""
+TRIES = 5
+"""The best of so many counts: what else the machine does is not the server's. One is enough if it is good."""
 
 _NUMBERS = count(1)
 TEN_CUSTOMERS = "mutation {" + " ".join(
@@ -34,13 +35,9 @@ TEN_CUSTOMERS = "mutation {" + " ".join(
 
 @dataclass
 class Watch:
-    """How late the event loop was, every other millisecond."""
+    """How late the event loop was, every other millisecond, at its worst."""
 
-    late: list[float] = field(default_factory=list)
-
-    @property
-    def p99(self) -> float:
-        return sorted(self.late)[len(self.late) * 99 // 100]
+    latest: float = 0.0
 
 
 @asynccontextmanager
@@ -48,7 +45,7 @@ async def watch_the_loop() -> AsyncIterator[Watch]:
     loop, watch = asyncio.get_running_loop(), Watch()
 
     def look(due: float) -> None:
-        watch.late.append(loop.time() - due)
+        watch.latest = max(watch.latest, loop.time() - due)
         if not is_over:
             due = loop.time() + 0.002
             loop.call_at(due, look, due)
@@ -57,6 +54,7 @@ async def watch_the_loop() -> AsyncIterator[Watch]:
     look(loop.time())
     try:
         yield watch
+        await asyncio.sleep(0)  # what is due by now has its turn
     finally:
         is_over = True
 
@@ -72,11 +70,19 @@ async def send(api: Api, query: str, variables: Mapping[str, Any] | None, key: s
     return time.perf_counter() - started, response.status_code, len(response.content)
 
 
-async def attack(api: Api, case: str, query: str, variables: Mapping[str, Any] | None, key: str | None) -> None:
-    tries = [await send(api, query, variables, key) for _ in range(TRIES)]
-    assert max(size for _, _, size in tries) <= LARGEST, case
-    assert {status for _, status, _ in tries} <= {200, 400}, case
-    assert min(seconds for seconds, _, _ in tries) < LONGEST, case
+async def attack(api: Api, case: str, query: str, variables: Mapping[str, Any] | None, key: str | None) -> float:
+    """The event loop's lag meanwhile, in seconds."""
+    best, lag = LONGEST, LONGEST
+    for _ in range(TRIES):
+        async with watch_the_loop() as watch:
+            seconds, status, size = await send(api, query, variables, key)
+        assert size <= LARGEST, case
+        assert status in (200, 400), case
+        best, lag = min(best, seconds), min(lag, watch.latest)
+        if max(best, lag) < LONGEST / 2:
+            break
+    assert best < LONGEST, case
+    return lag
 
 
 @pytest.fixture
@@ -97,15 +103,8 @@ async def test_a_hostile_document_costs_little(
     key = await make_key(server, shop, strength) if strength else None
     corpus = documents()
     assert len(corpus) >= 40
-    lags = []
-    for _ in range(TRIES):
-        async with watch_the_loop() as watch:
-            for case, query in corpus.items():
-                await attack(api, case, query, None, key)
-        lags.append(watch.p99)
-        if lags[-1] < LONGEST:
-            break
-    assert min(lags) < LONGEST
+    lags = [await attack(api, case, query, None, key) for case, query in corpus.items()]
+    assert quantiles(lags, n=100)[98] < LONGEST
     assert (await api.send("{ customerList { data { id } } }", key=await make_key(server, shop, "read"))).data
 
 
