@@ -101,13 +101,15 @@ async def listening(settings: Settings, server: Server) -> AsyncIterator[str]:
         application, port=0, lifespan="off", ws="none", http="httptools", log_config=None, server_header=False
     )
     running = uvicorn.Server(config)
-    running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(running._serve())
-    while not running.started:
-        await asyncio.sleep(0)
+    # `serve` would take the signals of the test runner; its two halves without them are these.
+    config.load()
+    running.lifespan = config.lifespan_class(config)
+    await running.startup()
+    task = asyncio.create_task(running.main_loop())
     port = running.servers[0].sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         running.should_exit = True
         await task
+        await running.shutdown()

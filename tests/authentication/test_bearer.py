@@ -8,6 +8,7 @@ import pytest
 
 from keystead.api_keys import service as api_keys
 from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.brand_choice import default_brand
 from keystead.brands import service as brands
 from keystead.context import (
     RESERVED_BRAND_ID,
@@ -61,14 +62,20 @@ async def token(server: Server, brand: ActiveBrand, ann: User) -> str:
     return make_access_token(server, await make_session(server, brand, ann.id))
 
 
-async def test_without_a_credential_one_is_nobody_in_the_default_brand(server: Server, brand: ActiveBrand) -> None:
+async def test_without_a_credential_one_is_nobody_and_no_query_is_asked(server: Server, brand: ActiveBrand) -> None:
+    counted = count_queries(server)
     ctx = await ask(server)
     assert isinstance(ctx.principal, Anonymous)
-    assert (ctx.brand, ctx.brand_is_default) == (brand, True)
+    assert (ctx.brand, ctx.brand_is_default) == (None, True)
+    assert (counted.reads.count, counted.transactions) == (0, 0)
+
+
+async def test_the_default_brand_is_the_only_one_or_the_configured_one(server: Server, brand: ActiveBrand) -> None:
+    assert await default_brand(await ask(server)) == brand
     await make_brand(server, "second")
-    assert (await ask(server)).brand is None
+    assert await default_brand(await ask(server)) is None
     server.settings = replace(SETTINGS, default_brand="second")
-    named = (await ask(server)).brand
+    named = await default_brand(await ask(server))
     assert named is not None
     assert named.name == "second"
 

@@ -12,7 +12,7 @@ from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.clocks import ManualClock
 from tests.journeys.people import ADMIN, ANN, LOGIN, PASSWORD, create_me, log_in, try_get_access_token, try_refresh
-from tests.make import SETTINGS, make_brand, make_brand_token, make_server, make_user
+from tests.make import SETTINGS, make_brand, make_brand_token, make_entity, make_server, make_user
 
 STANDING = 'query ($brand: String) { login(email: "ann@example.com", brand: $brand, password: "rainbow123") }'
 CREATE_ME = "mutation { createMe }"
@@ -153,3 +153,13 @@ async def test_a_switch_that_is_none_is_named(api: Api, admin: User, ann: User) 
     refused = await api.send(UPDATE_BRAND, typo, token=auth)
     assert (refused.code, refused.extensions["field"]) == ("BAD_USER_INPUT", "features.anonymous_user")
     assert (await api.send(UPDATE_BRAND, typo, token=(await log_in(api)).auth)).code == "FORBIDDEN"
+
+
+async def test_without_a_credential_a_document_is_held_against_the_default_brand(server: Server) -> None:
+    """It knows the brand's whole schema, and answers that one has to sign in: not that the field is unknown."""
+    await make_entity(server, await make_brand(server))
+    api = await make_api(server)
+    answer = await api.send("{ customerList { data { id } } }")
+    assert (answer.status, answer.code) == (200, "UNAUTHENTICATED")
+    answer = await api.send("{ strangerList { data { id } } }")
+    assert (answer.status, answer.code) == (400, "GRAPHQL_VALIDATION_FAILED")

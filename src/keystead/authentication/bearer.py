@@ -58,8 +58,8 @@ async def authenticate(server: Server, request: RequestDetails, credentials: Cre
     key_secret = _secret(credentials.api_key, SecretKind.secret_key, SecretKind.publishable_key)
     token_secret = _secret(credentials.brand_token, SecretKind.brand_token)
     if claims is None and key_secret is None and token_secret is None:
-        default = await brands.default_brand(server.db.reads, server.settings.default_brand)
-        return Context(server, request, _ANONYMOUS, default, brand_is_default=True)
+        # The default brand is read by what needs it (`brand_choice`): most of what nobody sends names its brand.
+        return Context(server, request, _ANONYMOUS, brand_is_default=True)
     signed_in = await _signed_in(server, claims) if claims is not None else None
     if claims is not None and signed_in is not None and key_secret is None and token_secret is None:
         return Context(server, request, _user(claims, signed_in), signed_in.brand)

@@ -16,6 +16,7 @@ async def choose(ctx: Context, argument: str | None, *, field: str = "brand") ->
     """
     brand = ctx.brand
     if argument is None:
+        brand = brand or await default_brand(ctx)
         if brand is None:
             raise BadUserInput(f"Name the brand: send a brand header or '{field}'.", field="brand")
         return brand
@@ -27,6 +28,11 @@ async def choose(ctx: Context, argument: str | None, *, field: str = "brand") ->
     if found is None:
         raise BadUserInput("There is no such brand.", field=field)
     return found
+
+
+async def default_brand(ctx: Context) -> ActiveBrand | None:
+    """The brand of a request whose credentials name none: the configured one, else the only one there is, else none."""
+    return await brands.default_brand(ctx.db.reads, ctx.server.settings.default_brand)
 
 
 def expected_brand_id(ctx: Context) -> str | None:

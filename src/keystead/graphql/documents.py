@@ -78,6 +78,10 @@ class Operation:
         return bool(value)
 
 
+class OutsideSchema(Exception):
+    """The document asks for root fields that a part of a schema does not have. Never leaves this floor."""
+
+
 class DocumentCache:
     """Operations by (schema version, text, operation name), the least recently used dropped."""
 
@@ -102,9 +106,11 @@ class DocumentCache:
         for key in [key for key in self._kept if key[0] == version.serial]:
             self._weight -= self._kept.pop(key).weight
 
-    def get(self, version: SchemaVersion, text: str, operation_name: str | None) -> Operation:
+    def get(self, version: SchemaVersion, text: str, operation_name: str | None, *, is_part: bool = False) -> Operation:
         """The operation that a text asks for, validated against a schema version.
 
+        :param is_part: the version is only a part of the schema that the request may turn out to be about.
+        :raises OutsideSchema: when ``is_part`` and the document asks for a root field that the part does not have.
         :raises DocumentUnreadable: when the text does not parse.
         :raises DocumentInvalid: when it is over a limit, is not valid, or does not have one operation to carry out.
         :raises MalformedRequest: when a literal in it is none that the server takes.
@@ -120,7 +126,7 @@ class DocumentCache:
         if found is not None:
             kept.move_to_end(digest_key)
             return found
-        operation = read_operation(version, text, operation_name)
+        operation = read_operation(version, text, operation_name, is_part=is_part)
         if not operation.is_secret:
             self._keep(key, text, operation)
         elif not operation.has_text_literals:
@@ -136,7 +142,9 @@ class DocumentCache:
             self._weight -= self._kept.popitem(last=False)[1].weight
 
 
-def read_operation(version: SchemaVersion, text: str, operation_name: str | None) -> Operation:
+def read_operation(
+    version: SchemaVersion, text: str, operation_name: str | None, *, is_part: bool = False
+) -> Operation:
     """Parse, limit and validate a document, and compile the plan of its one operation where nothing is open.
 
     :raises DocumentUnreadable: as :meth:`DocumentCache.get`, and its other errors.
@@ -145,6 +153,8 @@ def read_operation(version: SchemaVersion, text: str, operation_name: str | None
     shape = measure(document)
     chosen = _choose(document, operation_name)
     name = chosen.name.value if chosen.name else None
+    if is_part and not version.root_names.issuperset(*shape.root_fields.values()):
+        raise OutsideSchema
     roots = shape.root_fields[name]
     if len(roots) != 1 and not CREDENTIAL_OPERATIONS.isdisjoint(roots):
         raise refuse("credential_operations", 1)

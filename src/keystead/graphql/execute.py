@@ -7,19 +7,21 @@ one request's place in the database's queue and gain little from anything else. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from keystead.context import Context
 from keystead.errors import KeysteadError, ServiceUnavailable
 from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
-from keystead.graphql.documents import DocumentCache
+from keystead.graphql.documents import DocumentCache, OutsideSchema
 from keystead.graphql.errors import Response, entry, error_response, headers_of, locations, public_error, respond
 from keystead.graphql.introspection import INTROSPECTOR
 from keystead.graphql.plan import Plan, RootField
 from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.variables import Values, coerce
+
+Otherwise = Callable[[], Awaitable[tuple[Context, SchemaVersion]]]
 
 DEADLINE = 5.0
 """Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
@@ -40,16 +42,25 @@ async def execute(
     variables: Mapping[str, Any] | None = None,
     operation_name: str | None = None,
     *,
+    otherwise: Otherwise | None = None,
     documents: DocumentCache = DOCUMENTS,
     deadline: float = DEADLINE,
 ) -> Response:
     """Answer one request.
 
+    ``otherwise`` gives another context and schema for a document that asks for more than ``version`` has: a request
+    without credentials is mostly about the fixed schema, and its brand is looked up only when it is not.
+
     Always answers: an error before execution comes back as the response that ``error_response`` makes of it. The status
     is 200, or that of the first error where every root field failed with an error that has another one (503, 429).
     """
     try:
-        operation = documents.get(version, text, operation_name)
+        try:
+            operation = documents.get(version, text, operation_name, is_part=otherwise is not None)
+        except OutsideSchema:
+            assert otherwise is not None  # noqa: S101  (it is what made the version a part)
+            ctx, version = await otherwise()
+            operation = documents.get(version, text, operation_name)
         values = coerce(operation.variables, variables, is_secret=operation.is_secret)
         plan = operation.plan(values, text)
         check_cost(plan.cost, values)

@@ -77,6 +77,12 @@ class SchemaVersion:
     schema: GraphQLSchema
     fields: Mapping[tuple[RootType, str], FieldEntry]
     serial: int = field(default_factory=lambda: next(_serials))
+    root_names: frozenset[str] = field(init=False)
+    """What may stand at the root of a document, in a query or a mutation."""
+
+    def __post_init__(self) -> None:
+        names = {"__typename", "__schema", "__type", *(name for _, name in self.fields)}
+        object.__setattr__(self, "root_names", frozenset(names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from keystead.authentication import bearer
+from keystead.authentication.brand_choice import default_brand
 from keystead.context import Context, RequestDetails, Server
 from keystead.errors import MalformedRequest
 from keystead.graphql.errors import Response, error_response
 from keystead.graphql.execute import execute
+from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.web.cors import Cors
 from keystead.web.observation import Observer
@@ -73,8 +77,16 @@ class GraphQLEndpoint:
         request = parse_request(await read_body(receive, values.content_length))
         ctx = await bearer.authenticate(self._server, details, values.credentials)
         version = await self._schemas.get(ctx.brand)
-        response = await execute(ctx, version, request.query, request.variables, request.operation_name)
+        otherwise = partial(self._in_default_brand, ctx) if ctx.brand is None else None
+        response = await execute(
+            ctx, version, request.query, request.variables, request.operation_name, otherwise=otherwise
+        )
         return ctx, response
+
+    async def _in_default_brand(self, ctx: Context) -> tuple[Context, SchemaVersion]:
+        """What a document without credentials is held against when the fixed schema does not have all it asks for."""
+        brand = await default_brand(ctx)
+        return replace(ctx, brand=brand), await self._schemas.get(brand)
 
     async def _send(self, send: Send, response: Response, values: HeaderValues | None) -> None:
         accept = values.accept if values else ""
