@@ -36,6 +36,7 @@ def test_every_alias_is_a_brand_token(name: str) -> None:
         ("keystead-api-key", "pylo-api-key"),
         ("x-api-key", "x-api-key"),
         ("keystead-brand-authorization", "yoli-brand-authorization"),
+        ("content-type", "content-type"),
     ],
 )
 def test_two_headers_of_one_kind_are_400(first: str, second: str) -> None:

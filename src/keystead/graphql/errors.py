@@ -90,7 +90,8 @@ def public_error(error: BaseException, reference_id: str, *, is_secret: bool = F
     """
     if isinstance(error, KeysteadError):
         if error.cause is not None:
-            _log.info("graphql.refused", code=error.code, cause=error.cause, reference_id=reference_id, **seen)
+            tell = _log.error if isinstance(error, InternalError) else _log.info
+            tell("graphql.refused", code=error.code, cause=error.cause, reference_id=reference_id, **seen)
         return error
     # Written out here, since some renderers of tracebacks add the local variables, and with them passwords.
     trace = traceback.format_tb(error.__traceback__) if is_secret else traceback.format_exception(error)

@@ -49,6 +49,8 @@ class HeaderReader:
         for name, value in headers:
             kind = self._kinds.get(name)
             if kind is None:
+                if name == b"content-type" and name in plain:
+                    raise MalformedRequest("Two Content-Type headers were sent.", field="content-type")
                 plain[name] = plain[name] + b"," + value if name == b"x-forwarded-for" and name in plain else value
             elif kind in found:
                 raise MalformedRequest("Two headers of one kind were sent.", field=name.decode("ascii"))
