@@ -180,6 +180,17 @@ async def test_closing_twice_or_unopened_is_fine(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_after_the_end_everything_fails_at_once(file: SqliteDatabase) -> None:
+    """A request that outlives the server is refused; it must not keep the process from ending."""
+    await file.close()
+    for reader in (file.reads, file.scans):
+        with pytest.raises(errors.ServiceUnavailable):
+            await asyncio.wait_for(names(reader), 5)
+    # Shielded: before there was an end to the waiting, not even a cancellation ended it.
+    with pytest.raises(errors.ServiceUnavailable):
+        await asyncio.wait_for(asyncio.shield(file.run(add)), 5)
+
+
 async def test_a_worker_outlives_a_job_that_fails(tmp_path: Path) -> None:
     worker = Worker("test", str(tmp_path / "x.db"), threads=1, query_only=False)
     try:

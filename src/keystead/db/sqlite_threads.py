@@ -80,7 +80,7 @@ def translate(error: BaseException) -> BaseException:
     text, code = str(error), _primary_code(error)
     if code == sqlite3.SQLITE_FULL:
         return errors.StorageFull(cause=text)
-    if code in _UNAVAILABLE:
+    if code in _UNAVAILABLE or "closed database" in text:
         return errors.ServiceUnavailable(cause=text)
     if "no such table" in text or "no such column" in text or "has no column" in text:
         return SchemaChanged(cause=text)
@@ -106,6 +106,7 @@ class Worker:
     def __init__(self, name: str, path: str, *, threads: int, query_only: bool) -> None:
         self._path = path
         self._query_only = query_only
+        self._is_closed = False
         self._jobs: SimpleQueue[tuple[Job[Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._threads = [Thread(target=self._serve, name=f"{name}-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
@@ -114,7 +115,11 @@ class Worker:
     def submit(self, job: Job[T]) -> asyncio.Future[T]:
         """Runs ``job`` on one of the threads, in order of arrival where there is one thread."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((job, future))
+        if self._is_closed:
+            # Nobody would ever answer, and whoever must not leave a transaction half known would wait for ever.
+            future.set_exception(errors.ServiceUnavailable(cause="the database is closed"))
+        else:
+            self._jobs.put((job, future))
         return future
 
     async def run(self, job: Job[T]) -> T:
@@ -122,7 +127,8 @@ class Worker:
         return await self.submit(job)
 
     def close(self) -> None:
-        """Ends the threads after the jobs that are already queued."""
+        """Ends the threads after the jobs that are already queued; later ones fail."""
+        self._is_closed = True
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
