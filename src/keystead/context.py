@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from keystead.permissions import EVERYTHING, NOTHING, PermissionSet
 from keystead.policy import BrandPolicy, Features, Preset, SessionKind
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from keystead.crypto.passwords import PasswordPool
     from keystead.crypto.token_cache import TokenCache
     from keystead.db.engine import Database
+    from keystead.errors import Forbidden
     from keystead.settings import Settings
 
 RESERVED_BRAND = "keystead"
@@ -117,6 +118,13 @@ class RequestDetails:
     origin: str | None = None
 
 
+class RefusalLog(Protocol):
+    """Where acts are noted that a caller was not allowed. Never waits and never fails."""
+
+    def note(self, ctx: Context, operation: str, refused: Forbidden) -> None:
+        """The caller of ``ctx`` may not do ``operation``, the name of a root field."""
+
+
 @dataclass(slots=True)
 class Server:
     """What one process holds for all its requests. Only ``keyring`` ever changes: it is replaced whole."""
@@ -129,6 +137,7 @@ class Server:
     keyring: Keyring
     token_cache: TokenCache
     rotation_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+    refusals: RefusalLog | None = None
 
 
 @dataclass(frozen=True, slots=True)

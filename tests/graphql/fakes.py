@@ -203,7 +203,7 @@ def context(principal: Principal | None = None, **settings: Any) -> Context:
     import asyncio
 
     server = SimpleNamespace(
-        settings=SimpleNamespace(**{"introspection": "public", **settings}), forever=asyncio.Event()
+        settings=SimpleNamespace(**{"introspection": "public", **settings}), forever=asyncio.Event(), refusals=None
     )
     return Context(cast("Server", server), RequestDetails("ref-1"), principal or Anonymous())
 

@@ -26,7 +26,7 @@ EVENTS: dict[str, str] = {
     "key.rotated": "a new signing key was made, to take over from the one in use",
     "login.refused": "a login failed; the reason says why, for the log alone",
     "password_change.refused": "a password was not changed: the old one was wrong or missing",
-    "permission.refused": "somebody tried what their permissions do not allow",
+    "permission.refused": "somebody tried what their permissions or the brand's features do not allow",
     "role.defined": "a role was made or its permissions changed",
     "role.deleted": "a role was deleted and taken from its users",
     "session.all_ended": "all sessions of a user were ended",

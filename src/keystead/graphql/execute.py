@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from keystead.context import Context
-from keystead.errors import KeysteadError, ServiceUnavailable
+from keystead.errors import Forbidden, KeysteadError, ServiceUnavailable
 from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
 from keystead.graphql.documents import DocumentCache, OutsideSchema
@@ -124,7 +124,9 @@ class _Run:
 
     def _refuse(self, field: RootField, error: Exception) -> None:
         """A root field failed as a whole."""
-        request_id = self._ctx.request.id
+        request_id, refusals = self._ctx.request.id, self._ctx.server.refusals
+        if isinstance(error, Forbidden) and refusals is not None:
+            refusals.note(self._ctx, field.name, error)
         shown = public_error(error, request_id, is_secret=self._is_secret, field=field.key)
         self._failed.append(shown)
         self._errors.append(entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))

@@ -33,6 +33,8 @@ class RootField:
     """One root field of an operation. ``constant`` is the answer of ``__typename``, and None for every other field."""
 
     key: str
+    """What the answer calls it: an alias of the client's choice, else its name."""
+    name: str
     access: Access
     resolver: Resolver
     arguments: Arguments
@@ -69,7 +71,15 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
     if group.name == "__typename":
         constant = group.parent
         return RootField(
-            group.key, Public(), _no_resolver, _no_arguments, _empty, completer(group), group.starts, constant=constant
+            group.key,
+            group.name,
+            Public(),
+            _no_resolver,
+            _no_arguments,
+            _empty,
+            completer(group),
+            group.starts,
+            constant=constant,
         )
     if group.name in INTROSPECTION_FIELDS:
         answer = resolve_schema if group.name == "__schema" else resolve_type
@@ -80,6 +90,7 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
         access, resolver = entry.access, entry.resolver
     return RootField(
         group.key,
+        group.name,
         access,
         resolver,
         group.arguments,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from keystead.audit.refusals import Refusals
 from keystead.brands import service as brands
 from keystead.clock import Clock, SystemClock
 from keystead.context import Context, RequestDetails, Server, System
@@ -44,7 +45,11 @@ async def open_server(
             await brands.ensure_reserved(tx, now)
         await installation.prepare(db, master_key, now)
         keyring = await installation.load_keyring(db, master_key, now)
-        yield Server(settings, clock, db, master_key, passwords, keyring, TokenCache())
+        refusals = Refusals(db, clock)
+        try:
+            yield Server(settings, clock, db, master_key, passwords, keyring, TokenCache(), refusals=refusals)
+        finally:
+            await refusals.close()
     finally:
         passwords.close()
         await db.close()

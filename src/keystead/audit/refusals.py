@@ -1,0 +1,179 @@
+"""Acts that were refused: the first of a kind is on record at once, those that follow are counted. Security §16.
+
+A kind is who tried (of which brand) and what they lacked. Its count is written once a minute at most, so that a flood
+makes few rows. Nobody waits for any of it: writing goes on behind the answers, and what cannot be written is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from keystead.audit.model import AuditEvent
+from keystead.audit.service import describe, record
+from keystead.clock import Clock
+from keystead.context import ApiKeyPrincipal, Context, UserPrincipal
+from keystead.db.engine import Database, Tx
+from keystead.errors import Forbidden
+
+EVENT = "permission.refused"
+EVERY = timedelta(minutes=1)
+MOST_KINDS = 1024
+"""How many kinds are told apart within a minute; of what is above that the log has the number."""
+MOST_OF_ONE = 32
+"""How many of them one actor may take up; whatever else they try is one more kind."""
+MOST_WAITING = 256
+BATCH = 50
+
+_log = structlog.get_logger("keystead.audit")
+
+
+class _Actor(NamedTuple):
+    brand_id: str
+    kind: str
+    id: str | None
+
+
+class _Kind(NamedTuple):
+    actor: _Actor
+    missing: str | None
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Refusals of one kind; ``latest`` and ``times`` tell what is not on record yet."""
+
+    written_at: datetime
+    latest: AuditEvent
+    times: int = 0
+
+    def is_due(self, now: datetime) -> bool:
+        # Due as well when the clock was set back: it may not hold a count up for an hour.
+        return not timedelta() <= now - self.written_at < EVERY
+
+
+class Refusals:
+    """What one process has refused lately. For one event loop."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._kinds: dict[_Kind, _Counted] = {}
+        self._of_actor: Counter[_Actor] = Counter()
+        self._waiting: deque[AuditEvent] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost = 0
+
+    def note(self, ctx: Context, operation: str, refused: Forbidden) -> None:
+        """An authenticated caller may not do ``operation``, the name of a field of ``Query`` or ``Mutation``.
+
+        A brand token ships in apps and tells nothing about who holds it: that counts as nobody.
+        """
+        if not isinstance(ctx.principal, UserPrincipal | ApiKeyPrincipal):
+            return
+        lacking = {name: str(what) for name, what in refused.extensions.items() if name in ("permission", "feature")}
+        event = describe(ctx, EVENT, outcome="refused", details={**lacking, "operation": operation})
+        kind = self._kind_of(event, " ".join(lacking.values()))
+        counted = self._kinds.get(kind)
+        if counted is not None:
+            counted.latest = event
+            counted.times += 1
+            if counted.is_due(event.at):
+                self._write_count(counted, event.at)
+        elif len(self._kinds) < MOST_KINDS:
+            self._kinds[kind] = _Counted(event.at, event)
+            self._of_actor[kind.actor] += 1
+            self._write(event)
+            self._wind_up()
+        else:
+            self._lost += 1
+
+    def count(self) -> None:
+        """Has the counts written whose minute is over, and forgets the kinds that are quiet."""
+        now = self._clock.now()
+        for kind, counted in list(self._kinds.items()):
+            if counted.is_due(now):
+                if counted.times:
+                    self._write_count(counted, now)
+                else:
+                    self._forget(kind)
+        if self._lost:
+            _log.warning("refusals_not_recorded", events=self._lost, reason="too many")
+            self._lost = 0
+
+    async def written(self) -> None:
+        """Returns when nothing waits to be written."""
+        while self._writing is not None:
+            await self._writing
+
+    async def close(self) -> None:
+        """Writes what was counted, and counts no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._clock.now()
+        for counted in self._kinds.values():
+            if counted.times:
+                self._write_count(counted, now)
+        self._kinds.clear()
+        self._of_actor.clear()
+        await self.written()
+
+    def _kind_of(self, event: AuditEvent, missing: str) -> _Kind:
+        actor = _Actor(event.brand_id, event.actor_kind, event.actor_id)
+        kind = _Kind(actor, missing)
+        if kind not in self._kinds and self._of_actor[actor] >= MOST_OF_ONE:
+            return _Kind(actor, None)
+        return kind
+
+    def _forget(self, kind: _Kind) -> None:
+        del self._kinds[kind]
+        self._of_actor[kind.actor] -= 1
+        if not self._of_actor[kind.actor]:
+            del self._of_actor[kind.actor]
+
+    def _write_count(self, counted: _Counted, now: datetime) -> None:
+        details = {**(counted.latest.details or {}), "times": counted.times}
+        self._write(msgspec.structs.replace(counted.latest, details=details))
+        counted.written_at, counted.times = now, 0
+
+    def _write(self, event: AuditEvent) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._lost += 1
+            return
+        self._waiting.append(event)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_some([self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
+        finally:
+            self._writing = None
+
+    async def _write_some(self, events: list[AuditEvent]) -> None:
+        async def write(tx: Tx) -> None:
+            for event in events:
+                await record(tx, event)
+
+        try:
+            await self._db.run(write)
+        except Exception as error:
+            _log.warning("refusals_not_recorded", events=len(events), reason=type(error).__name__)
+
+    def _wind_up(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY.total_seconds(), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.count()
+        if self._kinds:
+            self._wind_up()

@@ -1,0 +1,245 @@
+"""Refused acts: the first at once, a flood as a number, and nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keystead.audit import refusals, service
+from keystead.audit.model import AuditEvent
+from keystead.audit.refusals import Refusals
+from keystead.context import (
+    ActiveBrand,
+    Anonymous,
+    ApiKeyPrincipal,
+    BrandTokenPrincipal,
+    Context,
+    Server,
+    System,
+)
+from keystead.db.engine import Database, Tx
+from keystead.errors import Forbidden, ServiceUnavailable
+from keystead.ids import new_id
+from keystead.pagination import PageRequest
+from keystead.permissions import NOTHING
+from keystead.settings import Settings
+from keystead.web.server import open_server
+from tests.api import make_api
+from tests.clocks import ManualClock
+from tests.make import (
+    make_access_token,
+    make_api_key,
+    make_brand,
+    make_context,
+    make_session,
+    make_user,
+)
+
+ADMIN = Forbidden(permission="admin")
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+@pytest.fixture
+def noted(server: Server) -> Refusals:
+    """Notes what this server refuses."""
+    made = Refusals(server.db, server.clock)
+    server.refusals = made
+    return made
+
+
+def key(server: Server, brand: ActiveBrand) -> Context:
+    """A request by an API key of its own."""
+    return make_context(server, brand, ApiKeyPrincipal(brand.id, new_id(server.clock.now()), NOTHING, False))
+
+
+async def recorded(server: Server, brand: ActiveBrand) -> list[AuditEvent]:
+    page = await service.list_events(make_context(server), brand.id, PageRequest(per_page=100))
+    return [event for event in reversed(page.items) if event.event == refusals.EVENT]
+
+
+async def times(server: Server, brand: ActiveBrand) -> list[int | None]:
+    return [(event.details or {}).get("times") for event in await recorded(server, brand)]
+
+
+async def test_a_refused_field_is_on_record_with_who_what_and_why(
+    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+) -> None:
+    api = await make_api(server)
+    user = await make_user(server, brand)
+    opened = await make_session(server, brand, user.id)
+    made, secret = await make_api_key(server, brand, "read")
+    token = make_access_token(server, opened)
+    text = "{ hidden: userList { data { id } } health { data { up } } }"
+    answer = await api.send(text, token=token, key=secret.reveal())
+    assert answer.code == "FORBIDDEN"
+    await noted.written()
+    (event,) = await recorded(server, brand)
+    assert (event.outcome, event.actor_kind, event.actor_id) == ("refused", "user", user.id)
+    assert (event.session_id, event.key_id) == (opened.session_id, made.id)
+    assert event.request_id == answer.extensions["referenceId"]
+    assert event.details == {"permission": "admin", "operation": "userList"}
+    clock.advance(seconds=1)
+    assert (await api.send("mutation { resendVerificationMail }", token=token)).code == "FORBIDDEN"
+    await noted.written()
+    assert (await recorded(server, brand))[-1].details == {
+        "feature": "email_verification",
+        "operation": "resendVerificationMail",
+    }
+
+
+async def test_nobody_and_everybody_is_not_on_record(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+    for principal in (Anonymous(), BrandTokenPrincipal(brand.id, "token"), System()):
+        noted.note(make_context(server, brand, principal), "userList", ADMIN)
+    await noted.written()
+    assert await recorded(server, brand) == []
+
+
+async def test_what_follows_within_a_minute_is_one_number(
+    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+) -> None:
+    ctx = key(server, brand)
+    for _ in range(41):
+        noted.note(ctx, "userList", ADMIN)
+        clock.advance(seconds=1)
+    await noted.written()
+    assert await times(server, brand) == [None]
+    clock.advance(seconds=19)
+    noted.note(ctx, "userById", ADMIN)
+    await noted.written()
+    assert await times(server, brand) == [None, 41]
+    assert (await recorded(server, brand))[-1].details == {"permission": "admin", "operation": "userById", "times": 41}
+
+
+async def test_the_number_is_written_when_the_flood_is_over(
+    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+) -> None:
+    ctx = key(server, brand)
+    noted.note(ctx, "userList", ADMIN)
+    for _ in range(3):
+        clock.advance(seconds=1)
+        noted.note(ctx, "userList", ADMIN)
+    noted.count()
+    await noted.written()
+    assert await times(server, brand) == [None]
+    for expected in ([None, 3], [None, 3], [None, 3, None]):
+        clock.advance(seconds=60)
+        noted.count()
+        if len(expected) == 3:
+            noted.note(ctx, "userList", ADMIN)
+        await noted.written()
+        assert await times(server, brand) == expected
+
+
+async def test_a_clock_that_is_set_back_holds_nothing_up(
+    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+) -> None:
+    ctx = key(server, brand)
+    noted.note(ctx, "userList", ADMIN)
+    clock.advance(hours=-1)
+    noted.note(ctx, "userList", ADMIN)
+    await noted.written()
+    assert sorted(await times(server, brand), key=str) == [1, None]
+
+
+async def test_each_caller_and_each_permission_counts_for_itself(
+    server: Server, brand: ActiveBrand, noted: Refusals
+) -> None:
+    other = await make_brand(server, "other")
+    mine = key(server, brand)
+    for ctx in (mine, key(server, brand), key(server, other)):
+        for permission in ("admin", "read"):
+            noted.note(ctx, "userList", Forbidden(permission=permission))
+    await noted.written()
+    assert await times(server, brand) == [None] * 4
+    assert await times(server, other) == [None] * 2
+
+
+async def test_closing_writes_what_was_counted(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+    ctx = key(server, brand)
+    for _ in range(3):
+        noted.note(ctx, "userList", ADMIN)
+    await noted.close()
+    assert sorted(await times(server, brand), key=str) == [2, None]
+
+
+async def test_one_caller_takes_up_little_room(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+    ctx = key(server, brand)
+    for number in range(refusals.MOST_OF_ONE + 50):
+        noted.note(ctx, "thingList", Forbidden(permission=f"thing{number}:read"))
+    assert len(noted._kinds) == refusals.MOST_OF_ONE + 1
+    await noted.close()
+    assert sorted(await times(server, brand), key=str) == [49] + [None] * (refusals.MOST_OF_ONE + 1)
+
+
+async def test_a_crowd_takes_up_no_more_than_there_is(
+    server: Server, brand: ActiveBrand, noted: Refusals, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    monkeypatch.setattr(refusals, "MOST_KINDS", 10)
+    monkeypatch.setattr(refusals, "MOST_WAITING", 5)
+    for _ in range(50):
+        noted.note(key(server, brand), "userList", ADMIN)
+    assert (len(noted._kinds), len(noted._waiting), noted._lost) == (10, 5, 45)
+    await noted.written()
+    for _ in range(2):
+        clock.advance(minutes=1)
+        noted.count()
+    assert (len(noted._kinds), len(noted._of_actor), noted._lost) == (0, 0, 0)
+    assert await times(server, brand) == [None] * 5
+
+
+class Unwilling:
+    """A database whose transactions fail, or never end."""
+
+    def __init__(self, db: Database, run: Callable[[], Awaitable[None]]) -> None:
+        self._db = db
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    async def run(self, _work: Callable[[Tx], Awaitable[None]]) -> None:
+        await self._run()
+
+
+async def test_the_answer_neither_waits_nor_fails(server: Server, brand: ActiveBrand) -> None:
+    async def fail() -> None:
+        raise ServiceUnavailable(cause="no database")
+
+    user = await make_user(server, brand)
+    token = make_access_token(server, await make_session(server, brand, user.id))
+    api = await make_api(server)
+    hour_glass = asyncio.Event()
+    for run in (fail, hour_glass.wait):
+        noted = Refusals(Unwilling(server.db, run), server.clock)  # type: ignore[arg-type]
+        server.refusals = noted
+        assert (await api.send("{ userList { data { id } } }", token=token)).code == "FORBIDDEN"
+        hour_glass.set()
+        await noted.written()
+
+
+async def test_a_server_writes_what_it_counted_before_it_ends(tmp_path: Path, clock: ManualClock) -> None:
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/keystead.db")
+    async with open_server(settings, clock=clock) as server:
+        brand = await make_brand(server)
+        ctx = key(server, brand)
+        assert server.refusals is not None
+        for _ in range(2):
+            server.refusals.note(ctx, "userList", ADMIN)
+    async with open_server(settings, clock=clock) as server:
+        assert sorted(await times(server, brand), key=str) == [1, None]
+
+
+async def test_permissions_that_suffice_leave_no_trace(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+    user = await make_user(server, brand, permissions=("admin",))
+    token = make_access_token(server, await make_session(server, brand, user.id))
+    assert (await (await make_api(server)).send("{ userList { data { id } } }", token=token)).data
+    await noted.close()
+    assert await recorded(server, brand) == []
