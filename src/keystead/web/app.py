@@ -29,7 +29,7 @@ from keystead.web import logs, metrics
 from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
 from keystead.web.observation import Observer
-from keystead.web.server import open_server
+from keystead.web.server import compare_clocks, open_server
 from keystead.web.upkeep import Upkeep
 
 Scope = MutableMapping[str, Any]
@@ -56,6 +56,8 @@ class Application:
                 *(graphiql_routes() if settings.graphiql else ()),
             ]
         )
+        # A redirect to the path without its slash would repeat whatever Host header came.
+        self._routes.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatches; ``/graphql`` comes first, since it is the path that must be quick."""
@@ -71,6 +73,7 @@ class Application:
         """Opens the server (or takes one that is open: tests bring theirs) and begins to answer."""
         if server is None:
             server = await self._stack.enter_async_context(open_server(self._settings))
+            await compare_clocks(server)
             upkeep = Upkeep(server)
             upkeep.start()
             self._stack.push_async_callback(upkeep.stop)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
 
 from keystead.audit.refusals import Refusals
 from keystead.brands import service as brands
@@ -18,6 +21,10 @@ from keystead.db.engine import Database, open_database
 from keystead.errors import StartupError
 from keystead.installation import service as installation
 from keystead.settings import Settings
+
+CLOCKS_APART = timedelta(seconds=2)
+
+_log = structlog.get_logger("keystead.server")
 
 
 @asynccontextmanager
@@ -53,6 +60,16 @@ async def open_server(
     finally:
         passwords.close()
         await db.close()
+
+
+async def compare_clocks(server: Server) -> None:
+    """Warns when the database's clock is not ours: nodes that disagree on the time judge tokens differently."""
+    before = server.clock.now()
+    theirs = await server.db.now()
+    # The database read its clock somewhere between our two readings.
+    apart = max(before - theirs, theirs - server.clock.now(), timedelta())
+    if apart > CLOCKS_APART:
+        _log.warning("clocks_apart", seconds=round(apart.total_seconds(), 1), reason="the database's clock is not ours")
 
 
 async def _bring_up_to_date(db: Database, settings: Settings) -> None:
