@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keystead.graphql.documents import DocumentCache
+from keystead.graphql.documents import DocumentCache, OutsideSchema
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.schema import load_fixed
 from tests.graphql.fakes import ask, codes, fixed
@@ -94,6 +94,15 @@ def test_the_cache_is_bounded_by_number_length_and_weight() -> None:
     heavy.get(VERSION, "{ words must a: words }", None)
     heavy.get(VERSION, "{ words must b: words }", None)
     assert len(heavy) == 1
+
+
+def test_a_part_of_a_schema_takes_a_document_whose_operations_are_all_in_it() -> None:
+    cache = DocumentCache()
+    text = "query A { words } query B { must __typename } mutation C { add(n: 1) }"
+    assert cache.get(VERSION, text, "B", is_part=True).name == "B"
+    for outside in ("query B { elsewhere }", "mutation B { elsewhere }"):
+        with pytest.raises(OutsideSchema):
+            cache.get(VERSION, f"query A {{ words }} {outside}", "A", is_part=True)
 
 
 def test_an_operation_weighs_as_much_as_all_the_plans_it_may_keep() -> None:

@@ -153,7 +153,7 @@ def read_operation(
     shape = measure(document)
     chosen = _choose(document, operation_name)
     name = chosen.name.value if chosen.name else None
-    if is_part and not version.root_names.issuperset(*shape.root_fields.values()):
+    if is_part and not all(map(version.root_names.issuperset, shape.root_fields.values())):
         raise OutsideSchema
     roots = shape.root_fields[name]
     if len(roots) != 1 and not CREDENTIAL_OPERATIONS.isdisjoint(roots):
