@@ -176,6 +176,9 @@ async def test_use_is_noted_once_a_minute(server: Server, brand: ActiveBrand, cl
         ({"publishable": True, "allowed_origins": ["https://a.example/x"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://u@a.example"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://a.example:99999"]}, "allowed_origins"),
+        ({"publishable": True, "allowed_origins": ["https://*.example"]}, "allowed_origins"),
+        ({"publishable": True, "allowed_origins": ["https://a.example\x0bhttps"]}, "allowed_origins"),
+        ({"publishable": True, "allowed_origins": ["https://a.example:"]}, "allowed_origins"),
     ],
 )
 def test_bad_input_names_its_field(given: dict[str, Any], field: str) -> None:
