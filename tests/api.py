@@ -14,6 +14,7 @@ import uvicorn
 from keystead.context import Server
 from keystead.settings import Settings
 from keystead.web.app import Application
+from keystead.web.http_protocol import BoundedProtocol
 
 URL = "http://auth.example.com/graphql"
 
@@ -98,7 +99,7 @@ async def listening(settings: Settings, server: Server) -> AsyncIterator[str]:
     application = Application(settings)
     await application.open(server)
     config = uvicorn.Config(
-        application, port=0, lifespan="off", ws="none", http="httptools", log_config=None, server_header=False
+        application, port=0, lifespan="off", ws="none", http=BoundedProtocol, log_config=None, server_header=False
     )
     running = uvicorn.Server(config)
     # `serve` would take the signals of the test runner; its two halves without them are these.

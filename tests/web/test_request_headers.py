@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from keystead.authentication.bearer import Credentials
 from keystead.errors import MalformedRequest
 from keystead.settings import load_settings
 from keystead.web.request_headers import HeaderReader
@@ -36,19 +37,55 @@ def test_every_alias_is_a_brand_token(name: str) -> None:
         ("keystead-api-key", "pylo-api-key"),
         ("x-api-key", "x-api-key"),
         ("keystead-brand-authorization", "yoli-brand-authorization"),
-        ("content-type", "content-type"),
     ],
 )
 def test_two_headers_of_one_kind_are_400(first: str, second: str) -> None:
+    values = reader().read(headers((first, "a"), (second, "a")))
     with pytest.raises(MalformedRequest) as caught:
-        reader().read(headers((first, "a"), (second, "a")))
+        values.require_single()
     assert caught.value.status == 400
+    assert caught.value.extensions == {"field": second}
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "1e3", "9" * 40])
+def test_single_credentials_are_given_out() -> None:
+    values = reader().read(headers(("authorization", "a"), ("x-api-key", "k"), ("yoli-brand-authorization", "b")))
+    assert values.require_single() == Credentials("a", "k", "b")
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1e3", ""])
 def test_a_content_length_that_is_no_number_is_400(value: str) -> None:
     with pytest.raises(MalformedRequest):
         reader().read(headers(("content-length", value)))
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 12, "9" * 40])
+def test_a_content_length_beyond_all_measure_is_a_large_number(value: str) -> None:
+    assert (reader().read(headers(("content-length", value))).content_length or 0) >= 10**12
+
+
+@pytest.mark.parametrize("name", ["content-type", "content-encoding", "accept", "origin"])
+def test_of_two_plain_headers_neither_decides_alone(name: str) -> None:
+    values = reader().read(headers((name, "one"), (name, "two")))
+    assert getattr(values, name.replace("-", "_")) == "one,two"
+
+
+@pytest.mark.parametrize(
+    ("accept", "asks"),
+    [
+        ("application/graphql-response+json", True),
+        ("Application/GraphQL-Response+JSON ; charset=utf-8", True),
+        ("text/html, application/graphql-response+json;q=0.9, */*", True),
+        ("application/graphql-response+json; q=0.001", True),
+        ("application/graphql-response+json;q=0", False),
+        ("application/graphql-response+json; q=0.000, application/json", False),
+        ("application/graphql-response+jsonx", False),
+        ("application/json", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_the_media_type_is_graphqls_own_where_it_is_asked_for(accept: str, asks: bool) -> None:
+    assert reader().read(headers(("accept", accept))).asks_for_graphql_json is asks
 
 
 def place(peer: str, forwarded: str | None, trusted: str = "") -> tuple[str, str]:

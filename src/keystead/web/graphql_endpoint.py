@@ -75,7 +75,7 @@ class GraphQLEndpoint:
     ) -> tuple[Context, Response]:
         _check_transport(method, values)
         request = parse_request(await read_body(receive, values.content_length))
-        ctx = await bearer.authenticate(self._server, details, values.credentials)
+        ctx = await bearer.authenticate(self._server, details, values.require_single())
         version = await self._schemas.get(ctx.brand)
         otherwise = partial(self._in_default_brand, ctx) if ctx.brand is None else None
         response = await execute(
@@ -89,10 +89,9 @@ class GraphQLEndpoint:
         return replace(ctx, brand=brand), await self._schemas.get(brand)
 
     async def _send(self, send: Send, response: Response, values: HeaderValues | None) -> None:
-        accept = values.accept if values else ""
         body = response.content
         headers = [
-            (b"content-type", _GRAPHQL_JSON if "application/graphql-response+json" in accept else _JSON),
+            (b"content-type", _GRAPHQL_JSON if values and values.asks_for_graphql_json else _JSON),
             (b"content-length", str(len(body)).encode("ascii")),
             _NO_STORE,
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,11 @@ from keystead.errors import MalformedRequest
 from keystead.settings import Network, Settings
 
 LONGEST_USER_AGENT = 200
+
+_GRAPHQL_JSON = "application/graphql-response+json"
+_NO_WEIGHT = re.compile(r";?\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
+_LENGTH_DIGITS = 12
+"""A longer Content-Length is too large, whatever it says exactly."""
 
 _AUTHORIZATION, _API_KEY, _BRAND = "authorization", "api_key", "brand_token"
 
@@ -31,6 +37,26 @@ class HeaderValues:
     origin: str | None
     user_agent: str
     forwarded_for: str
+    repeated: str | None = None
+    """A credential header that came a second time, perhaps under an alias."""
+
+    def require_single(self) -> Credentials:
+        """The credentials.
+
+        :raises MalformedRequest: 400, for two headers of one kind, aliases included.
+        """
+        if self.repeated is not None:
+            raise MalformedRequest("Two headers of one kind were sent.", field=self.repeated)
+        return self.credentials
+
+    @property
+    def asks_for_graphql_json(self) -> bool:
+        """Whether ``Accept`` names ``application/graphql-response+json`` (RFC 9110 §12.5.1: not with a weight of 0)."""
+        for media_range in self.accept.lower().split(","):
+            name, _, parameters = media_range.partition(";")
+            if name.strip() == _GRAPHQL_JSON:
+                return _NO_WEIGHT.search(parameters) is None
+        return False
 
 
 class HeaderReader:
@@ -43,17 +69,22 @@ class HeaderReader:
         self._trusted = settings.trusted_proxies
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> HeaderValues:
-        """:raises MalformedRequest: 400, for two headers of one kind, aliases included."""
+        """The headers of a request.
+
+        Several headers of one name are one with commas (RFC 9110 §5.3), so that none of them decides alone; several
+        credentials of one kind are only noted: method and body are judged first.
+
+        :raises MalformedRequest: 400, when ``Content-Length`` is no number.
+        """
+        repeated: str | None = None
         found: dict[str, str] = {}
         plain: dict[bytes, bytes] = {}
         for name, value in headers:
             kind = self._kinds.get(name)
             if kind is None:
-                if name == b"content-type" and name in plain:
-                    raise MalformedRequest("Two Content-Type headers were sent.", field="content-type")
-                plain[name] = plain[name] + b"," + value if name == b"x-forwarded-for" and name in plain else value
+                plain[name] = plain[name] + b"," + value if name in plain else value
             elif kind in found:
-                raise MalformedRequest("Two headers of one kind were sent.", field=name.decode("ascii"))
+                repeated = name.decode("ascii")
             else:
                 found[kind] = value.decode("latin-1")
         return HeaderValues(
@@ -65,6 +96,7 @@ class HeaderReader:
             _text(plain.get(b"origin")),
             (_text(plain.get(b"user-agent")) or "")[:LONGEST_USER_AGENT],
             _text(plain.get(b"x-forwarded-for")) or "",
+            repeated,
         )
 
     def details(self, scope: Mapping[str, Any], values: HeaderValues) -> RequestDetails:
@@ -85,9 +117,9 @@ def _text(value: bytes | None) -> str | None:
 def _length(value: bytes | None) -> int | None:
     if value is None:
         return None
-    if not value.isdigit() or len(value) > 12:
+    if not value.isdigit():
         raise MalformedRequest("The Content-Length header is not a number.")
-    return int(value)
+    return int(value) if len(value) <= _LENGTH_DIGITS else 10**_LENGTH_DIGITS
 
 
 @lru_cache(maxsize=4096)

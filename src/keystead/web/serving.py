@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from keystead.errors import StartupError
 from keystead.settings import Settings
 from keystead.web.app import from_environment, load_worker_settings
+from keystead.web.http_protocol import BoundedProtocol
 from keystead.web.server import open_server
 
 DRAIN_SECONDS = 10
@@ -75,7 +76,7 @@ def _configuration(application: object, **options: Any) -> uvicorn.Config:
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
