@@ -188,6 +188,18 @@ async def test_a_limited_one_is_not_outlived(server: Server, brand: ActiveBrand,
         clock.advance(seconds=1)
 
 
+async def test_a_limit_set_later_ends_the_endless_ones_too(
+    server: Server, brand: ActiveBrand, standing: Opened, clock: ManualClock
+) -> None:
+    raw = standing.refresh_token.reveal()
+    clock.advance(seconds=3500)
+    await change_brand(server, brand, {"policy": {"standing_refresh_ttl": 3600}})
+    assert life(server, await get_access_token(visitor(server), raw, 900)) == 100
+    clock.advance(seconds=100)
+    with pytest.raises(RefreshTokenExpired):
+        await get_access_token(visitor(server), raw, None)
+
+
 async def test_an_idle_limit_counts_from_the_last_use(
     server: Server, brand: ActiveBrand, standing: Opened, clock: ManualClock
 ) -> None:

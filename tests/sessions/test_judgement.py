@@ -23,6 +23,7 @@ CURRENT = PresentedToken(
     policy=POLICY,
     generation=3,
     head_generation=3,
+    issued_at=NOW,
     expires_at=NOW + timedelta(days=7),
     rotated_at=None,
     used_at=NOW,
@@ -104,3 +105,20 @@ def test_an_idle_limit_has_a_minute_of_slack() -> None:
     too_late = msgspec.structs.replace(STANDING, used_at=NOW - timedelta(seconds=3660))
     assert judge_standing(in_time, NOW, policy) is Judgement.usable
     assert judge_standing(too_late, NOW, policy) is Judgement.expired
+
+
+@pytest.mark.parametrize(
+    ("stored", "set_by_now", "end"),
+    [(None, None, None), (None, 60, 60), (100, None, 100), (100, 60, 60), (100, 200, 100)],
+)
+def test_an_end_that_the_brand_sets_counts_for_the_tokens_that_are_out(
+    stored: int | None, set_by_now: int | None, end: int | None
+) -> None:
+    """A longer one, or none any more, does not: a token keeps the end that it was issued with."""
+    expires_at = None if stored is None else NOW + timedelta(seconds=stored)
+    token = msgspec.structs.replace(STANDING, expires_at=expires_at)
+    policy = BrandPolicy(standing_refresh_ttl=set_by_now)
+    assert token.standing_end(policy) == (None if end is None else NOW + timedelta(seconds=end))
+    if end is not None:
+        assert judge_standing(token, NOW + timedelta(seconds=end - 0.1), policy) is Judgement.usable
+        assert judge_standing(token, NOW + timedelta(seconds=end), policy) is Judgement.expired

@@ -108,12 +108,12 @@ async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> st
             pass
         case _:
             raise RefreshTokenInvalid
-    lifetime = _lifetime(expires_in, token.policy)
-    if not access_tokens.has_time_left(token.expires_at, now):
+    lifetime, end = _lifetime(expires_in, token.policy), token.standing_end(token.policy)
+    if not access_tokens.has_time_left(end, now):
         raise RefreshTokenExpired
     await _note_use(ctx, token)
     return access_tokens.issue(
-        ctx.server, token.brand_id, token.user_id, token.session_id, lifetime, now, not_after=token.expires_at
+        ctx.server, token.brand_id, token.user_id, token.session_id, lifetime, now, not_after=end
     )
 
 

@@ -7,7 +7,7 @@ Refresh tokens belong to a session and carry no epoch of their own, so none can 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -60,10 +60,18 @@ class PresentedToken(msgspec.Struct, frozen=True):
     generation: int
     head_generation: int
     """The generation of the session's current token: the only one that was never presented."""
+    issued_at: datetime
     expires_at: datetime | None
     rotated_at: datetime | None
     used_at: datetime
     """When its session was last seen, up to a minute behind."""
+
+    def standing_end(self, policy: BrandPolicy) -> datetime | None:
+        """When a standing token is over; None: never. A brand that sets an end sets it for those that are out too."""
+        if policy.standing_refresh_ttl is None:
+            return self.expires_at
+        set_by_now = self.issued_at + timedelta(seconds=policy.standing_refresh_ttl)
+        return set_by_now if self.expires_at is None else min(self.expires_at, set_by_now)
 
 
 class RotatedRow(msgspec.Struct, frozen=True):

@@ -55,7 +55,8 @@ def judge_standing(token: PresentedToken | None, now: datetime, policy: BrandPol
         return Judgement.unknown
     if not allows(token.preset, token.kind):
         return Judgement.kind_off
-    if token.expires_at is not None and token.expires_at <= now:
+    end = token.standing_end(policy)
+    if end is not None and end <= now:
         return Judgement.expired
     if policy.idle_ttl is not None:
         idle = timedelta(seconds=policy.idle_ttl + LAST_USE_PRECISION)

@@ -58,6 +58,7 @@ _FIND_PRESENTED = Statement(
         b.policy,
         t.generation,
         _HEAD_GENERATION,
+        t.issued_at,
         t.expires_at,
         t.rotated_at,
         func.coalesce(s.last_used_at, s.created_at, type_=UtcTime()),
