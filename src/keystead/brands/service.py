@@ -19,6 +19,7 @@ from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, Conflict, NotFound
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
+from keystead.permissions import ADMIN
 from keystead.policy import (
     BrandPolicy,
     Features,
@@ -210,6 +211,8 @@ def _changed(current: Brand, changes: Mapping[str, Any], now: datetime) -> Brand
     changed = msgspec.structs.replace(current, **new)
     if current.id == RESERVED_BRAND_ID and changed.features.anonymous_users:
         raise BadUserInput("Operators cannot be anonymous.", field="features.anonymous_users")
+    if current.id == RESERVED_BRAND_ID and ADMIN in changed.policy.default_permissions:
+        raise BadUserInput("Operators are made one by one.", field="policy.default_permissions")
     return changed
 
 

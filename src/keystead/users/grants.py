@@ -8,16 +8,22 @@ from contextlib import asynccontextmanager
 from keystead.context import RESERVED_BRAND_ID, Principal, System
 from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, Conflict, Forbidden
-from keystead.permissions import ADMIN, PermissionSet
+from keystead.permissions import ADMIN, OPERATOR, PermissionSet
 from keystead.users import store
 from keystead.users.roles import store as role_store
 
 
-def require_held(held: PermissionSet, granted: PermissionSet) -> None:
-    """:raises Forbidden: when ``held`` does not cover all of ``granted``; names what is missing."""
+def require_held(held: PermissionSet, granted: PermissionSet, brand_id: str) -> None:
+    """That who holds ``held`` may give ``granted`` to a user of the brand.
+
+    ``admin`` of the operators' brand makes an operator, so an API key of that brand, which is none, cannot give it.
+
+    :raises Forbidden: when ``held`` does not cover all of ``granted``; names what is missing.
+    """
     for name in granted:
-        if not held.covers(name):
-            raise Forbidden(permission=name)
+        needed = OPERATOR if name == ADMIN and brand_id == RESERVED_BRAND_ID else name
+        if not held.covers(needed):
+            raise Forbidden(permission=needed)
 
 
 async def require_roles(tx: Tx, brand_id: str, names: Sequence[str], held: PermissionSet) -> None:
@@ -33,7 +39,7 @@ async def require_roles(tx: Tx, brand_id: str, names: Sequence[str], held: Permi
         if all(role.name != name for role in found):
             raise BadUserInput(f"There is no role '{name[:80]}'.", field="roles")
     for role in found:
-        require_held(held, role.permissions)
+        require_held(held, role.permissions, brand_id)
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser) -> User:
     address = email_addresses.parse(new.email)
     username = None if new.username is None else usernames.parse(new.username)
     permissions = PermissionSet.of(new.permissions)
-    require_held(ctx.permissions, permissions)
+    require_held(ctx.permissions, permissions, brand.id)
     password_hash = await _hash(ctx, brand, new.password, address)
     is_login = new.is_verified or not brand.features.email_verification
     row = _new_row(address, username, permissions, password_hash, ctx.now(), is_login, new.is_verified)
@@ -82,7 +82,7 @@ async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserCh
     :raises Conflict: when no operator would be left.
     """
     wanted = _checked(changes)
-    require_held(ctx.permissions, PermissionSet(wanted.permissions or ()))
+    require_held(ctx.permissions, PermissionSet(wanted.permissions or ()), brand_id)
     lists = {"roles": wanted.roles, "permissions": wanted.permissions}
     details: dict[str, object] = {name: value for name, value in lists.items() if value is not None}
     if wanted.username is not UNSET:

@@ -36,7 +36,7 @@ async def define_role(ctx: Context, brand_id: str, name: str, permissions: Seque
             "A role's name starts with a letter and has up to 48 letters, digits, '_' and '-'.", field="name"
         )
     role = Role(name, PermissionSet.of(permissions))
-    require_held(ctx.permissions, role.permissions)
+    require_held(ctx.permissions, role.permissions, brand_id)
     details = {"role": name, "permissions": list(role.permissions)}
     event = describe(ctx, "role.defined", brand_id=brand_id, details=details)
 
