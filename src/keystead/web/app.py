@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -81,7 +82,7 @@ class Application:
         self._server = server
         page = graphiql_page if self._settings.graphiql else None
         schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db), forget=forget)
-        self._graphql = GraphQLEndpoint(server, schemas, Observer(), page)
+        self._graphql = GraphQLEndpoint(server, schemas, Observer(server), page)
         return server
 
     async def close(self) -> None:
@@ -98,6 +99,9 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return
         self._drain_on_sigterm()
+        # What is here now stays for good: the collector need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.close()

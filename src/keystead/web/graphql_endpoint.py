@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from keystead.authentication import bearer
+from keystead.authentication.bearer import Credentials
 from keystead.authentication.brand_choice import default_brand
 from keystead.context import Context, RequestDetails, Server
 from keystead.errors import MalformedRequest
@@ -75,13 +76,17 @@ class GraphQLEndpoint:
     ) -> tuple[Context, Response]:
         _check_transport(method, values)
         request = parse_request(await read_body(receive, values.content_length))
-        ctx = await bearer.authenticate(self._server, details, values.require_single())
-        version = await self._schemas.get(ctx.brand)
+        anew = partial(self._authenticate, details, values.require_single())
+        ctx, version = await anew()
         otherwise = partial(self._in_default_brand, ctx) if ctx.brand is None else None
         response = await execute(
-            ctx, version, request.query, request.variables, request.operation_name, otherwise=otherwise
+            ctx, version, request.query, request.variables, request.operation_name, otherwise=otherwise, anew=anew
         )
         return ctx, response
+
+    async def _authenticate(self, details: RequestDetails, credentials: Credentials) -> tuple[Context, SchemaVersion]:
+        ctx = await bearer.authenticate(self._server, details, credentials)
+        return ctx, await self._schemas.get(ctx.brand)
 
     async def _in_default_brand(self, ctx: Context) -> tuple[Context, SchemaVersion]:
         """What a document without credentials is held against when the fixed schema does not have all it asks for."""
