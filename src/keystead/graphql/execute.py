@@ -10,7 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import structlog
+
 from keystead.context import Context
+from keystead.db.engine import SchemaChanged
 from keystead.errors import Forbidden, KeysteadError, ServiceUnavailable
 from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
@@ -22,6 +25,9 @@ from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.variables import Values, coerce
 
 Otherwise = Callable[[], Awaitable[tuple[Context, SchemaVersion]]]
+"""Another context, and the schema that goes with it."""
+
+_log = structlog.get_logger(__name__)
 
 DEADLINE = 5.0
 """Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
@@ -43,6 +49,7 @@ async def execute(
     operation_name: str | None = None,
     *,
     otherwise: Otherwise | None = None,
+    anew: Otherwise | None = None,
     documents: DocumentCache = DOCUMENTS,
     deadline: float = DEADLINE,
 ) -> Response:
@@ -50,6 +57,9 @@ async def execute(
 
     ``otherwise`` gives another context and schema for a document that asks for more than ``version`` has: a request
     without credentials is mostly about the fixed schema, and its brand is looked up only when it is not.
+
+    ``anew`` reads who calls, and the schema, once more: for a request under way while its brand's entities changed,
+    which is then answered as one that came after the change. Nothing that was carried out is carried out again.
 
     Always answers: an error before execution comes back as the response that ``error_response`` makes of it. The status
     is 200, or that of the first error where every root field failed with an error that has another one (503, 429).
@@ -64,8 +74,17 @@ async def execute(
         values = coerce(operation.variables, variables, is_secret=operation.is_secret)
         plan = operation.plan(values, text)
         check_cost(plan.cost, values)
-        run = _Run(ctx, values, text, operation.is_secret)
+        run = _Run(ctx, values, text, operation.is_secret, may_begin_anew=anew is not None)
         data = await run.carry_out(plan, deadline)
+    except SchemaChanged as change:
+        try:
+            if anew is None:
+                raise
+            ctx, version = await anew()
+        except Exception as error:
+            return error_response(error, ctx.request.id)
+        _log.info("graphql.schema_changed", cause=change.cause, reference_id=ctx.request.id)
+        return await execute(ctx, version, text, variables, operation_name, documents=documents, deadline=deadline)
     except Exception as error:
         return error_response(error, ctx.request.id)
     return run.answer(data, plan)
@@ -74,24 +93,31 @@ async def execute(
 class _Run:
     """One execution: the data so far, and what went wrong."""
 
-    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_is_secret", "_text", "_values")
+    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_is_secret", "_may_begin_anew", "_text", "_values")
 
-    def __init__(self, ctx: Context, values: Values, text: str, is_secret: bool) -> None:
+    def __init__(
+        self, ctx: Context, values: Values, text: str, is_secret: bool, *, may_begin_anew: bool = False
+    ) -> None:
         self._ctx = ctx
         self._values = values
         self._text = text
         self._is_secret = is_secret
+        self._may_begin_anew = may_begin_anew
         self._faults = Faults()
         self._errors: list[dict[str, Any]] = []
         self._failed: list[KeysteadError] = []
 
     async def carry_out(self, plan: Plan, deadline: float) -> dict[str, Any] | None:
-        """The ``data`` of the answer; None where a root field that may not be null is."""
+        """The ``data`` of the answer; None where a root field that may not be null is.
+
+        :raises SchemaChanged: when the whole may begin anew; nothing has been changed then.
+        """
         data: dict[str, Any] = {}
         try:
             async with asyncio.timeout(deadline):
                 for field in plan.fields:
                     data[field.key] = await self._root(field)
+                    self._may_begin_anew &= plan.is_query
         except Nulled:
             return None
         except TimeoutError:
@@ -112,6 +138,8 @@ class _Run:
             field.access.check(self._ctx)
             value = await field.resolver(self._ctx, field.arguments(self._values), field.selection(self._values))
         except Exception as error:
+            if self._may_begin_anew and isinstance(error, SchemaChanged):
+                raise
             self._refuse(field, error)
             if not field.is_nullable:
                 raise Nulled from None

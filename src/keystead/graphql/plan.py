@@ -51,6 +51,7 @@ class Plan:
 
     fields: tuple[RootField, ...]
     cost: Cost
+    is_query: bool = True
 
 
 def compile_plan(
@@ -64,7 +65,8 @@ def compile_plan(
     type_ = version.schema.mutation_type if root_type == "Mutation" else version.schema.query_type
     assert type_ is not None  # noqa: S101  (validation has refused an operation that the schema has no root for)
     groups = Collector(version.schema, document, flags).groups(type_, [operation.selection_set])
-    return Plan(tuple(_root_field(version, root_type, group) for group in groups), operation_cost(groups))
+    fields = tuple(_root_field(version, root_type, group) for group in groups)
+    return Plan(fields, operation_cost(groups), is_query=root_type == "Query")
 
 
 def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) -> RootField:

@@ -1,0 +1,87 @@
+"""A request under way while its brand's entities change is answered as if it had come before or after (A99)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from keystead.context import Context
+from keystead.db.engine import SchemaChanged
+from keystead.errors import AccessTokenRefused
+from keystead.graphql.documents import DocumentCache
+from keystead.graphql.execute import execute
+from keystead.graphql.schema import SchemaVersion, load_fixed
+from keystead.graphql.selection import Selection
+from tests.graphql.fakes import SDL, codes, context, fixed, registry
+
+QUERY = "{ words must }"
+ONE_CHANGE = "mutation { add(n: 1) }"
+TWO_CHANGES = "mutation { a: add(n: 1) b: add(n: 2) }"
+
+
+class Moving:
+    """A schema whose tables are gone under it: the field fails from its ``first`` call on."""
+
+    def __init__(self, name: str, first: int = 1) -> None:
+        self.calls = 0
+        self._first = first
+        self.version = load_fixed({**registry(), name: self._answer}, SDL).version
+
+    async def _answer(self, _ctx: Context, _arguments: dict[str, Any], _selection: Selection) -> Any:
+        self.calls += 1
+        if self.calls >= self._first:
+            raise SchemaChanged(cause="no such column")
+        return 1
+
+
+async def ask(old: SchemaVersion, text: str, *new: SchemaVersion | Exception) -> tuple[int, dict[str, Any], int]:
+    """The status, the envelope, and how often the request was begun anew with one of ``new``."""
+    left = list(new)
+
+    async def anew() -> tuple[Context, SchemaVersion]:
+        found = left.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return context(), found
+
+    answer = await execute(context(), old, text, anew=anew, documents=DocumentCache())
+    return answer.status, msgspec.json.decode(answer.content), len(new) - len(left)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "data"),
+    [
+        ("Query.words", QUERY, {"words": ["x", "y"], "must": "there"}),
+        ("Query.must", QUERY, {"words": ["x", "y"], "must": "there"}),
+        ("Mutation.add", ONE_CHANGE, {"add": 2}),
+    ],
+)
+@pytest.mark.attack("A99")
+async def test_a_request_that_changed_nothing_yet_begins_anew(name: str, text: str, data: dict[str, Any]) -> None:
+    assert await ask(Moving(name).version, text, fixed().version) == (200, {"data": data}, 1)
+
+
+async def test_it_is_held_against_the_new_schema() -> None:
+    without = load_fixed({k: v for k, v in registry().items() if k != "Mutation.add"}, SDL.replace("add(n: Int!)", "#"))
+    status, body, _ = await ask(Moving("Mutation.add").version, ONE_CHANGE, without.version)
+    assert (status, codes(body)) == (400, ["GRAPHQL_VALIDATION_FAILED"])
+
+
+async def test_what_was_carried_out_is_not_carried_out_again() -> None:
+    moving = Moving("Mutation.add", first=2)
+    status, body, begun = await ask(moving.version, TWO_CHANGES, fixed().version)
+    assert (status, codes(body), body["data"], begun) == (200, ["SERVICE_UNAVAILABLE"], {"a": 1, "b": None}, 0)
+    assert moving.calls == 2
+
+
+async def test_a_second_change_is_for_the_client_to_wait_out() -> None:
+    status, body, begun = await ask(Moving("Query.words").version, "{ words }", Moving("Query.words").version)
+    assert (status, codes(body), begun) == (503, ["SERVICE_UNAVAILABLE"], 1)
+
+
+async def test_a_credential_that_died_meanwhile_is_refused() -> None:
+    status, body, _ = await ask(Moving("Query.words").version, QUERY, AccessTokenRefused())
+    assert (status, codes(body)) == (401, ["UNAUTHENTICATED"])
+    assert "data" not in body
