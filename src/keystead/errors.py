@@ -181,9 +181,7 @@ class NoLoginMethod(KeysteadError):
     """Ending all sessions would lock the user out; ``force: true`` does it all the same."""
 
     code = "NO_LOGIN_METHOD"
-    default_message = (
-        "You could not log in again: add an e-mail address and a password first, or pass force: true."
-    )
+    default_message = "You could not log in again: add an e-mail address and a password first, or pass force: true."
 
 
 class BrandMismatch(KeysteadError):

@@ -23,9 +23,7 @@ WRITE = "write"
 OPERATOR = "operator"
 
 ENTITY_ACTIONS = ("read", "write", "create", "update", "delete")
-_ENTITY_PERMISSION = re.compile(
-    r"([a-z][a-zA-Z0-9]{0,47}):(?:(?:read|write)(?::own)?|create|update|delete)", re.ASCII
-)
+_ENTITY_PERMISSION = re.compile(r"([a-z][a-zA-Z0-9]{0,47}):(?:(?:read|write)(?::own)?|create|update|delete)", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
@@ -88,8 +86,7 @@ class PermissionSet:
     def intersect(self, other: PermissionSet) -> PermissionSet:
         """What both sets allow, as far as single permissions can say it; never more."""
         return PermissionSet(
-            {name for name in self._names if other.covers(name)}
-            | {name for name in other._names if self.covers(name)}
+            {name for name in self._names if other.covers(name)} | {name for name in other._names if self.covers(name)}
         )
 
     def union(self, other: PermissionSet) -> PermissionSet:

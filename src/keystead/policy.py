@@ -112,9 +112,7 @@ def _converted(current: _Choices, changes: object, field: str) -> _Choices:
         try:
             msgspec.convert({**msgspec.structs.asdict(current), name: value}, type(current))
         except msgspec.ValidationError as error:
-            raise BadUserInput(
-                f"'{name}' has the wrong type.", field=f"{field}.{name}", cause=str(error)
-            ) from None
+            raise BadUserInput(f"'{name}' has the wrong type.", field=f"{field}.{name}", cause=str(error)) from None
     return msgspec.convert(merged, type(current))
 
 

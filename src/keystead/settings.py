@@ -216,9 +216,7 @@ def _database_url(origin: str, value: Any) -> str:
     text = _text(origin, value)
     if text.startswith("postgres://"):
         text = "postgresql://" + text.removeprefix("postgres://")
-    if not (text.startswith("sqlite:///") and len(text) > len("sqlite:///")) and not text.startswith(
-        "postgresql://"
-    ):
+    if not (text.startswith("sqlite:///") and len(text) > len("sqlite:///")) and not text.startswith("postgresql://"):
         raise SettingsError(f"{origin}: must start with sqlite:/// or postgresql://")
     return text
 

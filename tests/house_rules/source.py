@@ -43,8 +43,7 @@ class Module:
 def modules(folder: str) -> tuple[Module, ...]:
     """Every Python file below ``folder``."""
     return tuple(
-        Module(path.relative_to(ROOT), path.read_text("utf-8"))
-        for path in sorted((ROOT / folder).rglob("*.py"))
+        Module(path.relative_to(ROOT), path.read_text("utf-8")) for path in sorted((ROOT / folder).rglob("*.py"))
     )
 
 

@@ -24,9 +24,7 @@ def pins(name: str) -> dict[str, str]:
     """Normalised package name -> exact version."""
     return {
         _normal(package): version
-        for package, version in re.findall(
-            r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", lock(name), re.MULTILINE
-        )
+        for package, version in re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", lock(name), re.MULTILINE)
     }
 
 
@@ -36,9 +34,7 @@ def project() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_names_no_place(name: str) -> None:
-    assert (
-        re.findall(r"^.*(?:://|--index|--extra-index|--find-links|file:).*$", lock(name), re.MULTILINE) == []
-    )
+    assert re.findall(r"^.*(?:://|--index|--extra-index|--find-links|file:).*$", lock(name), re.MULTILINE) == []
     assert re.findall(r"(?:^|\s)/\S+", lock(name)) == []
 
 

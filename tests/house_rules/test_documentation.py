@@ -104,9 +104,7 @@ def commands() -> list[tuple[str, list[str]]]:
 def test_the_pattern_of_every_secret_is_published() -> None:
     from keystead.crypto.secrets import PATTERNS
 
-    assert [
-        kind for kind, pattern in PATTERNS.items() if f"`{pattern.pattern}`" not in page("security.md")
-    ] == []
+    assert [kind for kind, pattern in PATTERNS.items() if f"`{pattern.pattern}`" not in page("security.md")] == []
 
 
 def test_every_audit_event_is_documented() -> None:

@@ -48,9 +48,7 @@ def test_no_name_is_vague() -> None:
 def test_nothing_is_left_unfinished() -> None:
     unfinished = re.compile(r"NotImplementedError|TODO|FIXME|XXX")
     assert [
-        f"{module.path}: {found.group()}"
-        for module in modules("src")
-        if (found := unfinished.search(module.text))
+        f"{module.path}: {found.group()}" for module in modules("src") if (found := unfinished.search(module.text))
     ] == []
 
 

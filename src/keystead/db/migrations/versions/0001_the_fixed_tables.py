@@ -225,4 +225,3 @@ def upgrade() -> None:
     with op.batch_alter_table("refresh_tokens", schema=None) as batch_op:
         batch_op.create_index("ix_refresh_tokens_rotated_at", ["rotated_at"], unique=False)
         batch_op.create_index("uq_refresh_tokens_session_id_generation", ["session_id", "generation"], unique=True)
-
