@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from keystead.permissions import EVERYTHING, NOTHING, PermissionSet
 from keystead.policy import BrandPolicy, Features, Preset, SessionKind
 
@@ -42,8 +44,7 @@ class ActiveBrand:
     schema_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """What ``me`` shows of the signed-in user; read with the row that authenticated the request."""
 
     email: str | None
@@ -65,8 +66,7 @@ class Anonymous:
     permissions: PermissionSet = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class UserPrincipal:
+class UserPrincipal(msgspec.Struct, frozen=True):
     """A signed-in user; with ``key_id`` set, one who acts together with an API key."""
 
     brand_id: str
@@ -107,8 +107,7 @@ class System:
 Principal = Anonymous | UserPrincipal | ApiKeyPrincipal | BrandTokenPrincipal | System
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDetails:
+class RequestDetails(msgspec.Struct, frozen=True):
     """Where a request comes from, as far as the server can vouch for it."""
 
     id: str

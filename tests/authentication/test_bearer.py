@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from keystead.api_keys import service as api_keys
@@ -49,7 +50,7 @@ async def ask(
     origin: str | None = None,
 ) -> Context:
     shown = [value.reveal() if isinstance(value, Secret) else value for value in (key, brand)]
-    return await authenticate(server, replace(REQUEST, origin=origin), Credentials(token, *shown))
+    return await authenticate(server, msgspec.structs.replace(REQUEST, origin=origin), Credentials(token, *shown))
 
 
 def user_of(ctx: Context) -> UserPrincipal:

@@ -99,7 +99,7 @@ class TestHeader:
             {"cty": "JWT"},
             {"": ""},
         ],
-        ids=str,
+        ids=lambda extra: " ".join(extra),
     )
     def test_any_further_member(self, extra: dict[str, Any]) -> None:
         assert verified(signed(HEADER | extra, PAYLOAD)) is None
@@ -132,7 +132,7 @@ class TestHeader:
             KEY.kid.lower(),
             MISSING,
         ],
-        ids=lambda kid: repr(kid)[:20],
+        ids=lambda kid: repr(kid).replace(KEY.kid, "ours")[:20],
     )
     def test_kid(self, kid: Any) -> None:
         assert verified(signed(with_change(HEADER, "kid", kid), PAYLOAD)) is None
@@ -165,7 +165,7 @@ class TestHeader:
             as_json(HEADER) + as_json(HEADER),
             as_json(HEADER) + b"\0",
         ],
-        ids=lambda header: repr(header)[:24],
+        ids=lambda header: repr(header).replace(KEY.kid, "ours")[:24],
     )
     def test_what_is_no_header(self, header: bytes) -> None:
         assert verified(signed(header, PAYLOAD)) is None

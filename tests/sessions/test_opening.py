@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from keystead.context import ActiveBrand, Server
@@ -103,6 +104,6 @@ async def test_of_two_who_end_one_session_one_is_told(server: Server, brand: Act
 
 @pytest.mark.parametrize("agent", ["", "curl/8", "x" * 300, "a\x00b\x1b[31m"])
 def test_a_user_agent_is_kept_as_something_that_can_be_shown(agent: str) -> None:
-    kept = sessions.device(replace(REQUEST, user_agent=agent)).user_agent
+    kept = sessions.device(msgspec.structs.replace(REQUEST, user_agent=agent)).user_agent
     assert kept is None if agent == "" else kept is not None
     assert kept is None or (len(kept) <= 200 and kept.isprintable())

@@ -40,7 +40,13 @@ class ForeignKeyViolation(errors.InternalError):
 
 
 class SchemaChanged(errors.ServiceUnavailable):
-    """A table or column is not there (any more): the brand's schema moved under this request."""
+    """A table or column is not there (any more), or is another one: the brand's schema moved under this request."""
+
+
+class TooManyColumns(errors.BadUserInput):
+    """PostgreSQL gives a table 1,600 columns in all its life."""
+
+    default_message = "This table has had all the fields it may have: dropped ones count too. Define another entity."
 
 
 class Contention(errors.ServiceUnavailable):

@@ -11,13 +11,18 @@ import re
 import asyncpg
 
 from keystead import errors
-from keystead.db.engine import Contention, ForeignKeyViolation, SchemaChanged, UniqueViolation
+from keystead.db.engine import Contention, ForeignKeyViolation, SchemaChanged, TooManyColumns, UniqueViolation
 
 _KEY = re.compile(r"\(([^()]+)\)[^(=]{0,3}=[^(]{0,3}\(")
 _AGAIN = {"40001", "40P01"}
 _GONE = {"42P01", "42703", "3F000"}
-_UNAVAILABLE = {"55P03", "57014", "25P03", "25P04"}
-_UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
+_CHANGED = {"42804", "54000"}
+"""A column of another type, an index that a value is too long for: statements and values are right for a definition."""
+_TOO_MANY_COLUMNS = "54011"
+_UNAVAILABLE = {"55P03", "57014", "25P03", "25P04", "25006", "3D000"}
+"""Among them: a server that only reads (it was the standby a moment ago), a database that is gone."""
+_UNAVAILABLE_CLASSES = ("08", "28", "53", "57P", "58")
+"""28: the server knows us no more, since its passwords or its rules were changed while we run."""
 
 
 def is_lost(error: BaseException) -> bool:
@@ -57,7 +62,9 @@ def _of_server(error: asyncpg.PostgresError) -> BaseException:
         return errors.StorageFull(cause=cause)
     if state in _AGAIN:
         return Contention(cause=cause)
-    if state in _GONE or isinstance(error, asyncpg.InvalidCachedStatementError):
+    if state == _TOO_MANY_COLUMNS:
+        return TooManyColumns(cause=cause)
+    if state in _GONE | _CHANGED or isinstance(error, asyncpg.InvalidCachedStatementError):
         return SchemaChanged(cause=cause)
     if state in _UNAVAILABLE or state.startswith(_UNAVAILABLE_CLASSES):
         return errors.ServiceUnavailable(cause=cause)

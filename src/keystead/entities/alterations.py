@@ -24,8 +24,14 @@ from keystead.entities.tables import (
     drop_index,
     drop_table,
     field_indexes,
+    lock_table,
     make_table,
 )
+
+
+async def hold_still(tx: Tx, brand_id: str, entity: Entity, dialect: DialectName) -> None:
+    """Keeps the entity's records as they are until the transaction ends, so that what is learnt of them stays true."""
+    await _run(tx, lock_table(make_table(brand_id, entity, dialect), dialect))
 
 
 async def gather_facts(tx: Tx, table: Table, step: Step) -> Facts:

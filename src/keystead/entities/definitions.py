@@ -12,7 +12,7 @@ from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.brands import service as brands
 from keystead.context import Context
-from keystead.db.engine import Tx
+from keystead.db.engine import TooManyColumns, Tx
 from keystead.entities import alterations, store
 from keystead.entities.definition import parse_definition
 from keystead.entities.model import Entity, StoredEntity
@@ -45,6 +45,9 @@ async def define_entities(
         # The first statement takes the brand's row, so that two definitions never interleave.
         version = await brands.bump_schema_version(tx, brand_id)
         current = await _current(tx, brand_id)
+        if not dry_run:
+            for name in sorted(wanted.keys() & current.keys()):
+                await alterations.hold_still(tx, brand_id, current[name], dialect)
         plan = await _plan(tx, brand_id, current, wanted, dialect, allow_data_loss)
         if dry_run or plan.is_refused or not plan.steps:
             raise _NothingToWriteError(Plan(plan.steps, version - 1, applied=not (dry_run or plan.is_refused)))
@@ -56,6 +59,8 @@ async def define_entities(
         return await ctx.db.run(plan_and_apply)
     except _NothingToWriteError as nothing:
         return nothing.plan
+    except TooManyColumns as error:
+        raise BadUserInput(error.message, field="definition", cause=error.cause) from None
 
 
 class _NothingToWriteError(Exception):
@@ -84,6 +89,7 @@ async def delete_entities(ctx: Context, brand_id: str, names: Sequence[str], *, 
             entity = current.get(name)
             if entity is None:
                 raise NotFound(f"There is no entity '{name[:80]}'.")
+            await alterations.hold_still(tx, brand_id, entity, dialect)
             records = await alterations.count_records(tx, brand_id, entity, dialect)
             if records and not allow_data_loss:
                 raise BadUserInput(

@@ -131,6 +131,15 @@ def create_table(table: Table, dialect: DialectName) -> list[str]:
     return [*texts, ddl_text(CreateTable(table), dialect), *(create_index(index, dialect) for index in indexes)]
 
 
+def lock_table(table: Table, dialect: DialectName) -> list[str]:
+    """The statements that keep everybody from writing to the table until the transaction ends. On SQLite a transaction
+    has the whole file to itself."""
+    if dialect == "sqlite":
+        return []
+    name = sqlalchemy_dialect(dialect).identifier_preparer.format_table(table)
+    return [f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"]
+
+
 def drop_table(table: Table, dialect: DialectName) -> str:
     """The statement that drops the table with its records."""
     return ddl_text(DropTable(table), dialect)

@@ -6,7 +6,6 @@ one request's place in the database's queue and gain little from anything else. 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from keystead.graphql.introspection import INTROSPECTOR
 from keystead.graphql.plan import Plan, RootField
 from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.variables import Values, coerce
+from keystead.time_limit import within
 
 Otherwise = Callable[[], Awaitable[tuple[Context, SchemaVersion]]]
 """Another context, and the schema that goes with it."""
@@ -114,10 +114,7 @@ class _Run:
         """
         data: dict[str, Any] = {}
         try:
-            async with asyncio.timeout(deadline):
-                for field in plan.fields:
-                    data[field.key] = await self._root(field)
-                    self._may_begin_anew &= plan.is_query
+            await within(deadline, self._fill(data, plan))
         except Nulled:
             return None
         except TimeoutError:
@@ -129,6 +126,11 @@ class _Run:
             if not all(field.is_nullable for field in plan.fields):
                 return None
         return data
+
+    async def _fill(self, data: dict[str, Any], plan: Plan) -> None:
+        for field in plan.fields:
+            data[field.key] = await self._root(field)
+            self._may_begin_anew &= plan.is_query
 
     async def _root(self, field: RootField) -> Any:
         if field.constant is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from keystead.errors import MalformedRequest
+from keystead.time_limit import within
 
 LARGEST_BODY = 64 * 1024
 LONGEST_READ = 15.0
@@ -39,8 +39,7 @@ async def read_body(receive: Receive, declared_length: int | None) -> bytes:
     if declared_length is not None and declared_length > LARGEST_BODY:
         raise _too_large()
     try:
-        async with asyncio.timeout(LONGEST_READ):
-            return await _read(receive)
+        return await within(LONGEST_READ, _read(receive))
     except TimeoutError:
         raise MalformedRequest("The request body took too long to arrive.", status=408) from None
 

@@ -6,9 +6,10 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from keystead.authentication.bearer import Credentials
 from keystead.context import RequestDetails
@@ -25,8 +26,7 @@ _LENGTH_DIGITS = 12
 _AUTHORIZATION, _API_KEY, _BRAND = "authorization", "api_key", "brand_token"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderValues:
+class HeaderValues(msgspec.Struct, frozen=True):
     """The headers that matter here, as text; ``forwarded_for`` is all of them joined."""
 
     credentials: Credentials
@@ -52,6 +52,8 @@ class HeaderValues:
     @property
     def asks_for_graphql_json(self) -> bool:
         """Whether ``Accept`` names ``application/graphql-response+json`` (RFC 9110 §12.5.1: not with a weight of 0)."""
+        if "graphql-response" not in self.accept.lower():
+            return False
         for media_range in self.accept.lower().split(","):
             name, _, parameters = media_range.partition(";")
             if name.strip() == _GRAPHQL_JSON:

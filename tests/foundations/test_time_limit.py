@@ -1,0 +1,81 @@
+"""A limit on time is the same as ``asyncio.timeout``, whether or not the work has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keystead.time_limit import within
+
+
+async def test_work_that_does_not_wait_is_done() -> None:
+    async def work() -> int:
+        return 7
+
+    assert await within(0, work()) == 7
+
+
+async def test_work_that_waits_a_little_is_done() -> None:
+    async def work() -> int:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return await asyncio.to_thread(lambda: 7)
+
+    assert await within(10, work()) == 7
+
+
+async def test_work_that_waits_too_long_is_cancelled() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    with pytest.raises(TimeoutError):
+        await within(0.01, work())
+    assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("waits", [0, 2])
+async def test_an_error_comes_through(waits: int) -> None:
+    async def work() -> None:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        await within(10, work())
+
+
+async def test_an_error_of_what_is_waited_for_can_be_caught() -> None:
+    async def work() -> str:
+        try:
+            await asyncio.gather(fail())
+        except KeyError:
+            await asyncio.sleep(0)
+            return "caught"
+        return "missed"
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise KeyError
+
+    assert await within(10, work()) == "caught"
+
+
+async def test_a_cancellation_from_outside_is_none_of_its_own() -> None:
+    started = asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(within(10, work()))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
