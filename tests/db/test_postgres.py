@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from secrets import token_urlsafe
 
 import asyncpg
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import postgres_pool
-from keystead.db.engine import Contention, Tx
+from keystead.db.engine import Contention, SchemaChanged, TooManyColumns, Tx
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.statements import Statement
@@ -200,3 +201,40 @@ async def test_a_server_that_goes_is_service_unavailable() -> None:
         await database.ping()
     with pytest.raises(errors.ServiceUnavailable):
         await database.reads.find(PROCESS)
+
+
+async def test_a_database_that_is_gone_is_service_unavailable(postgres_url: str) -> None:
+    with pytest.raises(errors.ServiceUnavailable):
+        await PostgresDatabase(f"{postgres_url}/nowhere").ping()
+
+
+async def test_a_server_that_only_reads_is_service_unavailable(server: PostgresDatabase) -> None:
+    """The standby that a fail-over left us with."""
+    with pytest.raises(errors.ServiceUnavailable):
+        async with server.transaction() as tx:
+            await tx.execute_ddl("SET TRANSACTION READ ONLY")
+            await add(tx)
+
+
+async def test_a_column_of_another_type_is_a_changed_schema(server: PostgresDatabase) -> None:
+    async with server.transaction() as tx:
+        await tx.execute_ddl("ALTER TABLE things DROP COLUMN number, ADD COLUMN number boolean")
+    with pytest.raises(SchemaChanged):
+        async with server.transaction() as tx:
+            await add(tx)
+
+
+async def test_a_value_too_long_for_an_index_is_a_changed_schema(server: PostgresDatabase) -> None:
+    """A definition that has the index does not let such a value pass."""
+    async with server.transaction() as tx:
+        await tx.execute_ddl("CREATE INDEX names ON things (name)")
+    with pytest.raises(SchemaChanged):
+        async with server.transaction() as tx:
+            await add(tx, name=token_urlsafe(20_000))
+
+
+async def test_a_table_has_room_for_so_many_columns(server: PostgresDatabase) -> None:
+    columns = ", ".join(f"c{number} integer" for number in range(1601))
+    with pytest.raises(TooManyColumns):
+        async with server.transaction() as tx:
+            await tx.execute_ddl(f"CREATE TABLE wide ({columns})")

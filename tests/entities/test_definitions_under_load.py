@@ -1,0 +1,87 @@
+"""Records that are written while their entity is being changed, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from keystead.brands import service as brands
+from keystead.context import ActiveBrand, Server
+from keystead.db.engine import SchemaChanged, TooManyColumns
+from keystead.entities import alterations, definitions, service
+from keystead.entities.plan import Plan
+from keystead.entities.registry import get_record_type
+from keystead.errors import BadUserInput, Conflict
+from tests.make import make_brand, make_context
+
+STRING = {"type": "string"}
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+async def define(server: Server, brand: ActiveBrand, name: Mapping[str, Any] = STRING) -> Plan:
+    return await definitions.define_entities(
+        make_context(server, brand), brand.id, {"thing": {"fields": {"name": name}}}
+    )
+
+
+async def add(server: Server, brand: ActiveBrand, name: str) -> dict[str, Any]:
+    now = await brands.find_active(server.db.reads, brand.id)
+    assert now is not None
+    kind = await get_record_type(server.db, now, "thing")
+    return await service.create_record(make_context(server, now), kind, {"name": name})
+
+
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch, step: str, work: Callable[[], Awaitable[Any]]
+) -> list[asyncio.Task[Any]]:
+    """Starts ``work`` once a definition has asked the records, and leaves it a moment to end if nothing holds it up."""
+    ask, tasks = getattr(alterations, step), list[asyncio.Task[Any]]()
+
+    async def asked(*arguments: Any) -> Any:
+        answer = await ask(*arguments)
+        tasks.append(asyncio.ensure_future(work()))
+        await asyncio.wait(tasks, timeout=0.2)
+        return answer
+
+    monkeypatch.setattr(alterations, step, asked)
+    return tasks
+
+
+async def test_a_record_made_meanwhile_is_held_to_the_new_rule(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await define(server, brand)
+    await add(server, brand, "Ann")
+    tasks = meanwhile(monkeypatch, "gather_facts", lambda: add(server, brand, "Ann"))
+    assert (await define(server, brand, STRING | {"unique": True})).applied
+    with pytest.raises(Conflict):
+        await tasks[0]
+
+
+async def test_a_record_made_meanwhile_is_not_lost_with_its_entity(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await define(server, brand)
+    tasks = meanwhile(monkeypatch, "count_records", lambda: add(server, brand, "Ann"))
+    await definitions.delete_entities(make_context(server, brand), brand.id, ["thing"])
+    with pytest.raises(SchemaChanged):
+        await tasks[0]
+
+
+async def test_a_table_that_has_had_all_its_columns_is_bad_input(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_room(*_: Any) -> None:
+        raise TooManyColumns(cause="54011")
+
+    monkeypatch.setattr(alterations, "carry_out", no_room)
+    with pytest.raises(BadUserInput, match="Define another entity") as caught:
+        await define(server, brand)
+    assert caught.value.extensions == {"field": "definition"}
