@@ -144,6 +144,22 @@ async def test_an_execution_ends_at_its_deadline() -> None:
     assert (status, body["data"]) == (503, {"slow": None})
 
 
+async def test_nothing_more_is_gathered_for_an_answer_that_is_too_large_already() -> None:
+    calls = 0
+
+    async def count(_ctx: Context, _arguments: dict[str, Any], _selection: Selection) -> str:
+        nonlocal calls
+        calls += 1
+        return "x" * 600_000
+
+    version = load_fixed({**registry(), "Query.big": count}, SDL).version
+    status, body = await ask(version, "{ a: big b: big c: big words }")
+    assert (status, codes(body), calls) == (400, ["GRAPHQL_VALIDATION_FAILED"], 2)
+    assert body["errors"][0]["extensions"]["limit"] == "response"
+    status, body = await ask(version, "{ big words }")
+    assert (status, codes(body)) == (200, [])
+
+
 async def test_an_answer_above_one_mebibyte_is_refused() -> None:
     answer = await execute(context(), VERSION, "{ big }", documents=DocumentCache())
     assert (answer.status, codes(answer.body)) == (400, ["GRAPHQL_VALIDATION_FAILED"])

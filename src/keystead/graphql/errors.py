@@ -141,6 +141,17 @@ def respond(status: int, body: dict[str, Any], headers: Mapping[str, str], refer
     return Response(status, body, headers, content)
 
 
+def require_room(value: Any, taken: int) -> int:
+    """The bytes that a part of an answer takes, beside ``taken`` bytes of other parts.
+
+    :raises DocumentInvalid: when both are more than an answer may have.
+    """
+    size = len(_encode(value))
+    if taken + size > MAX_RESPONSE_BYTES:
+        raise response_too_large()
+    return size
+
+
 def response_too_large() -> DocumentInvalid:
     """The error for an answer above 1 MiB. A mutation in the document has been carried out all the same."""
     return DocumentInvalid("The answer would be larger than 1 MiB: select less, or in pages.", limit="response")

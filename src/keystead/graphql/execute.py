@@ -17,7 +17,16 @@ from keystead.errors import Forbidden, KeysteadError, ServiceUnavailable
 from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
 from keystead.graphql.documents import DocumentCache, OutsideSchema
-from keystead.graphql.errors import Response, entry, error_response, headers_of, locations, public_error, respond
+from keystead.graphql.errors import (
+    Response,
+    entry,
+    error_response,
+    headers_of,
+    locations,
+    public_error,
+    require_room,
+    respond,
+)
 from keystead.graphql.introspection import INTROSPECTOR
 from keystead.graphql.plan import Plan, RootField
 from keystead.graphql.schema import SchemaVersion
@@ -128,9 +137,13 @@ class _Run:
         return data
 
     async def _fill(self, data: dict[str, Any], plan: Plan) -> None:
+        size = 0
         for field in plan.fields:
-            data[field.key] = await self._root(field)
+            value = data[field.key] = await self._root(field)
             self._may_begin_anew &= plan.is_query
+            if len(plan.fields) > 1:
+                # Ten fields that are each too large would otherwise all be gathered before the answer is measured.
+                size += require_room(value, size)
 
     async def _root(self, field: RootField) -> Any:
         if field.constant is not None:
