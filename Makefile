@@ -27,7 +27,7 @@ demo: $(EITHER) ## Start a server on a small database and print requests to past
 
 .PHONY: test
 test: $(DEV) ## Run every test, on SQLite and on PostgreSQL (ARGS="-k login" picks some)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 $(ARGS)
 
 .PHONY: check
 check: $(DEV) ## Style, types, floors and house rules

@@ -39,7 +39,7 @@ class TestShape:
             "..",
             "a.b.c",
         ],
-        ids=lambda raw: f"{len(raw)}:{raw[-4:]!r}",
+        ids=lambda raw: str(len(raw)),
     )
     def test_not_three_canonical_parts(self, raw: str) -> None:
         assert verified(raw) is None
