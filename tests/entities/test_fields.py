@@ -83,6 +83,22 @@ def test_what_is_stored_is_the_same_for_every_spelling() -> None:
     assert str(check(-0.0, "float")) == "0.0"
 
 
+@pytest.mark.parametrize(
+    "almost",
+    [
+        "urn:0190000000007000800000000000000a",
+        "0190000-00000-7000-8000-00000000000a",
+        "0_900000-0000-7000-8000-00000000000a",
+        " 1900000-0000-7000-8000-00000000000a",
+        "\u0660\u0661900000-0000-7000-8000-00000000000a",
+        "01900000-0000-7000-8000-00000000000a\n",
+    ],
+)
+def test_what_is_almost_a_uuid_is_not_made_into_one(almost: str) -> None:
+    with pytest.raises(ValidationError):
+        check(almost, "uuid")
+
+
 def test_json_is_not_nested_without_end() -> None:
     deep: Any = 1
     for _ in range(32):

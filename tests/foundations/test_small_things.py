@@ -9,7 +9,7 @@ import pytest
 
 from keystead.errors import BadUserInput, Forbidden, KeysteadError, RateLimited
 from keystead.ids import new_id
-from keystead.pagination import Page, PageRequest
+from keystead.pagination import LAST_PAGE, Page, PageRequest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -40,6 +40,11 @@ def test_a_page_out_of_range_names_its_field(given: dict[str, int], field: str) 
     with pytest.raises(BadUserInput) as caught:
         PageRequest.parse(given)
     assert caught.value.extensions["field"] == field
+
+
+def test_a_page_beyond_the_last_is_told_where_the_last_is() -> None:
+    with pytest.raises(BadUserInput, match=f"between 1 and {LAST_PAGE}"):
+        PageRequest.parse({"page": LAST_PAGE + 1})
 
 
 def test_a_page_knows_whether_another_follows() -> None:

@@ -318,3 +318,17 @@ async def test_variables_nested_without_end_are_refused() -> None:
     status, body = await ask(VERSION, "query($w: ConditionInput) { echo(where: $w) { text } }", {"w": value})
     assert (status, codes(body)) == (400, ["BAD_USER_INPUT"])
     assert body["errors"][0]["extensions"]["field"] == "w"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + "a {" * 480 + "a" + "}" * 481,
+        "{ a(b: " + "[" * 480 + "]" * 480 + ") }",
+        "query($a: " + "[" * 480 + "Int" + "]" * 480 + ") { a }",
+    ],
+)
+async def test_what_is_nested_too_deeply_to_be_read_is_over_the_limit_of_depth(text: str) -> None:
+    status, body = await ask(VERSION, text)
+    assert (status, codes(body)) == (400, ["GRAPHQL_VALIDATION_FAILED"])
+    assert body["errors"][0]["extensions"]["limit"] == "depth"

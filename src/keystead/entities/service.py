@@ -124,10 +124,14 @@ async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[st
         raise NotFound
     if not wanted:
         return
-    async with ctx.db.transaction() as tx:
+
+    async def delete(tx: Tx) -> None:
         if await kind.records.delete(tx, wanted, owner) != len(wanted):
             # Raised inside, so that those which do exist stay.
             raise NotFound
+
+    # Run again after a deadlock: two of these may meet over the same records.
+    await ctx.db.run(delete)
 
 
 def _refuse_unknown(kind: RecordType, values: Mapping[str, Any]) -> None:

@@ -187,6 +187,8 @@ def _parse(text: str) -> DocumentNode:
     except GraphQLSyntaxError as error:
         if "tokens. Parsing aborted" in error.message:
             raise refuse("tokens", MAX_TOKENS) from None
+        if "nested too deeply" in error.message:
+            raise DocumentInvalid("The document is nested too deeply.", limit="depth") from None
         # A text token may be a password in the wrong place: its content is not repeated.
         raise DocumentUnreadable(_TEXT_TOKEN.sub(r"\1.", error.message)) from None
 
