@@ -24,7 +24,7 @@ def test_a_new_installation_is_well(cli: Cli) -> None:
     assert said.exit_code == 0, said.out
     assert sorted(said.document[0]) == ["check", "detail", "status"]
     statuses = {entry["check"]: entry["status"] for entry in said.document}
-    for check in ("settings", "throttling", "database", "schema", "signing_keys", "clock", "master_key"):
+    for check in ("settings", "database", "schema", "signing_keys", "clock", "master_key"):
         assert statuses[check] == "ok", check
 
 
@@ -33,6 +33,10 @@ def test_before_the_first_start_nothing_is_made(sqlite_cli: Cli) -> None:
     assert found["database"]["status"] == "warning"
     assert found["master_key"]["status"] == "warning"
     assert list(sqlite_cli.folder.iterdir()) == []
+
+
+def test_throttling_that_is_not_built_is_a_warning(cli: Cli) -> None:
+    assert findings(cli)["throttling"]["status"] == "warning"
 
 
 def test_throttling_off_is_a_failure(cli: Cli) -> None:
@@ -101,6 +105,26 @@ def test_a_database_that_is_down_is_a_failure(sqlite_cli: Cli) -> None:
     assert said.exit_code == 1
     assert "127.0.0.1:1" in said.out
     assert "secret" not in said.out + said.err
+
+
+def test_a_lost_master_key_is_a_failure(sqlite_cli: Cli) -> None:
+    sqlite_cli.json("brand", "list")
+    Path("keystead.db.master-key").unlink()
+    found = findings(sqlite_cli)["master_key"]
+    assert found["status"] == "failure"
+    assert "missing" in found["detail"]
+    assert not Path("keystead.db.master-key").exists()
+
+
+def test_a_default_brand_that_is_not_there_is_a_warning(cli: Cli) -> None:
+    cli.json("brand", "list")
+    assert findings(cli)["default_brand"]["status"] == "ok"
+    cli.settings["KEYSTEAD_DEFAULT_BRAND"] = "shop"
+    assert findings(cli)["default_brand"]["status"] == "warning"
+    cli.json("brand", "create", "shop")
+    assert findings(cli)["default_brand"] == {"check": "default_brand", "status": "ok", "detail": "shop"}
+    cli.json("brand", "update", "shop", "--disabled")
+    assert findings(cli)["default_brand"]["status"] == "warning"
 
 
 def test_endless_sessions_are_a_warning(cli: Cli) -> None:

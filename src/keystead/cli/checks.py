@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from keystead.brands import service as brand_service
 from keystead.brands import store as brand_store
 from keystead.brands.model import Brand
 from keystead.clock import Clock
-from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key
+from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key, missing_key_file
 from keystead.db import migrate
 from keystead.db.engine import Database, open_database
 from keystead.entities import store as entity_store
@@ -62,7 +63,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     try:
         async with _opened(settings) as db:
             findings.append(Finding("database", Status.ok, db.dialect))
-            findings += [finding async for finding in _database(db, master_key, clock)]
+            findings += [finding async for finding in _database(db, settings, master_key, clock)]
     except (StartupError, KeysteadError) as error:
         findings.append(Finding("database", Status.failure, error.message))
     return findings
@@ -74,7 +75,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     if not settings.warnings:
         yield Finding("settings", Status.ok, "every setting is understood")
     if settings.throttling:
-        yield Finding("throttling", Status.ok, "on")
+        detail = "not built yet: put a rate limit in front of a server that faces the internet"
+        yield Finding("throttling", Status.warning, detail)
     else:
         yield Finding("throttling", Status.failure, "KEYSTEAD_THROTTLING=off: guessing passwords is not slowed down")
     yield _base_url(settings)
@@ -116,9 +118,7 @@ def _mode(path: Path, when_open: Status) -> Finding:
 
 
 def _master_key(settings: Settings) -> tuple[MasterKey | None, Finding]:
-    beside = key_file_beside(settings.database_url)
-    is_set = settings.master_key is not None or settings.master_key_file is not None
-    if not is_set and beside is not None and not beside.exists():
+    if missing_key_file(settings) is not None:
         return None, Finding("master_key", Status.warning, "not made yet: the first start makes it")
     try:
         return load_master_key(settings), Finding("master_key", Status.ok, "long enough")
@@ -140,18 +140,24 @@ async def _opened(settings: Settings) -> AsyncIterator[Database]:
         await db.close()
 
 
-async def _database(db: Database, master_key: MasterKey | None, clock: Clock) -> AsyncIterator[Finding]:
+async def _database(
+    db: Database, settings: Settings, master_key: MasterKey | None, clock: Clock
+) -> AsyncIterator[Finding]:
     yield await _clock(db, clock)
     revision, head = await migrate.current_revision(db), migrate.head_revision()
     if revision != head:
         yield Finding("schema", Status.failure, f"{revision or 'empty'}, this release needs {head}: keystead migrate")
         return
     yield Finding("schema", Status.ok, str(head))
+    if missing_key_file(settings) is not None and await installation.is_prepared(db):
+        yield Finding("master_key", Status.failure, "missing, and the database was made with one: put it back")
+        return
     if master_key is not None and await installation.is_master_key_of(db, master_key) is False:
         yield Finding("master_key", Status.failure, "the database was made with another master key")
         return
     yield await _signing_keys(db, clock.now())
     brands = await brand_store.list_brands(db.scans, _MOST_BRANDS, 0)
+    yield await _default_brand(db, settings)
     yield _standing_sessions(brands)
     if db.dialect == "sqlite":
         yield await _entity_tables(db, brands)
@@ -178,6 +184,16 @@ async def _signing_keys(db: Database, now: datetime) -> Finding:
         detail = f"the active one is {age.days} days old, the server should have rotated it: keystead keys rotate"
         return Finding("signing_keys", Status.warning, detail)
     return Finding("signing_keys", Status.ok, f"the active one is {age.days} days old")
+
+
+async def _default_brand(db: Database, settings: Settings) -> Finding:
+    found = await brand_service.default_brand(db.reads, settings.default_brand)
+    if found is not None:
+        return Finding("default_brand", Status.ok, found.name)
+    if settings.default_brand is not None:
+        detail = f"KEYSTEAD_DEFAULT_BRAND: '{settings.default_brand}' is unknown or disabled"
+        return Finding("default_brand", Status.warning, detail)
+    return Finding("default_brand", Status.ok, "none: requests name their brand themselves")
 
 
 def _standing_sessions(brands: Sequence[Brand]) -> Finding:

@@ -78,6 +78,13 @@ def load_master_key(settings: Settings) -> MasterKey:
     return _from_own_file(path)
 
 
+def missing_key_file(settings: Settings) -> Path | None:
+    """The file that :func:`load_master_key` would make; None when nothing has to be made."""
+    path = key_file_beside(settings.database_url)
+    is_set = settings.master_key is not None or settings.master_key_file is not None
+    return None if path is None or is_set or path.exists() else path
+
+
 def key_file_beside(database_url: str) -> Path | None:
     """Where the master key of a SQLite database lives when none is set; None for other databases."""
     if not database_url.startswith("sqlite:///"):

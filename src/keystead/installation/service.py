@@ -40,6 +40,11 @@ async def prepare(db: Database, master_key: MasterKey, now: datetime) -> None:
         raise StartupError(_WRONG_MASTER_KEY, exit_code=EX_CONFIG)
 
 
+async def is_prepared(db: Database) -> bool:
+    """Whether the database was ever started, and so belongs to some master key."""
+    return await store.find_value(db.reads, store.CHECK_VALUE) is not None
+
+
 async def is_master_key_of(db: Database, master_key: MasterKey) -> bool | None:
     """Whether the database was made with this master key; None when it was never started with any."""
     stored = await store.find_value(db.reads, store.CHECK_VALUE)

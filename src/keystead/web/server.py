@@ -13,7 +13,7 @@ from keystead.brands import service as brands
 from keystead.clock import Clock, SystemClock
 from keystead.context import Context, RequestDetails, Server, System
 from keystead.crypto import jwt
-from keystead.crypto.master_key import load_master_key
+from keystead.crypto.master_key import MasterKey, load_master_key, missing_key_file
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.token_cache import TokenCache
 from keystead.db import migrate
@@ -41,12 +41,15 @@ async def open_server(
     if not profile.is_acceptable:
         raise StartupError("The password hashing profile is weaker than this server starts with.")
     jwt.require_usable_issuer(settings.base_url)
-    master_key = load_master_key(settings)
+    missing = missing_key_file(settings)
+    master_key = load_master_key(settings) if missing is None else None
     db = open_database(settings.database_url)
     await db.open()
     passwords = PasswordPool(profile)
     try:
         await _bring_up_to_date(db, settings)
+        if master_key is None:
+            master_key = await _first_master_key(db, settings)
         now = clock.now()
         async with db.transaction() as tx:
             await brands.ensure_reserved(tx, now)
@@ -78,6 +81,20 @@ async def _bring_up_to_date(db: Database, settings: Settings) -> None:
     if not settings.is_sqlite:
         raise StartupError("The database's schema is not the one of this release: run 'keystead migrate' first.")
     await migrate.upgrade(settings.database_url)
+
+
+async def _first_master_key(db: Database, settings: Settings) -> MasterKey:
+    """A master key for a new database; never one for a database whose own key was lost or left behind.
+
+    :raises StartupError: when the database was made with a master key, and its file is not there.
+    """
+    # In this order: a worker that starts beside us makes the file before it prepares the database.
+    is_prepared = await installation.is_prepared(db)
+    path = missing_key_file(settings)
+    if is_prepared and path is not None:
+        line = f"the master key file {path} is missing: put it back, or set KEYSTEAD_MASTER_KEY"
+        raise StartupError(line, exit_code=installation.EX_CONFIG)
+    return load_master_key(settings)
 
 
 def system_context(server: Server, request_id: str) -> Context:
