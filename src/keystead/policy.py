@@ -106,7 +106,8 @@ def _converted(current: _Choices, changes: object, field: str) -> _Choices:
     known = type(current).__struct_fields__
     for name in changes:
         if name not in known:
-            raise BadUserInput(f"'{str(name)[:80]}' is not known here.", field=f"{field}.{str(name)[:80]}")
+            asked = str(name)[:80]
+            raise BadUserInput(f"'{asked}' is not known here; known: {', '.join(known)}.", field=f"{field}.{asked}")
     merged: dict[str, Any] = {**msgspec.structs.asdict(current), **changes}
     for name, value in changes.items():
         try:

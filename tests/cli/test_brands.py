@@ -67,9 +67,9 @@ def test_a_brand_is_closed_and_opened(cli: Cli) -> None:
         (["create", "keystead"], "reserved"),
         (["create", "shop"], "There is a brand called 'shop' already"),
         (["create", "other", "--preset", "triple"], "'preset' must be one of pair, standing, both"),
-        (["create", "other", "--feature", "magic=on"], "features.magic: 'magic' is not known here"),
-        (["token", "nobody"], "There is no such brand"),
-        (["update", "nobody", "--enabled"], "There is no such brand"),
+        (["create", "other", "--feature", "magic=on"], "features.magic: 'magic' is not known here; known: email_ver"),
+        (["token", "nobody"], "There is no brand 'nobody'"),
+        (["update", "nobody", "--enabled"], "There is no brand 'nobody'"),
         (["update", "shop", "--policy", "access_ttl=5"], "'access_ttl' must be between 30 and 3600"),
         (["update", "keystead", "--disabled"], "cannot be disabled"),
     ],
@@ -93,7 +93,7 @@ def test_what_is_refused_names_the_field(sqlite_cli: Cli, words: list[str], line
         ["invent", "shop"],
     ],
 )
-def test_wrong_usage_is_2(sqlite_cli: Cli, words: list[str]) -> None:
+def test_wrong_usage_is_2_and_one_line(sqlite_cli: Cli, words: list[str]) -> None:
     said = sqlite_cli("brand", *words)
     assert said.exit_code == 2
-    assert said.out == ""
+    assert "--help)" in said.error

@@ -71,6 +71,11 @@ def test_data_is_lost_only_when_that_is_allowed(cli: Cli, file: Path) -> None:
     [
         ("[customer", "not valid TOML"),
         ("[customer.fields]\nname = { typ = 'string' }", "customer.fields.name.typ"),
+        (
+            "[customer.fields]\nname = { type = 'strng' }",
+            "customer.fields.name.type: 'type' has a value that it cannot ",
+        ),
+        ("[customer.fields]\nname = { type = 'strng' }", "(known: string, text, "),
         ("[me.fields]\nname = { type = 'string' }", "'me'"),
         ("", "at least one entity"),
     ],

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
+import keystead
 from tests.cli.command import MASTER_KEY, plain_environment, run_alone
 
 LARGEST_IDLE = 90 * 1024
@@ -91,6 +92,51 @@ def test_another_master_key_is_refused(tmp_path: Path) -> None:
     said = run_alone(tmp_path, "serve", KEYSTEAD_MASTER_KEY=MASTER_KEY)
     assert said.exit_code == 78
     assert "not the master key this database was made with" in said.error
+
+
+def test_a_lost_master_key_is_not_made_again(tmp_path: Path) -> None:
+    key = tmp_path / "keystead.db.master-key"
+    assert run_alone(tmp_path, "brand", "list").exit_code == 0
+    key.unlink()
+    said = run_alone(tmp_path, "serve")
+    assert said.exit_code == 78
+    assert "keystead.db.master-key is missing" in said.error
+    assert not key.exists()
+
+
+def test_a_database_that_was_only_migrated_gets_its_master_key(tmp_path: Path) -> None:
+    assert run_alone(tmp_path, "migrate").exit_code == 0
+    assert run_alone(tmp_path, "brand", "list").exit_code == 0
+
+
+def test_a_new_database_is_said_once(tmp_path: Path) -> None:
+    assert f"note: {tmp_path / 'keystead.db'} is a new database" in run_alone(tmp_path, "brand", "list").err
+    assert run_alone(tmp_path, "brand", "list").err == ""
+
+
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    assert run_alone(tmp_path, "--version").out == f"keystead {keystead.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--prot", "4000"), "No such option: --prot"),
+        (("bogus",), "No such command 'bogus' (see "),
+        (("user", "list"), "user list --help)"),
+        (("serve", "--port", "99999"), "'--port'"),
+    ],
+)
+def test_wrong_usage_is_one_line(tmp_path: Path, words: tuple[str, ...], line: str) -> None:
+    said = run_alone(tmp_path, *words)
+    assert said.exit_code == 2
+    assert line in said.error
+
+
+def test_a_group_alone_shows_its_help(tmp_path: Path) -> None:
+    said = run_alone(tmp_path, "brand")
+    assert said.exit_code == 2
+    assert "Usage" in said.out + said.err
 
 
 @pytest.mark.parametrize(("words", "number"), [((), signal.SIGTERM), (("--workers", "2"), signal.SIGTERM)])

@@ -145,7 +145,10 @@ async def get_brand_by_name(ctx: Context, name: str) -> Brand:
 
     :raises NotFound: when there is no such brand.
     """
-    return _known(await store.find_brand_by_name(ctx.db.reads, name) if model.may_be_known(name) else None)
+    found = await store.find_brand_by_name(ctx.db.reads, name) if model.may_be_known(name) else None
+    if found is None:
+        raise NotFound(f"There is no brand '{name[:80]}'.")
+    return found
 
 
 async def list_brands(ctx: Context, request: PageRequest, *, with_total: bool = False) -> Page[Brand]:

@@ -6,25 +6,49 @@ What a command needs is imported when it runs: ``--help`` is quick, and a servin
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
+from keystead import __version__
 from keystead.cli import api_keys, brands, doctor, entities, keys, migrate, serve, users
 from keystead.cli.demo import command as demo
 from keystead.errors import InternalError, KeysteadError, StartupError
+
+T = TypeVar("T")
+
+# Typer exports one error of this family alone. Its parent is what all wrong usage has in common.
+_WrongUsage: Any = typer.BadParameter.__mro__[1]
 
 
 class _ClearErrors(TyperGroup):
     """Says what went wrong in one line on stderr; stdout stays empty."""
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Reads the words up to the command."""
+        return _clearly(lambda: super(_ClearErrors, self).make_context(*args, **extra))
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            return _clearly(lambda: super(_ClearErrors, self).invoke(ctx))
         except (StartupError, KeysteadError) as error:
             raise typer.Exit(_say(error)) from None
+
+
+def _clearly(work: Callable[[], T]) -> T:
+    """What ``work`` gives; wrong usage becomes one line instead of typer's framed five."""
+    try:
+        return work()
+    except _WrongUsage as error:
+        sentence = " ".join(error.format_message().split())
+        if not sentence:  # A group was named alone: its help is on the screen already.
+            raise
+        where = error.ctx.command_path if error.ctx else "keystead"
+        print(f"error: {sentence.removesuffix('.')} (see {where} --help)", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
 
 
 app = typer.Typer(
@@ -36,6 +60,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"keystead {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Holds what goes before any command."""
+
+
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("demo")(demo.demo)

@@ -47,7 +47,8 @@ def create(
 
     user, needs_proof = run(work)
     if needs_proof and not verified:
-        note(f"note: {user.profile.email} waits for proof by mail and cannot log in before (--verified spares it)")
+        reason = "waits for proof by mail, which is not built yet, and cannot log in"
+        note(f"note: {user.profile.email} {reason} (--verified spares it)")
     if as_json:
         print_document({"id": user.id, "email": user.profile.email})
     else:

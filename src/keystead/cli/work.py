@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from keystead.cli.output import note
@@ -31,8 +32,10 @@ def read_settings() -> Settings:
     return settings
 
 
-def run(work: Callable[[Context], Awaitable[T]]) -> T:
+def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = False) -> T:
     """Runs ``work`` on the database that the settings name, and gives back what it returns.
+
+    A SQLite file that is made on the way is said on stderr, unless it is expected: in a wrong folder it is a surprise.
 
     :raises StartupError: when the settings or the database do not let us.
     """
@@ -43,11 +46,20 @@ def run(work: Callable[[Context], Awaitable[T]]) -> T:
     # Without this a library's log line would land on stdout, beside the JSON.
     logs.configure(settings)
 
+    new = None if is_new_expected else _missing_database(settings)
+
     async def open_and_work() -> T:
         async with open_server(settings) as server:
+            if new is not None:
+                note(f"note: {new} is a new database, made just now")
             return await work(system_context(server, f"cli-{os.urandom(8).hex()}"))
 
     return asyncio.run(open_and_work())
+
+
+def _missing_database(settings: Settings) -> Path | None:
+    path = Path(settings.database_url.removeprefix("sqlite:///").partition("?")[0])
+    return path.absolute() if settings.is_sqlite and not path.exists() else None
 
 
 async def each(list_page: Callable[[PageRequest], Awaitable[Page[Item]]]) -> AsyncIterator[Item]:

@@ -90,7 +90,8 @@ def _struct(kind: type[Any], given: Mapping[str, Any], known: Mapping[str, Any],
         try:
             kept[key] = msgspec.convert(value, known[key])
         except (msgspec.ValidationError, TypeError) as error:
-            _refuse(f"{path}.{key}", f"'{key}' has a value that it cannot have.", cause=str(error))
+            hint = f"known: {', '.join(KINDS)}" if key == "type" else str(error).partition(" - ")[0]
+            _refuse(f"{path}.{key}", f"'{key}' has a value that it cannot have ({hint}).", cause=str(error))
     first = kind.__struct_fields__[0]
     if first not in kept:
         _refuse(f"{path}.{first}", f"'{first}' is missing.")

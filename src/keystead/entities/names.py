@@ -70,7 +70,8 @@ def require_entity_name(name: str, path: str) -> None:
     if name.endswith(_RESERVED_ENDINGS):
         raise BadUserInput(f"'{name}': names ending in List, ById or Input are reserved.", field=path)
     if taken := generated_names(name) & FIXED_NAMES:
-        raise BadUserInput(f"'{name}' is reserved: it would take '{min(taken)}' of the fixed schema.", field=path)
+        message = f"'{name}' is reserved: it would take '{min(taken)}' of the fixed schema, letter case aside."
+        raise BadUserInput(message, field=path)
 
 
 def require_distinct(names: Iterable[str]) -> None:

@@ -88,6 +88,6 @@ def _prepare(path: Path) -> Keepsake:
     from keystead.cli.work import run
 
     keepsake = Keepsake.read(path)
-    run(lambda ctx: prepare(ctx, keepsake))
+    run(lambda ctx: prepare(ctx, keepsake), is_new_expected=True)
     keepsake.write(path)
     return keepsake

@@ -57,7 +57,8 @@ def _introduction(origin: str, path: Path, keepsake: Keepsake) -> tuple[str, ...
         f"  API key      {keepsake.api_key}",
         "",
         f"These secrets are kept in {path}. Remove its folder to start anew.",
-        "Each request below was just answered with 200. Paste them into another terminal, as often as you like.",
+        "Each request below was just answered with 200. Paste them into another terminal, as often as you like; the",
+        "access tokens in them are good for an hour, then start the demo again.",
         "",
     )
 
