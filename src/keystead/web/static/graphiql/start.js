@@ -2,7 +2,7 @@
 
 // Secrets typed into the header editor stay in this tab: they are never kept in the browser's storage.
 const example = `# Ctrl-Enter runs the operation under the cursor.
-# An access token, API key or brand token goes into "Headers" below, for example
+# Credentials go into "Headers" below:
 #   { "keystead-api-key": "ks_sk_..." }
 
 {
