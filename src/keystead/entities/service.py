@@ -10,6 +10,7 @@ from keystead.context import Context
 from keystead.db.engine import Tx, UniqueViolation
 from keystead.entities.access import VISIBLE_TO_WRITERS, acting_user
 from keystead.entities.names import SYSTEM_FIELDS
+from keystead.entities.pages import read_in_slices, slice_of
 from keystead.entities.records import Record
 from keystead.entities.registry import RecordType
 from keystead.errors import Conflict, Forbidden, NotFound, ValidationError
@@ -28,11 +29,16 @@ async def list_records(
     """One page of records in the order in which they were made, with the fields ``names``.
 
     :raises Forbidden: when the caller may not read them, or not one of the fields.
+    :raises DocumentInvalid: when the page is larger than any answer.
     """
     owner = kind.access.read.owner(ctx)
     kind.access.check_read(ctx, names)
-    reader: Tx = ctx.db.reads if request.offset <= DEEP_OFFSET else ctx.db.scans
-    rows = await kind.records.page(reader, names, request.probe, request.offset, owner)
+    length = slice_of(kind.entity, names)
+    if length < request.probe:
+        rows = await read_in_slices(ctx.db.scans, kind.records, names, request, owner, length)
+    else:
+        reader: Tx = ctx.db.reads if request.offset <= DEEP_OFFSET else ctx.db.scans
+        rows = await kind.records.page(reader, names, request.probe, request.offset, owner)
     total = await kind.records.count(ctx.db.scans, owner) if with_total else None
     return Page.cut(rows, request, total)
 

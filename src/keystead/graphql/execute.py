@@ -13,7 +13,7 @@ import structlog
 
 from keystead.context import Context
 from keystead.db.engine import SchemaChanged
-from keystead.errors import Forbidden, KeysteadError, ServiceUnavailable
+from keystead.errors import DocumentInvalid, Forbidden, KeysteadError, ServiceUnavailable
 from keystead.graphql.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.cost import check_cost
 from keystead.graphql.documents import DocumentCache, OutsideSchema
@@ -153,8 +153,8 @@ class _Run:
             field.access.check(self._ctx)
             value = await field.resolver(self._ctx, field.arguments(self._values), field.selection(self._values))
         except Exception as error:
-            if self._may_begin_anew and isinstance(error, SchemaChanged):
-                raise
+            if isinstance(error, DocumentInvalid) or (self._may_begin_anew and isinstance(error, SchemaChanged)):
+                raise  # about the whole request, not about this field
             self._refuse(field, error)
             if not field.is_nullable:
                 raise Nulled from None
