@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Boolean, and_, bindparam, or_, select, update
 
 from keystead.brands.model import active_brand
@@ -58,8 +58,7 @@ _CHANGE_PASSWORD = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignedIn(msgspec.Struct, frozen=True):
     """What the row of a session that is alive says of its user."""
 
     kind: SessionKind

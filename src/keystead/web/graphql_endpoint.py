@@ -111,11 +111,15 @@ class GraphQLEndpoint:
 def _check_transport(method: str, values: HeaderValues) -> None:
     if method != "POST":
         raise MalformedRequest("Only POST runs operations.", status=405)
-    media_type, _, parameters = (values.content_type or "").partition(";")
-    if media_type.strip().lower() != "application/json" or not _is_utf8(parameters):
+    if values.content_type != "application/json" and not _is_json(values.content_type or ""):
         raise MalformedRequest("The Content-Type must be application/json.", status=415)
     if (values.content_encoding or "identity").lower() != "identity":
         raise MalformedRequest("Compressed bodies are not served.", status=415)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type, _, parameters = content_type.partition(";")
+    return media_type.strip().lower() == "application/json" and _is_utf8(parameters)
 
 
 def _is_utf8(parameters: str) -> bool:

@@ -7,9 +7,12 @@ happen before the application is asked for anything, let alone for a credential.
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from keystead.web.gathered_writes import GatheringTransport, WriteGatherer
 
 LARGEST_HEAD = 32 * 1024
 """Bytes of the request line and the headers."""
@@ -31,6 +34,11 @@ _REFUSAL = b"".join(
 )
 
 
+@lru_cache(maxsize=4)
+def _gatherer(loop: asyncio.AbstractEventLoop) -> WriteGatherer:
+    return WriteGatherer(loop)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection, whose requests are bounded in size and time; trailers are read and ignored."""
 
@@ -43,7 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to count the seconds."""
-        super().connection_made(transport)
+        super().connection_made(GatheringTransport(transport, _gatherer(self.loop)))
         self._begun = self.loop.time()
         self._watch = self.loop.call_later(LONGEST_REQUEST, self._look)
 

@@ -1,0 +1,84 @@
+"""An answer is one write; answers of one turn of the loop go out together, each on its own connection, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from keystead.web.gathered_writes import LARGEST_WAIT, GatheringTransport, WriteGatherer
+
+
+class Wire(asyncio.Transport):
+    """Notes what is done to it, in a log that several wires may share."""
+
+    def __init__(self, name: str, log: list[tuple[str, Any]]) -> None:
+        super().__init__()
+        self.name, self.log = name, log
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.log.append((self.name, bytes(data)))
+
+    def close(self) -> None:
+        self.log.append((self.name, "closed"))
+
+    def abort(self) -> None:
+        self.log.append((self.name, "aborted"))
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+Log = list[tuple[str, Any]]
+
+
+@pytest.fixture
+def log() -> Log:
+    return []
+
+
+@pytest.fixture
+async def gatherer() -> WriteGatherer:
+    return WriteGatherer(asyncio.get_running_loop())
+
+
+async def test_head_and_body_are_one_write(gatherer: WriteGatherer, log: Log) -> None:
+    transport = GatheringTransport(Wire("a", log), gatherer)
+    transport.write(b"head ")
+    transport.write(b"")
+    transport.write(b"body")
+    assert (log, transport.get_write_buffer_size()) == ([], 9)
+    await asyncio.sleep(0)
+    assert (log, transport.get_write_buffer_size()) == ([("a", b"head body")], 0)
+
+
+async def test_each_connection_gets_its_own_in_order_and_turn_by_turn(gatherer: WriteGatherer, log: Log) -> None:
+    first, second = (GatheringTransport(Wire(name, log), gatherer) for name in "ab")
+    first.write(b"1")
+    second.write(b"2")
+    first.write(b"3")
+    await asyncio.sleep(0)
+    first.write(b"4")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log == [("a", b"13"), ("b", b"2"), ("a", b"4")]
+
+
+async def test_a_large_answer_does_not_wait(gatherer: WriteGatherer, log: Log) -> None:
+    transport = GatheringTransport(Wire("a", log), gatherer)
+    transport.write(b"head")
+    transport.write(b"x" * LARGEST_WAIT)
+    assert [len(data) for _, data in log] == [LARGEST_WAIT + 4]
+    await asyncio.sleep(0)
+    assert len(log) == 1
+
+
+async def test_closing_writes_first_and_aborting_does_not(gatherer: WriteGatherer, log: Log) -> None:
+    closing, aborting = (GatheringTransport(Wire(name, log), gatherer) for name in "ab")
+    closing.write(b"last words")
+    aborting.write(b"never heard")
+    closing.close()
+    aborting.abort()
+    await asyncio.sleep(0)
+    assert log == [("a", b"last words"), ("a", "closed"), ("b", "aborted")]
