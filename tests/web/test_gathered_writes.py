@@ -15,9 +15,14 @@ class Wire(asyncio.Transport):
 
     def __init__(self, name: str, log: list[tuple[str, Any]]) -> None:
         super().__init__()
-        self.name, self.log = name, log
+        self.name, self.log, self.is_gone = name, log, False
+
+    def is_closing(self) -> bool:
+        return self.is_gone
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_gone:
+            raise RuntimeError("unable to perform operation; the handler is closed")  # as uvloop does
         self.log.append((self.name, bytes(data)))
 
     def close(self) -> None:
@@ -82,3 +87,17 @@ async def test_closing_writes_first_and_aborting_does_not(gatherer: WriteGathere
     aborting.abort()
     await asyncio.sleep(0)
     assert log == [("a", b"last words"), ("a", "closed"), ("b", "aborted")]
+
+
+async def test_a_client_that_hung_up_takes_no_other_answer_with_it(gatherer: WriteGatherer, log: Log) -> None:
+    wires = [Wire(name, log) for name in "abc"]
+    transports = [GatheringTransport(wire, gatherer) for wire in wires]
+    for transport in transports:
+        transport.write(b"answer")
+    wires[1].is_gone = True
+    await asyncio.sleep(0)
+    assert log == [("a", b"answer"), ("c", b"answer")]
+    assert [transport.get_write_buffer_size() for transport in transports] == [0, 0, 0]
+    transports[0].write(b"next")
+    await asyncio.sleep(0)
+    assert log[2:] == [("a", b"next")]

@@ -55,12 +55,14 @@ class GatheringTransport(asyncio.Transport):
             self._gatherer.add(self)
 
     def flush(self) -> None:
-        """Writes what has been kept."""
+        """Writes what has been kept, unless the client hung up meanwhile: uvloop raises for a connection that is gone,
+        and the other answers of this turn would be lost with this one."""
         if self._parts:
             data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts.clear()
             self._size = 0
-            self._transport.write(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
     def close(self) -> None:
         """Writes what has been kept, and closes."""
@@ -70,6 +72,7 @@ class GatheringTransport(asyncio.Transport):
     def abort(self) -> None:
         """Closes at once; what has been kept is lost."""
         self._parts.clear()
+        self._size = 0
         self._transport.abort()
 
     def is_closing(self) -> bool:
