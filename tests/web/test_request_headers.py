@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -120,3 +121,15 @@ def test_each_request_has_an_id_of_its_own() -> None:
     here = reader()
     made = {here.details({}, here.read([])).id for _ in range(100)}
     assert len(made) == 100
+
+
+@pytest.mark.parametrize("trusted", ["", "192.0.2.0/24"])
+def test_a_long_chain_of_hops_is_not_kept(trusted: str) -> None:
+    """The place is remembered by what it was worked out from: thousands of headers of 32 KiB must not be."""
+    tracemalloc.start()
+    for number in range(200):
+        chain = f"198.51.100.{number}, " * 2_000 + "203.0.113.9"
+        assert place("192.0.2.1", chain, trusted)[0] == ("203.0.113.9" if trusted else "192.0.2.1")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000

@@ -17,6 +17,7 @@ from keystead.errors import MalformedRequest
 from keystead.settings import Network, Settings
 
 LONGEST_USER_AGENT = 200
+LONGEST_FORWARDED = 512
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _NO_WEIGHT = re.compile(r";?\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
@@ -104,7 +105,9 @@ class HeaderReader:
     def details(self, scope: Mapping[str, Any], values: HeaderValues) -> RequestDetails:
         """Where this request comes from, with a new id of ours."""
         client = scope.get("client")
-        address, prefix = _place(client[0] if client else "", values.forwarded_for, self._trusted)
+        # The right-most hops decide; a header of any length would be kept with the place that was worked out from it.
+        forwarded_for = values.forwarded_for[-LONGEST_FORWARDED:] if self._trusted else ""
+        address, prefix = _place(client[0] if client else "", forwarded_for, self._trusted)
         return RequestDetails(os.urandom(12).hex(), address, prefix, values.user_agent, values.origin)
 
 
