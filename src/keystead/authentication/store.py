@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import Boolean, and_, bindparam, or_, select, update
@@ -10,7 +11,7 @@ from sqlalchemy import Boolean, and_, bindparam, or_, select, update
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, brands
 from keystead.context import ActiveBrand, Profile
-from keystead.db.engine import Tx
+from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement
 from keystead.policy import SessionKind
 from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, b, s, sessions, u
@@ -21,17 +22,6 @@ _BRAND_WIDTH = len(BRAND_COLUMNS)
 
 _ONE_USER = (u.brand_id == bindparam("brand_id"), u.id == bindparam("user_id"))
 
-# Security §4: one row, by primary keys, for every request of a signed-in user.
-_FIND_SIGNED_IN = Statement(
-    select(s.kind, *BRAND_COLUMNS, *PROFILE_COLUMNS)
-    .select_from(OF_ONE_PERSON_AND_BRAND)
-    .where(
-        s.id == bindparam("session_id"),
-        s.brand_id == bindparam("brand_id"),
-        s.user_id == bindparam("user_id"),
-        ALIVE,
-    )
-)
 _CAN_LOG_IN = and_(
     u.email_canonical.is_not(None),
     or_(
@@ -66,14 +56,31 @@ class SignedIn(msgspec.Struct, frozen=True):
     profile: Profile
 
 
-async def find_signed_in(tx: Tx, brand_id: str, user_id: str, session_id: str) -> SignedIn | None:
-    """The session, its user and its brand; None unless all three are there and alive."""
-    row = await tx.find(_FIND_SIGNED_IN, brand_id=brand_id, user_id=user_id, session_id=session_id)
-    if row is None:
-        return None
+def _signed_in(row: Row) -> SignedIn:
     brand = active_brand(row[1 : _BRAND_WIDTH + 1])
     profile = read_profile(row[_BRAND_WIDTH + 1 :], brand.policy.default_permissions)
     return SignedIn(_KINDS[row[0]], brand, profile)
+
+
+# Security §4: one row, by primary keys, for every request of a signed-in user.
+_FIND_SIGNED_IN = Statement(
+    select(s.kind, *BRAND_COLUMNS, *PROFILE_COLUMNS)
+    .select_from(OF_ONE_PERSON_AND_BRAND)
+    .where(
+        s.id == bindparam("session_id"),
+        s.brand_id == bindparam("brand_id"),
+        s.user_id == bindparam("user_id"),
+        ALIVE,
+    ),
+    shape=_signed_in,
+)
+
+
+async def find_signed_in(tx: Tx, brand_id: str, user_id: str, session_id: str) -> SignedIn | None:
+    """The session, its user and its brand; None unless all three are there and alive."""
+    found: Any = await tx.find(_FIND_SIGNED_IN, brand_id=brand_id, user_id=user_id, session_id=session_id)
+    signed_in: SignedIn | None = found
+    return signed_in
 
 
 async def end_all_sessions(

@@ -100,7 +100,7 @@ class _Reads(_Scans):
             row: Row | None = self._connection.execute(compiled.text, values).fetchone()
         except Exception as error:
             return await self._elsewhere(error, partial(_find, compiled, values))
-        return row if row is None or compiled.results is None else compiled.decode(row)
+        return compiled.decode(row) if row else None
 
     async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
         compiled = _reading(statement)

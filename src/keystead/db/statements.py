@@ -30,6 +30,12 @@ from keystead.db.types import ListOf, Processor
 __all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert"]
 
 
+Shape = Callable[[Sequence[Any]], Any]
+
+MOST_SHAPED = 4096
+"""How many shaped rows a statement keeps; a value takes about a kilobyte."""
+
+
 @cache
 def sqlalchemy_dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
     """SQLAlchemy's dialect, used to make text only: no driver behind it."""
@@ -48,6 +54,8 @@ class Compiled:
     constants: dict[str, Any]
     results: tuple[Processor | None, ...] | None
     writes: bool
+    shape: Shape | None = None
+    shaped: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, compare=False)
     names: frozenset[str] = field(init=False)
     arity: int = field(init=False)
 
@@ -65,24 +73,40 @@ class Compiled:
             params = {**params, **self.constants}
         return [params[name] if process is None else process(params[name]) for name, process in self.parameters]
 
-    def decode(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        """One row as Python values."""
+    def decode(self, row: Sequence[Any]) -> Any:
+        """One row as a tuple of Python values, or what the statement's ``shape`` makes of it."""
+        if self.shape is not None:
+            return self._shaped(tuple(row), self.shape)
         if self.results is None:
-            return tuple(row)  # asyncpg's records do not equal tuples
+            return tuple(row)
         return tuple([value if read is None else read(value) for read, value in zip(self.results, row, strict=True)])
+
+    def _shaped(self, raw: tuple[Any, ...], shape: Shape) -> Any:
+        """Rows alike, as the driver gave them, are read once: the value is kept, and is shared."""
+        value = self.shaped.get(raw)
+        if value is None:
+            if len(self.shaped) >= MOST_SHAPED:
+                self.shaped.clear()
+            results = self.results or (None,) * len(raw)
+            row = tuple([value if read is None else read(value) for read, value in zip(results, raw, strict=True)])
+            value = self.shaped[raw] = shape(row)
+        return value
 
 
 class Statement:
     """One SQL statement, bound to a brand.
 
     ``unbranded`` is the reason why a statement need not be bound to one (a digest lookup, the sweeper).
+    ``shape`` makes an immutable value of a row. It is for the rows that are read with each request and are mostly the
+    same again: only the first of them is decoded and shaped. The database is asked all the same.
     """
 
-    __slots__ = ("expression", "for_postgresql", "for_sqlite", "unbranded")
+    __slots__ = ("expression", "for_postgresql", "for_sqlite", "shape", "unbranded")
 
-    def __init__(self, expression: Executable, *, unbranded: str | None = None) -> None:
+    def __init__(self, expression: Executable, *, unbranded: str | None = None, shape: Shape | None = None) -> None:
         self.expression = expression
         self.unbranded = unbranded
+        self.shape = shape
         self.for_sqlite: Compiled | None = None
         self.for_postgresql: Compiled | None = None
 
@@ -93,7 +117,7 @@ class Statement:
             return ready
         if not self.unbranded:
             require_brand(self.expression)
-        made = _compile(self.expression, sqlalchemy_dialect(dialect))
+        made = _compile(self.expression, sqlalchemy_dialect(dialect), self.shape)
         if dialect == "sqlite":
             self.for_sqlite = made
         else:
@@ -101,7 +125,7 @@ class Statement:
         return made
 
 
-def _compile(expression: Any, dialect: Dialect) -> Compiled:
+def _compile(expression: Any, dialect: Dialect, shape: Shape | None) -> Compiled:
     if isinstance(expression, Insert) and not expression._returning:
         # Otherwise SQLAlchemy adds a RETURNING of its own for generated keys.
         expression = expression.inline()
@@ -116,6 +140,7 @@ def _compile(expression: Any, dialect: Dialect) -> Compiled:
         constants={name: values[name] for name in order if name not in required},
         results=_readers(compiler, dialect),
         writes=isinstance(expression, UpdateBase),
+        shape=shape,
     )
 
 

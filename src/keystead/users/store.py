@@ -82,7 +82,7 @@ _ROLE_PERMISSIONS = (
 )
 
 EFFECTIVE_PERMISSIONS = (
-    type_coerce(users.c.permissions, Text) + literal(" ", Text) + func.coalesce(_ROLE_PERMISSIONS, "")
+    type_coerce(users.c.permissions, Text) + literal(" ", Text) + func.coalesce(_ROLE_PERMISSIONS, literal("", Text))
 )
 """The user's own permissions and those of their roles, as words for ``PermissionSet.parse``; the brand's are not in."""
 
