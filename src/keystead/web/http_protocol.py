@@ -73,16 +73,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = self.loop.time()
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; or a trailer, which must not pass for one (RFC 9110 §6.5.1): it could carry a credential, or an
-        address that a proxy would have taken out of the headers."""
-        if self._is_in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is whole. A trailer must not pass for a header (RFC 9110 §6.5.1): it could carry a credential, or an
+        address that a proxy would have taken out of the headers. Those that come now are put on a list of their own."""
         self._is_in_head, self._size = False, 0
         super().on_headers_complete()
+        self.headers = []
 
     def on_message_complete(self) -> None:
         """The request is whole: the clock stops until the next one begins."""
