@@ -11,7 +11,7 @@ from keystead.context import Context
 from keystead.db.engine import SchemaChanged
 from keystead.errors import AccessTokenRefused
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.execute import execute
+from keystead.graphql.execute import BEGINNINGS, execute
 from keystead.graphql.schema import SchemaVersion, load_fixed
 from keystead.graphql.selection import Selection
 from tests.graphql.fakes import SDL, codes, context, fixed, registry
@@ -76,9 +76,19 @@ async def test_what_was_carried_out_is_not_carried_out_again() -> None:
     assert moving.calls == 2
 
 
-async def test_a_second_change_is_for_the_client_to_wait_out() -> None:
-    status, body, begun = await ask(Moving("Query.words").version, "{ words }", Moving("Query.words").version)
-    assert (status, codes(body), begun) == (503, ["SERVICE_UNAVAILABLE"], 1)
+async def test_a_second_change_is_followed_too() -> None:
+    moving = [Moving("Query.words").version for _ in range(2)]
+    assert await ask(moving[0], QUERY, moving[1], fixed().version) == (
+        200,
+        {"data": {"words": ["x", "y"], "must": "there"}},
+        2,
+    )
+
+
+async def test_changes_without_end_are_for_the_client_to_wait_out() -> None:
+    moving = [Moving("Query.words").version for _ in range(BEGINNINGS)]
+    status, body, begun = await ask(moving[0], "{ words }", *moving[1:])
+    assert (status, codes(body), begun) == (503, ["SERVICE_UNAVAILABLE"], BEGINNINGS - 1)
 
 
 async def test_a_credential_that_died_meanwhile_is_refused() -> None:

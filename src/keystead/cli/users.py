@@ -33,7 +33,7 @@ def create(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a user. Without a password, one can be set later."""
+    """Make a user. Without --password-stdin it has no password, and cannot log in with one."""
     password = _password_from_stdin() if password_stdin else None
 
     async def work(ctx: Context) -> tuple[User, bool]:

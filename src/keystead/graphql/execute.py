@@ -41,6 +41,9 @@ _log = structlog.get_logger(__name__)
 DEADLINE = 5.0
 """Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
 
+BEGINNINGS = 4
+"""How often a request may begin while changes of its brand's entities overtake it."""
+
 DOCUMENTS = DocumentCache()
 
 
@@ -59,6 +62,7 @@ async def execute(
     *,
     otherwise: Otherwise | None = None,
     anew: Otherwise | None = None,
+    beginnings: int = BEGINNINGS,
     documents: DocumentCache = DOCUMENTS,
     deadline: float = DEADLINE,
 ) -> Response:
@@ -68,7 +72,8 @@ async def execute(
     without credentials is mostly about the fixed schema, and its brand is looked up only when it is not.
 
     ``anew`` reads who calls, and the schema, once more: for a request under way while its brand's entities changed,
-    which is then answered as one that came after the change. Nothing that was carried out is carried out again.
+    which is then answered as one that came after the change; ``beginnings`` says how often it may begin in all. Nothing
+    that was carried out is carried out again.
 
     Always answers: an error before execution comes back as the response that ``error_response`` makes of it. The status
     is 200, or that of the first error where every root field failed with an error that has another one (503, 429).
@@ -83,17 +88,27 @@ async def execute(
         values = coerce(operation.variables, variables, is_secret=operation.is_secret)
         plan = operation.plan(values, text)
         check_cost(plan.cost, values)
-        run = _Run(ctx, values, text, operation.is_secret, may_begin_anew=anew is not None)
+        run = _Run(ctx, values, text, operation.is_secret, may_begin_anew=anew is not None and beginnings > 1)
         data = await run.carry_out(plan, deadline)
     except SchemaChanged as change:
         try:
-            if anew is None:
+            if anew is None or beginnings <= 1:
                 raise
             ctx, version = await anew()
         except Exception as error:
             return error_response(error, ctx.request.id)
         _log.info("graphql.schema_changed", cause=change.cause, reference_id=ctx.request.id)
-        return await execute(ctx, version, text, variables, operation_name, documents=documents, deadline=deadline)
+        return await execute(
+            ctx,
+            version,
+            text,
+            variables,
+            operation_name,
+            anew=anew,
+            beginnings=beginnings - 1,
+            documents=documents,
+            deadline=deadline,
+        )
     except Exception as error:
         return error_response(error, ctx.request.id)
     return run.answer(data, plan)
