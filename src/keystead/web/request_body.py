@@ -92,16 +92,12 @@ def parse_request(body: bytes) -> GraphQLRequest:
     return GraphQLRequest(query, variables or {}, operation_name or None)
 
 
-class _Only(msgspec.Struct):
-    query: str
-
-
-_ONLY_DECODER = msgspec.json.Decoder(_Only)
+_TEXTS = msgspec.json.Decoder(dict[str, str])
 
 
 def _only_query(body: bytes) -> str | None:
     try:
-        return _ONLY_DECODER.decode(body).query
+        return _TEXTS.decode(body).get("query")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
