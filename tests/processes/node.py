@@ -35,6 +35,7 @@ class Node:
     """One ``keystead serve`` in ``folder``; its log lines go to a file."""
 
     def __init__(self, folder: Path, database_url: str, *options: str, **settings: str) -> None:
+        self.database_url = database_url
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"node-{self.port}.log"
