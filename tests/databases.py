@@ -21,8 +21,9 @@ _NUMBERS = count(1)
 
 def import_stores() -> None:
     """Puts every fixed table on the metadata."""
-    for store in sorted(Path(keystead.__file__).parent.glob("*/store.py")):
-        import_module(f"keystead.{store.parent.name}.store")
+    source = Path(keystead.__file__).parent
+    for store in sorted(source.rglob("store.py")):
+        import_module(".".join(("keystead", *store.relative_to(source).with_suffix("").parts)))
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -115,6 +115,8 @@ class RequestDetails(msgspec.Struct, frozen=True):
     address_prefix: str = ""
     user_agent: str = ""
     origin: str | None = None
+    accept_language: str = ""
+    """As it was sent; read by whoever writes mail (``mail.languages``)."""
 
 
 class RefusalLog(Protocol):

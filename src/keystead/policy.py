@@ -5,6 +5,7 @@ Contract §3 ("Brand presets and features") and security §3 give the names and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -20,6 +21,9 @@ _Choices = TypeVar("_Choices", bound=msgspec.Struct)
 LONGEST_ACCESS_TTL = 3600
 SHORTEST_ACCESS_TTL = 30
 STANDING_ACCESS_TTL = 900
+
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
 
 class Preset(StrEnum):
@@ -59,6 +63,8 @@ class BrandPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     standing_refresh_ttl: int | None = None
     password_minimum: int = 8
     default_permissions: tuple[str, ...] = ()
+    mail_language: str = "en"
+    """A language tag: what mails are written in where the reader's own language is not known or not spoken."""
 
 
 _RANGES: dict[str, tuple[int, int]] = {
@@ -97,6 +103,8 @@ def changed_policy(policy: BrandPolicy, changes: object) -> BrandPolicy:
         if value is not None and not low <= value <= high:
             raise BadUserInput(f"'{name}' must be between {low} and {high}.", field=f"policy.{name}")
     PermissionSet.of(changed.default_permissions, field="policy.default_permissions")
+    if _LANGUAGE.fullmatch(changed.mail_language) is None:
+        raise BadUserInput("'mail_language' must be a language tag such as en or de-AT.", field="policy.mail_language")
     return changed
 
 

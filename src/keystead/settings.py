@@ -46,6 +46,7 @@ class Settings:
     log_level: str = "info"
     log_format: str = "json"
     graphiql: bool = False
+    mailbox: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -234,6 +235,5 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "metrics_port": _port,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_format": _one_of("json", "console"),
-    "graphiql": _switch,
 }
-_NAMES = tuple(f.name for f in fields(Settings) if f.name not in ("warnings", "graphiql"))
+_NAMES = tuple(f.name for f in fields(Settings) if f.name not in ("warnings", "graphiql", "mailbox"))

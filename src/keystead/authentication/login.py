@@ -10,11 +10,11 @@ or not somebody has it; only the audit log knows the reason.
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
+from keystead.authentication.pseudonyms import pseudonym
 from keystead.authentication.refresh import TokenPair
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
@@ -151,13 +151,6 @@ async def _record_refusal(
         outcome="refused",
         reason=reason,
         subject_id=candidate.user_id if candidate else None,
-        details={"address": _pseudonym(ctx, brand, address)},
+        details={"address": pseudonym(ctx, brand.id, address)},
     )
     await audit.record_alone(ctx, event)
-
-
-def _pseudonym(ctx: Context, brand: ActiveBrand, address: EmailAddress) -> str:
-    """32 hexadecimal digits, the same for the same address; nobody without the master key can tell whose."""
-    key = ctx.server.master_key.derive("audit-address")
-    message = f"{brand.id}\0{address.canonical}".encode()
-    return hmac.new(key, message, "sha256").hexdigest()[:32]

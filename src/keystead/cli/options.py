@@ -36,12 +36,12 @@ def parse_features(choices: Sequence[str] | None) -> dict[str, bool]:
     return wanted
 
 
-def parse_policy(choices: Sequence[str] | None) -> dict[str, int | list[str] | None]:
+def parse_policy(choices: Sequence[str] | None) -> dict[str, int | str | list[str] | None]:
     """What ``--policy NAME=VALUE`` asks for: a whole number, ``none``, or for permissions a list with commas.
 
     :raises typer.BadParameter: for another form. Whether there is such a figure is the brand's to say.
     """
-    wanted: dict[str, int | list[str] | None] = {}
+    wanted: dict[str, int | str | list[str] | None] = {}
     for choice in choices or ():
         name, equals, value = choice.partition("=")
         if not name or not equals:
@@ -50,9 +50,11 @@ def parse_policy(choices: Sequence[str] | None) -> dict[str, int | list[str] | N
     return wanted
 
 
-def _policy_value(name: str, value: str) -> int | list[str] | None:
+def _policy_value(name: str, value: str) -> int | str | list[str] | None:
     if name == "default_permissions":
         return [word.strip() for word in value.split(",") if word.strip()]
+    if name == "mail_language":
+        return value
     if value == "none":
         return None
     if not value.isascii() or not value.isdecimal():

@@ -64,7 +64,11 @@ class UserRow:
     email_skeleton: str | None = None
     verified_at: datetime | None = None
     pending_email: str | None = None
+    pending_email_canonical: str | None = None
+    pending_email_skeleton: str | None = None
     pending_password_hash: str | None = field(default=None, repr=False)
+    pending_session_id: str | None = None
+    pending_at: datetime | None = None
     password_hash: str | None = field(default=None, repr=False)
     permissions: tuple[str, ...] = ()
     session_epoch: int = 0

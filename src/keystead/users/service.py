@@ -180,6 +180,9 @@ def _new_row(
         password_hash=password_hash if is_login else None,
         verified_at=now if is_verified else None,
         pending_email=None if is_login else address.display,
+        pending_email_canonical=None if is_login else address.canonical,
+        pending_email_skeleton=None if is_login else address.skeleton,
+        pending_at=None if is_login else now,
         pending_password_hash=None if is_login else password_hash,
         permissions=tuple(permissions),
     )

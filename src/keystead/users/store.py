@@ -46,9 +46,14 @@ users = Table(
     Column("email_canonical", Text),
     Column("email_skeleton", Text),
     Column("verified_at", UtcTime),
-    # An address that waits for proof, and the password that comes with it.
+    # An address that waits for proof, in its three forms; the password that comes with it, and the session that
+    # claimed it. See the slice ``claims``.
     Column("pending_email", Text),
+    Column("pending_email_canonical", Text),
+    Column("pending_email_skeleton", Text),
     Column("pending_password_hash", Text),
+    Column("pending_session_id", Id),
+    Column("pending_at", UtcTime),
     Column("password_hash", Text),
     Column("permissions", Words, nullable=False),
     Column("session_epoch", Integer, nullable=False),
@@ -58,6 +63,7 @@ users = Table(
     Column("last_login_at", UtcTime),
     Index("uq_users_brand_id_email_canonical", "brand_id", "email_canonical", unique=True),
     Index("uq_users_brand_id_email_skeleton", "brand_id", "email_skeleton", unique=True),
+    Index("ix_users_brand_id_pending_email_skeleton", "brand_id", "pending_email_skeleton"),
     Index("ix_users_brand_id_id", "brand_id", "id"),
 )
 

@@ -18,6 +18,7 @@ from keystead.settings import Network, Settings
 
 LONGEST_USER_AGENT = 200
 LONGEST_FORWARDED = 512
+LONGEST_LANGUAGES = 200
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _NO_WEIGHT = re.compile(r";?\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
@@ -38,6 +39,7 @@ class HeaderValues(msgspec.Struct, frozen=True):
     origin: str | None
     user_agent: str
     forwarded_for: str
+    accept_language: str = ""
     repeated: str | None = None
     """A credential header that came a second time, perhaps under an alias."""
 
@@ -99,6 +101,7 @@ class HeaderReader:
             _text(plain.get(b"origin")),
             (_text(plain.get(b"user-agent")) or "")[:LONGEST_USER_AGENT],
             _text(plain.get(b"x-forwarded-for")) or "",
+            (_text(plain.get(b"accept-language")) or "")[:LONGEST_LANGUAGES],
             repeated,
         )
 
@@ -108,7 +111,8 @@ class HeaderReader:
         # The right-most hops decide; a header of any length would be kept with the place that was worked out from it.
         forwarded_for = values.forwarded_for[-LONGEST_FORWARDED:] if self._trusted else ""
         address, prefix = _place(client[0] if client else "", forwarded_for, self._trusted)
-        return RequestDetails(os.urandom(12).hex(), address, prefix, values.user_agent, values.origin)
+        request_id = os.urandom(12).hex()
+        return RequestDetails(request_id, address, prefix, values.user_agent, values.origin, values.accept_language)
 
 
 NOTHING = HeaderValues(Credentials(None, None, None), None, None, None, "", None, "", "")

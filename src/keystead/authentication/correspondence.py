@@ -1,0 +1,89 @@
+"""Writing to users: what every mail of a journey needs, read before its transaction begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from keystead.brands import service as brands
+from keystead.context import ActiveBrand, Context
+from keystead.crypto.master_key import MasterKey
+from keystead.crypto.secrets import Secret
+from keystead.db.engine import Tx
+from keystead.ids import new_id
+from keystead.mail import links, service
+from keystead.mail.languages import asked_for
+from keystead.mail.model import MailKind, NewMail
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A mail that may be written: its id is known, and with it the token in its link."""
+
+    id: str
+    kind: MailKind
+    secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class Correspondence:
+    """What a brand's mails have in common within one request."""
+
+    brand: ActiveBrand
+    link_base: str
+    languages: tuple[str, ...]
+    is_limited: bool
+    master_key: MasterKey
+    now: datetime
+
+    def draft(self, kind: MailKind) -> Draft:
+        """A mail of this kind, not written yet."""
+        mail_id = new_id(self.now)
+        secret = links.link_secret(self.master_key, kind, mail_id) if kind in links.LINK_KINDS else None
+        return Draft(mail_id, kind, secret)
+
+    async def may_send(self, tx: Tx, canonical: str) -> bool:
+        """Whether one more mail that others can cause may go to this address; locks it until ``tx`` ends."""
+        key = self._key(canonical)
+        return await service.may_send(tx, self.brand.id, key, self.now, is_limited=self.is_limited)
+
+    async def send(
+        self,
+        tx: Tx,
+        draft: Draft,
+        user_id: str,
+        recipient: str,
+        canonical: str,
+        *,
+        expires_at: datetime | None = None,
+        shown: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes the mail. ``recipient`` is an address as it is stored, ``canonical`` the form it is compared by."""
+        mail = NewMail(
+            id=draft.id,
+            kind=draft.kind,
+            user_id=user_id,
+            recipient=recipient,
+            recipient_key=self._key(canonical),
+            languages=self.languages,
+            link_base=self.link_base,
+            shown={"brand": self.brand.name, **(shown or {})},
+            expires_at=expires_at,
+        )
+        await service.enqueue(tx, self.brand.id, mail, self.now)
+
+    async def note_answered(self, tx: Tx, canonical: str) -> None:
+        """Notes that a link sent to this address was used."""
+        await service.note_answered(tx, self.brand.id, self._key(canonical), self.now)
+
+    def _key(self, canonical: str) -> bytes:
+        return links.recipient_key(self.master_key, self.brand.id, canonical)
+
+
+async def open_correspondence(ctx: Context, brand: ActiveBrand) -> Correspondence:
+    """What the brand's mails of this request begin with: reads the brand's base URL (one read by primary key)."""
+    settings = ctx.server.settings
+    base_url = (await brands.get_brand(ctx, brand.id)).base_url or settings.base_url
+    languages = dict.fromkeys((*asked_for(ctx.request.accept_language), brand.policy.mail_language.lower()))
+    return Correspondence(brand, base_url, tuple(languages), settings.throttling, ctx.server.master_key, ctx.now())

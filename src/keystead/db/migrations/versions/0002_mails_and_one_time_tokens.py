@@ -1,0 +1,106 @@
+"""Mails, one-time tokens, and addresses that wait for proof."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from keystead.db import types
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Expand."""
+    op.create_table(
+        "mail_recipients",
+        sa.Column("brand_id", types.Id(), nullable=False),
+        sa.Column("recipient_key", types.Digest(), nullable=False),
+        sa.Column("asked_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_mail_recipients_brand_id")),
+        sa.PrimaryKeyConstraint("brand_id", "recipient_key", name=op.f("pk_mail_recipients")),
+    )
+    with op.batch_alter_table("mail_recipients", schema=None) as batch_op:
+        batch_op.create_index("ix_mail_recipients_asked_at", ["asked_at"], unique=False)
+
+    op.create_table(
+        "mail_templates",
+        sa.Column("brand_id", types.Id(), nullable=False),
+        sa.Column("kind", types.Text(), nullable=False),
+        sa.Column("language", types.Text(), nullable=False),
+        sa.Column("source", types.Text(), nullable=False),
+        sa.Column("updated_at", types.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_mail_templates_brand_id")),
+        sa.PrimaryKeyConstraint("brand_id", "kind", "language", name=op.f("pk_mail_templates")),
+    )
+    op.create_table(
+        "mails",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("brand_id", types.Id(), nullable=False),
+        sa.Column("kind", types.Text(), nullable=False),
+        sa.Column("user_id", types.Id(), nullable=False),
+        sa.Column("recipient", types.Text(), nullable=False),
+        sa.Column("recipient_key", types.Digest(), nullable=False),
+        sa.Column("languages", types.Words(), nullable=False),
+        sa.Column("link_base", types.Text(), nullable=False),
+        sa.Column("shown", types.Json(), nullable=False),
+        sa.Column("expires_at", types.UtcTime(), nullable=True),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("answered_at", types.UtcTime(), nullable=True),
+        sa.Column("state", types.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", types.UtcTime(), nullable=False),
+        sa.Column("holder", types.Text(), nullable=True),
+        sa.Column("held_until", types.UtcTime(), nullable=True),
+        sa.Column("delivered_at", types.UtcTime(), nullable=True),
+        sa.Column("last_error", types.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_mails_brand_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_mails_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mails")),
+    )
+    with op.batch_alter_table("mails", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_mails_brand_id_recipient_key", ["brand_id", "recipient_key", "created_at"], unique=False
+        )
+        batch_op.create_index("ix_mails_state_next_attempt_at", ["state", "next_attempt_at"], unique=False)
+        batch_op.create_index("ix_mails_user_id", ["user_id"], unique=False)
+
+    op.create_table(
+        "one_time_tokens",
+        sa.Column("user_id", types.Id(), nullable=False),
+        sa.Column("kind", types.Text(), nullable=False),
+        sa.Column("brand_id", types.Id(), nullable=False),
+        sa.Column("digest", types.Digest(), nullable=False),
+        sa.Column("purpose", types.Text(), nullable=False),
+        sa.Column("email", types.Text(), nullable=False),
+        sa.Column("email_canonical", types.Text(), nullable=False),
+        sa.Column("email_skeleton", types.Text(), nullable=False),
+        sa.Column("created_at", types.UtcTime(), nullable=False),
+        sa.Column("expires_at", types.UtcTime(), nullable=False),
+        sa.Column("consumed_at", types.UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_one_time_tokens_brand_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_one_time_tokens_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", "kind", name=op.f("pk_one_time_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_one_time_tokens_digest")),
+    )
+    with op.batch_alter_table("one_time_tokens", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_one_time_tokens_brand_id_email_skeleton", ["brand_id", "email_skeleton"], unique=False
+        )
+        batch_op.create_index("ix_one_time_tokens_expires_at", ["expires_at"], unique=False)
+
+    with op.batch_alter_table("users", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("pending_email_canonical", types.Text(), nullable=True))
+        batch_op.add_column(sa.Column("pending_email_skeleton", types.Text(), nullable=True))
+        batch_op.add_column(sa.Column("pending_session_id", types.Id(), nullable=True))
+        batch_op.add_column(sa.Column("pending_at", types.UtcTime(), nullable=True))
+        batch_op.create_index(
+            "ix_users_brand_id_pending_email_skeleton", ["brand_id", "pending_email_skeleton"], unique=False
+        )
+
+    # Claims from before there was mail. Where lower() is not enough, the owner claims the address anew.
+    op.execute(
+        "UPDATE users SET pending_email_canonical = lower(pending_email),"
+        " pending_email_skeleton = lower(pending_email), pending_at = updated_at WHERE pending_email IS NOT NULL"
+    )

@@ -1,0 +1,1 @@
+"""What mails say: the wording that comes with Keystead, and what a brand puts in its place."""

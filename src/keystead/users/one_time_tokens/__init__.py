@@ -1,0 +1,1 @@
+"""One-time tokens: what the links in mails carry. Security §13."""

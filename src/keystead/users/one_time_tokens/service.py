@@ -1,0 +1,85 @@
+"""Issuing and consuming one-time tokens: steps of the journeys that mails are part of. Security §13.
+
+A token is bound to its kind, its user, an address and a brand. The newest of a kind is the only one; it is consumed by
+one conditional UPDATE, so that of many who hold it one alone gets in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from keystead.context import ActiveBrand
+from keystead.crypto.secrets import Secret
+from keystead.db.engine import Tx
+from keystead.users.email_addresses import EmailAddress
+from keystead.users.one_time_tokens import store
+from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, LIFETIMES, OneTimeToken, TokenPurpose
+
+__all__ = ["consume", "exchange", "find", "forget", "forget_rivals", "issue", "issue_to_login", "lifetime_end", "sweep"]
+
+forget = store.forget
+forget_rivals = store.forget_rivals
+sweep = store.sweep
+
+
+def lifetime_end(purpose: TokenPurpose, now: datetime) -> datetime:
+    """When a token that is issued now will be refused."""
+    return now + LIFETIMES[KINDS[purpose]]
+
+
+async def issue(
+    tx: Tx,
+    brand_id: str,
+    user_id: str,
+    purpose: TokenPurpose,
+    address: EmailAddress,
+    secret: Secret,
+    now: datetime,
+) -> None:
+    """Binds ``secret`` to the user and the address; the user's older token of that kind is dead."""
+    _require_kind(secret, purpose)
+    kind, expires_at = secret.kind.value, lifetime_end(purpose, now)
+    await store.issue(tx, brand_id, user_id, kind, purpose, address, secret.digest(), now, expires_at)
+
+
+async def issue_to_login(
+    tx: Tx,
+    brand_id: str,
+    address: EmailAddress,
+    purpose: TokenPurpose,
+    secret: Secret,
+    now: datetime,
+    *,
+    is_allowed: bool,
+) -> OneTimeToken | None:
+    """The same for whoever logs in with ``address``; the token then carries the address as it is stored.
+
+    None when that is nobody or a disabled user, and unless ``is_allowed``: then the older token stays good.
+    """
+    _require_kind(secret, purpose)
+    kind, expires_at = secret.kind.value, lifetime_end(purpose, now)
+    return await store.issue_to_login(
+        tx, brand_id, address.canonical, kind, purpose, secret.digest(), now, expires_at, is_allowed=is_allowed
+    )
+
+
+async def find(tx: Tx, secret: Secret, now: datetime) -> tuple[OneTimeToken, ActiveBrand] | None:
+    """The token and its brand if it is good at this moment, or None. Looking consumes nothing."""
+    return await store.find_token(tx, secret.digest(), now)
+
+
+async def consume(tx: Tx, brand_id: str, secret: Secret, now: datetime) -> OneTimeToken | None:
+    """Uses the token up; None unless it was good until now, and of this brand."""
+    return await store.consume(tx, brand_id, secret.digest(), now)
+
+
+async def exchange(tx: Tx, brand_id: str, secret: Secret, new: Secret, now: datetime) -> OneTimeToken | None:
+    """Uses a magic token up and puts ``new``, good for two minutes, in its place: what a page hands to an app."""
+    _require_kind(new, TokenPurpose.login)
+    _require_kind(secret, TokenPurpose.login)
+    return await store.exchange(tx, brand_id, secret.digest(), new.digest(), now, now + HANDED_OVER)
+
+
+def _require_kind(secret: Secret, purpose: TokenPurpose) -> None:
+    if secret.kind is not KINDS[purpose]:
+        raise ValueError(f"a token to {purpose} is no {secret.kind.name} secret")

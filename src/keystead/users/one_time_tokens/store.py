@@ -1,0 +1,221 @@
+"""SQL of one-time tokens. A user has at most one of each kind: the newest (security §13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Column, ForeignKey, Index, Table, and_, bindparam, delete, select, update
+from sqlalchemy.dialects.postgresql import Insert
+
+from keystead.brands.model import active_brand
+from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
+from keystead.context import ActiveBrand
+from keystead.db.engine import Row, Tx
+from keystead.db.statements import Statement, any_of, insert
+from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, metadata
+from keystead.users.email_addresses import EmailAddress
+from keystead.users.one_time_tokens.model import OneTimeToken, TokenPurpose
+from keystead.users.store import users
+
+one_time_tokens = Table(
+    "one_time_tokens",
+    metadata,
+    # One row for each kind: a new token takes the place of the older one, which is dead with that.
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
+    Column("digest", Digest, nullable=False, unique=True),
+    Column("purpose", Text, nullable=False),
+    # The address that it was sent to, in its three forms: of another one it proves nothing.
+    Column("email", Text, nullable=False),
+    Column("email_canonical", Text, nullable=False),
+    Column("email_skeleton", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("consumed_at", UtcTime),
+    Index("ix_one_time_tokens_brand_id_email_skeleton", "brand_id", "email_skeleton"),
+    Index("ix_one_time_tokens_expires_at", "expires_at"),
+)
+
+_T, _U = one_time_tokens.c, users.c
+_SHOWN = [_T[name] for name in OneTimeToken.__struct_fields__]
+_NEW = ("user_id", "kind", "brand_id", "digest", "purpose", "email", "email_canonical", "email_skeleton")
+_TIMES = ("created_at", "expires_at")
+_REPLACED = ("digest", "purpose", "email", "email_canonical", "email_skeleton", *_TIMES)
+_given = {name: bindparam(name, type_=_T[name].type) for name in (*_NEW, *_TIMES)}
+
+# A login address, read and bound to the token in one statement. Nobody's address makes no row and costs the same.
+_LOGIN = select(
+    _U.id,
+    _given["kind"],
+    _U.brand_id,
+    _given["digest"],
+    _given["purpose"],
+    _U.email,
+    _U.email_canonical,
+    _U.email_skeleton,
+    _given["created_at"],
+    _given["expires_at"],
+).where(
+    _U.brand_id == bindparam("brand_id"),
+    _U.email_canonical == bindparam("canonical"),
+    _U.is_disabled.is_(False),
+    bindparam("is_allowed", type_=Boolean()).is_(True),
+)
+
+
+def _replacing(statement: Insert) -> Statement:
+    """The statement, putting the new token in the place of the user's older one of that kind."""
+    changed = {name: statement.excluded[name] for name in _REPLACED} | {"consumed_at": None}
+    return Statement(
+        statement.on_conflict_do_update(
+            index_elements=["user_id", "kind"], set_=changed, where=_T.brand_id == bindparam("brand_id")
+        ).returning(*_SHOWN)
+    )
+
+
+_ISSUE = _replacing(insert(one_time_tokens).values(_given))
+_ISSUE_TO_LOGIN = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _LOGIN))
+
+# Good at this moment: neither used nor run out, and its user and brand are open.
+_IS_GOOD = and_(_T.digest == bindparam("digest"), _T.consumed_at.is_(None), _T.expires_at > bindparam("now"))
+_USER_IS_OPEN = (
+    select(_U.id)
+    .join(brands, brands.c.id == _U.brand_id)
+    .where(_U.id == _T.user_id, _U.brand_id == _T.brand_id, _U.is_disabled.is_(False), IS_ACTIVE)
+    .correlate(one_time_tokens)
+    .exists()
+)
+_FIND = Statement(
+    select(*_SHOWN, *BRAND_COLUMNS)
+    .join_from(one_time_tokens, brands, brands.c.id == _T.brand_id)
+    .where(_IS_GOOD, IS_ACTIVE, _USER_IS_OPEN),
+    unbranded="the digest of the token names the brand",
+)
+_OWN = (_T.brand_id == bindparam("brand_id"), _IS_GOOD, _USER_IS_OPEN)
+_CONSUME = Statement(update(one_time_tokens).where(*_OWN).values(consumed_at=bindparam("now")).returning(*_SHOWN))
+_EXCHANGE = Statement(
+    update(one_time_tokens)
+    .where(*_OWN)
+    .values(
+        digest=bindparam("new_digest"),
+        purpose=TokenPurpose.login.value,
+        created_at=bindparam("now"),
+        expires_at=bindparam("new_expires_at"),
+    )
+    .returning(*_SHOWN)
+)
+_IN_BRAND = _T.brand_id == bindparam("brand_id")
+_FORGET = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id")))
+_FORGET_KIND = Statement(
+    delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), any_of(_T.purpose, "purposes"))
+)
+_FORGET_RIVALS = Statement(
+    delete(one_time_tokens).where(
+        _IN_BRAND, _T.email_skeleton == bindparam("skeleton"), _T.user_id != bindparam("user_id")
+    )
+)
+_RUN_OUT = select(_T.digest).where(_T.expires_at < bindparam("before")).limit(bindparam("limit"))
+_SWEEP = Statement(
+    delete(one_time_tokens).where(_T.digest.in_(_RUN_OUT)), unbranded="the sweep removes what is over in every brand"
+)
+
+
+def _token(row: Row) -> OneTimeToken:
+    return OneTimeToken(row[0], row[1], TokenPurpose(row[2]), *row[3:8])
+
+
+async def issue(
+    tx: Tx,
+    brand_id: str,
+    user_id: str,
+    kind: str,
+    purpose: TokenPurpose,
+    address: EmailAddress,
+    digest: bytes,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Adds a token in the place of the user's older one of that kind."""
+    await tx.find(
+        _ISSUE,
+        brand_id=brand_id,
+        user_id=user_id,
+        kind=kind,
+        purpose=purpose.value,
+        email=address.display,
+        email_canonical=address.canonical,
+        email_skeleton=address.skeleton,
+        digest=digest,
+        created_at=now,
+        expires_at=expires_at,
+    )
+
+
+async def issue_to_login(
+    tx: Tx,
+    brand_id: str,
+    canonical: str,
+    kind: str,
+    purpose: TokenPurpose,
+    digest: bytes,
+    now: datetime,
+    expires_at: datetime,
+    *,
+    is_allowed: bool,
+) -> OneTimeToken | None:
+    """The same for whoever logs in with the address; None for nobody, a disabled user, or unless ``is_allowed``."""
+    row = await tx.find(
+        _ISSUE_TO_LOGIN,
+        brand_id=brand_id,
+        canonical=canonical,
+        kind=kind,
+        purpose=purpose.value,
+        digest=digest,
+        created_at=now,
+        expires_at=expires_at,
+        is_allowed=is_allowed,
+    )
+    return None if row is None else _token(row)
+
+
+async def find_token(tx: Tx, digest: bytes, now: datetime) -> tuple[OneTimeToken, ActiveBrand] | None:
+    """The token and its brand, if it is good at this moment; nothing is consumed."""
+    row = await tx.find(_FIND, digest=digest, now=now)
+    return None if row is None else (_token(row[: len(_SHOWN)]), active_brand(row[len(_SHOWN) :]))
+
+
+async def consume(tx: Tx, brand_id: str, digest: bytes, now: datetime) -> OneTimeToken | None:
+    """Uses the token up; None unless it was good until now. One caller alone gets it."""
+    row = await tx.find(_CONSUME, brand_id=brand_id, digest=digest, now=now)
+    return None if row is None else _token(row)
+
+
+async def exchange(
+    tx: Tx, brand_id: str, digest: bytes, new_digest: bytes, now: datetime, expires_at: datetime
+) -> OneTimeToken | None:
+    """Uses the token up and puts one to log in with in its place."""
+    row = await tx.find(
+        _EXCHANGE, brand_id=brand_id, digest=digest, new_digest=new_digest, now=now, new_expires_at=expires_at
+    )
+    return None if row is None else _token(row)
+
+
+async def forget(tx: Tx, brand_id: str, user_id: str, purposes: Sequence[TokenPurpose] | None = None) -> None:
+    """Kills the user's tokens: those for ``purposes``, or all."""
+    if purposes is None:
+        await tx.execute(_FORGET, brand_id=brand_id, user_id=user_id)
+    else:
+        names = [purpose.value for purpose in purposes]
+        await tx.execute(_FORGET_KIND, brand_id=brand_id, user_id=user_id, purposes=names)
+
+
+async def forget_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:
+    """Kills everybody else's tokens for this address and those that look the same."""
+    await tx.execute(_FORGET_RIVALS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
+
+
+async def sweep(tx: Tx, before: datetime, limit: int) -> int:
+    """Removes up to ``limit`` tokens of every brand that ran out before ``before``; how many."""
+    return await tx.execute(_SWEEP, before=before, limit=limit)
