@@ -105,3 +105,13 @@ class Mail(msgspec.Struct, frozen=True):
     next_attempt_at: datetime
     delivered_at: datetime | None
     last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedMail:
+    """What the reader sees. Text and HTML hold the link, and with it the token: neither is ever logged."""
+
+    subject: str
+    """One line: whatever stands in it, no other header begins there (``message.build_message``)."""
+    text: str = field(repr=False)
+    html: str = field(repr=False)
