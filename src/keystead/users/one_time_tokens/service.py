@@ -15,7 +15,17 @@ from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import store
 from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, LIFETIMES, OneTimeToken, TokenPurpose
 
-__all__ = ["consume", "exchange", "find", "forget", "forget_rivals", "issue", "issue_to_login", "lifetime_end", "sweep"]
+__all__ = [
+    "consume",
+    "find",
+    "forget",
+    "forget_rivals",
+    "hand_over",
+    "issue",
+    "issue_to_login",
+    "lifetime_end",
+    "sweep",
+]
 
 forget = store.forget
 forget_rivals = store.forget_rivals
@@ -73,11 +83,12 @@ async def consume(tx: Tx, brand_id: str, secret: Secret, now: datetime) -> OneTi
     return await store.consume(tx, brand_id, secret.digest(), now)
 
 
-async def exchange(tx: Tx, brand_id: str, secret: Secret, new: Secret, now: datetime) -> OneTimeToken | None:
-    """Uses a magic token up and puts ``new``, good for two minutes, in its place: what a page hands to an app."""
+async def hand_over(tx: Tx, token: OneTimeToken, new: Secret, now: datetime) -> None:
+    """Puts ``new``, good for two minutes, in the place of a magic token just used up: what a page hands to an app."""
     _require_kind(new, TokenPurpose.login)
-    _require_kind(secret, TokenPurpose.login)
-    return await store.exchange(tx, brand_id, secret.digest(), new.digest(), now, now + HANDED_OVER)
+    purpose, address = TokenPurpose.login, EmailAddress(token.email, token.email_canonical, token.email_skeleton)
+    kind, digest, expires_at = new.kind.value, new.digest(), now + HANDED_OVER
+    await store.issue(tx, token.brand_id, token.user_id, kind, purpose, address, digest, now, expires_at)
 
 
 def _require_kind(secret: Secret, purpose: TokenPurpose) -> None:

@@ -95,17 +95,6 @@ _FIND = Statement(
 )
 _OWN = (_T.brand_id == bindparam("brand_id"), _IS_GOOD, _USER_IS_OPEN)
 _CONSUME = Statement(update(one_time_tokens).where(*_OWN).values(consumed_at=bindparam("now")).returning(*_SHOWN))
-_EXCHANGE = Statement(
-    update(one_time_tokens)
-    .where(*_OWN)
-    .values(
-        digest=bindparam("new_digest"),
-        purpose=TokenPurpose.login.value,
-        created_at=bindparam("now"),
-        expires_at=bindparam("new_expires_at"),
-    )
-    .returning(*_SHOWN)
-)
 _IN_BRAND = _T.brand_id == bindparam("brand_id")
 _FORGET = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id")))
 _FORGET_KIND = Statement(
@@ -189,16 +178,6 @@ async def find_token(tx: Tx, digest: bytes, now: datetime) -> tuple[OneTimeToken
 async def consume(tx: Tx, brand_id: str, digest: bytes, now: datetime) -> OneTimeToken | None:
     """Uses the token up; None unless it was good until now. One caller alone gets it."""
     row = await tx.find(_CONSUME, brand_id=brand_id, digest=digest, now=now)
-    return None if row is None else _token(row)
-
-
-async def exchange(
-    tx: Tx, brand_id: str, digest: bytes, new_digest: bytes, now: datetime, expires_at: datetime
-) -> OneTimeToken | None:
-    """Uses the token up and puts one to log in with in its place."""
-    row = await tx.find(
-        _EXCHANGE, brand_id=brand_id, digest=digest, new_digest=new_digest, now=now, new_expires_at=expires_at
-    )
     return None if row is None else _token(row)
 
 

@@ -1,0 +1,285 @@
+"""One-time tokens: bound to kind, user, address and brand; the newest only; used once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import Secret, SecretKind, generate
+from keystead.users import email_addresses
+from keystead.users import service as users
+from keystead.users.model import User, UserChanges
+from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, LIFETIMES, OneTimeToken, TokenPurpose
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_brand, make_context, make_user
+
+ADDRESS = email_addresses.parse("Ann@Example.com")
+AT_ONCE = 50
+
+PURPOSES = pytest.mark.parametrize("purpose", list(TokenPurpose))
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+@pytest.fixture
+async def ann(server: Server, brand: ActiveBrand) -> User:
+    return await make_user(server, brand, "Ann@example.com")
+
+
+async def issue(server: Server, user: User, brand: ActiveBrand, purpose: TokenPurpose) -> Secret:
+    """A new token of the user's, bound to ``ADDRESS``."""
+    secret = generate(KINDS[purpose])
+    async with server.db.transaction() as tx:
+        await tokens.issue(tx, brand.id, user.id, purpose, ADDRESS, secret, server.clock.now())
+    return secret
+
+
+async def issue_to_login(
+    server: Server, brand: ActiveBrand, email: str, purpose: TokenPurpose = TokenPurpose.login, *, allowed: bool = True
+) -> tuple[OneTimeToken | None, Secret]:
+    secret = generate(KINDS[purpose])
+    address, now = email_addresses.parse(email), server.clock.now()
+    async with server.db.transaction() as tx:
+        token = await tokens.issue_to_login(tx, brand.id, address, purpose, secret, now, is_allowed=allowed)
+    return token, secret
+
+
+async def consume(server: Server, brand: ActiveBrand, secret: Secret) -> OneTimeToken | None:
+    async with server.db.transaction() as tx:
+        return await tokens.consume(tx, brand.id, secret, server.clock.now())
+
+
+async def is_good(server: Server, secret: Secret) -> bool:
+    return await tokens.find(server.db.reads, secret, server.clock.now()) is not None
+
+
+@PURPOSES
+async def test_a_token_says_what_it_is_bound_to(
+    server: Server, brand: ActiveBrand, ann: User, purpose: TokenPurpose
+) -> None:
+    secret, now = await issue(server, ann, brand, purpose), server.clock.now()
+    found = await tokens.find(server.db.reads, secret, now)
+    assert found is not None
+    token, owner = found
+    assert owner == brand
+    assert token == OneTimeToken(
+        brand_id=brand.id,
+        user_id=ann.id,
+        purpose=purpose,
+        email=ADDRESS.display,
+        email_canonical=ADDRESS.canonical,
+        email_skeleton=ADDRESS.skeleton,
+        created_at=now,
+        expires_at=now + LIFETIMES[KINDS[purpose]],
+    )
+    assert await consume(server, brand, secret) == token
+
+
+@pytest.mark.attack("A58")
+@pytest.mark.parametrize(
+    ("purpose", "lifetime"),
+    [
+        (TokenPurpose.verify, timedelta(hours=24)),
+        (TokenPurpose.claim, timedelta(minutes=10)),
+        (TokenPurpose.login, timedelta(minutes=10)),
+        (TokenPurpose.reset, timedelta(minutes=30)),
+    ],
+)
+async def test_a_token_ends_to_the_second(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, purpose: TokenPurpose, lifetime: timedelta
+) -> None:
+    secret = await issue(server, ann, brand, purpose)
+    clock.advance(seconds=lifetime.total_seconds() - 1)
+    assert await is_good(server, secret)
+    clock.advance(seconds=1)
+    assert not await is_good(server, secret)
+    assert await consume(server, brand, secret) is None
+    clock.advance(seconds=-1)
+    assert await consume(server, brand, secret) is not None
+
+
+@PURPOSES
+async def test_a_token_is_used_once(server: Server, brand: ActiveBrand, ann: User, purpose: TokenPurpose) -> None:
+    secret = await issue(server, ann, brand, purpose)
+    assert await is_good(server, secret)
+    assert await is_good(server, secret)
+    assert await consume(server, brand, secret) is not None
+    assert await consume(server, brand, secret) is None
+    assert not await is_good(server, secret)
+
+
+@pytest.mark.race
+@pytest.mark.attack("A55")
+@PURPOSES
+async def test_of_many_at_once_one_gets_it(
+    server: Server, brand: ActiveBrand, ann: User, purpose: TokenPurpose
+) -> None:
+    secret = await issue(server, ann, brand, purpose)
+    got = await asyncio.gather(*(consume(server, brand, secret) for _ in range(AT_ONCE)))
+    assert sum(token is not None for token in got) == 1
+
+
+@pytest.mark.attack("A59")
+@pytest.mark.parametrize("older", list(TokenPurpose))
+@pytest.mark.parametrize("newer", list(TokenPurpose))
+async def test_only_the_newest_of_a_kind_is_good(
+    server: Server, brand: ActiveBrand, ann: User, older: TokenPurpose, newer: TokenPurpose
+) -> None:
+    first, second = await issue(server, ann, brand, older), await issue(server, ann, brand, newer)
+    assert await is_good(server, second)
+    assert await is_good(server, first) is (KINDS[older] is not KINDS[newer])
+
+
+async def test_a_new_token_is_good_after_an_old_one_was_used(server: Server, brand: ActiveBrand, ann: User) -> None:
+    assert await consume(server, brand, await issue(server, ann, brand, TokenPurpose.reset))
+    assert await consume(server, brand, await issue(server, ann, brand, TokenPurpose.reset))
+
+
+async def test_another_brand_cannot_use_it(server: Server, brand: ActiveBrand, ann: User) -> None:
+    other = await make_brand(server, "other")
+    secret = await issue(server, ann, brand, TokenPurpose.login)
+    assert await consume(server, other, secret) is None
+    assert await consume(server, brand, secret) is not None
+
+
+async def test_a_secret_of_another_kind_is_no_token_for_that(server: Server, brand: ActiveBrand, ann: User) -> None:
+    async with server.db.transaction() as tx:
+        now = server.clock.now()
+        for purpose in TokenPurpose:
+            for kind in set(SecretKind) - {KINDS[purpose]}:
+                with pytest.raises(ValueError, match="is no"):
+                    await tokens.issue(tx, brand.id, ann.id, purpose, ADDRESS, generate(kind), now)
+
+
+@pytest.mark.parametrize("ending", ["disabled", "brand", "deleted"])
+async def test_it_ends_with_its_user_and_its_brand(server: Server, brand: ActiveBrand, ann: User, ending: str) -> None:
+    from keystead.brands import service as brands
+
+    secret, ctx = await issue(server, ann, brand, TokenPurpose.login), make_context(server)
+    if ending == "disabled":
+        await users.update_user(ctx, brand.id, ann.id, UserChanges(is_disabled=True))
+    elif ending == "deleted":
+        await users.delete_users(ctx, brand.id, [ann.id])
+    else:
+        await brands.set_disabled(ctx, brand.name, True)
+    assert not await is_good(server, secret)
+    assert await consume(server, brand, secret) is None
+
+
+async def test_a_login_is_found_by_its_canonical_form_and_kept_as_stored(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    token, secret = await issue_to_login(server, brand, "aNN@EXAMPLE.com")
+    assert token is not None
+    assert (token.user_id, token.email, token.email_canonical) == (ann.id, "Ann@example.com", "ann@example.com")
+    assert await consume(server, brand, secret) == token
+
+
+@pytest.mark.attack("A53")
+async def test_nobody_else_gets_a_token(server: Server, brand: ActiveBrand, ann: User) -> None:
+    await make_user(server, brand, "waiting@example.com", is_verified=False)
+    disabled = await make_user(server, brand, "disabled@example.com")
+    await users.update_user(make_context(server), brand.id, disabled.id, UserChanges(is_disabled=True))
+    other = await make_brand(server, "other")
+    await make_user(server, other, "theirs@example.com")
+    # The last one looks like ann's and is not: mail to it would go to somebody else.
+    for email in ("nobody", "waiting", "disabled", "theirs", "\uff41nn"):
+        token, secret = await issue_to_login(server, brand, f"{email}@example.com")
+        assert token is None
+        assert not await is_good(server, secret)
+
+
+async def test_a_token_that_may_not_be_issued_leaves_the_older_one(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    _, first = await issue_to_login(server, brand, "ann@example.com")
+    token, second = await issue_to_login(server, brand, "ann@example.com", allowed=False)
+    assert token is None
+    assert await is_good(server, first)
+    assert not await is_good(server, second)
+    _, third = await issue_to_login(server, brand, "ann@example.com")
+    assert not await is_good(server, first)
+    assert await is_good(server, third)
+
+
+async def test_many_requests_at_once_leave_one_token(server: Server, brand: ActiveBrand, ann: User) -> None:
+    issued = await asyncio.gather(*(issue_to_login(server, brand, "ann@example.com") for _ in range(10)))
+    assert sum([await is_good(server, secret) for _, secret in issued]) == 1
+
+
+async def test_a_page_puts_a_short_lived_token_in_its_place(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    secret, new = await issue(server, ann, brand, TokenPurpose.claim), generate(SecretKind.magic)
+    async with server.db.transaction() as tx:
+        now = server.clock.now()
+        token = await tokens.consume(tx, brand.id, secret, now)
+        assert token is not None
+        await tokens.hand_over(tx, token, new, now)
+    assert not await is_good(server, secret)
+    clock.advance(seconds=HANDED_OVER.total_seconds() - 1)
+    found = await tokens.find(server.db.reads, new, clock.now())
+    assert found is not None
+    assert (found[0].purpose, found[0].user_id, found[0].email) == (TokenPurpose.login, ann.id, token.email)
+    clock.advance(seconds=1)
+    assert not await is_good(server, new)
+
+
+async def test_tokens_of_a_user_are_forgotten(server: Server, brand: ActiveBrand, ann: User) -> None:
+    bob = await make_user(server, brand, "bob@example.com")
+    theirs = await issue(server, bob, brand, TokenPurpose.verify)
+    verify, login, reset = [
+        await issue(server, ann, brand, purpose)
+        for purpose in (TokenPurpose.verify, TokenPurpose.login, TokenPurpose.reset)
+    ]
+    async with server.db.transaction() as tx:
+        await tokens.forget(tx, brand.id, ann.id, [TokenPurpose.verify, TokenPurpose.claim])
+    assert [await is_good(server, secret) for secret in (verify, login, reset)] == [False, True, True]
+    async with server.db.transaction() as tx:
+        await tokens.forget(tx, brand.id, ann.id)
+    assert [await is_good(server, secret) for secret in (verify, login, reset)] == [False, False, False]
+    assert await is_good(server, theirs)
+
+
+async def test_rivals_for_an_address_are_forgotten(server: Server, brand: ActiveBrand, ann: User) -> None:
+    bob, other = await make_user(server, brand, "bob@example.com"), await make_brand(server, "other")
+    elsewhere = await issue(server, await make_user(server, other), other, TokenPurpose.verify)
+    own, rival = [await issue(server, user, brand, TokenPurpose.verify) for user in (ann, bob)]
+    _, unrelated = await issue_to_login(server, brand, "bob@example.com")
+    async with server.db.transaction() as tx:
+        await tokens.forget_rivals(tx, brand.id, ann.id, ADDRESS.skeleton)
+    good = [await is_good(server, secret) for secret in (own, rival, unrelated, elsewhere)]
+    assert good == [True, False, True, True]
+
+
+async def test_the_sweep_takes_what_ran_out_in_batches(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    other = await make_brand(server, "other")
+    bob = await make_user(server, other, "bob@example.com")
+    for brand_of, user in ((brand, ann), (other, bob)):
+        await issue(server, user, brand_of, TokenPurpose.login)
+    lasting = await issue(server, ann, brand, TokenPurpose.verify)
+    swept = []
+    for minutes in (0, 11):
+        clock.advance(minutes=minutes)
+        for _ in range(3):
+            async with server.db.transaction() as tx:
+                swept.append(await tokens.sweep(tx, clock.now(), 1))
+    assert swept == [0, 0, 0, 1, 1, 0]
+    assert await is_good(server, lasting)
+
+
+async def test_the_features_of_the_brand_come_as_they_are_now(server: Server, brand: ActiveBrand, ann: User) -> None:
+    secret = await issue(server, ann, brand, TokenPurpose.login)
+    await change_brand(server, brand, {"features": {"magic_login": True}})
+    found = await tokens.find(server.db.reads, secret, server.clock.now())
+    assert found is not None
+    assert found[1].features.magic_login
