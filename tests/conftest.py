@@ -14,6 +14,7 @@ from tests.clocks import ManualClock
 from tests.databases import PostgresTemplate, SqliteTemplate
 from tests.make import make_server
 from tests.postgres_server import postgres_server
+from tests.smtp_server import SmtpServer
 
 
 @pytest.fixture
@@ -67,3 +68,10 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def server(db: Database, clock: ManualClock) -> Server:
     """What one process holds: the database above, a keyring, the operators' brand. ``clock`` is its clock."""
     return await make_server(db, clock)
+
+
+@pytest.fixture
+def smtp() -> Iterator[SmtpServer]:
+    """An SMTP server without TLS or login; tests of those make their own."""
+    with SmtpServer() as mail_server:
+        yield mail_server
