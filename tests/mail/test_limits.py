@@ -1,0 +1,189 @@
+"""Mail that somebody else than its recipient can cause: one a minute, five an hour, whatever comes at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.db.engine import Tx
+from keystead.ids import new_id
+from keystead.mail import links, service
+from keystead.mail.model import LIMITED, MailKind, NewMail
+from keystead.users.model import User
+from tests.clocks import ManualClock
+from tests.make import make_brand, make_user
+from tests.races.conftest import is_held_up
+
+AT_ONCE = 20
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+@pytest.fixture
+async def ann(server: Server, brand: ActiveBrand) -> User:
+    return await make_user(server, brand)
+
+
+def key_of(server: Server, brand: ActiveBrand, canonical: str = "ann@example.com") -> bytes:
+    return links.recipient_key(server.master_key, brand.id, canonical)
+
+
+def mail(server: Server, brand: ActiveBrand, user: User, kind: MailKind, canonical: str) -> NewMail:
+    mail_id = new_id(server.clock.now())
+    return NewMail(mail_id, kind, user.id, "Ann@example.com", key_of(server, brand, canonical))
+
+
+async def ask(
+    server: Server,
+    brand: ActiveBrand,
+    user: User,
+    kind: MailKind = MailKind.magic_login,
+    canonical: str = "ann@example.com",
+    *,
+    is_limited: bool = True,
+    then: Callable[[], Awaitable[None]] | None = None,
+) -> bool:
+    """Writes a mail if it may be written; whether it did. ``then`` happens before the commit."""
+    now, new = server.clock.now(), mail(server, brand, user, kind, canonical)
+
+    async def write(tx: Tx) -> bool:
+        may = await service.may_send(tx, brand.id, new.recipient_key, now, is_limited=is_limited)
+        if may:
+            await service.enqueue(tx, brand.id, new, now)
+        if then is not None:
+            await then()
+        return may
+
+    return await server.db.run(write)
+
+
+async def answer(server: Server, brand: ActiveBrand) -> None:
+    async with server.db.transaction() as tx:
+        await service.note_answered(tx, brand.id, key_of(server, brand), server.clock.now())
+
+
+@pytest.mark.attack("A65")
+async def test_one_a_minute(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    sent = []
+    for seconds in (0, 1, 58, 1, 59, 1):
+        clock.advance(seconds=seconds)
+        sent.append(await ask(server, brand, ann))
+    assert sent == [True, False, False, True, False, True]
+
+
+@pytest.mark.attack("A65")
+async def test_five_an_hour(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    sent = [await ask(server, brand, ann)]
+    for _ in range(59):
+        clock.advance(minutes=1)
+        sent.append(await ask(server, brand, ann))
+    assert sent == [True] * 5 + [False] * 55
+    clock.advance(minutes=1)
+    assert await ask(server, brand, ann), "the first of the five is an hour old"
+    clock.advance(seconds=59)
+    assert not await ask(server, brand, ann), "the second is not"
+    clock.advance(seconds=1)
+    assert await ask(server, brand, ann)
+
+
+@pytest.mark.attack("A65")
+async def test_a_hundred_requests_in_a_day_are_five_an_hour(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    sent = 0
+    for _ in range(100):
+        sent += await ask(server, brand, ann)
+        clock.advance(minutes=3)
+    assert sent == 25
+
+
+async def test_all_kinds_that_others_can_cause_count_together(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    for kind in sorted(LIMITED):
+        assert await ask(server, brand, ann, kind)
+        assert not await ask(server, brand, ann)
+        clock.advance(hours=1)
+
+
+async def test_notices_do_not_count(server: Server, brand: ActiveBrand, ann: User) -> None:
+    now = server.clock.now()
+    async with server.db.transaction() as tx:
+        for kind in set(MailKind) - LIMITED:
+            await service.enqueue(tx, brand.id, mail(server, brand, ann, kind, "ann@example.com"), now)
+    assert await ask(server, brand, ann)
+
+
+async def test_mail_whose_link_was_used_counts_no_more(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    for _ in range(12):
+        assert await ask(server, brand, ann)
+        assert not await ask(server, brand, ann)
+        await answer(server, brand)
+        clock.advance(seconds=1)
+    assert await ask(server, brand, ann)
+
+
+async def test_an_answer_is_for_what_was_sent_before(server: Server, brand: ActiveBrand, ann: User) -> None:
+    await answer(server, brand)
+    assert await ask(server, brand, ann)
+    assert not await ask(server, brand, ann)
+
+
+async def test_recipients_and_brands_are_counted_apart(server: Server, brand: ActiveBrand, ann: User) -> None:
+    other = await make_brand(server, "other")
+    twin = await make_user(server, other)
+    assert await ask(server, brand, ann)
+    assert await ask(server, other, twin)
+    assert await ask(server, brand, ann, canonical="bob@example.com")
+    assert not await ask(server, other, twin)
+    await answer(server, other)
+    assert not await ask(server, brand, ann)
+    assert await ask(server, other, twin)
+    assert key_of(server, brand) != key_of(server, other)
+
+
+async def test_without_throttling_nothing_is_held_back(server: Server, brand: ActiveBrand, ann: User) -> None:
+    sent = [await ask(server, brand, ann, is_limited=False) for _ in range(8)]
+    assert sent == [True] * 8
+    assert not await ask(server, brand, ann)
+
+
+@pytest.mark.race
+@pytest.mark.attack("A65")
+async def test_of_many_at_once_one_is_written(server: Server, brand: ActiveBrand, ann: User) -> None:
+    barrier = asyncio.Barrier(AT_ONCE)
+
+    async def one() -> bool:
+        await barrier.wait()
+        return await ask(server, brand, ann)
+
+    assert sum(await asyncio.gather(*(one() for _ in range(AT_ONCE)))) == 1
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+async def test_who_comes_second_waits_for_the_first(server: Server, brand: ActiveBrand, ann: User, ending: str) -> None:
+    has_asked, may_end = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        has_asked.set()
+        await may_end.wait()
+        if ending == "rollback":
+            raise RuntimeError("undone")
+
+    first = asyncio.create_task(ask(server, brand, ann, then=hold))
+    await has_asked.wait()
+    second = asyncio.create_task(ask(server, brand, ann))
+    assert await is_held_up(second)
+    may_end.set()
+    await asyncio.wait({first, second})
+    assert second.result() is (ending == "rollback")
+    assert (first.exception() is None) is (ending == "commit")
