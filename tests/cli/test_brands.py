@@ -54,6 +54,22 @@ def test_features_and_policy_are_changed(cli: Cli) -> None:
     assert changed["policy"]["default_permissions"] == ["read", "customer:write"]
 
 
+def test_addresses_are_set_replaced_and_taken_away(cli: Cli) -> None:
+    cli.json("brand", "create", "shop")
+    first, second = "https://shop.example/signed-in", "https://shop.example/again?from=mail"
+    update = ("brand", "update", "shop")
+    changed = cli.json(
+        *update, "--base-url", "https://auth.example/", "--redirect-url", first, "--redirect-url", second
+    )
+    assert (changed["base_url"], changed["redirect_urls"]) == ("https://auth.example", [first, second])
+    changed = cli.json(*update, "--redirect-url", second)
+    assert (changed["base_url"], changed["redirect_urls"]) == ("https://auth.example", [second])
+    changed = cli.json(*update, "--feature", "magic_login=on")
+    assert (changed["base_url"], changed["redirect_urls"]) == ("https://auth.example", [second]), "nobody asked"
+    changed = cli.json(*update, "--base-url", "none", "--redirect-url", "none")
+    assert (changed["base_url"], changed["redirect_urls"]) == (None, [])
+
+
 def test_a_brand_is_closed_and_opened(cli: Cli) -> None:
     cli.json("brand", "create", "shop")
     assert cli.json("brand", "update", "shop", "--disabled")["is_disabled"] is True
@@ -71,6 +87,9 @@ def test_a_brand_is_closed_and_opened(cli: Cli) -> None:
         (["token", "nobody"], "There is no brand 'nobody'"),
         (["update", "nobody", "--enabled"], "There is no brand 'nobody'"),
         (["update", "shop", "--policy", "access_ttl=5"], "'access_ttl' must be between 30 and 3600"),
+        (["update", "shop", "--base-url", "shop.example"], "'base_url' must be an absolute http or https address"),
+        (["update", "shop", "--redirect-url", "https://a.example/#x"], "redirect to must have no fragment"),
+        (["update", "shop", "--redirect-url", "none", "--redirect-url", "none"], "'redirect_urls' must be an absolute"),
         (["update", "keystead", "--disabled"], "cannot be disabled"),
     ],
 )

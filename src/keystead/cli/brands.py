@@ -85,16 +85,24 @@ def update(
     name: Name,
     feature: FeatureChoices = None,
     policy: PolicyChoices = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", metavar="URL", help="Where links in mails begin. 'none': the server's.")
+    ] = None,
+    redirect_url: Annotated[
+        list[str] | None,
+        typer.Option("--redirect-url", metavar="URL", help="Where hosted pages may lead. Repeatable; 'none': nowhere."),
+    ] = None,
     disabled: Annotated[
         bool | None, typer.Option("--disabled/--enabled", help="Close the brand, or open it again.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a brand's features or policy, close it or open it again."""
-    changes = {"features": parse_features(feature), "policy": parse_policy(policy)}
-    changes = {part: values for part, values in changes.items() if values}
+    """Change a brand's features, policy or addresses, close it or open it again."""
+    changes: dict[str, Any] = {"features": parse_features(feature), "policy": parse_policy(policy)}
+    changes = {part: values for part, values in changes.items() if values} | _addresses(base_url, redirect_url)
     if not changes and disabled is None:
-        raise typer.BadParameter("name at least one change: --feature, --policy, --disabled or --enabled")
+        line = "--feature, --policy, --base-url, --redirect-url, --disabled or --enabled"
+        raise typer.BadParameter(f"name at least one change: {line}")
 
     async def work(ctx: Context) -> Brand:
         from keystead.brands import service as brands
@@ -113,6 +121,16 @@ def update(
         print_lines(f"Brand {brand.name} is changed, from the next request on.")
 
 
+def _addresses(base_url: str | None, redirect_urls: list[str] | None) -> dict[str, Any]:
+    """What is asked for of a brand's addresses; the redirect URLs that are named take the place of all there were."""
+    changes: dict[str, Any] = {}
+    if base_url is not None:
+        changes["base_url"] = None if base_url == "none" else base_url
+    if redirect_urls is not None:
+        changes["redirect_urls"] = [] if redirect_urls == ["none"] else redirect_urls
+    return changes
+
+
 def _described(brand: Brand) -> dict[str, Any]:
     return {
         "id": brand.id,
@@ -120,6 +138,8 @@ def _described(brand: Brand) -> dict[str, Any]:
         "preset": brand.preset,
         "features": brand.features,
         "policy": brand.policy,
+        "base_url": brand.base_url,
+        "redirect_urls": brand.redirect_urls,
         "is_disabled": brand.is_disabled,
         "created_at": brand.created_at,
     }
