@@ -25,6 +25,7 @@ EVENTS: dict[str, str] = {
     "key.revoked": "a signing key was dropped at once",
     "key.rotated": "a new signing key was made, to take over from the one in use",
     "login.refused": "a login failed; the reason says why, for the log alone",
+    "mail.retried": "a mail that had been given up was put back to be delivered",
     "password_change.refused": "a password was not changed: the old one was wrong or missing",
     "permission.refused": "somebody tried what their permissions or the brand's features do not allow",
     "role.defined": "a role was made or its permissions changed",

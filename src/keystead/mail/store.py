@@ -1,16 +1,29 @@
-"""SQL of the outbox."""
+"""SQL of the outbox. Who delivers a mail, and what became of it: ``deliveries.store``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, ForeignKey, Index, Integer, Table, bindparam, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from keystead.db.engine import Tx
+from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Digest, Id, Json, Text, UtcTime, Words, metadata
-from keystead.mail.model import LIMITED, MailState, NewMail
+from keystead.mail.model import LIMITED, Mail, MailKind, MailState, NewMail
 
 mails = Table(
     "mails",
@@ -73,6 +86,39 @@ _COUNT_RECENT = Statement(
 _INSERT_MAIL = Statement(insert(mails).values(_NEW))
 _NOTE_ANSWERED = Statement(update(mails).where(*_TO_ONE, _M.answered_at.is_(None)).values(answered_at=bindparam("now")))
 
+MAIL_COLUMNS = [_M[name] for name in Mail.__struct_fields__]
+"""What :func:`mail_of` takes."""
+_OUTBOX = "whoever minds the installation sees the mails of every brand in one list"
+_SHOW = select(*MAIL_COLUMNS).where(any_of(_M.state, "states"))
+# Ids are UUIDv7: their order is that of time.
+_PAGE = _SHOW.order_by(_M.id.desc()).limit(bindparam("limit")).offset(bindparam("offset"))
+_COUNT = select(func.count()).select_from(mails).where(any_of(_M.state, "states"))
+_OF_BRAND = _M.brand_id == bindparam("brand_id")
+_LIST = Statement(_PAGE.where(_OF_BRAND))
+_LIST_ALL = Statement(_PAGE, unbranded=_OUTBOX)
+_COUNT_OF_BRAND = Statement(_COUNT.where(_OF_BRAND))
+_COUNT_ALL = Statement(_COUNT, unbranded=_OUTBOX)
+_COUNT_STATES = Statement(select(_M.state, func.count()).group_by(_M.state), unbranded=_OUTBOX)
+_FIND = Statement(
+    select(*MAIL_COLUMNS).where(_M.id == bindparam("mail_id")), unbranded="the id of the mail names its brand"
+)
+_RETRY = Statement(
+    update(mails)
+    .where(
+        _OF_BRAND,
+        _M.id == bindparam("mail_id"),
+        _M.state == MailState.dead.value,
+        or_(_M.expires_at.is_(None), _M.expires_at > bindparam("now")),
+    )
+    .values(state=MailState.waiting.value, attempts=0, next_attempt_at=bindparam("now"), last_error=None)
+)
+
+
+def mail_of(row: Row) -> Mail:
+    """The mail in a row of ``MAIL_COLUMNS``."""
+    values = dict(zip(Mail.__struct_fields__, row, strict=True))
+    return Mail(**values | {"kind": MailKind(values["kind"]), "state": MailState(values["state"])})
+
 
 async def lock_recipient(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
     """Lets nobody else count this recipient's mails until the transaction ends."""
@@ -114,3 +160,38 @@ async def insert_mail(tx: Tx, brand_id: str, mail: NewMail, now: datetime) -> No
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
     """Marks the mails to this recipient as wanted."""
     await tx.execute(_NOTE_ANSWERED, brand_id=brand_id, recipient_key=recipient_key, now=now)
+
+
+async def find_mail(tx: Tx, mail_id: str) -> Mail | None:
+    """The mail of this id, among those of every brand."""
+    row = await tx.find(_FIND, mail_id=mail_id)
+    return None if row is None else mail_of(row)
+
+
+async def list_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState], limit: int, offset: int) -> list[Mail]:
+    """Mails in any of these states, the newest first; of every brand where ``brand_id`` is None."""
+    names = [state.value for state in states]
+    if brand_id is None:
+        return [mail_of(row) for row in await tx.list(_LIST_ALL, states=names, limit=limit, offset=offset)]
+    rows = await tx.list(_LIST, brand_id=brand_id, states=names, limit=limit, offset=offset)
+    return [mail_of(row) for row in rows]
+
+
+async def count_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState]) -> int:
+    """How many mails are in any of these states; of every brand where ``brand_id`` is None."""
+    names = [state.value for state in states]
+    if brand_id is None:
+        row = await tx.find(_COUNT_ALL, states=names)
+    else:
+        row = await tx.find(_COUNT_OF_BRAND, brand_id=brand_id, states=names)
+    return int(row[0]) if row else 0
+
+
+async def count_states(tx: Tx) -> dict[MailState, int]:
+    """How many mails of every brand are in which state; states that no mail is in are left out."""
+    return {MailState(state): int(number) for state, number in await tx.list(_COUNT_STATES)}
+
+
+async def retry(tx: Tx, brand_id: str, mail_id: str, now: datetime) -> bool:
+    """Has a dead mail tried again as if it were new; False unless it is dead and its link, if any, still good."""
+    return await tx.execute(_RETRY, brand_id=brand_id, mail_id=mail_id, now=now) == 1

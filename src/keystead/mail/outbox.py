@@ -1,0 +1,73 @@
+"""The outbox, as those see it who mind the installation: the command line and the demo's mailbox.
+
+What is shown here holds no secret: the token of a link is not in the row (``links``).
+"""
+
+from __future__ import annotations
+
+from keystead.audit import service as audit
+from keystead.context import Context
+from keystead.db.engine import Database
+from keystead.errors import Conflict, NotFound
+from keystead.mail import store
+from keystead.mail.model import Mail, MailState
+from keystead.pagination import Page, PageRequest
+
+__all__ = ["count_states", "get_mail", "list_mails", "retry"]
+
+
+async def list_mails(
+    ctx: Context,
+    page: PageRequest,
+    *,
+    brand_id: str | None = None,
+    state: MailState | None = None,
+    with_total: bool = False,
+) -> Page[Mail]:
+    """One page of mails, the newest first: of one brand or of all, in one state or in any."""
+    states = list(MailState) if state is None else [state]
+    rows = await store.list_mails(ctx.db.scans, brand_id, states, page.probe, page.offset)
+    total = await store.count_mails(ctx.db.scans, brand_id, states) if with_total else None
+    return Page.cut(rows, page, total)
+
+
+async def get_mail(ctx: Context, mail_id: str) -> Mail:
+    """The mail of this id.
+
+    :raises NotFound: when there is none, or no more: delivered mail is kept for 30 days.
+    """
+    mail = await store.find_mail(ctx.db.reads, mail_id)
+    if mail is None:
+        raise NotFound("There is no such mail.")
+    return mail
+
+
+async def count_states(db: Database) -> dict[MailState, int]:
+    """How many mails there are in each state. Takes a database: ``doctor`` looks where no server is open."""
+    found = await store.count_states(db.scans)
+    return {state: found.get(state, 0) for state in MailState}
+
+
+async def retry(ctx: Context, mail_id: str) -> None:
+    """Has a dead mail delivered after all: at once, and with all the attempts of a new one.
+
+    :raises NotFound: when there is no such mail.
+    :raises Conflict: unless it is dead, or when its link has run out.
+    """
+    async with ctx.db.transaction() as tx:
+        mail = await store.find_mail(tx, mail_id)
+        is_retried = mail is not None and await store.retry(tx, mail.brand_id, mail_id, ctx.now())
+        if mail is not None and is_retried:
+            details = {"kind": mail.kind.value}
+            event = audit.describe(ctx, "mail.retried", brand_id=mail.brand_id, subject_id=mail_id, details=details)
+            await audit.record(tx, event)
+    if mail is None:
+        raise NotFound("There is no such mail.")
+    if not is_retried:
+        raise Conflict(_why_not(mail))
+
+
+def _why_not(mail: Mail) -> str:
+    if mail.state is not MailState.dead:
+        return f"Only a mail that is dead is tried again; this one is {mail.state}."
+    return "The link in this mail has run out: its reader has to ask for another one."
