@@ -16,6 +16,7 @@ from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, LIFETIMES, OneTimeToken, TokenPurpose
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
+from tests.races.conftest import is_held_up
 
 ADDRESS = email_addresses.parse("Ann@Example.com")
 AT_ONCE = 50
@@ -124,6 +125,20 @@ async def test_of_many_at_once_one_gets_it(
     secret = await issue(server, ann, brand, purpose)
     got = await asyncio.gather(*(consume(server, brand, secret) for _ in range(AT_ONCE)))
     assert sum(token is not None for token in got) == 1
+
+
+@pytest.mark.race
+async def test_who_changes_the_user_first_kills_the_token_that_others_wait_for(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    secret = await issue(server, ann, brand, TokenPurpose.login)
+    async with server.db.transaction() as tx:
+        await users.bump_epoch(tx, brand.id, ann.id)
+        waiting = asyncio.create_task(consume(server, brand, secret))
+        assert await is_held_up(waiting)
+        # Neither of the two waits for what the other one holds.
+        await tokens.forget(tx, brand.id, ann.id)
+    assert await waiting is None
 
 
 @pytest.mark.attack("A59")

@@ -94,6 +94,12 @@ _FIND = Statement(
     unbranded="the digest of the token names the brand",
 )
 _OWN = (_T.brand_id == bindparam("brand_id"), _IS_GOOD, _USER_IS_OPEN)
+_ITS_USER = select(_T.user_id).where(_T.brand_id == bindparam("brand_id"), _T.digest == bindparam("digest"))
+_LOCK_USER = Statement(
+    select(_U.id)
+    .where(_U.brand_id == bindparam("brand_id"), _U.id.in_(_ITS_USER))
+    .with_for_update(key_share=True, of=users)
+)
 _CONSUME = Statement(update(one_time_tokens).where(*_OWN).values(consumed_at=bindparam("now")).returning(*_SHOWN))
 _IN_BRAND = _T.brand_id == bindparam("brand_id")
 _FORGET = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id")))
@@ -176,7 +182,11 @@ async def find_token(tx: Tx, digest: bytes, now: datetime) -> tuple[OneTimeToken
 
 
 async def consume(tx: Tx, brand_id: str, digest: bytes, now: datetime) -> OneTimeToken | None:
-    """Uses the token up; None unless it was good until now. One caller alone gets it."""
+    """Uses the token up; None unless it was good until now. One caller alone gets it.
+
+    Locks its user first: so do all who change a user and kill their tokens after it, and nobody waits for one another.
+    """
+    await tx.find(_LOCK_USER, brand_id=brand_id, digest=digest)
     row = await tx.find(_CONSUME, brand_id=brand_id, digest=digest, now=now)
     return None if row is None else _token(row)
 
