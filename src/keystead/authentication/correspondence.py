@@ -58,8 +58,12 @@ class Correspondence:
         *,
         expires_at: datetime | None = None,
         shown: Mapping[str, str] | None = None,
+        is_wanted: bool = True,
     ) -> None:
-        """Writes the mail. ``recipient`` is an address as it is stored, ``canonical`` the form it is compared by."""
+        """Writes the mail. ``recipient`` is an address as it is stored, ``canonical`` the form it is compared by.
+
+        Unless ``is_wanted`` the same is done and nothing comes of it.
+        """
         mail = NewMail(
             id=draft.id,
             kind=draft.kind,
@@ -71,7 +75,7 @@ class Correspondence:
             shown={"brand": self.brand.name, **(shown or {})},
             expires_at=expires_at,
         )
-        await service.enqueue(tx, self.brand.id, mail, self.now)
+        await service.enqueue(tx, self.brand.id, mail, self.now, is_wanted=is_wanted)
 
     async def note_answered(self, tx: Tx, canonical: str) -> None:
         """Notes that a link sent to this address was used."""
@@ -83,7 +87,16 @@ class Correspondence:
 
 async def open_correspondence(ctx: Context, brand: ActiveBrand) -> Correspondence:
     """What the brand's mails of this request begin with: reads the brand's base URL (one read by primary key)."""
-    settings = ctx.server.settings
-    base_url = (await brands.get_brand(ctx, brand.id)).base_url or settings.base_url
-    languages = dict.fromkeys((*asked_for(ctx.request.accept_language), brand.policy.mail_language.lower()))
-    return Correspondence(brand, base_url, tuple(languages), settings.throttling, ctx.server.master_key, ctx.now())
+    base_url = (await brands.get_brand(ctx, brand.id)).base_url or ctx.server.settings.base_url
+    return _correspondence(ctx, brand, base_url, asked_for(ctx.request.accept_language))
+
+
+def notices(ctx: Context, brand: ActiveBrand) -> Correspondence:
+    """The same for mails without a link to somebody who need not be the caller: in the brand's language."""
+    return _correspondence(ctx, brand, "", ())
+
+
+def _correspondence(ctx: Context, brand: ActiveBrand, link_base: str, asked: tuple[str, ...]) -> Correspondence:
+    languages = tuple(dict.fromkeys((*asked, brand.policy.mail_language.lower())))
+    server = ctx.server
+    return Correspondence(brand, link_base, languages, server.settings.throttling, server.master_key, ctx.now())

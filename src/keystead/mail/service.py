@@ -28,9 +28,12 @@ async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *
     return not is_limited or (hour < MOST_AN_HOUR and minute < MOST_A_MINUTE)
 
 
-async def enqueue(tx: Tx, brand_id: str, mail: NewMail, now: datetime) -> None:
-    """Writes the mail, to be delivered once the transaction has been committed."""
-    await store.insert_mail(tx, brand_id, mail, now)
+async def enqueue(tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wanted: bool = True) -> None:
+    """Writes the mail, to be delivered once the transaction has been committed.
+
+    Unless ``is_wanted`` nothing is written, and it costs the same: where nobody may learn whether there is a recipient.
+    """
+    await store.insert_mail(tx, brand_id, mail, now, is_wanted=is_wanted)
 
 
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
-from keystead.db.types import Digest, Id, Json, Text, UtcTime, Words, metadata
+from keystead.db.types import Boolean, Digest, Id, Json, Text, UtcTime, Words, metadata
 from keystead.mail.model import LIMITED, Mail, MailKind, MailState, NewMail
 
 mails = Table(
@@ -68,7 +68,7 @@ mail_recipients = Table(
 _M, _R = mails.c, mail_recipients.c
 _LATER = {"answered_at", "holder", "held_until", "delivered_at", "last_error"}
 _NEW: dict[str, BindParameter[Any]] = {
-    column.name: bindparam(column.name) for column in mails.columns if column.name not in _LATER
+    column.name: bindparam(column.name, type_=column.type) for column in mails.columns if column.name not in _LATER
 }
 _TO_ONE = (_M.brand_id == bindparam("brand_id"), _M.recipient_key == bindparam("recipient_key"))
 _COUNTED = (*_TO_ONE, _M.answered_at.is_(None), any_of(_M.kind, "kinds"))
@@ -83,7 +83,9 @@ _COUNT_RECENT = Statement(
         *_COUNTED, _M.created_at > bindparam("hour")
     )
 )
-_INSERT_MAIL = Statement(insert(mails).values(_NEW))
+# A mail that is not wanted makes no row and costs the same: how long a request takes tells nothing (security §8).
+_IS_WANTED = bindparam("is_wanted", type_=Boolean()).is_(True)
+_INSERT_MAIL = Statement(insert(mails).from_select(list(_NEW), select(*_NEW.values()).where(_IS_WANTED)))
 _NOTE_ANSWERED = Statement(update(mails).where(*_TO_ONE, _M.answered_at.is_(None)).values(answered_at=bindparam("now")))
 
 MAIL_COLUMNS = [_M[name] for name in Mail.__struct_fields__]
@@ -136,8 +138,8 @@ async def count_recent(
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
-async def insert_mail(tx: Tx, brand_id: str, mail: NewMail, now: datetime) -> None:
-    """Adds a mail that waits for its first delivery."""
+async def insert_mail(tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wanted: bool = True) -> None:
+    """Adds a mail that waits for its first delivery; none unless ``is_wanted``."""
     await tx.execute(
         _INSERT_MAIL,
         id=mail.id,
@@ -154,6 +156,7 @@ async def insert_mail(tx: Tx, brand_id: str, mail: NewMail, now: datetime) -> No
         state=MailState.waiting.value,
         attempts=0,
         next_attempt_at=now,
+        is_wanted=is_wanted,
     )
 
 
