@@ -27,6 +27,7 @@ class EndReason(StrEnum):
     reuse = "reuse"
     limit = "limit"
     password_changed = "password_changed"
+    address_proved = "address_proved"
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 forget = store.forget
+forget_others = store.forget_others
 forget_rivals = store.forget_rivals
 sweep = store.sweep
 

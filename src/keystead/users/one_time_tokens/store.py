@@ -106,6 +106,9 @@ _FORGET = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindp
 _FORGET_KIND = Statement(
     delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), any_of(_T.purpose, "purposes"))
 )
+# Where a mailbox was proved, what was sent to that very mailbox stays good; what proves an address is not needed again.
+_STAYS = and_(_T.email_canonical == bindparam("canonical"), any_of(_T.purpose, "kept"))
+_FORGET_OTHERS = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), ~_STAYS))
 _FORGET_RIVALS = Statement(
     delete(one_time_tokens).where(
         _IN_BRAND, _T.email_skeleton == bindparam("skeleton"), _T.user_id != bindparam("user_id")
@@ -198,6 +201,12 @@ async def forget(tx: Tx, brand_id: str, user_id: str, purposes: Sequence[TokenPu
     else:
         names = [purpose.value for purpose in purposes]
         await tx.execute(_FORGET_KIND, brand_id=brand_id, user_id=user_id, purposes=names)
+
+
+async def forget_others(tx: Tx, brand_id: str, user_id: str, canonical: str) -> None:
+    """Kills the user's tokens, but for those that log in with this address or reset its password."""
+    kept = [TokenPurpose.login.value, TokenPurpose.reset.value]
+    await tx.execute(_FORGET_OTHERS, brand_id=brand_id, user_id=user_id, canonical=canonical, kept=kept)
 
 
 async def forget_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:

@@ -1,0 +1,58 @@
+"""From claim to login, and back to nothing: steps of the journeys that prove addresses. Security §13."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from keystead.db.engine import Contention, Tx, UniqueViolation
+from keystead.users.claims import store
+from keystead.users.claims.model import Addresses, AddressOwner
+from keystead.users.one_time_tokens import service as tokens
+
+__all__ = [
+    "AddressOwner",
+    "Addresses",
+    "find_owner",
+    "grant_claim",
+    "lock_addresses",
+    "lock_contenders",
+    "prove_login",
+    "settle",
+    "withdraw",
+]
+
+find_owner = store.find_owner
+lock_addresses = store.lock_addresses
+lock_contenders = store.lock_contenders
+prove_login = store.prove_login
+
+
+async def grant_claim(tx: Tx, brand_id: str, user_id: str, canonical: str, now: datetime) -> bool:
+    """Makes the claimed address the login, as ``store.grant_claim`` does.
+
+    :raises Contention: when somebody else was given the address at this moment: run again, it is seen to be taken.
+    """
+    try:
+        return await store.grant_claim(tx, brand_id, user_id, canonical, now)
+    except UniqueViolation as clash:
+        raise Contention(cause="two users were given one address") from clash
+
+
+async def settle(tx: Tx, brand_id: str, user_id: str, canonical: str, skeleton: str) -> None:
+    """After a proof: everybody else's claims on the address die with their tokens, and so do the user's other tokens.
+
+    Those that log in with this very address, or reset its password, stay: who holds them has its mailbox.
+    """
+    await store.clear_rivals(tx, brand_id, user_id, skeleton)
+    await tokens.forget_rivals(tx, brand_id, user_id, skeleton)
+    await tokens.forget_others(tx, brand_id, user_id, canonical)
+
+
+async def withdraw(tx: Tx, brand_id: str, user_id: str) -> None:
+    """Drops the claim and kills all one-time tokens of a user who has a login address.
+
+    For whatever throws intruders out (a new password, log out everywhere): a link that an intruder asked for must not
+    bring them back. A user without login address keeps both: they are the only way back.
+    """
+    if await store.withdraw(tx, brand_id, user_id):
+        await tokens.forget(tx, brand_id, user_id)

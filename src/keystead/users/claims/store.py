@@ -1,0 +1,174 @@
+"""SQL of claims. They are columns of the user's own row, so that one statement moves an address from claim to login."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, case, func, null, or_, select, update
+
+from keystead.db.engine import Row, Tx
+from keystead.db.statements import Statement
+from keystead.users.claims.model import Addresses, AddressOwner
+from keystead.users.email_addresses import EmailAddress
+from keystead.users.store import users
+
+_U, _O = users.c, users.alias("owners").c
+_IN_BRAND = _U.brand_id == bindparam("brand_id")
+_ONE_USER = (_IN_BRAND, _U.id == bindparam("user_id"))
+NO_CLAIM = {name: null() for name in users.columns.keys() if name.startswith("pending_")}  # noqa: SIM118
+"""What the columns of a claim hold where there is none."""
+
+_READ = select(
+    _U.id,
+    _U.verified_at,
+    _U.pending_session_id,
+    _U.email,
+    _U.email_canonical,
+    _U.email_skeleton,
+    _U.pending_email,
+    _U.pending_email_canonical,
+    _U.pending_email_skeleton,
+)
+_LOCK = Statement(_READ.where(*_ONE_USER, _U.is_disabled.is_(False)).with_for_update())
+# All who are after an address, in one order: two who prove it at once wait for each other instead of dead-locking.
+_LOCK_CONTENDERS = Statement(
+    _READ.where(
+        _IN_BRAND,
+        or_(
+            and_(_U.id == bindparam("user_id"), _U.is_disabled.is_(False)),
+            and_(
+                _U.id != bindparam("user_id"),
+                or_(
+                    _U.pending_email_skeleton == bindparam("skeleton"),
+                    _U.email_skeleton == bindparam("skeleton"),
+                ),
+            ),
+        ),
+    )
+    .order_by(_U.id)
+    .with_for_update()
+)
+_IS_TAKEN = (
+    select(_O.id)
+    .where(
+        _O.brand_id == _U.brand_id,
+        _O.id != _U.id,
+        or_(_O.email_canonical == _U.pending_email_canonical, _O.email_skeleton == _U.pending_email_skeleton),
+    )
+    .correlate(users)
+    .exists()
+)
+# The address was a login already, without proof: whoever got it may have set a password and signed in (security §13).
+_WAS_GRANTED = and_(_U.email_canonical == _U.pending_email_canonical, _U.verified_at.is_(None))
+_ENDS_ALL = or_(_WAS_GRANTED, _U.pending_session_id.is_(None))
+_CHANGE = update(users).where(*_ONE_USER, _U.is_disabled.is_(False))
+_GRANT = Statement(
+    _CHANGE.where(_U.pending_email_canonical == bindparam("canonical"), ~_IS_TAKEN).values(
+        {
+            **NO_CLAIM,
+            "email": _U.pending_email,
+            "email_canonical": _U.pending_email_canonical,
+            "email_skeleton": _U.pending_email_skeleton,
+            "verified_at": bindparam("now"),
+            "password_hash": case(
+                (_WAS_GRANTED, null()), else_=func.coalesce(_U.pending_password_hash, _U.password_hash)
+            ),
+            "session_epoch": _U.session_epoch + case((_ENDS_ALL, 1), else_=0),
+            "updated_at": bindparam("now"),
+        }
+    )
+)
+_PROVE_LOGIN = Statement(
+    _CHANGE.where(_U.email_canonical == bindparam("canonical"), _U.verified_at.is_(None)).values(
+        {
+            **NO_CLAIM,
+            "verified_at": bindparam("now"),
+            "password_hash": null(),
+            "session_epoch": _U.session_epoch + 1,
+            "updated_at": bindparam("now"),
+        }
+    )
+)
+_CLEAR_RIVALS = Statement(
+    update(users)
+    .where(_IN_BRAND, _U.id != bindparam("user_id"), _U.pending_email_skeleton == bindparam("skeleton"))
+    .values(NO_CLAIM)
+)
+_WITHDRAW = Statement(update(users).where(*_ONE_USER, _U.email_canonical.is_not(None)).values(NO_CLAIM))
+_FIND_OWNER = Statement(
+    select(_U.id, _U.email, _U.email_canonical)
+    .where(
+        _IN_BRAND,
+        _U.id != bindparam("user_id"),
+        or_(_U.email_canonical == bindparam("canonical"), _U.email_skeleton == bindparam("skeleton")),
+    )
+    # An address can be one owner's and look like another's: mail goes to whom it is.
+    .order_by(case((_U.email_canonical == bindparam("canonical"), 0), else_=1))
+    .limit(1)
+)
+
+
+def _address(display: str | None, canonical: str | None, skeleton: str | None) -> EmailAddress | None:
+    if display is None or canonical is None or skeleton is None:
+        return None
+    return EmailAddress(display, canonical, skeleton)
+
+
+def _addresses(row: Row) -> Addresses:
+    return Addresses(
+        login=_address(*row[3:6]),
+        is_proved=row[1] is not None,
+        pending=_address(*row[6:9]),
+        claiming_session_id=row[2],
+    )
+
+
+async def lock_addresses(tx: Tx, brand_id: str, user_id: str) -> Addresses | None:
+    """The user's addresses, held still until the transaction ends; None for nobody and for a disabled user."""
+    row = await tx.find(_LOCK, brand_id=brand_id, user_id=user_id)
+    return None if row is None else _addresses(row)
+
+
+async def lock_contenders(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> Addresses | None:
+    """The same, and everybody else who has this address or claims it waits as well."""
+    rows = await tx.list(_LOCK_CONTENDERS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
+    return next((_addresses(row) for row in rows if row[0] == user_id), None)
+
+
+async def grant_claim(tx: Tx, brand_id: str, user_id: str, canonical: str, now: datetime) -> bool:
+    """Makes the claimed address the login, proved, with the password that came with it.
+
+    False unless it is what the user claims now, and is nobody else's login. All their sessions end, by their epoch,
+    unless one of them made the claim. An address that had been a login without proof loses every password.
+
+    :raises UniqueViolation: when somebody else was given the address at this moment.
+    """
+    changed = await tx.execute(_GRANT, brand_id=brand_id, user_id=user_id, canonical=canonical, now=now)
+    return changed > 0
+
+
+async def prove_login(tx: Tx, brand_id: str, user_id: str, canonical: str, now: datetime) -> bool:
+    """Notes that a login granted without proof is proved; drops claim and passwords, and ends all sessions.
+
+    False when this is not the user's login address, or it was proved before.
+    """
+    changed = await tx.execute(_PROVE_LOGIN, brand_id=brand_id, user_id=user_id, canonical=canonical, now=now)
+    return changed > 0
+
+
+async def clear_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:
+    """Drops the claims of everybody else on this address and on those that look the same."""
+    await tx.execute(_CLEAR_RIVALS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
+
+
+async def withdraw(tx: Tx, brand_id: str, user_id: str) -> bool:
+    """Drops what a user with a login address claims; False for a user without one, whose claim stays."""
+    return await tx.execute(_WITHDRAW, brand_id=brand_id, user_id=user_id) > 0
+
+
+async def find_owner(tx: Tx, brand_id: str, user_id: str, address: EmailAddress) -> AddressOwner | None:
+    """Who else logs in with the address, or with one that looks the same."""
+    row = await tx.find(
+        _FIND_OWNER, brand_id=brand_id, user_id=user_id, canonical=address.canonical, skeleton=address.skeleton
+    )
+    return None if row is None else AddressOwner(*row)
