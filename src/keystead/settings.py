@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keystead.errors import SettingsError
+from keystead.outgoing_mail import MailFrom, MailServer, default_mail_from, parse_mail_from, parse_mail_server
 
 PREFIX = "KEYSTEAD_"
 DEFAULT_PORT = 4000
@@ -53,6 +54,16 @@ class Settings:
     def is_sqlite(self) -> bool:
         """Whether the database is a SQLite file."""
         return self.database_url.startswith("sqlite:")
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """The server that takes our mails; without one they stay in the outbox."""
+        return parse_mail_server(self.smtp_url) if self.smtp_url else None
+
+    @property
+    def mail_sender(self) -> MailFrom:
+        """Whom our mails are from."""
+        return parse_mail_from(self.mail_from) if self.mail_from else default_mail_from(self.base_url)
 
 
 def load_settings(
@@ -213,6 +224,20 @@ def _origins(origin: str, value: Any) -> tuple[str, ...]:
     return tuple(word.rstrip("/").lower() for word in words)
 
 
+def _read_by(parse: Callable[[str], object]) -> Callable[[str, Any], str]:
+    """Text that ``parse`` understands, kept as it was written."""
+
+    def check(origin: str, value: Any) -> str:
+        text = _text(origin, value)
+        try:
+            parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{origin}: {error}") from None
+        return text
+
+    return check
+
+
 def _database_url(origin: str, value: Any) -> str:
     text = _text(origin, value)
     if text.startswith("postgres://"):
@@ -232,6 +257,8 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "brand_headers": _header_names,
     "introspection": _one_of("public", "authenticated", "admin"),
     "throttling": _switch,
+    "smtp_url": _read_by(parse_mail_server),
+    "mail_from": _read_by(parse_mail_from),
     "metrics_port": _port,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_format": _one_of("json", "console"),

@@ -57,6 +57,10 @@ def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
         ("KEYSTEAD_LOG_FORMAT", "xml"),
         ("KEYSTEAD_CONFIG", "/nowhere/keystead.toml"),
         ("KEYSTEAD_SMTP_URL_FILE", "/nowhere/smtp"),
+        ("KEYSTEAD_SMTP_URL", "mail.example.com"),
+        ("KEYSTEAD_SMTP_URL", "smtp://user:password@mail.example.com?starttls=off"),
+        ("KEYSTEAD_MAIL_FROM", "a@example.com, b@example.com"),
+        ("KEYSTEAD_MAIL_FROM", "a@example.com\r\nBcc: b@example.com"),
     ],
 )
 def test_a_bad_value_names_its_setting(name: str, value: str, tmp_path: Path) -> None:
@@ -78,3 +82,20 @@ def test_lists_are_read_from_both_places(tmp_path: Path) -> None:
     settings = load_settings({"KEYSTEAD_TRUSTED_PROXIES": "10.0.0.1, ::1"}, folder=tmp_path)
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.1/32", "::1/128"]
+
+
+def test_where_mail_goes_out_and_whom_it_is_from(tmp_path: Path) -> None:
+    settings = load_settings({"KEYSTEAD_BASE_URL": "https://id.example.com"}, folder=tmp_path)
+    assert (settings.mail_server, settings.mail_sender.address) == (None, "no-reply@id.example.com")
+    given = {"KEYSTEAD_SMTP_URL": "smtps://me:s3cret@mail.example.com", "KEYSTEAD_MAIL_FROM": "Shop <a@shop.example>"}
+    settings = load_settings(given, folder=tmp_path)
+    assert settings.mail_server is not None
+    assert (settings.mail_server.host, settings.mail_server.password) == ("mail.example.com", "s3cret")
+    assert (settings.mail_sender.name, settings.mail_sender.address) == ("Shop", "a@shop.example")
+    assert "s3cret" not in repr(settings) + repr(settings.mail_server)
+
+
+def test_a_bad_smtp_url_does_not_tell_the_password(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"KEYSTEAD_SMTP_URL": "smtp://me:s3cret/x@mail.example.com"}, folder=tmp_path)
+    assert "s3cret" not in caught.value.message

@@ -1,0 +1,191 @@
+"""Which server takes our mails, and in whose name they go out: what the two settings say. Pure.
+
+It stands on the lowest floor, since settings check what an operator wrote, and ``mail`` acts on it. A ``ValueError``
+from here is one clear line without the text that it is about: that may hold a password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+IMPLICIT_TLS_PORT: Final = 465
+"""RFC 8314 §3.3."""
+SUBMISSION_PORT: Final = 587
+"""RFC 6409 §3.1."""
+LONGEST_NAME: Final = 100
+
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}", re.ASCII)
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*", re.ASCII)
+_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+_FORMS = "smtps://user:password@host or smtp://[user:password@]host[:port], with user and password percent-encoded"
+
+
+class Encryption(StrEnum):
+    """How a conversation is kept from others."""
+
+    implicit = "implicit"
+    """TLS from the first byte."""
+    required = "required"
+    """STARTTLS, or no conversation."""
+    offered = "offered"
+    """STARTTLS where the server offers it."""
+    off = "off"
+    """Never: what is said can be read on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The server that takes our mails."""
+
+    host: str
+    """A name or an IP address, lower-cased, no brackets."""
+    port: int
+    encryption: Encryption
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine, so that nobody stands between."""
+        return _is_here(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class MailFrom:
+    """Whom mails are from."""
+
+    name: str
+    """Shown beside the address; may be empty."""
+    address: str
+    """ASCII alone, so that any server can take it."""
+
+    @property
+    def domain(self) -> str:
+        """What stands behind the @: of the Message-ID, too, and how we introduce ourselves to the server."""
+        return self.address.rpartition("@")[2]
+
+
+def parse_mail_server(url: str) -> MailServer:
+    """What ``KEYSTEAD_SMTP_URL`` says.
+
+    With a login, STARTTLS is required unless the server is on this machine: whoever strips it from the conversation
+    gets no password.
+
+    :raises ValueError: when it says nothing that can be followed.
+    """
+    parts = _split(url)
+    host, port = _host(parts)
+    user, password = _login(parts)
+    encryption = _encryption(parts, has_login=user is not None, is_here=_is_here(host))
+    usual_port = IMPLICIT_TLS_PORT if encryption is Encryption.implicit else SUBMISSION_PORT
+    return MailServer(host, port or usual_port, encryption, user, password)
+
+
+def parse_mail_from(text: str) -> MailFrom:
+    """What ``KEYSTEAD_MAIL_FROM`` says: an address, or ``Name <address>``.
+
+    :raises ValueError: when it is anything else, several addresses or several lines, say.
+    """
+    named = _NAMED.fullmatch(text.strip())
+    name, raw = (named["name"].strip(), named["address"]) if named else ("", text.strip())
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = name[1:-1].strip()
+    local, _, domain = raw.rpartition("@")
+    domain = domain.lower()
+    if not _LOCAL_PART.fullmatch(local) or len(local) > 64 or not _DOMAIN.fullmatch(domain) or len(domain) > 253:
+        raise ValueError("must be one address, 'no-reply@example.com' or 'Name <no-reply@example.com>', in ASCII")
+    # "=?" begins an encoded word (RFC 2047): a name that holds one would be read as another name.
+    if not name.isprintable() or len(name) > LONGEST_NAME or set('"\\@,;') & set(name) or "=?" in name:
+        raise ValueError(
+            f'the name must be one line of at most {LONGEST_NAME} characters, none of them one of " \\ @ , ;'
+        )
+    return MailFrom(name, f"{local}@{domain}")
+
+
+def default_mail_from(base_url: str) -> MailFrom:
+    """``no-reply@`` the host of the server's own address."""
+    host = urlsplit(base_url).hostname or "localhost"
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return MailFrom("", f"no-reply@{host}")
+    # An address literal, RFC 5321 §4.1.3.
+    return MailFrom("", f"no-reply@[{'IPv6:' if version == 6 else ''}{host}]")
+
+
+def _split(url: str) -> SplitResult:
+    refusal = ValueError(f"must be {_FORMS}")
+    # urlsplit() leaves line breaks out instead of refusing them.
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise refusal
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise refusal from None
+    if parts.scheme not in ("smtp", "smtps") or parts.path not in ("", "/") or "#" in url:
+        raise refusal
+    return parts
+
+
+def _host(parts: SplitResult) -> tuple[str, int | None]:
+    """Host and port. What urlsplit() says about a bad one quotes it, and it may be the half of a password."""
+    try:
+        host, port = parts.hostname or "", parts.port
+        is_host = bool(_HOST.fullmatch(host)) or bool(ipaddress.ip_address(host))
+    except ValueError:
+        is_host, host, port = False, "", None
+    if not is_host or port == 0:
+        raise ValueError(f"must be {_FORMS}")
+    return host, port
+
+
+def _login(parts: SplitResult) -> tuple[str | None, str | None]:
+    if parts.username is None and parts.password is None:
+        return None, None
+    if not parts.username or not parts.password:
+        raise ValueError("must name a user and a password, or neither")
+    return _decoded(parts.username), _decoded(parts.password)
+
+
+def _decoded(text: str) -> str:
+    try:
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        decoded = ""
+    # Control characters cannot be sent in a login (RFC 4616 §2), or could end the line.
+    if not decoded.isprintable() or not decoded or _BAD_ESCAPE.search(text):
+        raise ValueError("user and password must be percent-encoded UTF-8, without control characters")
+    return decoded
+
+
+def _encryption(parts: SplitResult, *, has_login: bool, is_here: bool) -> Encryption:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    asked = options.pop("starttls", None)
+    if options or asked not in (None, "required", "off") or (asked and parts.scheme == "smtps"):
+        raise ValueError("only smtp:// takes an option, and it is starttls=required or starttls=off")
+    if parts.scheme == "smtps":
+        return Encryption.implicit
+    if asked == "off" and has_login and not is_here:
+        raise ValueError(
+            "with starttls=off a password would travel in the clear: only a server on this machine may get it"
+        )
+    if asked is not None:
+        return Encryption(asked)
+    return Encryption.required if has_login and not is_here else Encryption.offered
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,150 @@
+"""The two settings of outgoing mail: what each form means, and what is refused, in one line that tells no password."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.outgoing_mail import (
+    Encryption,
+    MailFrom,
+    MailServer,
+    default_mail_from,
+    parse_mail_from,
+    parse_mail_server,
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("smtps://u:p@mail.example.com", MailServer("mail.example.com", 465, Encryption.implicit, "u", "p")),
+        ("smtps://mail.example.com:4465/", MailServer("mail.example.com", 4465, Encryption.implicit)),
+        ("smtp://Mail.Example.com", MailServer("mail.example.com", 587, Encryption.offered)),
+        ("smtp://mailpit:1025", MailServer("mailpit", 1025, Encryption.offered)),
+        ("smtp://mail_server:25", MailServer("mail_server", 25, Encryption.offered)),
+        ("smtp://u:p@mail.example.com", MailServer("mail.example.com", 587, Encryption.required, "u", "p")),
+        ("smtp://u:p@10.0.0.7:25", MailServer("10.0.0.7", 25, Encryption.required, "u", "p")),
+        ("smtp://u:p@localhost:25", MailServer("localhost", 25, Encryption.offered, "u", "p")),
+        ("smtp://u:p@127.0.0.2:25", MailServer("127.0.0.2", 25, Encryption.offered, "u", "p")),
+        ("smtp://u:p@[::1]:25", MailServer("::1", 25, Encryption.offered, "u", "p")),
+        ("smtp://u:p@[::1]:25?starttls=off", MailServer("::1", 25, Encryption.off, "u", "p")),
+        ("smtp://mail.example.com?starttls=required", MailServer("mail.example.com", 587, Encryption.required)),
+        ("smtp://mail.example.com:25/?starttls=off", MailServer("mail.example.com", 25, Encryption.off)),
+        (
+            "smtps://me%40example.com:p%3A%2F%40%C3%A4%25%20@mail.example.com",
+            MailServer("mail.example.com", 465, Encryption.implicit, "me@example.com", "p:/@ä% "),
+        ),
+    ],
+)
+def test_what_a_url_means(url: str, meant: MailServer) -> None:
+    assert parse_mail_server(url) == meant
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example.com",
+        "http://mail.example.com",
+        "smtp://",
+        "smtp:///path",
+        "smtp://mail.example.com/path",
+        "smtp://mail.example.com#fragment",
+        "smtp://mail.example.com:0",
+        "smtp://mail.example.com:99999",
+        "smtp://mail.example.com:x",
+        "smtp://-mail.example.com",
+        "smtp://[::1",
+        "smtp://mail.example.com\r\nNOOP",
+        "smtp://mail .example.com",
+        "smtp://mäil.example.com",
+        "smtp://hunter2@mail.example.com",
+        "smtp://:hunter2@mail.example.com",
+        "smtp://user:@mail.example.com",
+        "smtp://user:hunter2/x@mail.example.com",
+        "smtp://user:hunter2#x@mail.example.com",
+        "smtp://user:hunter2?x@mail.example.com",
+        "smtp://user:hunter2[@mail.example.com",
+        "smtp://user:hunter2%zz@mail.example.com",
+        "smtp://user:hunter2%ff@mail.example.com",
+        "smtp://user:hunter2%00@mail.example.com",
+        "smtp://user:hunter2%0d%0a@mail.example.com",
+        "smtp://user:hunter2@mail.example.com?starttls=off",
+        "smtp://mail.example.com?starttls=maybe",
+        "smtp://mail.example.com?starttls=",
+        "smtp://mail.example.com?tls=off",
+        "smtps://mail.example.com?starttls=required",
+    ],
+)
+def test_anything_else_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_mail_server(url)
+    said = str(caught.value)
+    assert "hunter2" not in said
+    assert "\n" not in said
+
+
+def test_a_password_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(parse_mail_server("smtps://user:hunter2@mail.example.com"))
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("no-reply@example.com", MailFrom("", "no-reply@example.com")),
+        ("<no-reply@Example.COM>", MailFrom("", "no-reply@example.com")),
+        ("Rainbow Makers <Hello@rainbow.example>", MailFrom("Rainbow Makers", "Hello@rainbow.example")),
+        ('"Rainbow Makers Ltd." <hello@rainbow.example>', MailFrom("Rainbow Makers Ltd.", "hello@rainbow.example")),
+        ("Büro 東京 <a+b@xn--mnchen-3ya.example>", MailFrom("Büro 東京", "a+b@xn--mnchen-3ya.example")),
+        ("root@localhost", MailFrom("", "root@localhost")),
+    ],
+)
+def test_whom_mails_are_from(text: str, meant: MailFrom) -> None:
+    assert parse_mail_from(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nobody",
+        "@example.com",
+        "a@",
+        "a b@example.com",
+        "a@b@example.com",
+        "a@example.com, b@example.com",
+        "A <a@example.com>, B <b@example.com>",
+        "A <a@example.com> B",
+        "a@example.com\r\nBcc: b@example.com",
+        "A\r\nBcc: b@example.com <a@example.com>",
+        "A\u2028B <a@example.com>",
+        "A\0 <a@example.com>",
+        '"A" B <a@example.com>',
+        "A, B <a@example.com>",
+        "b@example.com <a@example.com>",
+        "=?utf-8?q?=0D=0ABcc:_b?= <a@example.com>",
+        "ä@example.com",
+        "a@exämple.com",
+        "a@example..com",
+        "a@-example.com",
+        "a.@example.com",
+        f"{'n' * 101} <a@example.com>",
+        f"{'a' * 65}@example.com",
+        f"a@{'b.' * 130}com",
+    ],
+)
+def test_what_mails_cannot_be_from(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_mail_from(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address"),
+    [
+        ("https://id.example.com/auth", "no-reply@id.example.com"),
+        ("http://localhost:4000", "no-reply@localhost"),
+        ("http://127.0.0.1:4000", "no-reply@[127.0.0.1]"),
+        ("http://[::1]:4000", "no-reply@[IPv6:::1]"),
+    ],
+)
+def test_without_the_setting_mails_are_from_the_servers_host(base_url: str, address: str) -> None:
+    assert default_mail_from(base_url) == MailFrom("", address)
