@@ -32,21 +32,21 @@ class ClientGone(Exception):
     """The client hung up before its request was whole."""
 
 
-async def read_body(receive: Receive, declared_length: int | None) -> bytes:
+async def read_body(receive: Receive, declared_length: int | None, largest: int = LARGEST_BODY) -> bytes:
     """The whole body.
 
-    :raises MalformedRequest: 413 above 64 KiB, 408 when it takes longer than 15 s.
+    :raises MalformedRequest: 413 above ``largest`` bytes, 408 when it takes longer than 15 s.
     :raises ClientGone: when the connection closes in between.
     """
-    if declared_length is not None and declared_length > LARGEST_BODY:
-        raise _too_large()
+    if declared_length is not None and declared_length > largest:
+        raise _too_large(largest)
     try:
-        return await within(LONGEST_READ, _read(receive))
+        return await within(LONGEST_READ, _read(receive, largest))
     except TimeoutError:
         raise MalformedRequest("The request body took too long to arrive.", status=408) from None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, largest: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -55,15 +55,15 @@ async def _read(receive: Receive) -> bytes:
             raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > LARGEST_BODY:
-            raise _too_large()
+        if size > largest:
+            raise _too_large(largest)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large() -> MalformedRequest:
-    return MalformedRequest(f"The request body is larger than {LARGEST_BODY // 1024} KiB.", status=413)
+def _too_large(largest: int) -> MalformedRequest:
+    return MalformedRequest(f"The request body is larger than {largest // 1024} KiB.", status=413)
 
 
 def parse_request(body: bytes) -> GraphQLRequest:
