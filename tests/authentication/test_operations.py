@@ -137,10 +137,6 @@ async def test_the_server_says_that_it_is_up(api: Api) -> None:
         ('changeAndValidateEmail(newEmail: "b@example.com")', "email_verification", True),
         ('changeEmailMagically(newEmail: "b@example.com")', "magic_login", True),
         ("resendVerificationMail", "email_verification", True),
-        ('requestMagicLogin(email: "b@example.com")', "magic_login", False),
-        ('redeemMagicLink(token: "x") { data { refresh_token } }', "magic_login", False),
-        ('requestPasswordReset(email: "b@example.com")', "password_reset", False),
-        ('resetPassword(token: "x", newPassword: "y")', "password_reset", False),
     ],
 )
 async def test_what_needs_mail_says_that_there_is_none(

@@ -26,6 +26,7 @@ EVENTS: dict[str, str] = {
     "key.revoked": "a signing key was dropped at once",
     "key.rotated": "a new signing key was made, to take over from the one in use",
     "login.refused": "a login failed; the reason says why, for the log alone",
+    "mail.requested": "somebody asked for a mailed link; the reason says whether none was sent, and why",
     "mail.retried": "a mail that had been given up was put back to be delivered",
     "password_change.refused": "a password was not changed: the old one was wrong or missing",
     "permission.refused": "somebody tried what their permissions or the brand's features do not allow",
@@ -44,6 +45,7 @@ EVENTS: dict[str, str] = {
     "user.email_proved": "the owner of an address proved it: it is the user's login",
     "user.enabled": "a disabled user may sign in again",
     "user.password_changed": "a user's password was changed",
+    "user.password_reset": "a user set a new password by a mailed link; all their sessions ended",
     "user.signed_up": "a user made themselves, anonymous at first",
     "user.updated": "the name, roles or permissions of a user were changed",
 }

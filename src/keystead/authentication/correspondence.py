@@ -15,6 +15,7 @@ from keystead.ids import new_id
 from keystead.mail import links, service
 from keystead.mail.languages import asked_for
 from keystead.mail.model import MailKind, NewMail
+from keystead.sessions.model import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,14 @@ async def open_correspondence(ctx: Context, brand: ActiveBrand) -> Correspondenc
     return _correspondence(ctx, brand, base_url, asked_for(ctx.request.accept_language))
 
 
-def notices(ctx: Context, brand: ActiveBrand) -> Correspondence:
+def without_link(ctx: Context, brand: ActiveBrand) -> Correspondence:
     """The same for mails without a link to somebody who need not be the caller: in the brand's language."""
     return _correspondence(ctx, brand, "", ())
+
+
+def came_from(device: Device) -> dict[str, str]:
+    """What a mail may show of where a request came from, or a session was opened."""
+    return {"ip_prefix": device.ip_prefix or "", "user_agent": device.user_agent or ""}
 
 
 def _correspondence(ctx: Context, brand: ActiveBrand, link_base: str, asked: tuple[str, ...]) -> Correspondence:

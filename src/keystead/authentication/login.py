@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
-from keystead.audit.model import AuditEvent
+from keystead.authentication import opening
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.authentication.refresh import TokenPair
 from keystead.context import ActiveBrand, Context
@@ -21,9 +21,8 @@ from keystead.crypto.passwords import Share
 from keystead.db.engine import Tx
 from keystead.errors import InvalidCredentials
 from keystead.policy import SessionKind, require_feature, require_kind
-from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
-from keystead.sessions.model import EndReason, Opened
+from keystead.sessions.model import Opened
 from keystead.users import credentials, email_addresses
 from keystead.users import service as users
 from keystead.users.email_addresses import EmailAddress
@@ -50,15 +49,7 @@ async def log_in_pair(ctx: Context, brand: ActiveBrand, email: str, password: st
     :raises InvalidCredentials: whatever else is wrong.
     """
     opened = await _log_in(ctx, brand, email, password, SessionKind.pair)
-    auth_token = access_tokens.issue(
-        ctx.server,
-        opened.brand_id,
-        opened.user_id,
-        opened.session_id,
-        brand.policy.access_ttl,
-        ctx.now(),
-        not_after=opened.expires_at,
-    )
+    auth_token = opening.first_access_token(ctx, brand, opened)
     return TokenPair(auth_token, opened.refresh_token.reveal())
 
 
@@ -110,27 +101,11 @@ async def _open(ctx: Context, brand: ActiveBrand, found: _Found, kind: SessionKi
             return None
         if found.stronger_hash is not None:
             await users.replace_hash(tx, brand.id, user_id, found.as_read, found.stronger_hash)
-        for event in _events(ctx, opened, kind):
+        for event in opening.events(ctx, opened, kind):
             await audit.record(tx, event)
         return opened
 
     return await ctx.db.run(close)
-
-
-def _events(ctx: Context, opened: Opened, kind: SessionKind) -> list[AuditEvent]:
-    def describe(event: str, session_id: str, reason: str | None = None) -> AuditEvent:
-        return audit.describe(
-            ctx,
-            event,
-            brand_id=opened.brand_id,
-            reason=reason,
-            subject_id=opened.user_id,
-            session_id=session_id,
-            details={"kind": kind.value},
-        )
-
-    made_room = [describe("session.ended", ended, EndReason.limit.value) for ended in opened.ended]
-    return [describe("session.opened", opened.session_id), *made_room]
 
 
 def _why_not(candidate: LoginCandidate | None) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
+from keystead.authentication import notices, store
 from keystead.authentication.brand_choice import expected_brand_id
+from keystead.authentication.correspondence import without_link
 from keystead.context import Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
@@ -46,7 +48,7 @@ async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
 
     :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session is over.
     :raises RefreshTokenExpired: past its life.
-    :raises RefreshTokenReused: rotated before; the session has been ended.
+    :raises RefreshTokenReused: rotated before; the session has been ended, and its owner gets a notice.
     :raises Forbidden: when the brand has no sessions of the pair contract any more.
     """
     secret = _parsed(raw)
@@ -57,6 +59,10 @@ async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
         event = _event(ctx, verdict)
         if event is not None:
             await audit.record(tx, event)
+        if isinstance(verdict, Reused) and verdict.is_first:
+            owner = await store.find_session_owner(tx, verdict.brand_id, verdict.session_id)
+            if owner is not None:
+                await notices.session_reused(tx, without_link(ctx, owner.brand), owner)
         return verdict
 
     # Committed before anything is raised: an exception inside would undo the very revocation it reports.

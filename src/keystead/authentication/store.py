@@ -14,7 +14,9 @@ from keystead.context import ActiveBrand, Profile
 from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement
 from keystead.policy import SessionKind
+from keystead.sessions.model import Device
 from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, b, s, sessions, u
+from keystead.users.claims.store import NO_CLAIM
 from keystead.users.store import PROFILE_COLUMNS, read_profile, users
 
 _KINDS = {kind.value: kind for kind in SessionKind}
@@ -34,17 +36,33 @@ _END_ALL = Statement(
     .where(*_ONE_USER, or_(bindparam("force", type_=Boolean()).is_(True), _CAN_LOG_IN))
     .values(session_epoch=u.session_epoch + 1)
 )
-_IS_STILL_SIGNED_IN = (
+IS_STILL_SIGNED_IN = (
     select(s.id)
     .select_from(sessions.join(brands, b.id == s.brand_id))
     .where(s.id == bindparam("session_id"), s.brand_id == u.brand_id, s.user_id == u.id, ALIVE)
     .correlate(users)
     .exists()
 )
+"""In a statement on users: whether the session ``session_id`` is that user's, and alive."""
+
 _CHANGE_PASSWORD = Statement(
     update(users)
-    .where(*_ONE_USER, u.password_hash == bindparam("as_read"), _IS_STILL_SIGNED_IN)
+    .where(*_ONE_USER, u.password_hash == bindparam("as_read"), IS_STILL_SIGNED_IN)
     .values(password_hash=bindparam("new"), updated_at=bindparam("at"))
+)
+
+# Claims and sessions go with the old password: whoever has been in the account is out of it (security §4, §13).
+_RESET_PASSWORD = Statement(
+    update(users)
+    .where(*_ONE_USER, u.email_canonical == bindparam("canonical"), u.is_disabled.is_(False))
+    .values(
+        {
+            **NO_CLAIM,
+            "password_hash": bindparam("new"),
+            "session_epoch": u.session_epoch + 1,
+            "updated_at": bindparam("at"),
+        }
+    )
 )
 
 
@@ -54,6 +72,17 @@ class SignedIn(msgspec.Struct, frozen=True):
     kind: SessionKind
     brand: ActiveBrand
     profile: Profile
+
+
+class SessionOwner(msgspec.Struct, frozen=True):
+    """Whom a session belongs to, and from where it was opened."""
+
+    user_id: str
+    email: str
+    """The login address as it is stored: mail goes there."""
+    email_canonical: str
+    device: Device
+    brand: ActiveBrand
 
 
 def _signed_in(row: Row) -> SignedIn:
@@ -73,6 +102,12 @@ _FIND_SIGNED_IN = Statement(
         ALIVE,
     ),
     shape=_signed_in,
+)
+
+_FIND_SESSION_OWNER = Statement(
+    select(u.id, u.email, u.email_canonical, s.ip_prefix, s.user_agent, *BRAND_COLUMNS)
+    .select_from(OF_ONE_PERSON_AND_BRAND)
+    .where(s.id == bindparam("session_id"), s.brand_id == bindparam("brand_id"), u.email_canonical.is_not(None))
 )
 
 
@@ -115,3 +150,18 @@ async def change_password(
         at=at,
     )
     return changed > 0
+
+
+async def reset_password(tx: Tx, brand_id: str, user_id: str, canonical: str, new: str, at: datetime) -> bool:
+    """Sets the hash, drops what the user claims and ends all their sessions, by their epoch.
+
+    False when the address is not their login any more, or they are disabled.
+    """
+    changed = await tx.execute(_RESET_PASSWORD, brand_id=brand_id, user_id=user_id, canonical=canonical, new=new, at=at)
+    return changed > 0
+
+
+async def find_session_owner(tx: Tx, brand_id: str, session_id: str) -> SessionOwner | None:
+    """Whom the session belongs to, alive or ended; None for a user without a login address."""
+    row = await tx.find(_FIND_SESSION_OWNER, brand_id=brand_id, session_id=session_id)
+    return None if row is None else SessionOwner(row[0], row[1], row[2], Device(row[3], row[4]), active_brand(row[5:]))

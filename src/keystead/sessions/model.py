@@ -136,6 +136,8 @@ class Reused:
     brand_id: str
     user_id: str
     session_id: str
+    is_first: bool
+    """False when somebody else has just ended the session for the same reason."""
 
 
 class Expired:

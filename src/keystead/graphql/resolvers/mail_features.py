@@ -16,10 +16,6 @@ _FEATURE_OF = {
     "changeAndValidateEmail": "email_verification",
     "resendVerificationMail": "email_verification",
     "changeEmailMagically": "magic_login",
-    "requestMagicLogin": "magic_login",
-    "redeemMagicLink": "magic_login",
-    "requestPasswordReset": "password_reset",
-    "resetPassword": "password_reset",
 }
 
 

@@ -55,9 +55,8 @@ async def rotate(tx: Tx, expected_brand_id: str | None, secret: Secret, keys: Ro
         case Judgement.replay:
             return await _replay(tx, token, secret, keys, now)
         case Judgement.reuse:
-            # False when somebody else has just ended it; this is reuse all the same.
-            await end_session(tx, token.brand_id, token.session_id, EndReason.reuse, now)
-            return Reused(token.brand_id, token.user_id, token.session_id)
+            is_first = await end_session(tx, token.brand_id, token.session_id, EndReason.reuse, now)
+            return Reused(token.brand_id, token.user_id, token.session_id, is_first)
         case Judgement.expired:
             return Expired()
         case Judgement.kind_off:

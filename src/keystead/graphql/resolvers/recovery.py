@@ -1,0 +1,51 @@
+"""Links that log in or lead to a new password. Contract §3: requests for mail answer true, whoever has the address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keystead.authentication import magic_login, recovery
+from keystead.authentication.brand_choice import choose
+from keystead.context import Context
+from keystead.graphql.resolvers import resolver
+from keystead.graphql.selection import Selection
+from keystead.policy import SessionKind
+
+Arguments = dict[str, Any]
+
+
+@resolver("Mutation.requestMagicLogin")
+async def request_magic_login(ctx: Context, arguments: Arguments, _: Selection) -> bool:
+    """Mails a link that logs in, if there is somebody to mail it to."""
+    brand = await choose(ctx, arguments.get("brand"))
+    await magic_login.request(ctx, brand, arguments["email"])
+    return True
+
+
+@resolver("Mutation.redeemMagicLink")
+async def redeem_magic_link(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """The tokens of a session that a link opened."""
+    kind = arguments.get("session")
+    opened = await magic_login.redeem(ctx, arguments["token"], None if kind is None else SessionKind(kind))
+    return {
+        "data": {
+            "refresh_token": opened.refresh_token,
+            "auth_token": opened.auth_token,
+            "session": opened.kind.value,
+        }
+    }
+
+
+@resolver("Mutation.requestPasswordReset")
+async def request_password_reset(ctx: Context, arguments: Arguments, _: Selection) -> bool:
+    """Mails a link to a new password, if there is somebody to mail it to."""
+    brand = await choose(ctx, arguments.get("brand"))
+    await recovery.request_reset(ctx, brand, arguments["email"])
+    return True
+
+
+@resolver("Mutation.resetPassword")
+async def reset_password(ctx: Context, arguments: Arguments, _: Selection) -> bool:
+    """Sets the password of whoever got the link."""
+    await recovery.reset_password(ctx, arguments["token"], arguments["newPassword"])
+    return True
