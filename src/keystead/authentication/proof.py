@@ -13,17 +13,16 @@ from dataclasses import dataclass
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
-from keystead.authentication.brand_choice import expected_brand_id
+from keystead.authentication.address_notices import address_changed
 from keystead.authentication.correspondence import Correspondence, open_correspondence
+from keystead.authentication.link_tokens import find_presented
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import Context
-from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.db.engine import Tx
 from keystead.errors import TokenInvalid
-from keystead.mail.model import MailKind
 from keystead.sessions import service as sessions
-from keystead.sessions.model import EndReason
+from keystead.sessions.model import THROWN_OUT, Device, EndReason
 from keystead.users.claims import service as claims
 from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
@@ -42,7 +41,7 @@ class Proved:
 
 def describe_proof(ctx: Context, token: OneTimeToken) -> AuditEvent:
     """The event that :func:`prove` and :func:`prove_login` record."""
-    address = EmailAddress(token.email, token.email_canonical, token.email_skeleton)
+    address = _address(token)
     return audit.describe(
         ctx,
         "user.email_proved",
@@ -58,20 +57,16 @@ async def verify_email(ctx: Context, raw: str) -> None:
     :raises TokenInvalid: when the token is unknown, used, run out, of another brand than the request's credential, or
         the address is not claimed any more or has become somebody else's.
     """
-    secret, now = secrets.parse(raw, SecretKind.verify), ctx.now()
-    found = None if secret is None else await tokens.find(ctx.db.reads, secret, now)
-    if secret is None or found is None or expected_brand_id(ctx) not in (None, found[0].brand_id):
-        raise TokenInvalid
-    token, brand = found
-    event = describe_proof(ctx, token)
+    presented = await find_presented(ctx, raw, SecretKind.verify)
+    event, brand = describe_proof(ctx, presented.token), presented.brand
     correspondence = await open_correspondence(ctx, brand)
 
     async def verify(tx: Tx) -> Proved | None:
-        consumed = await tokens.consume(tx, brand.id, secret, now)
-        return None if consumed is None else await prove(tx, correspondence, consumed, event)
+        token = await tokens.consume(tx, brand.id, presented.secret, correspondence.now)
+        return None if token is None else await prove(tx, correspondence, token, event)
 
     if await ctx.db.run(verify) is None:
-        raise TokenInvalid
+        raise TokenInvalid(cause="used or overtaken a moment ago")
 
 
 async def prove(tx: Tx, correspondence: Correspondence, token: OneTimeToken, event: AuditEvent) -> Proved | None:
@@ -84,8 +79,8 @@ async def prove(tx: Tx, correspondence: Correspondence, token: OneTimeToken, eve
     """
     brand_id, user_id, canonical = token.brand_id, token.user_id, token.email_canonical
     now = correspondence.now
-    before = await claims.lock_contenders(tx, brand_id, user_id, token.email_skeleton)
-    if before is None:
+    before = await claims.lock_addresses(tx, brand_id, user_id)
+    if before is None or await _was_thrown_out(tx, brand_id, before):
         return None
     if before.is_claim_on(canonical):
         if not await claims.grant_claim(tx, brand_id, user_id, canonical, now):
@@ -98,7 +93,9 @@ async def prove(tx: Tx, correspondence: Correspondence, token: OneTimeToken, eve
     if kept is not None:
         await sessions.end_others(tx, brand_id, user_id, kept, EndReason.address_proved, now)
     await _settle(tx, correspondence, token, event)
-    await _notify_old_address(tx, correspondence, user_id, before, canonical)
+    old, new = before.proved_other(canonical), _address(token)
+    if old is not None:
+        await address_changed(tx, correspondence, user_id, old, new, Device(event.ip_prefix, event.user_agent))
     return Proved(user_id, ends_all=kept is None)
 
 
@@ -120,17 +117,21 @@ async def prove_login(tx: Tx, correspondence: Correspondence, token: OneTimeToke
     return Proved(user_id, ends_all=is_new)
 
 
+async def _was_thrown_out(tx: Tx, brand_id: str, before: Addresses) -> bool:
+    """Whether the session that made the claim was ended as an intruder's: its claim must not bring them back.
+
+    A user without login address keeps the claim all the same: it is their only way back.
+    """
+    if before.login is None or before.claiming_session_id is None:
+        return False
+    return await sessions.find_end_reason(tx, brand_id, before.claiming_session_id) in THROWN_OUT
+
+
 async def _settle(tx: Tx, correspondence: Correspondence, token: OneTimeToken, event: AuditEvent) -> None:
     await claims.settle(tx, token.brand_id, token.user_id, token.email_canonical, token.email_skeleton)
     await correspondence.note_answered(tx, token.email_canonical)
     await audit.record(tx, event)
 
 
-async def _notify_old_address(
-    tx: Tx, correspondence: Correspondence, user_id: str, before: Addresses, canonical: str
-) -> None:
-    """To its owner alone: an address that was never proved may be anybody's, and no mail is due to them."""
-    old = before.login
-    if old is not None and before.is_proved and old.canonical != canonical:
-        draft = correspondence.draft(MailKind.address_changed)
-        await correspondence.send(tx, draft, user_id, old.display, old.canonical)
+def _address(token: OneTimeToken) -> EmailAddress:
+    return EmailAddress(token.email, token.email_canonical, token.email_skeleton)

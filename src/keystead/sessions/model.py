@@ -30,6 +30,10 @@ class EndReason(StrEnum):
     address_proved = "address_proved"
 
 
+THROWN_OUT = frozenset({EndReason.revoked, EndReason.reuse})
+"""Why a session is ended that need not be its owner's: what it has begun must not be finished."""
+
+
 class Device(msgspec.Struct, frozen=True):
     """From where a session was opened, as its owner is shown it."""
 

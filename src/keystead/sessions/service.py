@@ -24,6 +24,7 @@ __all__ = [
     "device",
     "end_others",
     "end_own",
+    "find_end_reason",
     "find_presented",
     "list_own",
     "note_use",
@@ -34,6 +35,7 @@ __all__ = [
 
 end_own = store.end_own_session
 end_others = store.end_other_sessions
+find_end_reason = store.find_end_reason
 
 
 def device(request: RequestDetails) -> Device:

@@ -124,6 +124,7 @@ _STILL_OF_USER = (
     .exists()
 )
 _END_OWN = Statement(_END.where(s.id == bindparam("session_id"), s.user_id == bindparam("user_id"), _STILL_OF_USER))
+_FIND_END_REASON = Statement(select(s.end_reason).where(s.brand_id == _brand_id, s.id == bindparam("session_id")))
 _TOUCH = Statement(
     update(sessions)
     .where(s.brand_id == _brand_id, s.id == bindparam("session_id"), s.ended_at.is_(None))
@@ -223,6 +224,12 @@ async def end_other_sessions(tx: Tx, brand_id: str, user_id: str, kept_id: str, 
     return await tx.execute(
         _END_OTHERS, brand_id=brand_id, user_id=user_id, kept_id=kept_id, reason=reason.value, at=at
     )
+
+
+async def find_end_reason(tx: Tx, brand_id: str, session_id: str) -> EndReason | None:
+    """Why the session was ended; None for one that was not, or that there is none of."""
+    row = await tx.find(_FIND_END_REASON, brand_id=brand_id, session_id=session_id)
+    return None if row is None or row[0] is None else EndReason(row[0])
 
 
 async def touch_session(tx: Tx, brand_id: str, session_id: str, before: datetime, at: datetime) -> None:

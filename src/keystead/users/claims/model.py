@@ -30,6 +30,13 @@ class Addresses:
         """Whether this address logs in without ever having been proved."""
         return self.is_login(canonical) and not self.is_proved
 
+    def proved_other(self, canonical: str) -> EmailAddress | None:
+        """The login address, if it was proved and is another one: mail that nobody asked for may go there.
+
+        One that was never proved may be anybody's.
+        """
+        return self.login if self.is_proved and not self.is_login(canonical) else None
+
 
 @dataclass(frozen=True, slots=True)
 class AddressOwner:

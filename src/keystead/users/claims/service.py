@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from keystead.db.engine import Contention, Tx, UniqueViolation
@@ -15,7 +17,7 @@ __all__ = [
     "find_owner",
     "grant_claim",
     "lock_addresses",
-    "lock_contenders",
+    "one_owner",
     "prove_login",
     "settle",
     "withdraw",
@@ -23,17 +25,26 @@ __all__ = [
 
 find_owner = store.find_owner
 lock_addresses = store.lock_addresses
-lock_contenders = store.lock_contenders
 prove_login = store.prove_login
 
 
 async def grant_claim(tx: Tx, brand_id: str, user_id: str, canonical: str, now: datetime) -> bool:
     """Makes the claimed address the login, as ``store.grant_claim`` does.
 
-    :raises Contention: when somebody else was given the address at this moment: run again, it is seen to be taken.
+    :raises Contention: when somebody else was given the address at this moment.
+    """
+    with one_owner():
+        return await store.grant_claim(tx, brand_id, user_id, canonical, now)
+
+
+@contextmanager
+def one_owner() -> Iterator[None]:
+    """Around a statement that gives a user an address, unless it is seen to be taken.
+
+    :raises Contention: when somebody else was given it at this moment: run again, it is seen.
     """
     try:
-        return await store.grant_claim(tx, brand_id, user_id, canonical, now)
+        yield
     except UniqueViolation as clash:
         raise Contention(cause="two users were given one address") from clash
 

@@ -29,25 +29,7 @@ _READ = select(
     _U.pending_email_canonical,
     _U.pending_email_skeleton,
 )
-_LOCK = Statement(_READ.where(*_ONE_USER, _U.is_disabled.is_(False)).with_for_update())
-# All who are after an address, in one order: two who prove it at once wait for each other instead of dead-locking.
-_LOCK_CONTENDERS = Statement(
-    _READ.where(
-        _IN_BRAND,
-        or_(
-            and_(_U.id == bindparam("user_id"), _U.is_disabled.is_(False)),
-            and_(
-                _U.id != bindparam("user_id"),
-                or_(
-                    _U.pending_email_skeleton == bindparam("skeleton"),
-                    _U.email_skeleton == bindparam("skeleton"),
-                ),
-            ),
-        ),
-    )
-    .order_by(_U.id)
-    .with_for_update()
-)
+_LOCK = Statement(_READ.where(*_ONE_USER, _U.is_disabled.is_(False)).with_for_update(key_share=True))
 _IS_TAKEN = (
     select(_O.id)
     .where(
@@ -127,12 +109,6 @@ async def lock_addresses(tx: Tx, brand_id: str, user_id: str) -> Addresses | Non
     """The user's addresses, held still until the transaction ends; None for nobody and for a disabled user."""
     row = await tx.find(_LOCK, brand_id=brand_id, user_id=user_id)
     return None if row is None else _addresses(row)
-
-
-async def lock_contenders(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> Addresses | None:
-    """The same, and everybody else who has this address or claims it waits as well."""
-    rows = await tx.list(_LOCK_CONTENDERS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
-    return next((_addresses(row) for row in rows if row[0] == user_id), None)
 
 
 async def grant_claim(tx: Tx, brand_id: str, user_id: str, canonical: str, now: datetime) -> bool:

@@ -46,11 +46,19 @@ async def issue(
     address: EmailAddress,
     secret: Secret,
     now: datetime,
-) -> None:
-    """Binds ``secret`` to the user and the address; the user's older token of that kind is dead."""
+    *,
+    is_allowed: bool = True,
+) -> bool:
+    """Binds ``secret`` to the user and the address; the user's older token of that kind is dead.
+
+    False, and the older token stays good, unless ``is_allowed`` and the user is there.
+    """
     _require_kind(secret, purpose)
     kind, expires_at = secret.kind.value, lifetime_end(purpose, now)
-    await store.issue(tx, brand_id, user_id, kind, purpose, address, secret.digest(), now, expires_at)
+    digest = secret.digest()
+    return await store.issue(
+        tx, brand_id, user_id, kind, purpose, address, digest, now, expires_at, is_allowed=is_allowed
+    )
 
 
 async def issue_to_login(
@@ -89,7 +97,9 @@ async def hand_over(tx: Tx, token: OneTimeToken, new: Secret, now: datetime) -> 
     _require_kind(new, TokenPurpose.login)
     purpose, address = TokenPurpose.login, EmailAddress(token.email, token.email_canonical, token.email_skeleton)
     kind, digest, expires_at = new.kind.value, new.digest(), now + HANDED_OVER
-    await store.issue(tx, token.brand_id, token.user_id, kind, purpose, address, digest, now, expires_at)
+    await store.issue(
+        tx, token.brand_id, token.user_id, kind, purpose, address, digest, now, expires_at, is_allowed=True
+    )
 
 
 def _require_kind(secret: Secret, purpose: TokenPurpose) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, Table, and_, bindparam, delete, select, update
+from sqlalchemy import Column, ForeignKey, Index, Table, and_, bindparam, delete, select, union_all, update
 from sqlalchemy.dialects.postgresql import Insert
 
 from keystead.brands.model import active_brand
@@ -75,7 +75,13 @@ def _replacing(statement: Insert) -> Statement:
     )
 
 
-_ISSUE = _replacing(insert(one_time_tokens).values(_given))
+# What is not allowed makes no row and costs the same.
+_TO_ONE = select(*_given.values()).where(
+    _U.brand_id == _given["brand_id"],
+    _U.id == _given["user_id"],
+    bindparam("is_allowed", type_=Boolean()).is_(True),
+)
+_ISSUE = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _TO_ONE))
 _ISSUE_TO_LOGIN = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _LOGIN))
 
 # Good at this moment: neither used nor run out, and its user and brand are open.
@@ -94,10 +100,21 @@ _FIND = Statement(
     unbranded="the digest of the token names the brand",
 )
 _OWN = (_T.brand_id == bindparam("brand_id"), _IS_GOOD, _USER_IS_OPEN)
-_ITS_USER = select(_T.user_id).where(_T.brand_id == bindparam("brand_id"), _T.digest == bindparam("digest"))
-_LOCK_USER = Statement(
+_PRESENTED = (_T.brand_id == bindparam("brand_id"), _T.digest == bindparam("digest"))
+_RIVALS = users.alias("rivals")
+# Its user and, where it proves an address, all others who claim that: in one order, so that two of them who prove it at
+# the same moment wait for each other instead of dead-locking.
+_CONCERNED = select(_T.user_id).where(*_PRESENTED)
+_CONCERNED_RIVALS = select(_RIVALS.c.id).where(
+    *_PRESENTED,
+    any_of(_T.purpose, "proving"),
+    _RIVALS.c.brand_id == _T.brand_id,
+    _RIVALS.c.pending_email_skeleton == _T.email_skeleton,
+)
+_LOCK_USERS = Statement(
     select(_U.id)
-    .where(_U.brand_id == bindparam("brand_id"), _U.id.in_(_ITS_USER))
+    .where(_U.brand_id == bindparam("brand_id"), _U.id.in_(union_all(_CONCERNED, _CONCERNED_RIVALS)))
+    .order_by(_U.id)
     .with_for_update(key_share=True, of=users)
 )
 _CONSUME = Statement(update(one_time_tokens).where(*_OWN).values(consumed_at=bindparam("now")).returning(*_SHOWN))
@@ -134,9 +151,11 @@ async def issue(
     digest: bytes,
     now: datetime,
     expires_at: datetime,
-) -> None:
-    """Adds a token in the place of the user's older one of that kind."""
-    await tx.find(
+    *,
+    is_allowed: bool,
+) -> bool:
+    """Adds a token in the place of the user's older one of that kind; whether it did, which it does if allowed."""
+    row = await tx.find(
         _ISSUE,
         brand_id=brand_id,
         user_id=user_id,
@@ -148,7 +167,9 @@ async def issue(
         digest=digest,
         created_at=now,
         expires_at=expires_at,
+        is_allowed=is_allowed,
     )
+    return row is not None
 
 
 async def issue_to_login(
@@ -188,8 +209,10 @@ async def consume(tx: Tx, brand_id: str, digest: bytes, now: datetime) -> OneTim
     """Uses the token up; None unless it was good until now. One caller alone gets it.
 
     Locks its user first: so do all who change a user and kill their tokens after it, and nobody waits for one another.
+    A token that proves an address locks those who claim the same one, too: their claims are about to die.
     """
-    await tx.find(_LOCK_USER, brand_id=brand_id, digest=digest)
+    proving = [TokenPurpose.verify.value, TokenPurpose.claim.value]
+    await tx.list(_LOCK_USERS, brand_id=brand_id, digest=digest, proving=proving)
     row = await tx.find(_CONSUME, brand_id=brand_id, digest=digest, now=now)
     return None if row is None else _token(row)
 
