@@ -28,6 +28,8 @@ EVENTS: dict[str, str] = {
     "login.refused": "a login failed; the reason says why, for the log alone",
     "mail.requested": "somebody asked for a mailed link; the reason says whether none was sent, and why",
     "mail.retried": "a mail that had been given up was put back to be delivered",
+    "mail_template.changed": "a brand's own wording of a mail was set",
+    "mail_template.removed": "a brand's own wording of a mail was removed",
     "password_change.refused": "a password was not changed: the old one was wrong or missing",
     "permission.refused": "somebody tried what their permissions or the brand's features do not allow",
     "role.defined": "a role was made or its permissions changed",

@@ -1,0 +1,80 @@
+"""From a mail in the outbox to what its reader sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import Final
+
+import structlog
+
+from keystead.crypto.master_key import MasterKey
+from keystead.db.engine import Tx
+from keystead.errors import BadUserInput, InternalError
+from keystead.mail.devices import device_of
+from keystead.mail.links import link_secret, link_url
+from keystead.mail.model import LINK_KINDS, Mail, MailKind, RenderedMail
+from keystead.mail.templates import samples, service
+from keystead.mail.templates.compiling import fill, one_line
+from keystead.mail.templates.model import FALLBACK_LANGUAGE, Values, Wording
+
+__all__ = ["RenderedMail", "preview", "render"]
+
+LONGEST_VALUE: Final = 320
+"""Characters of a value; an address has at most 254. What is longer is cut."""
+
+_log = structlog.get_logger("keystead.mail")
+
+
+async def render(tx: Tx, mail: Mail, master_key: MasterKey) -> RenderedMail:
+    """What the reader of ``mail`` sees, in the first of its languages that there is wording for.
+
+    The same whenever it is asked for, as long as the brand's wording stays the same. It holds the link, and with it the
+    token. A brand's own wording that does not render any more gives way to ours: a mail is not lost over it.
+    """
+    wordings = await service.find_wordings(tx, mail.brand_id, mail.kind, mail.languages)
+    return _first_that_renders(wordings, _values(mail, master_key), mail.brand_id, mail.kind)
+
+
+def preview(wording: Wording, kind: MailKind, *, brand: str, link_base: str) -> RenderedMail:
+    """A mail of this kind in this wording, with samples for values.
+
+    :raises BadUserInput: when it does not render; names the field.
+    """
+    return fill(wording.source, samples.sample_values(kind, wording.language, brand=brand, link_base=link_base))
+
+
+def _first_that_renders(wordings: Iterable[Wording], values: Values, brand_id: str, kind: MailKind) -> RenderedMail:
+    for wording in wordings:
+        try:
+            return fill(wording.source, replace(values, language=wording.language))
+        except BadUserInput:
+            _log.warning("mail_template_unusable", brand_id=brand_id, kind=kind.value, language=wording.language)
+    raise InternalError(cause=f"no wording of {kind} renders")
+
+
+def _values(mail: Mail, master_key: MasterKey) -> Values:
+    shown = {name: one_line(text)[:LONGEST_VALUE] for name, text in mail.shown.items()}
+    return Values(
+        brand=shown.get("brand", ""),
+        address=one_line(mail.recipient)[:LONGEST_VALUE],
+        when=mail.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        language=FALLBACK_LANGUAGE,
+        ip_prefix=shown.get("ip_prefix", ""),
+        device=device_of(shown.get("user_agent", "")),
+        new_address=shown.get("new_address", ""),
+        **_link(mail, master_key),
+    )
+
+
+def _link(mail: Mail, master_key: MasterKey) -> dict[str, str]:
+    if mail.kind not in LINK_KINDS:
+        return {}
+    lifetime = (mail.expires_at or mail.created_at) - mail.created_at
+    hours, minutes = lifetime // timedelta(hours=1), lifetime // timedelta(minutes=1)
+    return {
+        "link": link_url(mail.link_base, link_secret(master_key, mail.kind, mail.id)),
+        "hours": str(hours) if hours else "",
+        "minutes": "" if hours else str(minutes),
+    }

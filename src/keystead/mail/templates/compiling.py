@@ -1,0 +1,136 @@
+"""From a template's source to the three parts of a mail.
+
+One source is compiled twice: subject and text as they are, HTML with every value escaped. Both in Jinja's immutable
+sandbox, with undefined names as errors and nothing to load but the layout that comes with Keystead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from jinja2 import BaseLoader, DictLoader, StrictUndefined, Template, TemplateError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from keystead.errors import BadUserInput
+from keystead.mail.model import RenderedMail
+from keystead.mail.templates.grammar import FILTERS, LAYOUT, TESTS, require_simple
+from keystead.mail.templates.model import LARGEST_OUTPUT, LARGEST_SOURCE, Values
+from keystead.mail.templates.shipped import layout_source
+
+LONGEST_SUBJECT: Final = 200
+"""Characters; what is longer is cut."""
+
+# What the compiler and compiled templates can raise about a source that somebody thought up.
+_FAULTS: Final = (TemplateError, ArithmeticError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
+_SPARE_LINES: Final = re.compile(r"[ \t]*\n(?:[ \t]*\n){2,}")
+_SPARE_SPACES: Final = re.compile(r"[ \t]+$", re.MULTILINE)
+
+
+def _environment(*, is_html: bool, loader: BaseLoader) -> ImmutableSandboxedEnvironment:
+    made = ImmutableSandboxedEnvironment(
+        autoescape=is_html, undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True
+    )
+    made.globals.clear()
+    made.filters = {name: made.filters[name] for name in FILTERS}
+    made.tests = {name: made.tests[name] for name in TESTS}
+    return made
+
+
+_LOADER = DictLoader({LAYOUT: layout_source()})
+_PLAIN = _environment(is_html=False, loader=_LOADER)
+_ESCAPED = _environment(is_html=True, loader=_LOADER)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A template ready to be filled."""
+
+    plain: Template
+    escaped: Template
+    is_extending: bool
+    """Whether its HTML is the layout's page with its blocks in it, and not its block ``html`` alone."""
+
+
+def fill(source: str, values: Values) -> RenderedMail:
+    """The mail that ``source`` makes of ``values``.
+
+    :raises BadUserInput: when it cannot be compiled or rendered, or a part of it grows too long; names the field.
+    """
+    template = compiled(source)
+    given = asdict(values)
+    subject = _block(template.plain, "subject", given)
+    html = _page(template.escaped, given) if template.is_extending else _block(template.escaped, "html", given)
+    return RenderedMail(
+        subject=one_line(subject)[:LONGEST_SUBJECT].rstrip(),
+        text=_tidy(_block(template.plain, "text", given)),
+        html=html.strip() + "\n",
+    )
+
+
+@lru_cache(maxsize=256)
+def compiled(source: str) -> Compiled:
+    """The source compiled for text, and for HTML.
+
+    :raises BadUserInput: when it is too long, does not parse, or uses more of Jinja than a mail needs.
+    """
+    # PostgreSQL keeps no NUL, and UTF-8 has no lone surrogates: half of a pair that JSON can name.
+    if "\0" in source or any("\ud800" <= letter <= "\udfff" for letter in source):
+        raise BadUserInput("The template is not plain text.", field="source")
+    if len(source.encode()) > LARGEST_SOURCE:
+        raise BadUserInput(f"The template is larger than {LARGEST_SOURCE // 1024} KiB.", field="source")
+    try:
+        # Parsed once for each: compiling changes what was parsed.
+        plain, escaped = _PLAIN.parse(source), _ESCAPED.parse(source)
+        require_simple(plain)
+        is_extending = plain.find(nodes.Extends) is not None
+        return Compiled(_PLAIN.from_string(plain), _ESCAPED.from_string(escaped), is_extending)
+    except _FAULTS as error:
+        raise BadUserInput(_reason(error), field="source", cause=type(error).__name__) from None
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, with whatever is no character of writing replaced."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in line)
+
+
+def _block(template: Template, part: str, given: dict[str, Any]) -> str:
+    return _bounded(template.blocks[part](template.new_context(given)), part)
+
+
+def _page(template: Template, given: dict[str, Any]) -> str:
+    return _bounded(template.root_render_func(template.new_context(given)), "html")
+
+
+def _bounded(pieces: Iterable[str], part: str) -> str:
+    """The pieces joined, unless they are too many: what is not made takes no memory."""
+    made: list[str] = []
+    room = LARGEST_OUTPUT
+    try:
+        for piece in pieces:
+            room -= len(piece)
+            if room < 0:
+                break
+            made.append(piece)
+    except _FAULTS as error:
+        raise BadUserInput(f"The {part} cannot be made: {_reason(error)}", field=part) from None
+    if room < 0:
+        raise BadUserInput(f"The {part} grows beyond {LARGEST_OUTPUT // 1024} KiB.", field=part)
+    return "".join(made)
+
+
+def _tidy(text: str) -> str:
+    """At most one empty line at a time: what an ``if`` leaves out leaves no hole."""
+    return _SPARE_LINES.sub("\n\n", _SPARE_SPACES.sub("", text)).strip() + "\n"
+
+
+def _reason(error: BaseException) -> str:
+    line = getattr(error, "lineno", None)
+    said = one_line(str(error))[:200].removesuffix(".")
+    if isinstance(error, RecursionError):
+        said = "it is nested too deeply"
+    return f"Line {line}: {said}." if isinstance(line, int) else f"{said}."

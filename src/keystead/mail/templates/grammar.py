@@ -1,0 +1,112 @@
+"""The small part of Jinja that a template may use.
+
+The sandbox keeps a template from reaching Python; it bounds neither time nor memory (``range`` in ``range``, ``a ~ a``
+in a chain of ``set``, ``center(10**9)``, a macro that calls itself twice). A mail needs none of that: it shows texts,
+some of them only if they are there. So everything else is refused before it is compiled. What is left is evaluated
+once each, wherever it stands: the work is in proportion to the source, and there is nothing to escape from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Final
+
+from jinja2 import nodes
+
+from keystead.errors import BadUserInput
+from keystead.mail.templates.model import Values
+
+LAYOUT: Final = "layout"
+"""The one other template that a template may extend."""
+PARTS: Final = ("subject", "text", "html")
+"""The blocks that every template has."""
+VARIABLES: Final = frozenset(field.name for field in fields(Values))
+FILTERS: Final = frozenset({"capitalize", "d", "default", "e", "escape", "lower", "title", "trim", "upper"})
+TESTS: Final = frozenset({"defined", "undefined"})
+
+_DEEPEST: Final = 24
+_ALLOWED: Final = (
+    nodes.Block,
+    nodes.Compare,
+    nodes.Concat,
+    nodes.CondExpr,
+    nodes.Const,
+    nodes.Extends,
+    nodes.Filter,
+    nodes.If,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Name,
+    nodes.Operand,
+    nodes.Output,
+    nodes.TemplateData,
+    nodes.Test,
+)
+_PLAIN: Final = {
+    nodes.Assign: "set",
+    nodes.AssignBlock: "set",
+    nodes.Call: "a call",
+    nodes.CallBlock: "call",
+    nodes.FilterBlock: "filter",
+    nodes.For: "for",
+    nodes.FromImport: "from",
+    nodes.Getattr: "an attribute",
+    nodes.Getitem: "an item",
+    nodes.Import: "import",
+    nodes.Include: "include",
+    nodes.Macro: "macro",
+    nodes.ScopedEvalContextModifier: "autoescape",
+    nodes.With: "with",
+}
+"""What a refusal calls the things that people try."""
+
+
+def require_simple(template: nodes.Template) -> None:
+    """Lets a parsed template pass that keeps to the grammar and has the three blocks.
+
+    :raises BadUserInput: names the field ``source``, or the block that is missing, and says on which line.
+    """
+    for depth, node in _walk(template):
+        if depth > _DEEPEST:
+            raise _refusal(node, "is nested too deeply")
+        _require_allowed(node, depth)
+    present = {block.name for block in template.find_all(nodes.Block)}
+    for part in PARTS:
+        if part not in present:
+            raise BadUserInput(f"The block '{part}' is missing: {{% block {part} %}}...{{% endblock %}}.", field=part)
+
+
+def _require_allowed(node: nodes.Node, depth: int) -> None:
+    if not isinstance(node, _ALLOWED):
+        name = _PLAIN.get(type(node), type(node).__name__)
+        raise _refusal(node, f"{name} cannot be used in a mail")
+    match node:
+        case nodes.Name() if node.name not in VARIABLES:
+            raise _refusal(node, f"there is no '{node.name[:80]}'; there are {', '.join(sorted(VARIABLES))}")
+        case nodes.Filter() if node.name not in FILTERS:
+            raise _refusal(node, f"there is no filter '{node.name[:80]}'; there are {', '.join(sorted(FILTERS))}")
+        case nodes.Test() if node.name not in TESTS:
+            raise _refusal(node, f"there is no test '{node.name[:80]}'; there are {', '.join(sorted(TESTS))}")
+        case nodes.Extends() if not (isinstance(node.template, nodes.Const) and node.template.value == LAYOUT):
+            raise _refusal(node, f"only '{LAYOUT}' can be extended")
+        case nodes.Extends() if depth > 1:
+            raise _refusal(node, "'extends' must not stand inside anything")
+        case nodes.Const() if not isinstance(node.value, str | bool | None):
+            raise _refusal(node, "there is nothing to count in a mail: only texts can be written here")
+        case _:
+            return
+
+
+def _walk(template: nodes.Template) -> Iterator[tuple[int, nodes.Node]]:
+    """Every node of the template with how deep it stands, without recursion: whoever wrote it may mean harm."""
+    waiting = [(1, child) for child in template.iter_child_nodes()]
+    while waiting:
+        depth, found = waiting.pop()
+        yield depth, found
+        waiting.extend((depth + 1, child) for child in found.iter_child_nodes())
+
+
+def _refusal(node: nodes.Node, reason: str) -> BadUserInput:
+    return BadUserInput(f"Line {node.lineno}: {reason}.", field="source")

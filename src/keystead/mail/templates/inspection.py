@@ -1,0 +1,43 @@
+"""Looking at the HTML that a template makes: which tags it has, and where its links lead."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import TypeAlias
+
+Tag: TypeAlias = tuple[str, tuple[tuple[str, str | None], ...]]
+"""The name of a tag, and its attributes as a browser reads them."""
+
+
+class _TagReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[Tag] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append((f"/{tag}", ()))
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.append(("!", (("comment", data),)))
+
+    def handle_decl(self, decl: str) -> None:
+        self.tags.append(("!", (("declaration", decl),)))
+
+    def unknown_decl(self, data: str) -> None:
+        self.tags.append(("!", (("declaration", data),)))
+
+
+def tags(html: str) -> list[Tag]:
+    """Every tag and comment of a page, in order; the text between them is passed over."""
+    reader = _TagReader()
+    reader.feed(html)
+    reader.close()
+    return reader.tags
+
+
+def link_targets(html: str) -> list[str]:
+    """Where the links of a page lead, in order."""
+    return [value or "" for name, attributes in tags(html) if name == "a" for key, value in attributes if key == "href"]

@@ -1,0 +1,26 @@
+"""The wording that comes with Keystead: one file for each kind of mail in each language, and their layout."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from keystead.mail.model import MailKind
+
+LANGUAGES: Final = ("en", "de")
+"""Each has wording for every kind of mail."""
+
+_FOLDER: Final = files(__package__) / "defaults"
+
+
+@cache
+def layout_source() -> str:
+    """The page around the HTML of every mail."""
+    return (_FOLDER / "layout.jinja").read_text("utf-8")
+
+
+@cache
+def shipped_source(kind: MailKind, language: str) -> str | None:
+    """The wording of this kind in this language; None where there is none."""
+    return (_FOLDER / language / f"{kind.value}.jinja").read_text("utf-8") if language in LANGUAGES else None
