@@ -15,7 +15,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from keystead.context import Server
 from keystead.db import migrate
@@ -55,6 +55,7 @@ class Application:
                 Route("/ready", self._ready),
                 Route("/.well-known/jwks.json", self._jwks),
                 *(graphiql_routes() if settings.graphiql else ()),
+                *(self._mailbox_routes() if settings.mailbox else ()),
             ]
         )
         # A redirect to the path without its slash would repeat whatever Host header came.
@@ -88,6 +89,12 @@ class Application:
     async def close(self) -> None:
         """Stops the upkeep and closes the database."""
         await self._stack.aclose()
+
+    def _mailbox_routes(self) -> list[BaseRoute]:
+        # Imported here: a server that sends its mails does not hold the templates of these pages.
+        from keystead.web.mailbox import mailbox_routes
+
+        return mailbox_routes(lambda: self._server)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -157,7 +164,8 @@ def load_worker_settings(environ: Mapping[str, str]) -> Settings:
     """The settings, with what ``keystead serve`` tells its workers."""
     port = environ.get("_KEYSTEAD_PORT")
     defaults = {"base_url": f"http://localhost:{port}"} if port else {}
-    return load_settings(environ, defaults=defaults, overrides={"graphiql": environ.get("_KEYSTEAD_GRAPHIQL") == "on"})
+    pages = {name: environ.get(f"_KEYSTEAD_{name.upper()}") == "on" for name in ("graphiql", "mailbox")}
+    return load_settings(environ, defaults=defaults, overrides=pages)
 
 
 def from_environment() -> Application:

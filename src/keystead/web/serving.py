@@ -35,14 +35,17 @@ class Listening:
     workers: int = 1
 
 
-def serve(listening: Listening, *, graphiql: bool = False, announce: Callable[[], None] | None = None) -> None:
+def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT. Calls ``announce`` once, when nothing stands in the way of serving.
+
+    ``is_demo`` adds GraphiQL and the mailbox: pages for the person at this machine.
 
     :raises StartupError: with one clear line, before anything listens for requests.
     """
-    # Workers are started afresh and read the environment; these two are between this process and them.
+    # Workers are started afresh and read the environment; these are between this process and them.
     os.environ["_KEYSTEAD_PORT"] = str(listening.port)
-    os.environ["_KEYSTEAD_GRAPHIQL"] = "on" if graphiql else "off"
+    for name in ("GRAPHIQL", "MAILBOX"):
+        os.environ[f"_KEYSTEAD_{name}"] = "on" if is_demo else "off"
     settings = load_worker_settings(os.environ)
     listener = _listen(listening)
     if settings.metrics_port is not None:

@@ -53,7 +53,7 @@ def demo(
             failures.append(f"the demo's own requests failed: {error}")
             os.kill(os.getpid(), signal.SIGTERM)
 
-    serving.serve(serving.Listening(port=port), graphiql=True, announce=_beside(show))
+    serving.serve(serving.Listening(port=port), is_demo=True, announce=_beside(show))
     if failures:
         raise StartupError(failures[0])
 
