@@ -1,0 +1,220 @@
+"""Asking for mailed links: whoever asks learns nothing, and whoever has the address gets one mail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from keystead.authentication import magic_login, recovery
+from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
+from keystead.crypto import secrets
+from keystead.errors import BadUserInput, Forbidden
+from keystead.mail.model import MailKind
+from keystead.users import service as users
+from keystead.users.model import User, UserChanges
+from keystead.users.one_time_tokens import service as one_time_tokens
+from tests.authentication.counting import count_queries, watch
+from tests.authentication.mailed import only_token, outbox, token_in
+from tests.authentication.observing import events
+from tests.clocks import ManualClock
+from tests.make import REQUEST, change_brand, make_brand, make_context, make_user
+
+EMAIL = "ann@example.com"
+AT_ONCE = 20
+
+Request = Callable[[Context, ActiveBrand, str], Awaitable[None]]
+KINDS: dict[Request, MailKind] = {
+    magic_login.request: MailKind.magic_login,
+    recovery.request_reset: MailKind.reset_password,
+}
+LIFETIMES = {MailKind.magic_login: timedelta(minutes=10), MailKind.reset_password: timedelta(minutes=30)}
+
+BOTH = pytest.mark.parametrize("request_mail", KINDS, ids=KINDS.values())
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """A brand with magic login."""
+    return await make_brand(server, features={"magic_login": True})
+
+
+def visitor(server: Server, brand: ActiveBrand, request: RequestDetails = REQUEST) -> Context:
+    return make_context(server, brand, Anonymous(), request=request, brand_is_default=True)
+
+
+async def is_good(server: Server, raw: str) -> bool:
+    secret = secrets.parse(raw)
+    assert secret is not None
+    return await one_time_tokens.find(server.db.reads, secret, server.clock.now()) is not None
+
+
+@BOTH
+async def test_the_owner_gets_one_mail_at_the_stored_address(
+    server: Server, brand: ActiveBrand, request_mail: Request
+) -> None:
+    user = await make_user(server, brand, "Ann@Example.com")
+    asking = replace_language("de-AT, en;q=0.5")
+    await request_mail(visitor(server, brand, asking), brand, "aNN@EXAMPLE.com")
+    (mail,) = await outbox(server)
+    assert (mail.kind, mail.brand_id, mail.user_id) == (KINDS[request_mail], brand.id, user.id)
+    assert mail.recipient == "Ann@Example.com"
+    assert mail.link_base == "https://auth.example.com"
+    assert mail.languages == ("de-at", "en")
+    assert mail.expires_at == server.clock.now() + LIFETIMES[mail.kind]
+    assert mail.shown == {"brand": brand.name, "ip_prefix": "192.0.2.7", "user_agent": "tests/1.0"}
+    assert await is_good(server, token_in(server, mail))
+    (event,) = await events(server, brand, "mail.requested")
+    assert (event.outcome, event.reason, event.subject_id) == ("success", None, user.id)
+    assert event.details is not None
+    assert event.details["kind"] == mail.kind
+    assert "example" not in str(event)
+
+
+def replace_language(accept_language: str) -> RequestDetails:
+    return RequestDetails(
+        REQUEST.id,
+        REQUEST.address,
+        REQUEST.address_prefix,
+        REQUEST.user_agent,
+        accept_language=accept_language,
+    )
+
+
+@pytest.mark.attack("A51")
+@BOTH
+async def test_the_link_begins_at_the_brands_own_address(
+    server: Server, brand: ActiveBrand, ann: User, request_mail: Request
+) -> None:
+    brand = await change_brand(server, brand, {"base_url": "https://id.rainbow.example"})
+    await request_mail(visitor(server, brand), brand, EMAIL)
+    (mail,) = await outbox(server)
+    assert mail.link_base == "https://id.rainbow.example"
+
+
+@BOTH
+async def test_the_same_is_done_for_everybody(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
+) -> None:
+    """Known, unknown, disabled, waiting for proof, rate-limited: one course of statements, one mail in all."""
+    disabled = await make_user(server, brand, "disabled@example.com")
+    await users.update_user(make_context(server), brand.id, disabled.id, UserChanges(is_disabled=True))
+    await make_user(server, brand, "waiting@example.com", is_verified=False)
+    await make_user(server, await make_brand(server, "other"), "theirs@example.com")
+    before = len(await outbox(server))
+    seen, courses = watch(server), []
+    cases = {
+        EMAIL: (None, "success"),
+        EMAIL.upper(): ("rate_limited", "refused"),
+        "nobody@example.com": ("unknown_address", "refused"),
+        "NOBODY@example.com": ("unknown_address", "refused"),
+        "disabled@example.com": ("unknown_address", "refused"),
+        "waiting@example.com": ("unknown_address", "refused"),
+        "theirs@example.com": ("unknown_address", "refused"),
+        "\uff41nn@example.com": ("unknown_address", "refused"),
+    }
+    for email in cases:
+        seen.clear()
+        clock.advance(seconds=1)
+        await request_mail(visitor(server, brand), brand, email)
+        courses.append(tuple(map(id, seen)))
+    assert len(set(courses)) == 1
+    assert len(courses[0]) == 6
+    assert len(await outbox(server)) == before + 1
+    recorded = [event for event in await events(server, brand, "mail.requested") if event.details]
+    assert [(event.reason, event.outcome) for event in reversed(recorded)] == list(cases.values())
+    assert [event.subject_id for event in reversed(recorded)] == [ann.id] + [None] * 7
+
+
+@pytest.mark.attack("A65")
+@BOTH
+async def test_too_many_requests_change_nothing(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
+) -> None:
+    await request_mail(visitor(server, brand), brand, EMAIL)
+    token = await only_token(server, KINDS[request_mail])
+    for _ in range(10):
+        clock.advance(seconds=5)
+        await request_mail(visitor(server, brand), brand, EMAIL)
+    assert len(await outbox(server)) == 1
+    assert await is_good(server, token)
+
+
+@pytest.mark.attack("A59")
+@BOTH
+async def test_the_newest_link_is_the_only_one(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
+) -> None:
+    for _ in range(3):
+        await request_mail(visitor(server, brand), brand, EMAIL)
+        clock.advance(minutes=1)
+    good = [await is_good(server, token_in(server, mail)) for mail in await outbox(server)]
+    assert good == [False, False, True]
+
+
+async def test_a_link_to_log_in_and_one_to_a_new_password_are_good_beside_each_other(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    for request_mail in KINDS:
+        await request_mail(visitor(server, brand), brand, EMAIL)
+        clock.advance(minutes=1)
+    assert [await is_good(server, token_in(server, mail)) for mail in await outbox(server)] == [True, True]
+
+
+@BOTH
+async def test_without_throttling_each_request_is_a_mail(
+    server: Server, brand: ActiveBrand, ann: User, request_mail: Request
+) -> None:
+    server.settings = replace(server.settings, throttling=False)
+    for _ in range(7):
+        await request_mail(visitor(server, brand), brand, EMAIL)
+    assert len(await outbox(server)) == 7
+
+
+@pytest.mark.race
+@pytest.mark.attack("A65")
+@BOTH
+async def test_of_many_requests_at_once_one_is_a_mail(
+    server: Server, brand: ActiveBrand, ann: User, request_mail: Request
+) -> None:
+    await asyncio.gather(*(request_mail(visitor(server, brand), brand, EMAIL) for _ in range(AT_ONCE)))
+    assert await is_good(server, await only_token(server, KINDS[request_mail]))
+    assert len(await events(server, brand, "mail.requested")) == AT_ONCE
+
+
+@pytest.mark.attack("A52")
+@BOTH
+@pytest.mark.parametrize(
+    "email", ["", "ann", "ann@example.com, bob@example.com", "ann@example.com\r\nBcc: bob@example.com", "x" * 255]
+)
+async def test_what_is_no_address_is_refused(
+    server: Server, brand: ActiveBrand, ann: User, request_mail: Request, email: str
+) -> None:
+    counted = count_queries(server)
+    with pytest.raises(BadUserInput) as refused:
+        await request_mail(visitor(server, brand), brand, email)
+    assert refused.value.extensions["field"] == "email"
+    assert (counted.reads.count, counted.transactions) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("request_mail", "feature"),
+    [
+        (magic_login.request, "magic_login"),
+        (recovery.request_reset, "password_reset"),
+        (recovery.request_reset, "password_login"),
+    ],
+)
+async def test_a_feature_that_is_off_is_forbidden_before_anything_is_looked_up(
+    server: Server, brand: ActiveBrand, ann: User, request_mail: Request, feature: str
+) -> None:
+    brand = await change_brand(server, brand, {"features": {feature: False}})
+    counted = count_queries(server)
+    for email in (EMAIL, "nobody@example.com", "no address"):
+        with pytest.raises(Forbidden) as refused:
+            await request_mail(visitor(server, brand), brand, email)
+        assert refused.value.extensions["feature"] == feature
+    assert (counted.reads.count, counted.transactions) == (0, 0)
