@@ -28,16 +28,6 @@ _SET_STATE = Statement(
 )
 
 
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    return await make_user(server, brand)
-
-
 async def set_state(server: Server, mail_id: str, state: MailState) -> None:
     async with server.db.transaction() as tx:
         assert await tx.execute(_SET_STATE, mail_id=mail_id, new=state.value) == 1

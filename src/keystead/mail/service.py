@@ -1,4 +1,4 @@
-"""Writing mails into the outbox: steps of the transactions that cause them."""
+"""Writing mails into the outbox, and clearing it: steps of the transactions that cause them, and of the sweep."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from datetime import datetime, timedelta
 
 from keystead.db.engine import Tx
 from keystead.mail import store
-from keystead.mail.model import NewMail
+from keystead.mail.deliveries import store as deliveries
+from keystead.mail.model import MailState, NewMail
 
 MOST_A_MINUTE = 1
 MOST_AN_HOUR = 5
 """Mails to one recipient that others than the recipient can cause (security §7)."""
+KEEP_DELIVERED = timedelta(days=30)
+KEEP_DEAD = timedelta(days=90)
+"""Longer: somebody has to see to them."""
+KEEP_RECIPIENTS = timedelta(days=1)
+"""An hour would do: that is how far back mails are counted."""
 
-__all__ = ["enqueue", "may_send", "note_answered"]
+__all__ = ["enqueue", "may_send", "note_answered", "sweep"]
 
 
 async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *, is_limited: bool = True) -> bool:
@@ -39,3 +45,13 @@ async def enqueue(tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wan
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
     """Notes that the recipient used a link: what was sent to them so far was wanted, and counts no more."""
     await store.note_answered(tx, brand_id, recipient_key, now)
+
+
+async def sweep(tx: Tx, now: datetime, limit: int) -> int:
+    """Removes, of every brand, up to ``limit`` rows of each kind that are over: mails and recipients.
+
+    Returns how many it removed of the kind that had most: fewer than ``limit`` means that nothing is left.
+    """
+    delivered = await deliveries.sweep(tx, MailState.delivered, now - KEEP_DELIVERED, limit)
+    dead = await deliveries.sweep(tx, MailState.dead, now - KEEP_DEAD, limit)
+    return max(delivered, dead, await deliveries.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit))

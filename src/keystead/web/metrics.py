@@ -20,6 +20,7 @@ _SECONDS = Histogram(
     "How long requests to /graphql took.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
+_MAILS = Counter("keystead_mails_total", "Attempts to deliver a mail, by what became of it.", ["outcome"])
 _HASHES = Gauge("keystead_password_queue", "Password hashes that wait or run.", multiprocess_mode="livesum")
 
 
@@ -37,6 +38,11 @@ class Requests:
             counter = self._by_status[status] = _REQUESTS.labels(str(status))
         counter.inc()
         self._observe(seconds)
+
+
+def count_mail(outcome: str) -> None:
+    """One more attempt to deliver a mail: it is ``delivered``, ``waiting`` for the next attempt, or ``dead``."""
+    _MAILS.labels(outcome).inc()
 
 
 def watch_password_queue(depth: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""What a serving process does by itself: follow the keyring, rotate signing keys, sweep what is over.
+"""What a serving process does by itself: follow the keyring, rotate signing keys, deliver mail, sweep what is over.
 
 A failed round is logged and tried again at the next; nothing here can stop the server.
 """
@@ -10,16 +10,27 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
 from keystead.context import Server
+from keystead.db.engine import Tx
 from keystead.installation import service as installation
+from keystead.mail import service as mail
 from keystead.sessions import service as sessions
+from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.web import metrics
 from keystead.web.server import system_context
+
+if TYPE_CHECKING:
+    from keystead.mail.delivery import Delivery
 
 KEYRING_SECONDS = 2.0
 """How often the keyring's version is read: an emergency revocation is felt everywhere within 5 s (security §5)."""
+DELIVERY_SECONDS = 1.0
+FINISH_SECONDS = 3.0
+"""How long a process that ends waits for the mails in hand, after it has waited for the requests."""
 SWEEP_SECONDS = 300.0
 SWEEP_BATCH = 500
 KEEP_ENDED = timedelta(days=30)
@@ -34,6 +45,7 @@ class Upkeep:
         self._server = server
         self._name = os.urandom(8).hex()
         self._tasks: list[asyncio.Task[None]] = []
+        self._delivery = _delivery(server, self._name)
 
     def start(self) -> None:
         """Starts the tasks on the running loop."""
@@ -41,9 +53,13 @@ class Upkeep:
             asyncio.create_task(_repeat(KEYRING_SECONDS, self.follow_keyring)),
             asyncio.create_task(_repeat(SWEEP_SECONDS, self.sweep)),
         ]
+        if self._delivery is not None:
+            self._tasks.append(asyncio.create_task(_repeat(DELIVERY_SECONDS, self._delivery.deliver_all_due)))
 
     async def stop(self) -> None:
-        """Ends the tasks and waits for them."""
+        """Ends the tasks and waits for them; mails in hand are delivered first, if that does not take long."""
+        if self._delivery is not None:
+            await self._delivery.finish(FINISH_SECONDS)
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -65,10 +81,28 @@ class Upkeep:
         if not await installation.take_lease(ctx.db, "upkeep", self._name, now, lease):
             return
         await installation.maintain(ctx)
+        await self._sweep(lambda tx: sessions.sweep(tx, now - KEEP_ENDED, SWEEP_BATCH))
+        await self._sweep(lambda tx: one_time_tokens.sweep(tx, now, SWEEP_BATCH))
+        await self._sweep(lambda tx: mail.sweep(tx, now, SWEEP_BATCH))
+
+    async def _sweep(self, batch: Callable[[Tx], Awaitable[int]]) -> None:
         swept = SWEEP_BATCH
         while swept == SWEEP_BATCH:
-            async with ctx.db.transaction() as tx:
-                swept = await sessions.sweep(tx, now - KEEP_ENDED, SWEEP_BATCH)
+            async with self._server.db.transaction() as tx:
+                swept = await batch(tx)
+
+
+def _delivery(server: Server, holder: str) -> Delivery | None:
+    """The worker that delivers mail; without a mail server there is nothing for it to do."""
+    mail_server = server.settings.mail_server
+    if mail_server is None:
+        return None
+    # Imported here: a server that sends no mail does without the templates and the client.
+    from keystead.mail.delivery import Delivery
+    from keystead.mail.sender import SmtpTransport
+
+    transport = SmtpTransport(mail_server, server.settings.mail_sender.domain)
+    return Delivery(server, transport, holder, count=metrics.count_mail)
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -1,0 +1,1 @@
+"""Who delivers which mail, for how long nobody else may, and what became of it."""

@@ -1,0 +1,123 @@
+"""SQL of the delivery: mails are taken on lease, so that two nodes do not deliver the same one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
+
+from keystead.db.engine import Tx
+from keystead.db.statements import Statement, any_of
+from keystead.db.types import Integer, UtcTime
+from keystead.mail.model import Mail, MailKind, MailState
+from keystead.mail.store import MAIL_COLUMNS, mail_of, mail_recipients, mails
+
+_M, _R = mails.c, mail_recipients.c
+_EVERY_BRAND = "one worker delivers the mails of every brand"
+_SWEEP = "the sweep removes what is over in every brand"
+_now = bindparam("now", type_=UtcTime())
+_before = bindparam("before", type_=UtcTime())
+_limit = bindparam("limit", type_=Integer())
+
+_IS_DUE = or_(
+    and_(_M.state == MailState.waiting.value, _M.next_attempt_at <= _now),
+    # Whoever took it has not said what became of it: that process is gone.
+    and_(_M.state == MailState.sending.value, _M.held_until <= _now),
+)
+# A kind of mail that this release does not know waits for a node that does.
+_DUE = select(_M.id).where(_IS_DUE, any_of(_M.kind, "kinds"))
+_FIND_DUE = Statement(_DUE.limit(1), unbranded=_EVERY_BRAND)
+# A common table expression that locks is carried out once, before anything is changed (PostgreSQL's manual, 7.8).
+_NEXT = _DUE.order_by(_M.next_attempt_at, _M.id).limit(_limit).with_for_update(skip_locked=True).cte("due")
+_TAKE = Statement(
+    update(mails)
+    .where(_M.id.in_(select(_NEXT.c.id)))
+    .values(
+        state=MailState.sending.value,
+        holder=bindparam("holder"),
+        held_until=bindparam("until"),
+        attempts=_M.attempts + 1,
+    )
+    .returning(*MAIL_COLUMNS),
+    unbranded=_EVERY_BRAND,
+)
+# The number of the attempt tells two leases of the same holder apart.
+_SETTLE = Statement(
+    update(mails)
+    .where(
+        _M.brand_id == bindparam("brand_id"),
+        _M.id == bindparam("mail_id"),
+        _M.state == MailState.sending.value,
+        _M.holder == bindparam("held_by"),
+        _M.attempts == bindparam("attempt"),
+    )
+    .values(
+        state=bindparam("new_state"),
+        holder=None,
+        held_until=None,
+        next_attempt_at=bindparam("at"),
+        delivered_at=bindparam("delivered_at"),
+        last_error=bindparam("last_error"),
+    )
+)
+
+_OVER = and_(_M.state == bindparam("in_state"), _M.next_attempt_at < _before)
+_DELETE_MAILS = Statement(
+    delete(mails).where(_M.id.in_(select(_M.id).where(_OVER).limit(_limit)), _OVER), unbranded=_SWEEP
+)
+_KEY = tuple_(_R.brand_id, _R.recipient_key)
+_NOT_ASKED_SINCE = _R.asked_at < _before
+_DELETE_RECIPIENTS = Statement(
+    # Asked again: whoever was asked for in the meantime stays.
+    delete(mail_recipients).where(
+        _KEY.in_(select(_R.brand_id, _R.recipient_key).where(_NOT_ASKED_SINCE).limit(_limit)), _NOT_ASKED_SINCE
+    ),
+    unbranded=_SWEEP,
+)
+_KINDS = [kind.value for kind in MailKind]
+
+
+async def is_any_due(tx: Tx, now: datetime) -> bool:
+    """Whether a mail of every brand's could be taken now. A read: nobody has to wait for a node that only asks."""
+    return await tx.find(_FIND_DUE, now=now, kinds=_KINDS) is not None
+
+
+async def take(tx: Tx, holder: str, now: datetime, until: datetime, limit: int) -> list[Mail]:
+    """Takes up to ``limit`` mails of every brand that are due, for ``holder`` alone, until ``until``.
+
+    Each counts as one more attempt. What another one is just taking is passed over, not waited for.
+    """
+    rows = await tx.list(_TAKE, holder=holder, now=now, until=until, limit=limit, kinds=_KINDS)
+    return sorted((mail_of(row) for row in rows), key=lambda mail: (mail.next_attempt_at, mail.id))
+
+
+async def settle(
+    tx: Tx, brand_id: str, mail: Mail, holder: str, state: MailState, now: datetime, at: datetime, error: str | None
+) -> bool:
+    """Notes what became of a mail that ``holder`` took: it is delivered, dead, or waits until ``at``.
+
+    False, and nothing is changed, when it is no longer theirs: the lease ran out and another one took it, or the mail
+    went with its user.
+    """
+    changed = await tx.execute(
+        _SETTLE,
+        brand_id=brand_id,
+        mail_id=mail.id,
+        held_by=holder,
+        attempt=mail.attempts,
+        new_state=state.value,
+        at=at,
+        delivered_at=now if state is MailState.delivered else None,
+        last_error=error,
+    )
+    return changed == 1
+
+
+async def sweep(tx: Tx, state: MailState, before: datetime, limit: int) -> int:
+    """Removes up to ``limit`` mails of every brand that have been in this state since ``before``; how many."""
+    return await tx.execute(_DELETE_MAILS, in_state=state.value, before=before, limit=limit)
+
+
+async def sweep_recipients(tx: Tx, before: datetime, limit: int) -> int:
+    """Forgets up to ``limit`` recipients in every brand whom no mail was asked for since ``before``; how many."""
+    return await tx.execute(_DELETE_RECIPIENTS, before=before, limit=limit)

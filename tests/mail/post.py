@@ -1,0 +1,83 @@
+"""A mail server that is told what to do, without sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from email.message import EmailMessage
+from typing import NamedTuple
+
+from keystead.context import Server
+from keystead.mail.delivery import Delivery
+from keystead.mail.model import Mail, MailState
+
+
+class Sent(NamedTuple):
+    """One mail that was taken."""
+
+    message_id: str
+    sender: str
+    recipient: str
+
+
+class Post:
+    """Takes every mail, unless ``refuse`` or ``hold_up`` says otherwise."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.attempts = 0
+        self.error: Exception | None = None
+        self.errors_of: dict[str, Exception] = {}
+        """By recipient."""
+        self.before_taking: Callable[[Sent], Awaitable[object]] | None = None
+        self.is_asked = asyncio.Event()
+
+    async def send(self, message: EmailMessage, sender: str, recipient: str) -> None:
+        """As a transport does it."""
+        self.attempts += 1
+        self.is_asked.set()
+        mail = Sent(str(message["Message-ID"]), sender, recipient)
+        if self.before_taking is not None:
+            await self.before_taking(mail)
+        error = self.errors_of.get(recipient, self.error)
+        if error is not None:
+            raise error
+        self.sent.append(mail)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def hold_up(self) -> asyncio.Event:
+        """From now on it is silent until the event is set."""
+        is_over = asyncio.Event()
+
+        async def wait(_: Sent) -> None:
+            await is_over.wait()
+
+        self.before_taking = wait
+        return is_over
+
+    @property
+    def mail_ids(self) -> list[str]:
+        """Of the mails that were taken."""
+        return [mail.message_id.strip("<>").partition("@")[0] for mail in self.sent]
+
+
+async def compose(_: Server, mail: Mail) -> EmailMessage:
+    """A message without much in it."""
+    message = EmailMessage()
+    message["Message-ID"] = f"<{mail.id}@auth.example.com>"
+    message.set_content("Hello")
+    return message
+
+
+def make_delivery(
+    server: Server,
+    post: Post,
+    holder: str = "node-1",
+    *,
+    composing: Callable[[Server, Mail], Awaitable[EmailMessage]] = compose,
+    count: Callable[[MailState], None] = lambda _: None,
+) -> Delivery:
+    """The worker of one process."""
+    return Delivery(server, post, holder, composing, count)

@@ -1,0 +1,271 @@
+"""What becomes of a mail: delivered, tried again, given up."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from email.message import EmailMessage
+
+import pytest
+from structlog.testing import capture_logs
+
+from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
+from keystead.crypto.secrets import SecretKind
+from keystead.mail import delivery, outbox
+from keystead.mail.delivery import BATCH, LEASE, MOST_ATTEMPTS, PAUSES, SEND_WITHIN, pause, told
+from keystead.mail.model import Mail, MailKind, MailState
+from keystead.mail.transport import DeliveryFailed, DeliveryRefused
+from keystead.pagination import PageRequest
+from keystead.users import service as users
+from keystead.users.model import User
+from tests.clocks import ManualClock
+from tests.mail.letters import make_mail
+from tests.mail.post import Post, Sent, compose, make_delivery
+from tests.make import make_context, make_user
+
+AWAY = DeliveryFailed("421 4.3.2 The service shuts down")
+
+
+async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
+    mail = await outbox.get_mail(make_context(server), mail_id)
+    return mail.state, mail.last_error
+
+
+async def test_a_mail_is_delivered_once(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    mail_id, post, counted = await make_mail(server, brand, ann), Post(), list[MailState]()
+    worker = make_delivery(server, post, count=counted.append)
+    assert (await worker.deliver_due(), await worker.deliver_due()) == (1, 0)
+    clock.advance(days=1)
+    assert await worker.deliver_due() == 0
+    assert post.sent == [Sent(f"<{mail_id}@auth.example.com>", "no-reply@auth.example.com", "ann@example.com")]
+    mail = await outbox.get_mail(make_context(server), mail_id)
+    assert (mail.state, mail.attempts, mail.delivered_at) == (MailState.delivered, 1, mail.created_at)
+    assert counted == [MailState.delivered]
+
+
+async def test_more_mails_than_a_batch_go_in_the_order_of_their_time(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    made = []
+    for _ in range(2 * BATCH + 1):
+        made.append(await make_mail(server, brand, ann))
+        clock.advance(seconds=1)
+    post = Post()
+    worker = make_delivery(server, post)
+    assert await worker.deliver_due() == BATCH
+    assert post.mail_ids == made[:BATCH]
+    await worker.deliver_all_due()
+    assert post.mail_ids == made
+
+
+async def test_it_is_tried_again_later_and_later_until_it_is_given_up(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    mail_id, post, counted = await make_mail(server, brand, ann), Post(), list[MailState]()
+    post.error = AWAY
+    worker = make_delivery(server, post, count=counted.append)
+    started = clock.now()
+    for attempt in range(1, MOST_ATTEMPTS):
+        assert await worker.deliver_due() == 0
+        assert post.attempts == attempt
+        assert await state(server, mail_id) == (MailState.waiting, str(AWAY))
+        clock.advance(seconds=pause(attempt).total_seconds() - 1)
+        await worker.deliver_due()
+        assert post.attempts == attempt, "not before its time"
+        clock.advance(seconds=1)
+    assert timedelta(hours=24) < clock.now() - started < timedelta(hours=25)
+    with capture_logs() as lines:
+        assert await worker.deliver_due() == 1
+    assert await state(server, mail_id) == (MailState.dead, str(AWAY))
+    assert counted == [*[MailState.waiting] * (MOST_ATTEMPTS - 1), MailState.dead]
+    assert [(line["event"], line["mail"], line["kind"], line["reason"]) for line in lines] == [
+        ("mail_given_up", mail_id, "password_changed", str(AWAY))
+    ]
+    clock.advance(days=30)
+    assert await worker.deliver_due() == 0
+
+
+def test_the_pauses_grow_to_an_hour() -> None:
+    assert [pause(attempts).total_seconds() for attempts in range(1, 8)] == [10, 60, 300, 900, 3600, 3600, 3600]
+    assert sorted(PAUSES) == list(PAUSES)
+
+
+async def test_a_mail_that_was_put_back_has_all_its_attempts_again(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    worker = make_delivery(server, post)
+    post.error = DeliveryRefused("550 5.1.1 No such mailbox")
+    assert await worker.deliver_due() == 1
+    await outbox.retry(make_context(server), mail_id)
+    post.error = AWAY
+    assert await worker.deliver_due() == 0
+    mail = await outbox.get_mail(make_context(server), mail_id)
+    assert (mail.state, mail.attempts) == (MailState.waiting, 1)
+
+
+async def test_what_is_refused_for_good_is_not_tried_again(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    post.error = DeliveryRefused("550 5.1.1 <ann@example.com>: No such mailbox")
+    with capture_logs() as lines:
+        assert await make_delivery(server, post).deliver_due() == 1
+    assert await state(server, mail_id) == (MailState.dead, "550 5.1.1 <[address]>: No such mailbox")
+    assert [line["event"] for line in lines] == ["mail_given_up"]
+    assert "ann@" not in str(lines)
+    clock.advance(days=1)
+    assert await make_delivery(server, post).deliver_due() == 0
+
+
+async def test_a_link_that_has_run_out_is_not_sent(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    expires_at = clock.now() + timedelta(minutes=10)
+    late, in_time = [
+        await make_mail(server, brand, ann, MailKind.magic_login, expires_at=at)
+        for at in (expires_at, expires_at + timedelta(seconds=1))
+    ]
+    clock.advance(minutes=10)
+    post = Post()
+    assert await make_delivery(server, post).deliver_due() == 2
+    assert post.mail_ids == [in_time]
+    assert await state(server, late) == (MailState.dead, "The link ran out before the mail could be sent.")
+
+
+async def test_a_link_that_ran_out_between_attempts_tells_what_went_wrong(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    expires_at = clock.now() + timedelta(seconds=10)
+    mail_id = await make_mail(server, brand, ann, MailKind.magic_login, expires_at=expires_at)
+    post = Post()
+    post.error = AWAY
+    worker = make_delivery(server, post)
+    assert await worker.deliver_due() == 0
+    clock.advance(seconds=10)
+    assert await worker.deliver_due() == 1
+    said = f"The link ran out before the mail could be sent. Before that: {AWAY}"
+    assert (await state(server, mail_id), post.attempts) == ((MailState.dead, said), 1)
+
+
+async def test_the_failure_of_one_mail_is_its_own(server: Server, brand: ActiveBrand, ann: User) -> None:
+    post, unknown = Post(), RuntimeError("a fault of ours, with a secret")
+    for name, error in (("bob", AWAY), ("cid", DeliveryRefused("550 no")), ("dan", unknown), ("eve", None)):
+        await make_mail(server, brand, ann, recipient=f"{name}@example.com")
+        if error is not None:
+            post.errors_of[f"{name}@example.com"] = error
+    with capture_logs() as lines:
+        assert await make_delivery(server, post).deliver_due() == 2
+    assert [mail.recipient for mail in post.sent] == ["eve@example.com"]
+    by_hand = "The mail could not be put together: the log says why."
+    page = await outbox.list_mails(make_context(server), PageRequest())
+    assert {mail.recipient[:3]: (mail.state, mail.last_error) for mail in page.items} == {
+        "bob": (MailState.waiting, str(AWAY)),
+        "cid": (MailState.dead, "550 no"),
+        "dan": (MailState.waiting, by_hand),
+        "eve": (MailState.delivered, None),
+    }
+    assert [line["exc_info"] for line in lines if line["event"] == "mail_not_sent"] == [unknown]
+
+
+async def test_a_template_that_fails_waits_to_be_mended(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    broken, other = [await make_mail(server, brand, ann, recipient=f"{name}@example.com") for name in ("bob", "eve")]
+    is_broken, post = True, Post()
+
+    async def composing(server: Server, mail: Mail) -> EmailMessage:
+        if is_broken and mail.id == broken:
+            raise ZeroDivisionError
+        return await compose(server, mail)
+
+    worker = make_delivery(server, post, composing=composing)
+    await worker.deliver_all_due()
+    assert post.mail_ids == [other]
+    assert (await state(server, broken))[0] is MailState.waiting
+    is_broken = False
+    clock.advance(seconds=10)
+    await worker.deliver_all_due()
+    assert post.mail_ids == [other, broken]
+
+
+async def test_a_silent_server_is_left_after_a_while(
+    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    monkeypatch.setattr(delivery, "SEND_WITHIN", 0.01)
+    post.hold_up()
+    assert await make_delivery(server, post).deliver_due() == 0
+    assert await state(server, mail_id) == (MailState.waiting, "The mail server took longer than 0 s.")
+
+
+def test_a_lease_outlasts_every_delivery() -> None:
+    assert LEASE.total_seconds() >= 2 * SEND_WITHIN
+
+
+async def test_the_mails_of_a_deleted_user_are_gone(server: Server, brand: ActiveBrand, ann: User) -> None:
+    await make_mail(server, brand, ann)
+    await users.delete_users(make_context(server), brand.id, [ann.id])
+    post = Post()
+    assert (await make_delivery(server, post).deliver_due(), post.attempts) == (0, 0)
+
+
+async def test_a_user_may_be_deleted_while_their_mail_is_sent(server: Server, brand: ActiveBrand, ann: User) -> None:
+    bob = await make_user(server, brand, "bob@example.com")
+    gone, kept = [await make_mail(server, brand, user) for user in (ann, bob)]
+    post, counted = Post(), list[MailState]()
+
+    async def delete(mail: Sent) -> None:
+        if mail.recipient == "ann@example.com":
+            await users.delete_users(make_context(server), brand.id, [ann.id])
+
+    post.before_taking = delete
+    assert await make_delivery(server, post, count=counted.append).deliver_due() == 1
+    assert sorted(post.mail_ids) == sorted([gone, kept])
+    assert (await state(server, kept), counted) == ((MailState.delivered, None), [MailState.delivered])
+
+
+async def test_who_finishes_waits_for_the_mails_in_hand_and_takes_no_more(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    first, post = await make_mail(server, brand, ann), Post()
+    is_over, worker = post.hold_up(), make_delivery(server, post)
+    working = asyncio.create_task(worker.deliver_due())
+    await post.is_asked.wait()
+    second = await make_mail(server, brand, ann)
+    finishing = asyncio.create_task(worker.finish(60))
+    await asyncio.sleep(0)
+    assert not finishing.done()
+    is_over.set()
+    await finishing
+    assert (await working, await worker.deliver_due()) == (1, 0)
+    assert [(await state(server, mail_id))[0] for mail_id in (first, second)] == [
+        MailState.delivered,
+        MailState.waiting,
+    ]
+
+
+async def test_who_finishes_does_not_wait_for_ever(server: Server, brand: ActiveBrand, ann: User) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    post.hold_up()
+    worker = make_delivery(server, post)
+    working = asyncio.create_task(worker.deliver_due())
+    await post.is_asked.wait()
+    await worker.finish(0.01)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert (await state(server, mail_id))[0] is MailState.sending, "another node delivers it when the lease is over"
+
+
+async def test_nothing_in_hand_means_no_wait(server: Server) -> None:
+    await make_delivery(server, Post()).finish(0)
+
+
+def test_what_is_told_of_a_failure_is_one_line_without_secrets() -> None:
+    token = secrets.generate(SecretKind.magic).reveal()
+    said = told(f"451 <Ann.O'Hara+x@example.com>\r\n451 saw ?token={token}\x1b[31m\x00 " + "é" * 300)
+    assert said.startswith("451 <[address]> 451 saw ?token=[hidden] [31m é")
+    assert (len(said), said.isprintable()) == (200, True)
+    assert told(" \n") == "The mail server gave no reason."
