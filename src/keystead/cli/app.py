@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from keystead import __version__
-from keystead.cli import api_keys, brands, doctor, entities, keys, migrate, serve, users
+from keystead.cli import api_keys, brands, doctor, entities, keys, mail, migrate, serve, users
 from keystead.cli.demo import command as demo
 from keystead.errors import InternalError, KeysteadError, StartupError
 
@@ -85,6 +85,7 @@ app.add_typer(users.group, name="user")
 app.add_typer(api_keys.group, name="api-key")
 app.add_typer(entities.group, name="entity")
 app.add_typer(keys.group, name="keys")
+app.add_typer(mail.group, name="mail")
 app.command("doctor")(doctor.doctor)
 
 

@@ -14,6 +14,10 @@ BrandName: TypeAlias = Annotated[str, typer.Option("--brand", help="The brand, b
 AnyBrandName: TypeAlias = Annotated[
     str | None, typer.Option("--brand", help="Look in this brand alone, by name or id.")
 ]
+MailKindName: TypeAlias = Annotated[
+    str, typer.Argument(metavar="KIND", help="The kind of mail: verify_email, magic_login, reset_password, ...")
+]
+Html: TypeAlias = Annotated[bool, typer.Option("--html", help="Print the HTML part instead, and nothing else.")]
 FeatureChoices: TypeAlias = Annotated[
     list[str] | None, typer.Option("--feature", metavar="NAME=on|off", help="Turn a feature on or off. Repeatable.")
 ]

@@ -26,6 +26,8 @@ LONGEST_SUBJECT: Final = 200
 
 # What the compiler and compiled templates can raise about a source that somebody thought up.
 _FAULTS: Final = (TemplateError, ArithmeticError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
+# Control characters, and lone surrogates: halves of a pair, which JSON can name and UTF-8 cannot.
+_NO_TEXT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPARE_LINES: Final = re.compile(r"[ \t]*\n(?:[ \t]*\n){2,}")
 _SPARE_SPACES: Final = re.compile(r"[ \t]+$", re.MULTILINE)
 
@@ -77,9 +79,8 @@ def compiled(source: str) -> Compiled:
 
     :raises BadUserInput: when it is too long, does not parse, or uses more of Jinja than a mail needs.
     """
-    # PostgreSQL keeps no NUL, and UTF-8 has no lone surrogates: half of a pair that JSON can name.
-    if "\0" in source or any("\ud800" <= letter <= "\udfff" for letter in source):
-        raise BadUserInput("The template is not plain text.", field="source")
+    if _NO_TEXT.search(source):
+        raise BadUserInput("The template holds control characters: it is not plain text.", field="source")
     if len(source.encode()) > LARGEST_SOURCE:
         raise BadUserInput(f"The template is larger than {LARGEST_SOURCE // 1024} KiB.", field="source")
     try:

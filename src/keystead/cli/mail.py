@@ -1,0 +1,157 @@
+"""``keystead mail``: what is in the outbox, what mails say, and a second chance for those that were given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keystead.cli import mail_templates
+from keystead.cli.options import AnyBrandName, AsJson, Html, MailKindName
+from keystead.cli.output import print_document, print_lines, print_list
+from keystead.cli.work import each, run
+
+if TYPE_CHECKING:
+    from keystead.brands.model import Brand
+    from keystead.context import Context
+    from keystead.mail.model import Mail, MailState, RenderedMail
+    from keystead.mail.templates.model import Wording
+
+group = typer.Typer(help="Mails: the outbox, and what mails say.", no_args_is_help=True)
+group.add_typer(mail_templates.group, name="template")
+
+MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as 'mail list' shows it.")]
+
+
+@group.command("list")
+def list_(
+    brand: AnyBrandName = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only mails that are waiting, sending, delivered or dead.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List mails, the newest first. Delivered ones are kept for 30 days."""
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        from keystead.brands import service as brands
+        from keystead.mail import outbox
+
+        wanted = _parse_state(state)
+        names = {found.id: found.name async for found in each(lambda page: brands.list_brands(ctx, page))}
+        brand_id = (await brands.get_brand_by_name(ctx, brand)).id if brand is not None else None
+        return [
+            {"brand": names.get(mail.brand_id, mail.brand_id), **_described(mail)}
+            async for mail in each(lambda page: outbox.list_mails(ctx, page, brand_id=brand_id, state=wanted))
+        ]
+
+    columns = ("id", "brand", "kind", "recipient", "state", "attempts", "created_at", "last_error")
+    print_list(run(work), columns, as_json=as_json, empty="There are no mails.")
+
+
+@group.command("show")
+def show(mail_id: MailId, html: Html = False, as_json: AsJson = False) -> None:
+    """Show a mail as its reader sees it, LINK INCLUDED: whoever has it can use it in the reader's place."""
+
+    async def work(ctx: Context) -> tuple[Mail, RenderedMail]:
+        from keystead.mail import outbox
+        from keystead.mail.rendering import render
+
+        mail = await outbox.get_mail(ctx, mail_id)
+        return mail, await render(ctx.db.reads, mail, ctx.server.master_key)
+
+    mail, rendered = run(work)
+    if as_json:
+        print_document({**_described(mail), **_parts(rendered)})
+    elif html:
+        print_lines(rendered.html.rstrip())
+    else:
+        head = (f"To: {mail.recipient}", f"Date: {mail.created_at:%Y-%m-%d %H:%M:%S} UTC", f"State: {_state(mail)}")
+        print_lines(*head, f"Subject: {rendered.subject}", "", rendered.text.rstrip())
+
+
+@group.command("retry")
+def retry(mail_id: MailId, as_json: AsJson = False) -> None:
+    """Have a dead mail delivered after all, at once and with all the attempts of a new one."""
+
+    async def work(ctx: Context) -> None:
+        from keystead.mail import outbox
+
+        await outbox.retry(ctx, mail_id)
+
+    run(work)
+    if as_json:
+        print_document({"success": True, "id": mail_id})
+    else:
+        print_lines(f"Mail {mail_id} waits to be delivered.")
+
+
+@group.command("preview")
+def preview(
+    kind: MailKindName,
+    brand: Annotated[
+        str | None, typer.Option("--brand", help="In the wording of this brand, by name or id, where it has its own.")
+    ] = None,
+    language: Annotated[str, typer.Option("--language", help="The reader's language: en, de-AT, ...")] = "en",
+    html: Html = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a kind of mail looks like, with samples for values and no secret in it."""
+
+    async def work(ctx: Context) -> tuple[Wording, RenderedMail]:
+        from keystead.brands import service as brands
+        from keystead.mail import rendering
+        from keystead.mail.templates import service
+        from keystead.mail.templates.model import parse_kind, parse_language
+
+        wanted, languages = parse_kind(kind), (parse_language(language),)
+        link_base = ctx.server.settings.base_url
+        if brand is None:
+            wording = service.shipped_wordings(wanted, languages)[0]
+            return wording, rendering.preview(wording, wanted, brand="Example", link_base=link_base)
+        found: Brand = await brands.get_brand_by_name(ctx, brand)
+        wording = (await service.find_wordings(ctx.db.reads, found.id, wanted, languages))[0]
+        link_base = found.base_url or link_base
+        return wording, rendering.preview(wording, wanted, brand=found.name, link_base=link_base)
+
+    wording, rendered = run(work)
+    if as_json:
+        print_document({"kind": kind, "language": wording.language, "is_own": wording.is_own, **_parts(rendered)})
+    elif html:
+        print_lines(rendered.html.rstrip())
+    else:
+        print_lines(f"Subject: {rendered.subject}", "", rendered.text.rstrip())
+
+
+def _parse_state(raw: str | None) -> MailState | None:
+    from keystead.errors import BadUserInput
+    from keystead.mail.model import MailState
+
+    try:
+        return None if raw is None else MailState(raw)
+    except ValueError:
+        raise BadUserInput(f"'state' must be one of {', '.join(MailState)}.", field="state") from None
+
+
+def _described(mail: Mail) -> dict[str, Any]:
+    return {
+        "id": mail.id,
+        "brand_id": mail.brand_id,
+        "kind": mail.kind.value,
+        "recipient": mail.recipient,
+        "state": mail.state.value,
+        "attempts": mail.attempts,
+        "created_at": mail.created_at,
+        "expires_at": mail.expires_at,
+        "next_attempt_at": mail.next_attempt_at,
+        "delivered_at": mail.delivered_at,
+        "last_error": mail.last_error,
+    }
+
+
+def _parts(rendered: RenderedMail) -> dict[str, str]:
+    return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
+
+
+def _state(mail: Mail) -> str:
+    return f"{mail.state} ({mail.last_error})" if mail.last_error else mail.state.value

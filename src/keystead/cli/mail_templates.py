@@ -1,0 +1,124 @@
+"""``keystead mail template``: the wording that a brand puts in the place of ours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from keystead.cli.options import AsJson, BrandName, MailKindName
+from keystead.cli.output import note, print_document, print_lines, print_list
+from keystead.cli.work import each, run
+from keystead.errors import BadUserInput
+
+if TYPE_CHECKING:
+    from keystead.context import Context
+    from keystead.mail.templates.model import Template, Wording
+
+group = typer.Typer(help="A brand's own wording of its mails.", no_args_is_help=True)
+
+Language = Annotated[str, typer.Option("--language", help="A language tag: en, de, pt-BR, ...")]
+
+
+@group.command("list")
+def list_(brand: BrandName, as_json: AsJson = False) -> None:
+    """List the templates that a brand has of its own."""
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        from keystead.brands import service as brands
+        from keystead.mail.templates import service
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        return [
+            {**_described(template), "source": template.source}
+            async for template in each(lambda page: service.list_templates(ctx, found.id, page))
+        ]
+
+    columns = ("kind", "language", "updated_at")
+    print_list(run(work), columns, as_json=as_json, empty="This brand has no wording of its own.")
+
+
+@group.command("show")
+def show(kind: MailKindName, brand: BrandName, language: Language = "en", as_json: AsJson = False) -> None:
+    """Print the source of a brand's wording; where it has none, of Keystead's: a good one to begin with."""
+
+    async def work(ctx: Context) -> Wording:
+        from keystead.brands import service as brands
+        from keystead.mail.templates import service
+        from keystead.mail.templates.model import parse_kind
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        return await service.show_wording(ctx, found.id, parse_kind(kind), language)
+
+    wording = run(work)
+    if as_json:
+        shown = {"kind": kind, "language": wording.language, "is_own": wording.is_own, "source": wording.source}
+        print_document(shown)
+        return
+    if not wording.is_own:
+        note(f"note: {brand} has no wording of its own here: this is the one that comes with Keystead")
+    print_lines(wording.source.rstrip())
+
+
+@group.command("set")
+def set_(
+    kind: MailKindName,
+    brand: BrandName,
+    language: Language,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", exists=True, dir_okay=False, help="A Jinja source. Without it, stdin is read."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a brand's own wording in the place of Keystead's, after trying it with sample values."""
+    source = _read(file)
+
+    async def work(ctx: Context) -> Template:
+        from keystead.brands import service as brands
+        from keystead.mail.templates import service
+        from keystead.mail.templates.model import parse_kind
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        return await service.set_template(ctx, found.id, parse_kind(kind), language, source)
+
+    template = run(work)
+    if as_json:
+        print_document(_described(template))
+    else:
+        print_lines(f"{template.kind} in '{template.language}' is worded by {brand} from now on.")
+
+
+@group.command("remove")
+def remove(kind: MailKindName, brand: BrandName, language: Language, as_json: AsJson = False) -> None:
+    """Go back to the wording that comes with Keystead."""
+
+    async def work(ctx: Context) -> None:
+        from keystead.brands import service as brands
+        from keystead.mail.templates import service
+        from keystead.mail.templates.model import parse_kind
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        await service.remove_template(ctx, found.id, parse_kind(kind), language)
+
+    run(work)
+    if as_json:
+        print_document({"success": True, "kind": kind, "language": language.lower()})
+    else:
+        print_lines(f"{brand} has no wording of its own for {kind} in '{language.lower()}' any more.")
+
+
+def _described(template: Template) -> dict[str, Any]:
+    return {"kind": template.kind.value, "language": template.language, "updated_at": template.updated_at}
+
+
+def _read(file: Path | None) -> str:
+    where = "stdin" if file is None else str(file)
+    try:
+        return (sys.stdin.buffer.read() if file is None else file.read_bytes()).decode()
+    except UnicodeDecodeError:
+        raise BadUserInput(f"{where} is not UTF-8 text.") from None
+    except OSError as error:
+        raise BadUserInput(f"Cannot read {where}: {error.strerror}.") from None
