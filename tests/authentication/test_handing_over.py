@@ -1,0 +1,125 @@
+"""The hosted page uses a mailed link up and hands the app a token of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keystead.authentication import magic_login
+from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import Secret, SecretKind, generate
+from keystead.errors import TokenInvalid
+from keystead.mail.model import MailKind
+from keystead.users import email_addresses
+from keystead.users import service as users
+from keystead.users.model import User
+from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
+from tests.authentication.mailed import outbox
+from tests.authentication.observing import events
+from tests.authentication.test_magic_login import EMAIL, ask, assert_refused, redeem, visitor
+from tests.clocks import ManualClock
+from tests.make import make_brand, make_context, make_user
+from tests.races.conftest import outcome
+
+AT_ONCE = 50
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """A brand with magic login."""
+    return await make_brand(server, features={"magic_login": True})
+
+
+async def hand_over(server: Server, token: str) -> Secret:
+    return await magic_login.hand_over(visitor(server), token)
+
+
+async def claim(server: Server, brand: ActiveBrand, user: User, email: str) -> str:
+    """A token that proves the address and logs in, as ``changeEmailMagically`` mails it."""
+    secret, address = generate(SecretKind.magic), email_addresses.parse(email)
+    async with server.db.transaction() as tx:
+        now = server.clock.now()
+        await one_time_tokens.issue(tx, brand.id, user.id, TokenPurpose.claim, address, secret, now)
+    return secret.reveal()
+
+
+async def test_a_fresh_token_takes_the_place_of_the_mailed_one(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    mailed = await ask(server, brand)
+    fresh = (await hand_over(server, mailed)).reveal()
+    assert fresh != mailed
+    await assert_refused(server, mailed)
+    clock.advance(minutes=2)
+    await assert_refused(server, fresh)
+    clock.advance(seconds=-1)
+    await redeem(server, fresh)
+    await assert_refused(server, fresh)
+    (event,) = await events(server, brand, "session.opened")
+    assert event.subject_id == ann.id
+
+
+@pytest.mark.attack("A58")
+async def test_a_link_is_handed_over_for_ten_minutes(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    mailed = await ask(server, brand)
+    clock.advance(minutes=10)
+    with pytest.raises(TokenInvalid):
+        await hand_over(server, mailed)
+    clock.advance(seconds=-1)
+    await hand_over(server, mailed)
+
+
+@pytest.mark.race
+@pytest.mark.attack("A55")
+async def test_of_fifty_at_once_one_is_given_a_token(server: Server, brand: ActiveBrand, ann: User) -> None:
+    mailed = await ask(server, brand)
+    outcomes = await asyncio.gather(*(outcome(hand_over(server, mailed)) for _ in range(AT_ONCE)))
+    (fresh,) = [one for one in outcomes if isinstance(one, Secret)]
+    assert sum(isinstance(one, TokenInvalid) for one in outcomes) == AT_ONCE - 1
+    await redeem(server, fresh.reveal())
+
+
+async def test_a_newer_link_takes_the_place_of_a_token_handed_over(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    fresh = (await hand_over(server, await ask(server, brand))).reveal()
+    clock.advance(seconds=1)
+    newer = await ask(server, brand)
+    await assert_refused(server, fresh)
+    await redeem(server, newer)
+    assert len(await outbox(server, MailKind.magic_login)) == 2
+
+
+@pytest.mark.parametrize("at_page", [True, False])
+async def test_a_claim_is_proved_and_logs_in(server: Server, brand: ActiveBrand, at_page: bool) -> None:
+    user = await make_user(server, brand, is_verified=False)
+    token = await claim(server, brand, user, EMAIL)
+    if at_page:
+        fresh = (await hand_over(server, token)).reveal()
+        profile = (await users.get_user(make_context(server), brand.id, user.id)).profile
+        assert profile.is_verified, "whatever becomes of the fresh token"
+        await assert_refused(server, token)
+        token = fresh
+    await redeem(server, token)
+    profile = (await users.get_user(make_context(server), brand.id, user.id)).profile
+    assert (profile.email, profile.is_verified, profile.is_anonymous) == (EMAIL, True, False)
+    assert len(await events(server, brand, "user.email_proved")) == 1
+    (event,) = await events(server, brand, "session.opened")
+    assert event.subject_id == user.id
+
+
+@pytest.mark.parametrize("at_page", [True, False])
+async def test_a_claim_on_what_is_somebody_elses_by_now_logs_nobody_in(
+    server: Server, brand: ActiveBrand, at_page: bool
+) -> None:
+    user = await make_user(server, brand, is_verified=False)
+    token = await claim(server, brand, user, EMAIL)
+    await make_user(server, brand)
+    with pytest.raises(TokenInvalid):
+        await (hand_over(server, token) if at_page else redeem(server, token))
+    await assert_refused(server, token)
+    assert await events(server, brand, "session.opened") == []
