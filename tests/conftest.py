@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from keystead.context import Server
 from keystead.db.engine import Database, open_database
+from tests.certificates import Authority, make_authority
 from tests.clocks import ManualClock
 from tests.databases import PostgresTemplate, SqliteTemplate
 from tests.make import make_server
 from tests.postgres_server import postgres_server
-from tests.smtp_server import SmtpServer
+from tests.smtp_server import SmtpServer, SmtpServers
 
 
 @pytest.fixture
@@ -72,6 +74,26 @@ async def server(db: Database, clock: ManualClock) -> Server:
 
 @pytest.fixture
 def smtp() -> Iterator[SmtpServer]:
-    """An SMTP server without TLS or login; tests of those make their own."""
+    """An SMTP server without TLS or login; ``servers`` makes others."""
     with SmtpServer() as mail_server:
         yield mail_server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the certificates of ``servers``; nobody trusts it."""
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """The same, trusted by this process."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    return authority
+
+
+@pytest.fixture
+def servers(authority: Authority) -> Iterator[SmtpServers]:
+    """Makes SMTP servers with TLS, logins, quirks."""
+    with ExitStack() as stack:
+        yield SmtpServers(stack, authority)

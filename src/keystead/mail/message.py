@@ -1,0 +1,141 @@
+"""From a rendered mail to the message that goes over the wire: RFC 5322, RFC 2045, RFC 3834.
+
+Header lines are written here, character by character. The standard library would parse what it is given first, which
+decodes encoded words (RFC 2047) that somebody else wrote, line breaks in them included, and folds long addresses in the
+middle. So a value cannot begin a header of its own, whatever it holds (A66).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from email.header import Header
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8, EmailPolicy
+from email.utils import format_datetime, quote
+from typing import Any, Final
+
+from keystead.mail.model import Mail, RenderedMail
+from keystead.mail.transport import DeliveryRefused
+from keystead.outgoing_mail import MailFrom
+
+LONGEST_SUBJECT: Final = 200
+LONGEST_LINE: Final = 76
+"""Of a header that can be folded; RFC 5322 §2.1.1 asks for 78, RFC 2047 §2 for 76."""
+LONGEST_WORD: Final = 60
+"""A longer one cannot be folded as it is, and is encoded."""
+
+# Characters that end a line, say nothing, or turn the direction of what follows. Joiners are part of words and emoji.
+_UNPRINTED: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS: Final = ("\u200c", "\u200d")
+# Atoms and dots, or letters beyond ASCII (RFC 6532): none of the characters by which one address becomes two.
+_LOCAL_PART = re.compile(r"[^\s\x00-\x1f\x7f\"(),:;<>@\[\\\]]+")
+_DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII)
+
+
+def build_message(mail: Mail, rendered: RenderedMail, mail_from: MailFrom) -> EmailMessage:
+    """The message: text first, HTML as its better alternative, and eight headers, always the same ones.
+
+    It is the same again at a second attempt, with the same ``Message-ID``.
+
+    :raises DeliveryRefused: when the recipient is no address; what is stored has been checked.
+    """
+    recipient = envelope_address(mail.recipient)
+    message = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
+    _head(message, "From", _mailbox(mail_from))
+    _head(message, "To", recipient)
+    subject = one_line(rendered.subject)
+    _head(message, "Subject", _encoded("Subject", subject), subject)
+    _head(message, "Date", format_datetime(mail.created_at))
+    _head(message, "Message-ID", f"<{mail.id}@{mail_from.domain}>")
+    # RFC 3834 §5: no vacation notice answers, and no robot.
+    _head(message, "Auto-Submitted", "auto-generated")
+    # Encoded, whatever they hold: no line is too long, none is altered on the way.
+    message.set_content(_encodable(rendered.text), cte="quoted-printable")
+    message.add_alternative(_encodable(rendered.html), subtype="html", cte="quoted-printable")
+    # "=_" cannot occur in quoted-printable text (RFC 2045 §6.7).
+    message.set_boundary(f"=_{mail.id}")
+    return message
+
+
+def envelope_address(address: str) -> str:
+    """The address as SMTP takes it: the domain in ASCII (IDNA 2008), the local part as it was stored.
+
+    :raises DeliveryRefused: when it is none.
+    """
+    local, _, domain = address.rpartition("@")
+    domain = domain if domain.isascii() else _ascii_domain(domain)
+    if not _LOCAL_PART.fullmatch(local) or not local.isprintable() or not _DOMAIN.fullmatch(domain):
+        raise DeliveryRefused("the recipient is no address that mail can be sent to")
+    return f"{local}@{domain}"
+
+
+def _ascii_domain(domain: str) -> str:
+    # Imported for the few that need it: its tables take megabytes.
+    import idna
+
+    try:
+        return idna.encode(unicodedata.normalize("NFC", domain.lower()), strict=True).decode("ascii")
+    except UnicodeError:  # idna.IDNAError is one
+        return ""
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line of at most 200 characters, nothing in it that controls or hides."""
+    shown = ("".join(" " if _is_unprinted(character) else character for character in text)).split()
+    return " ".join(shown)[:LONGEST_SUBJECT].rstrip()
+
+
+def _encodable(text: str) -> str:
+    """``text`` without lone surrogates, which have no bytes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_unprinted(character: str) -> bool:
+    return unicodedata.category(character) in _UNPRINTED and character not in _JOINERS
+
+
+def _mailbox(mail_from: MailFrom) -> str:
+    name = one_line(mail_from.name)
+    if not name:
+        return mail_from.address
+    phrase = f'"{quote(name)}"' if _is_plain(name) else _encoded("From", name)
+    return f"{phrase}\r\n <{mail_from.address}>"
+
+
+def _encoded(header: str, text: str) -> str:
+    """The text as it stands in the header, in as many lines as it takes."""
+    charset = "us-ascii" if _is_plain(text) else "utf-8"
+    return Header(text, charset, maxlinelen=LONGEST_LINE, header_name=header).encode(linesep="\r\n")
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the text can stand as it is: what merely looks like an encoded word must arrive as it is, too."""
+    return text.isascii() and "=?" not in text and all(len(word) <= LONGEST_WORD for word in text.split())
+
+
+def _head(message: EmailMessage, name: str, wire: str, text: str | None = None) -> None:
+    # Nothing above lets a line break through; should that ever change, no mail goes out.
+    if not wire.replace("\r\n ", "").isprintable():
+        raise DeliveryRefused(f"its header {name} would not be one header")
+    message[name] = _Line(wire if text is None else text, name, wire)
+
+
+class _Line(str):
+    """A header's value that is written as it is. A policy leaves alone what has a ``name`` (``header_store_parse``)."""
+
+    name: str
+    _wire: str
+
+    def __new__(cls, text: str, name: str, wire: str) -> _Line:
+        line = super().__new__(cls, text)
+        line.name, line._wire = name, wire
+        return line
+
+    # What EmailMessage and its policies look at.
+    defects: tuple[Any, ...] = ()
+    max_count = 1
+
+    def fold(self, *, policy: EmailPolicy) -> str:
+        """The header's lines."""
+        return f"{self.name}: {self._wire}{policy.linesep}"
