@@ -149,6 +149,17 @@ async def test_a_link_that_ran_out_between_attempts_tells_what_went_wrong(
     assert (await state(server, mail_id), post.attempts) == ((MailState.dead, said), 1)
 
 
+async def test_what_waited_for_a_mail_server_for_weeks_is_not_sent_unless_asked_for(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    old, post = await make_mail(server, brand, ann), Post()
+    clock.advance(days=7, seconds=1)
+    assert (await make_delivery(server, post).deliver_due(), post.attempts) == (1, 0)
+    assert await state(server, old) == (MailState.dead, "Nobody delivered it in time.")
+    await outbox.retry(make_context(server), old)
+    assert (await make_delivery(server, post).deliver_due(), post.mail_ids) == (1, [old])
+
+
 async def test_the_failure_of_one_mail_is_its_own(server: Server, brand: ActiveBrand, ann: User) -> None:
     post, unknown = Post(), RuntimeError("a fault of ours, with a secret")
     for name, error in (("bob", AWAY), ("cid", DeliveryRefused("550 no")), ("dan", unknown), ("eve", None)):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 
 import structlog
@@ -41,6 +41,8 @@ PAUSES = (
 """How long a mail waits after its first failure, its second, and so on; then as long as after the last of these."""
 MOST_ATTEMPTS = 29
 """Then a mail is dead: 24 h and 21 min after the first attempt."""
+STALE_AFTER = timedelta(days=7)
+"""A mail that nobody looked at for so long is not sent any more: there was no mail server all the while."""
 LONGEST_ERROR = 200
 
 _TOKENS = re.compile("|".join(pattern.pattern for pattern in PATTERNS.values()))
@@ -134,11 +136,9 @@ class Delivery:
         return is_recorded and outcome.state is not MailState.waiting
 
     async def _attempt(self, mail: Mail) -> Outcome:
-        if mail.expires_at is not None and mail.expires_at <= self._server.clock.now():
-            return Outcome(MailState.dead, _with("The link ran out before the mail could be sent.", mail.last_error))
-        if mail.attempts > MOST_ATTEMPTS:
-            # Each attempt ended with the process, before it could say what became of it.
-            return Outcome(MailState.dead, _with("Tried too often.", mail.last_error))
+        hopeless = _why_not(mail, self._server.clock.now())
+        if hopeless is not None:
+            return Outcome(MailState.dead, _with(hopeless, mail.last_error))
         try:
             await self._send(mail)
         except DeliveryRefused as error:
@@ -185,6 +185,18 @@ def pause(attempts: int) -> timedelta:
 def told(reason: str) -> str:
     """What an operator may read of a failure: one printable line of at most 200 characters, no secret, no address."""
     return _line(reason) or "The mail server gave no reason."
+
+
+def _why_not(mail: Mail, now: datetime) -> str | None:
+    """Why the mail is not sent any more, if so."""
+    if mail.expires_at is not None and mail.expires_at <= now:
+        return "The link ran out before the mail could be sent."
+    if now - mail.next_attempt_at > STALE_AFTER:
+        return "Nobody delivered it in time."
+    if mail.attempts > MOST_ATTEMPTS:
+        # Each attempt ended with the process, before it could say what became of it.
+        return "Tried too often."
+    return None
 
 
 def _again(mail: Mail, reason: str) -> Outcome:

@@ -13,7 +13,7 @@ MOST_A_MINUTE = 1
 MOST_AN_HOUR = 5
 """Mails to one recipient that others than the recipient can cause (security §7)."""
 KEEP_DELIVERED = timedelta(days=30)
-KEEP_DEAD = timedelta(days=90)
+KEEP_UNDELIVERED = timedelta(days=90)
 """Longer: somebody has to see to them."""
 KEEP_RECIPIENTS = timedelta(days=1)
 """An hour would do: that is how far back mails are counted."""
@@ -52,6 +52,11 @@ async def sweep(tx: Tx, now: datetime, limit: int) -> int:
 
     Returns how many it removed of the kind that had most: fewer than ``limit`` means that nothing is left.
     """
-    delivered = await deliveries.sweep(tx, MailState.delivered, now - KEEP_DELIVERED, limit)
-    dead = await deliveries.sweep(tx, MailState.dead, now - KEEP_DEAD, limit)
-    return max(delivered, dead, await deliveries.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit))
+    swept = [
+        await deliveries.sweep(tx, MailState.delivered, now - KEEP_DELIVERED, limit),
+        await deliveries.sweep(tx, MailState.dead, now - KEEP_UNDELIVERED, limit),
+        # Where there is no mail server, all mail waits, and is nobody's after that time.
+        await deliveries.sweep(tx, MailState.waiting, now - KEEP_UNDELIVERED, limit),
+        await deliveries.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit),
+    ]
+    return max(swept)

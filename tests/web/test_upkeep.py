@@ -1,0 +1,106 @@
+"""What a serving process does by itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import func, select
+
+from keystead.clock import SystemClock
+from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
+from keystead.crypto.secrets import SecretKind
+from keystead.db.engine import Database
+from keystead.db.statements import Statement
+from keystead.mail import outbox
+from keystead.mail.model import MailState
+from keystead.users import email_addresses
+from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
+from keystead.users.one_time_tokens.store import one_time_tokens as token_table
+from keystead.web.upkeep import Upkeep
+from tests.clocks import ManualClock
+from tests.mail.letters import make_mail
+from tests.mail.post import Post, make_delivery
+from tests.make import SETTINGS, make_brand, make_context, make_server, make_user
+from tests.smtp_server import SmtpServer
+
+_COUNT_TOKENS = Statement(select(func.count()).select_from(token_table), unbranded="test")
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+@pytest.fixture
+async def upkeep(db: Database, server: Server, smtp: SmtpServer) -> AsyncIterator[Upkeep]:
+    """Of a node with a mail server, at work."""
+    working = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
+    working.start()
+    yield working
+    await working.stop()
+
+
+async def test_mail_is_delivered_to_the_mail_server(
+    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
+) -> None:
+    ann = await make_user(server, brand)
+    server.clock = SystemClock()
+    mail_id = await make_mail(server, brand, ann)
+    (mail,) = await smtp.mails(1)
+    assert (mail.sender, mail.recipients) == ("no-reply@auth.example.com", ("ann@example.com",))
+    assert mail.message["Message-ID"] == f"<{mail_id}@auth.example.com>"
+    await upkeep.stop()
+    assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.delivered
+
+
+async def test_who_stops_delivers_what_is_in_hand(
+    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
+) -> None:
+    ann = await make_user(server, brand)
+    server.clock = SystemClock()
+    silence = smtp.withhold("DATA", times=1)
+    mail_id = await make_mail(server, brand, ann)
+    await smtp.heard("DATA")
+    silence.release()
+    await upkeep.stop()
+    assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.delivered
+
+
+async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, brand: ActiveBrand) -> None:
+    ann = await make_user(server, brand)
+    mail_id = await make_mail(server, brand, ann)
+    upkeep = Upkeep(server)
+    upkeep.start()
+    assert len(upkeep._tasks) == 2
+    await upkeep.stop()
+    assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.waiting
+
+
+async def test_what_is_over_is_swept(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+    ann = await make_user(server, brand)
+    await make_mail(server, brand, ann)
+    await make_delivery(server, Post()).deliver_all_due()
+    address = email_addresses.parse("ann@example.com")
+    secret = secrets.generate(SecretKind.magic)
+    async with server.db.transaction() as tx:
+        await one_time_tokens.issue(tx, brand.id, ann.id, TokenPurpose.login, address, secret, clock.now())
+    upkeep = Upkeep(server)
+    clock.advance(minutes=10)
+    await upkeep.sweep()
+    assert await left(server) == (1, 1)
+    clock.advance(minutes=5)
+    await upkeep.sweep()
+    assert await left(server) == (1, 0)
+    clock.advance(days=30)
+    await upkeep.sweep()
+    assert await left(server) == (0, 0)
+
+
+async def left(server: Server) -> tuple[int, int]:
+    """How many mails, how many one-time tokens."""
+    row = await server.db.reads.find(_COUNT_TOKENS)
+    return sum((await outbox.count_states(server.db)).values()), int(row[0]) if row else 0
