@@ -87,11 +87,12 @@ async def test_a_refused_field_is_on_record_with_who_what_and_why(
     assert event.request_id == answer.extensions["referenceId"]
     assert event.details == {"permission": "admin", "operation": "userList"}
     clock.advance(seconds=1)
-    assert (await api.send("mutation { resendVerificationMail }", token=token)).code == "FORBIDDEN"
+    claim = 'mutation { changeEmailMagically(newEmail: "ann@example.org") }'
+    assert (await api.send(claim, token=token)).code == "FORBIDDEN"
     await noted.written()
     assert (await recorded(server, brand))[-1].details == {
-        "feature": "email_verification",
-        "operation": "resendVerificationMail",
+        "feature": "magic_login",
+        "operation": "changeEmailMagically",
     }
 
 

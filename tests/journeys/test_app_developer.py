@@ -198,9 +198,14 @@ async def test_create_me_finds_its_brand_by_header_and_takes_the_argument_as_a_c
     assert (await api.send(create, {"brand": "rainbowMakers"})).code == "UNAUTHENTICATED"
 
 
-async def test_what_needs_mail_says_so_and_changes_nothing(api: Api, server: Server, brand_token: str) -> None:
-    """Mail comes later. Until then these are refused, whoever asks, rather than pretended."""
+async def test_a_claimed_address_is_shown_and_is_no_login_before_it_is_proved(
+    api: Api, server: Server, brand_token: str
+) -> None:
     token = await get_access_token(api, await create_me(api, brand_token))
     claim = 'mutation { changeAndValidateEmail(newEmail: "new@example.com", password: "rainbow123") }'
-    assert (await api.send(claim, token=token)).code == "FORBIDDEN"
-    assert (await api.send(ME, token=token)).data["me"]["email"] is None
+    assert (await api.send(claim, token=token)).data == {"changeAndValidateEmail": True}
+    me = (await api.send("{ me { email verified is_anonymous } }", token=token)).data["me"]
+    assert me == {"email": "new@example.com", "verified": False, "is_anonymous": True}
+    assert (await api.send(LOGIN, {"input": {"email": "new@example.com", "password": "rainbow123"}})).code == (
+        "INVALID_CREDENTIALS"
+    )

@@ -10,6 +10,7 @@ from keystead.errors import NoLoginMethod, NotFound, Unauthenticated
 from keystead.policy import Features
 from keystead.sessions import service as sessions
 from keystead.sessions.model import EndReason
+from keystead.users.claims import service as claims
 
 
 def signed_in_user(ctx: Context) -> UserPrincipal:
@@ -39,7 +40,9 @@ async def revoke_session(ctx: Context, session_id: str) -> None:
 
 
 async def end_all(ctx: Context, *, force: bool) -> None:
-    """Ends all sessions of the caller's, of both contracts, on every node.
+    """Ends all sessions of the caller's, of both contracts, on every node, and with them what was begun in one.
+
+    Claims and links that are out die, but for a user without login address: theirs are the only way back.
 
     :raises NoLoginMethod: when they could not log in again, unless ``force``.
     """
@@ -63,6 +66,7 @@ async def end_all(ctx: Context, *, force: bool) -> None:
             force=force,
         )
         if is_done:
+            await claims.withdraw(tx, caller.brand_id, caller.user_id)
             await audit.record(tx, event)
         return is_done
 

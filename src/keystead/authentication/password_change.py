@@ -15,6 +15,7 @@ from keystead.sessions import service as sessions
 from keystead.sessions.model import EndReason
 from keystead.users import credentials, email_addresses
 from keystead.users import service as users
+from keystead.users.claims import service as claims
 from keystead.users.email_addresses import EmailAddress
 
 _WRONG = "The old password is missing or wrong."
@@ -63,6 +64,8 @@ async def _replace(ctx: Context, caller: UserPrincipal, as_read: str, new_hash: 
             tx, caller.brand_id, caller.user_id, caller.session_id, as_read, new_hash, now
         )
         if is_changed:
+            # Whoever it is that this throws out must not come back by a link of their own.
+            await claims.withdraw(tx, caller.brand_id, caller.user_id)
             reason = EndReason.password_changed
             await sessions.end_others(tx, caller.brand_id, caller.user_id, caller.session_id, reason, now)
             await audit.record(tx, event)

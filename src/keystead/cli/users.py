@@ -37,18 +37,17 @@ def create(
     password = _password_from_stdin() if password_stdin else None
 
     async def work(ctx: Context) -> tuple[User, bool]:
+        from keystead.authentication import user_creation
         from keystead.brands import service as brands
-        from keystead.users import service as users
         from keystead.users.model import NewUser
 
         found = await brands.get_brand_by_name(ctx, brand)
         new = NewUser(email, password, is_verified=verified, permissions=tuple(permission or ()))
-        return await users.create_user(ctx, found.active(), new), found.features.email_verification
+        return await user_creation.create_user(ctx, found.active(), new), found.features.email_verification
 
     user, needs_proof = run(work)
     if needs_proof and not verified:
-        reason = "waits for proof by mail, which is not built yet, and cannot log in"
-        note(f"note: {user.profile.email} {reason} (--verified spares it)")
+        note(f"note: {user.profile.email} waits for proof by mail, and cannot log in before (--verified spares it)")
     if as_json:
         print_document({"id": user.id, "email": user.profile.email})
     else:

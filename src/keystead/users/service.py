@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from msgspec import UNSET
@@ -16,10 +16,14 @@ from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
 from keystead.users import credentials, email_addresses, store, usernames
+from keystead.users.claims import service as claims
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.grants import an_operator_stays, require_held, require_roles
 from keystead.users.model import LoginCandidate, NewUser, User, UserChanges, UserRow
 from keystead.users.roles import store as role_store
+
+Finish = Callable[[Tx, User], Awaitable[None]]
+"""A step that is taken in the transaction that makes a user."""
 
 # --- what administrators do
 
@@ -44,8 +48,10 @@ async def list_users(ctx: Context, brand_id: str, page: PageRequest, *, with_tot
     return Page.cut(rows, page, total)
 
 
-async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser) -> User:
+async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish: Finish | None = None) -> User:
     """Makes a user with an address: a login at once where the brand asks for no proof or the caller vouches for it.
+
+    Else the address waits, and ``finish``, the last step of the same transaction, asks it for proof.
 
     :raises BadUserInput: for a bad address, password, name, role or permission; names the field.
     :raises Forbidden: for a permission that the caller does not hold.
@@ -68,7 +74,10 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser) -> User:
             raise Conflict("This e-mail address is taken.", field="email")
         await role_store.set_roles(tx, brand.id, row.id, roles)
         await record(tx, event)
-        return await _known(tx, brand.id, row.id)
+        user = await _known(tx, brand.id, row.id)
+        if finish is not None:
+            await finish(tx, user)
+        return user
 
     return await ctx.db.run(create)
 
@@ -98,6 +107,8 @@ async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserCh
                 await record(tx, event)
             off = wanted.is_disabled
             if off is not None and await store.set_disabled(tx, brand_id, user_id, off):
+                if off:
+                    await claims.withdraw(tx, brand_id, user_id)
                 event = describe(ctx, "user.disabled" if off else "user.enabled", brand_id=brand_id, subject_id=user_id)
                 await record(tx, event)
         return await _known(tx, brand_id, user_id)

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from keystead.authentication import user_creation
 from keystead.context import Context, Profile
 from keystead.graphql.resolvers import resolver
 from keystead.graphql.resolvers.scope import refuse_filter, require_brand
@@ -47,7 +48,7 @@ async def create_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[
         roles=tuple(given.get("roles") or ()),
         permissions=tuple(given.get("permissions") or ()),
     )
-    return {"data": _shown_user(await service.create_user(ctx, require_brand(ctx), new))}
+    return {"data": _shown_user(await user_creation.create_user(ctx, require_brand(ctx), new))}
 
 
 @resolver("Mutation.updateUser")
