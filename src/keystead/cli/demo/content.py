@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final
 
+import msgspec
+
 from keystead.api_keys import service as api_keys
 from keystead.brands import service as brands
 from keystead.brands.model import Brand
@@ -17,12 +19,20 @@ from keystead.entities.definition_file import parse_file
 from keystead.entities.definitions import define_entities
 from keystead.entities.registry import get_record_type
 from keystead.errors import NotFound
+from keystead.mail import service as mail
+from keystead.mail.links import recipient_key
 from keystead.pagination import PageRequest
-from keystead.users import email_addresses
+from keystead.policy import Features
+from keystead.users import credentials, email_addresses
 from keystead.users import service as users
 from keystead.users.model import NewUser
 
 BRAND: Final = "rainbowMakers"
+DOMAIN: Final = "rainbowmakers.example"
+ACCOUNT: Final = f"nova@{DOMAIN}"
+"""A user with a password and no permission."""
+FORGETFUL: Final = f"vega@{DOMAIN}"
+"""The same, whose password the tour replaces."""
 API_KEY_NAME: Final = "demo"
 CUSTOMER: Final = """
 [customer]
@@ -32,6 +42,7 @@ email  = { type = "email", unique = true }
 status = { type = "enum", values = ["active", "paused"], default = "active" }
 notes  = { type = "text", read = ["admin"], write = ["admin"] }
 """
+_EVERY_FEATURE: Final = Features(**dict.fromkeys(Features.__struct_fields__, True))
 _CUSTOMERS: Final[tuple[dict[str, Any], ...]] = (
     {"name": "Aurora Paints", "email": "hello@aurora.example", "notes": "Pays early."},
     {"name": "Prism & Sons", "email": "office@prism.example"},
@@ -40,10 +51,10 @@ _CUSTOMERS: Final[tuple[dict[str, Any], ...]] = (
 
 
 async def prepare(ctx: Context, keepsake: Keepsake) -> None:
-    """Makes what is missing of brand, brand token, user, API key, entity and records, and notes it in ``keepsake``."""
+    """Makes what is missing of brand, brand token, users, API key, entity and records, and notes it in ``keepsake``."""
     brand = await _brand(ctx)
     await _brand_token(ctx, brand, keepsake)
-    await _user(ctx, brand, keepsake)
+    await _people(ctx, brand, keepsake)
     await _api_key(ctx, brand, keepsake)
     await define_entities(ctx, brand.id, parse_file(CUSTOMER))
     await _customers(ctx, (await brands.get_brand(ctx, brand.id)).active(), keepsake)
@@ -51,9 +62,12 @@ async def prepare(ctx: Context, keepsake: Keepsake) -> None:
 
 async def _brand(ctx: Context) -> Brand:
     try:
-        return await brands.get_brand_by_name(ctx, BRAND)
+        found = await brands.get_brand_by_name(ctx, BRAND)
     except NotFound:
-        return await brands.create_brand(ctx, BRAND)
+        found = await brands.create_brand(ctx, BRAND)
+    if found.features == _EVERY_FEATURE:
+        return found
+    return await brands.update_brand(ctx, found.id, {"features": msgspec.structs.asdict(_EVERY_FEATURE)})
 
 
 async def _brand_token(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:
@@ -63,16 +77,27 @@ async def _brand_token(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:
         keepsake.brand_token = token.reveal()
 
 
-async def _user(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:
-    address = email_addresses.parse(keepsake.email)
-    found = await users.find_login(ctx.db.reads, brand.id, address)
-    if found is not None and keepsake.password:
-        return
-    if found is not None:
-        await users.delete_users(ctx, brand.id, [found.user_id])
-    keepsake.password = f"rainbow-{secrets.token_hex(6)}"
-    new = NewUser(keepsake.email, keepsake.password, is_verified=True, permissions=("admin",))
-    await users.create_user(ctx, brand.active(), new)
+async def _people(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:
+    keepsake.password = keepsake.password or f"rainbow-{secrets.token_hex(6)}"
+    await _user(ctx, brand, NewUser(keepsake.email, keepsake.password, is_verified=True, permissions=("admin",)))
+    for email in (ACCOUNT, FORGETFUL):
+        await _user(ctx, brand, NewUser(email, keepsake.password, is_verified=True))
+    # The tour asks for mails to them, however many were asked for in the last hour.
+    now = ctx.now()
+    async with ctx.db.transaction() as tx:
+        for email in (keepsake.email, FORGETFUL):
+            canonical = email_addresses.parse(email).canonical
+            await mail.note_answered(tx, brand.id, recipient_key(ctx.server.master_key, brand.id, canonical), now)
+
+
+async def _user(ctx: Context, brand: Brand, wanted: NewUser) -> None:
+    """Makes the user: anew, where the password is another one, because the secrets were lost or somebody changed it."""
+    candidate = await users.find_login(ctx.db.reads, brand.id, email_addresses.parse(wanted.email))
+    if candidate is not None:
+        if await credentials.check_password(ctx.server.passwords, candidate, wanted.password or ""):
+            return
+        await users.delete_users(ctx, brand.id, [candidate.user_id])
+    await users.create_user(ctx, brand.active(), wanted)
 
 
 async def _api_key(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:

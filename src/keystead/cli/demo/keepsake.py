@@ -24,6 +24,8 @@ class Keepsake:
     auth_token: str = ""
     standing_refresh_token: str = ""
     standing_access_token: str = ""
+    newcomer_refresh_token: str = ""
+    newcomer_access_token: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Keepsake:

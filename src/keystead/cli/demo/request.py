@@ -1,13 +1,14 @@
 """One request, two ways: sent from here, and written as a ``curl`` command that does the same.
 
-Some requests use up what they are given: a refresh token, a session, a record to delete. Their command fetches it
-anew by a request of its own, inside ``$(...)``, so that it can be pasted again and again.
+Some requests use up what they are given: a refresh token, a session, a record to delete, the link in a mail. Their
+command fetches it anew by a request of its own, inside ``$(...)``, so that it can be pasted again and again.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ _NO_PROXY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _MARK: Final = "\x1a"
 
 REFRESH_TOKEN: Final = "ks_rt_[0-9A-Za-z]+"
+MAGIC_TOKEN: Final = "ks_ml_[0-9A-Za-z]+"
+RESET_TOKEN: Final = "ks_pr_[0-9A-Za-z]+"
 ACCESS_TOKEN: Final = "eyJ[0-9A-Za-z._-]+"
 ID: Final = "[0-9a-f]{8}-[0-9a-f-]{27}"
 
@@ -29,7 +32,8 @@ class DemoRequestError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A request. A :class:`Taken` among its variables or headers stands for a value out of another one's answer."""
+    """A request. Among its variables and headers a :class:`Taken` stands for a value out of another one's answer, and
+    a :class:`Fresh` for a text that never was."""
 
     title: str
     query: str = ""
@@ -49,6 +53,16 @@ class Taken:
 
     request: Request
     pattern: str
+    after: Request | None = None
+    """Sent first, each time: what it causes is in the answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """A text that is another one each time: between ``start`` and ``end`` stands what has not been there before."""
+
+    start: str
+    end: str
 
 
 class Sender:
@@ -77,6 +91,9 @@ class Sender:
 
         :raises DemoRequestError: when the answer holds no such value.
         """
+        if taken.after is not None:
+            self.send(taken.after)
+            self._answers.pop(taken.request, None)
         answer = self._answers.get(taken.request) or self.send(taken.request)
         found = re.search(taken.pattern, answer)
         if found is None:
@@ -84,17 +101,20 @@ class Sender:
         return found.group()
 
     def _resolved(self, value: Any) -> Any:
+        if isinstance(value, Fresh):
+            return f"{value.start}{secrets.token_hex(8)}{value.end}"
         return self.take(value) if isinstance(value, Taken) else value
 
 
 def as_curl(request: Request, origin: str) -> str:
     """The command, on one line, for a POSIX shell."""
-    words = ["curl", "-s", f"{origin}{request.path}"]
+    address = f"{origin}{request.path}"
+    words = ["curl", "-s", f"'{address}'" if "?" in address else address]
     for name, value in request.headers.items():
         shown, taken = _marked(value)
         words += ["-H", _quoted(f"{name}: {shown}", taken, origin)]
     if request.is_graphql:
-        found: list[Taken] = []
+        found: list[Taken | Fresh] = []
 
         def mark(value: Any) -> Any:
             shown, taken = _marked(value)
@@ -121,11 +141,13 @@ def _walk(value: Any, resolve: Any) -> Any:
     return resolve(value)
 
 
-def _marked(value: Any) -> tuple[Any, list[Taken]]:
+def _marked(value: Any) -> tuple[Any, list[Taken | Fresh]]:
+    if isinstance(value, Fresh):
+        return f"{value.start}{_MARK}{value.end}", [value]
     return (_MARK, [value]) if isinstance(value, Taken) else (value, [])
 
 
-def _quoted(text: str, taken: list[Taken], origin: str) -> str:
+def _quoted(text: str, taken: list[Taken | Fresh], origin: str) -> str:
     """``text`` in single quotes, with a command substitution in the place of each mark."""
     first, *rest = ("'" + part.replace("'", "'\\''") + "'" for part in text.split(_MARK))
     pieces = [first]
@@ -134,18 +156,22 @@ def _quoted(text: str, taken: list[Taken], origin: str) -> str:
     return "".join(piece for piece in pieces if piece != "''") or "''"
 
 
-def _taking(value: Taken, origin: str) -> str:
-    return f"{as_curl(value.request, origin)} | grep -oE '{value.pattern}' | head -n 1"
+def _taking(value: Taken | Fresh, origin: str) -> str:
+    if isinstance(value, Fresh):
+        return "date +%s%N"
+    first = f"{as_curl(value.after, origin)} > /dev/null; " if value.after else ""
+    return f"{first}{as_curl(value.request, origin)} | grep -oE '{value.pattern}' | head -n 1"
 
 
 def _answer(request: urllib.request.Request, title: str) -> str:
     try:
         with _NO_PROXY.open(request, timeout=TIMEOUT) as response:
             text: str = response.read().decode("utf-8")
+            is_json = response.headers.get_content_type() == "application/json"
     except urllib.error.HTTPError as error:
         raise DemoRequestError(f"{title}: HTTP {error.code}: {error.read().decode('utf-8', 'replace')}") from None
     except OSError as error:
         raise DemoRequestError(f"{title}: {error}") from None
-    if "errors" in json.loads(text):
+    if is_json and "errors" in json.loads(text):
         raise DemoRequestError(f"{title}: {text}")
     return text

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from keystead.cli.demo.content import BRAND
+from keystead.cli.demo.accounts import create_me, exchange
+from keystead.cli.demo.content import ACCOUNT, BRAND
 from keystead.cli.demo.keepsake import Keepsake
 from keystead.cli.demo.request import ACCESS_TOKEN, REFRESH_TOKEN, DemoRequestError, Request, Sender, Taken, as_curl
 from keystead.cli.demo.tour import access_token, login, standing_login, tour
@@ -34,11 +35,19 @@ def show(origin: str, path: Path, keepsake: Keepsake, *, as_json: bool) -> None:
     _sign_in(sender, keepsake, SystemClock().now())
     keepsake.write(path)
     shown = []
-    for request in tour(keepsake):
+    for request in tour(keepsake, origin):
         sender.send(request)
         shown.append({"title": request.title, "curl": as_curl(request, origin)})
     if as_json:
-        print_document({"url": f"{origin}/graphql", "brand": BRAND, "secrets": asdict(keepsake), "requests": shown})
+        print_document(
+            {
+                "url": f"{origin}/graphql",
+                "mailbox": f"{origin}/mailbox",
+                "brand": BRAND,
+                "secrets": asdict(keepsake),
+                "requests": shown,
+            }
+        )
     else:
         print_lines(*_introduction(origin, path, keepsake))
         for entry in shown:
@@ -49,10 +58,11 @@ def show(origin: str, path: Path, keepsake: Keepsake, *, as_json: bool) -> None:
 def _introduction(origin: str, path: Path, keepsake: Keepsake) -> tuple[str, ...]:
     return (
         f"Keystead's demo: {origin}/graphql (with GraphiQL in a browser)",
+        f"Its mailbox:     {origin}/mailbox (open it in a browser: every mail of the demo is there)",
         "",
         f"  brand        {BRAND}",
-        f"  e-mail       {keepsake.email}",
-        f"  password     {keepsake.password}",
+        f"  e-mail       {keepsake.email} (an administrator), {ACCOUNT}",
+        f"  password     {keepsake.password} (of both)",
         f"  brand token  {keepsake.brand_token}",
         f"  API key      {keepsake.api_key}",
         "",
@@ -79,8 +89,19 @@ def _sign_in(sender: Sender, keepsake: Keepsake, now: datetime) -> None:
         keepsake.auth_token = sender.take(Taken(login(keepsake), ACCESS_TOKEN))
     if not _is_good(sender, keepsake.standing_access_token, now):
         keepsake.standing_refresh_token = sender.take(Taken(standing_login(keepsake), REFRESH_TOKEN))
-        exchange = access_token(keepsake.standing_refresh_token)
-        keepsake.standing_access_token = sender.take(Taken(exchange, ACCESS_TOKEN))
+        exchanged = access_token(keepsake.standing_refresh_token)
+        keepsake.standing_access_token = sender.take(Taken(exchanged, ACCESS_TOKEN))
+    if not _is_good(sender, keepsake.newcomer_access_token, now):
+        _sign_newcomer_in(sender, keepsake)
+
+
+def _sign_newcomer_in(sender: Sender, keepsake: Keepsake) -> None:
+    """The one without an address: the same as last time, or another one where all their sessions were ended."""
+    with suppress(DemoRequestError):
+        keepsake.newcomer_access_token = sender.take(Taken(exchange(keepsake.newcomer_refresh_token), ACCESS_TOKEN))
+        return
+    keepsake.newcomer_refresh_token = sender.take(Taken(create_me(keepsake), REFRESH_TOKEN))
+    keepsake.newcomer_access_token = sender.take(Taken(exchange(keepsake.newcomer_refresh_token), ACCESS_TOKEN))
 
 
 def _is_good(sender: Sender, token: str, now: datetime) -> bool:

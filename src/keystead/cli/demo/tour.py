@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from keystead.cli.demo.accounts import accounts, anonymous_token, create_me
 from keystead.cli.demo.content import BRAND
 from keystead.cli.demo.keepsake import Keepsake
 from keystead.cli.demo.request import ACCESS_TOKEN, ID, REFRESH_TOKEN, Request, Taken
@@ -34,13 +35,15 @@ def access_token(refresh_token: str) -> Request:
     return Request("Get an access token with it, here for an hour (15 minutes unless asked for)", query)
 
 
-def tour(kept: Keepsake) -> list[Request]:
-    """All of them. Sent in this order they leave the data as it was, but for two anonymous users."""
+def tour(kept: Keepsake, origin: str) -> list[Request]:
+    """All of them, for a demo at ``origin``. Sent in this order they leave the data as it was, but for a few anonymous
+    users, sessions and mails."""
     return [
         Request("Is the server up?", path="/health"),
         Request("The same by GraphQL", "{ health { data { up } } }"),
         *_pair(kept),
         *_standing(kept),
+        *accounts(kept, origin),
         *_api_keys(kept),
         *_customers(kept),
         *_administration(kept),
@@ -75,17 +78,13 @@ def _pair(kept: Keepsake) -> list[Request]:
 
 
 def _standing(kept: Keepsake) -> list[Request]:
-    create_me = "mutation { createMe }"
-    anonymous = Request(
-        "An anonymous user: its refresh token", create_me, headers={"keystead-brand-authorization": kept.brand_token}
-    )
     alias = Request(
-        "The same with the other name of the header", create_me, headers={"yoli-brand-authorization": kept.brand_token}
+        "The same with the other name of the header",
+        "mutation { createMe }",
+        headers={"yoli-brand-authorization": kept.brand_token},
     )
-    exchange = "query Exchange($token: String!) { getAccessToken(refreshToken: $token) }"
-    exchanged = Request("Exchange", exchange, {"token": Taken(anonymous, REFRESH_TOKEN)})
     return [
-        anonymous,
+        create_me(kept),
         alias,
         standing_login(kept),
         access_token(kept.standing_refresh_token),
@@ -95,9 +94,9 @@ def _standing(kept: Keepsake) -> list[Request]:
             headers={"Authorization": kept.standing_access_token},
         ),
         Request(
-            "Log out everywhere (the inner commands make an anonymous user to do it to)",
+            "Log out for ever, as somebody who cannot come back (the inner commands make an anonymous user)",
             "mutation { invalidateRefreshToken(force: true) }",
-            headers={"Authorization": Taken(exchanged, ACCESS_TOKEN)},
+            headers={"Authorization": anonymous_token(kept)},
         ),
     ]
 
