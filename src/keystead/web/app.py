@@ -30,6 +30,7 @@ from keystead.web import logs, metrics
 from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
 from keystead.web.observation import Observer
+from keystead.web.pages.links import PREFIX, LinkPages
 from keystead.web.server import compare_clocks, open_server
 from keystead.web.upkeep import Upkeep
 
@@ -46,6 +47,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._graphql: GraphQLEndpoint | None = None
+        self._link_pages: LinkPages | None = None
         self._server: Server | None = None
         self._stack = AsyncExitStack()
         self._is_draining = False
@@ -66,6 +68,8 @@ class Application:
         if scope["type"] == "http":
             if scope["path"] == "/graphql" and self._graphql is not None:
                 await self._graphql(scope, receive, send)
+            elif scope["path"].startswith(PREFIX) and self._link_pages is not None:
+                await self._link_pages(scope, receive, send)
             else:
                 await self._routes(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -84,6 +88,7 @@ class Application:
         page = graphiql_page if self._settings.graphiql else None
         schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db), forget=forget)
         self._graphql = GraphQLEndpoint(server, schemas, Observer(server), page)
+        self._link_pages = LinkPages(server)
         return server
 
     async def close(self) -> None:

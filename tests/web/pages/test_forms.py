@@ -100,7 +100,8 @@ def test_another_body_is_415(content_type: str | None, encoding: str | None) -> 
         (b"redirect=a", None),
         (b"token=a&token=b", None),
         (b"token=a&tok%65n=b", None),
-        (b"token=a&x=%", None),
+        (b"token=a&x=%&%=x&%ff=y&redirect=%00", "a"),
+        (b"token=%", None),
         (b"token=%ff", None),
     ],
 )

@@ -41,19 +41,26 @@ def parse_form(body: bytes, known: Collection[str]) -> dict[str, str]:
 
 
 def find_once(query: bytes, name: str) -> str | None:
-    """The parameter of a query; None when it is missing, comes twice, or anything in the query is unreadable.
+    """The parameter of a query; None when it is missing, unreadable, or comes twice.
 
     Parameters of other names are passed over: those who count clicks put theirs into every link.
     """
+    values = [value for found, _, value in (part.partition(b"=") for part in query.split(b"&")) if _is(found, name)]
     try:
-        values = [value for found, value in _pairs(query) if found == name]
+        return _decoded(values[0]) if len(values) == 1 else None
     except MalformedRequest:
         return None
-    return values[0] if len(values) == 1 else None
 
 
 def _pairs(text: bytes) -> list[tuple[str, str]]:
     return [(_decoded(name), _decoded(value)) for name, _, value in (part.partition(b"=") for part in text.split(b"&"))]
+
+
+def _is(text: bytes, name: str) -> bool:
+    try:
+        return _decoded(text) == name
+    except MalformedRequest:
+        return False
 
 
 def _decoded(text: bytes) -> str:

@@ -1,0 +1,77 @@
+"""Where links are opened: a brand with every way in by mail, a user with an address and one without."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from keystead.authentication import address_claims, magic_login, recovery
+from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.mail.model import MailKind
+from keystead.policy import SessionKind
+from keystead.users import service as users
+from keystead.users.model import User
+from tests.api import Api, make_api
+from tests.make import REQUEST, make_brand, make_caller, make_session, make_user
+from tests.web.pages.visiting import Visitor, newest_link
+
+PASSWORD = "rainbow123"
+ANN = "ann@example.com"
+NEW = "ann.new@example.com"
+
+Asked = Callable[[MailKind], Awaitable[str]]
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """``rainbowMakers``, with magic login."""
+    return await make_brand(server, features={"magic_login": True})
+
+
+@pytest.fixture
+async def ann(server: Server, brand: ActiveBrand) -> User:
+    """A user with an address that was vouched for, and a password."""
+    return await make_user(server, brand, ANN, password=PASSWORD)
+
+
+@pytest.fixture
+async def nobody(server: Server, brand: ActiveBrand) -> Context:
+    """A request of an anonymous user in a session of theirs."""
+    async with server.db.transaction() as tx:
+        user_id = await users.create_anonymous(tx, brand.id, server.clock.now())
+    return await make_caller(server, await make_session(server, brand, user_id, SessionKind.standing))
+
+
+@pytest.fixture
+async def api(server: Server) -> AsyncIterator[Api]:
+    """A client of the whole application, in process."""
+    client = await make_api(server)
+    yield client
+    await client.http.aclose()
+
+
+@pytest.fixture
+def visitor(api: Api) -> Visitor:
+    """Somebody with a browser."""
+    return Visitor(api)
+
+
+@pytest.fixture
+def asked(server: Server, brand: ActiveBrand, ann: User, nobody: Context) -> Asked:
+    """Asks for a mail of some kind; the link that it brings."""
+    stranger = Context(server, REQUEST, Anonymous())
+
+    async def ask(kind: MailKind) -> str:
+        match kind:
+            case MailKind.verify_email:
+                await address_claims.claim(nobody, NEW, PASSWORD)
+            case MailKind.change_email:
+                await address_claims.claim_magically(nobody, NEW)
+            case MailKind.magic_login:
+                await magic_login.request(stranger, brand, ANN)
+            case _:
+                await recovery.request_reset(stranger, brand, ANN)
+        return await newest_link(server, kind)
+
+    return ask
