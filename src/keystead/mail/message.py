@@ -99,7 +99,8 @@ def _mailbox(mail_from: MailFrom) -> str:
     name = one_line(mail_from.name)
     if not name:
         return mail_from.address
-    phrase = f'"{quote(name)}"' if _is_plain(name) else _encoded("From", name)
+    # In quotes, a long word needs no folding.
+    phrase = f'"{quote(name)}"' if name.isascii() and "=?" not in name else _encoded("From", name)
     return f"{phrase}\r\n <{mail_from.address}>"
 
 
