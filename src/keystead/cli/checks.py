@@ -5,9 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,6 +13,8 @@ from urllib.parse import urlsplit
 from keystead.brands import service as brand_service
 from keystead.brands import store as brand_store
 from keystead.brands.model import Brand
+from keystead.cli.findings import Finding, Status
+from keystead.cli.mail_checks import examine_outbox, examine_sending
 from keystead.clock import Clock
 from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key, missing_key_file
 from keystead.db import migrate
@@ -27,6 +27,8 @@ from keystead.installation.model import LONGEST_USE, KeyState
 from keystead.policy import SessionKind, allows
 from keystead.settings import Settings
 
+__all__ = ["Finding", "Status", "examine"]
+
 CLOCKS_APART: Final = timedelta(seconds=2)
 MOST_ENTITY_TABLES: Final = 1_000
 _LATE_ROTATION: Final = LONGEST_USE + timedelta(days=2)
@@ -35,28 +37,12 @@ _MOST_BRANDS: Final = 1_000
 _HERE: Final = ("localhost", "127.0.0.1", "::1")
 
 
-class Status(StrEnum):
-    """How a check came out. A failure is something to mend before the server is relied on."""
-
-    ok = "ok"
-    warning = "warning"
-    failure = "failure"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    check: str
-    status: Status
-    detail: str
-
-
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     """Every check that these settings allow, in the order in which trouble is best mended."""
     findings = [*_settings(settings), *_files(settings)]
     master_key, about_key = _master_key(settings)
     findings.append(about_key)
+    findings += [finding async for finding in examine_sending(settings)]
     file = _database_file(settings)
     if file is not None and not file.exists():
         return [*findings, Finding("database", Status.warning, "not made yet: the first start makes it")]
@@ -158,6 +144,7 @@ async def _database(
     yield await _signing_keys(db, clock.now())
     brands = await brand_store.list_brands(db.scans, _MOST_BRANDS, 0)
     yield await _default_brand(db, settings)
+    yield await examine_outbox(db, clock.now())
     yield _standing_sessions(brands)
     if db.dialect == "sqlite":
         yield await _entity_tables(db, brands)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check settings, files, master key, schema, signing keys and clocks. Exit code 1 when a check fails."""
+    """Check settings, files, master key, schema, signing keys, clocks and mail. Exit code 1 when a check fails."""
     findings = _examine()
     rows = [asdict(finding) for finding in findings]
     print_list(rows, ("status", "check", "detail"), as_json=as_json, empty="")

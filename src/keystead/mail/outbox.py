@@ -5,6 +5,8 @@ What is shown here holds no secret: the token of a link is not in the row (``lin
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from keystead.audit import service as audit
 from keystead.context import Context
 from keystead.db.engine import Database
@@ -13,7 +15,7 @@ from keystead.mail import store
 from keystead.mail.model import Mail, MailState
 from keystead.pagination import Page, PageRequest
 
-__all__ = ["count_states", "get_mail", "list_mails", "retry"]
+__all__ = ["count_late", "count_states", "get_mail", "list_mails", "retry"]
 
 
 async def list_mails(
@@ -46,6 +48,11 @@ async def count_states(db: Database) -> dict[MailState, int]:
     """How many mails there are in each state. Takes a database: ``doctor`` looks where no server is open."""
     found = await store.count_states(db.scans)
     return {state: found.get(state, 0) for state in MailState}
+
+
+async def count_late(db: Database, before: datetime) -> int:
+    """How many mails of all brands are still to be delivered although they were written ``before`` then."""
+    return await store.count_late(db.scans, before)
 
 
 async def retry(ctx: Context, mail_id: str) -> None:

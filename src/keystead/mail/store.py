@@ -101,6 +101,7 @@ _LIST_ALL = Statement(_PAGE, unbranded=_OUTBOX)
 _COUNT_OF_BRAND = Statement(_COUNT.where(_OF_BRAND))
 _COUNT_ALL = Statement(_COUNT, unbranded=_OUTBOX)
 _COUNT_STATES = Statement(select(_M.state, func.count()).group_by(_M.state), unbranded=_OUTBOX)
+_COUNT_LATE = Statement(_COUNT.where(_M.created_at < bindparam("before")), unbranded=_OUTBOX)
 _FIND = Statement(
     select(*MAIL_COLUMNS).where(_M.id == bindparam("mail_id")), unbranded="the id of the mail names its brand"
 )
@@ -193,6 +194,13 @@ async def count_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState])
 async def count_states(tx: Tx) -> dict[MailState, int]:
     """How many mails of every brand are in which state; states that no mail is in are left out."""
     return {MailState(state): int(number) for state, number in await tx.list(_COUNT_STATES)}
+
+
+async def count_late(tx: Tx, before: datetime) -> int:
+    """How many mails of every brand are still to be delivered although they were written ``before`` then."""
+    states = [MailState.waiting.value, MailState.sending.value]
+    row = await tx.find(_COUNT_LATE, states=states, before=before)
+    return int(row[0]) if row else 0
 
 
 async def retry(tx: Tx, brand_id: str, mail_id: str, now: datetime) -> bool:

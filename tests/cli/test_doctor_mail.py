@@ -1,0 +1,128 @@
+"""``keystead doctor`` on mail: the server is really asked, and no mail is sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keystead.cli.checks import Finding, Status
+from keystead.cli.mail_checks import LATE, examine_outbox, examine_sending
+from keystead.context import Server
+from keystead.mail.sender import DeliveryRefused, Limits
+from keystead.outgoing_mail import MailServer
+from keystead.settings import load_settings
+from tests.certificates import Authority
+from tests.cli.command import Cli
+from tests.clocks import ManualClock
+from tests.mail.letters import make_mail
+from tests.mail.post import Post, make_delivery
+from tests.make import make_brand, make_user
+from tests.smtp_server import SmtpServer, SmtpServers, Tls
+
+LOGIN = ("keystead@shop.example", "s3cret: p@ss/wörd")
+
+
+async def sending(url: str, **given: str) -> dict[str, Finding]:
+    settings = load_settings({"KEYSTEAD_SMTP_URL": url, "KEYSTEAD_BASE_URL": "https://id.shop.example", **given})
+    return {finding.check: finding async for finding in examine_sending(settings)}
+
+
+async def test_without_a_mail_server_mails_stay_where_they_are() -> None:
+    found = await sending("")
+    assert found["mail_server"].status is Status.warning
+    assert "outbox" in found["mail_server"].detail
+    assert "mail_from" not in found
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+async def test_a_server_that_takes_our_login(servers: SmtpServers, trusted: Authority, tls: Tls) -> None:
+    server = servers(tls, login=LOGIN)
+    found = await sending(server.url, KEYSTEAD_MAIL_FROM="Shop <hello@shop.example>")
+    at = f"127.0.0.1:{server.port}"
+    assert found["mail_server"] == Finding("mail_server", Status.ok, f"{at}, TLSv1.3, the login is accepted")
+    assert found["mail_from"] == Finding("mail_from", Status.ok, "hello@shop.example")
+    await server.nobody_is_connected()
+    assert server.commands[-2:] == ["NOOP", "QUIT"]
+    assert "MAIL" not in server.commands
+
+
+async def test_a_sender_that_nobody_chose_is_a_warning(smtp: SmtpServer) -> None:
+    found = await sending(smtp.url)
+    assert found["mail_server"].status is Status.ok
+    assert found["mail_from"].status is Status.warning
+    assert "no-reply@id.shop.example" in found["mail_from"].detail
+
+
+async def test_a_server_that_cannot_be_used_is_a_failure(servers: SmtpServers, smtp: SmtpServer) -> None:
+    with SmtpServer() as gone:
+        pass
+    secretive = servers("none", login=LOGIN)
+    smtp.answer("CONNECT", "554 5.7.1 Not from you")
+    for url, said in (
+        (servers("starttls").url, "its certificate was refused"),
+        (secretive.url.replace("s3cret", "wrong"), "the login was refused: 535"),
+        (smtp.url, "554 5.7.1 Not from you"),
+        (gone.url, "cannot be reached"),
+    ):
+        finding = (await sending(url))["mail_server"]
+        assert finding.status is Status.failure
+        assert said in finding.detail
+        assert "p@ss" not in finding.detail
+
+
+async def test_a_silent_server_is_a_failure_soon(smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = Limits(connect=0.05, command=0.05, whole=0.1, goodbye=0.05)
+    monkeypatch.setattr("keystead.cli.mail_checks.PATIENCE", patience)
+    smtp.withhold("EHLO")
+    finding = (await sending(smtp.url))["mail_server"]
+    assert (finding.status, "took too long" in finding.detail) == (Status.failure, True)
+
+
+async def test_mail_in_the_clear_to_another_machine_is_a_warning(
+    smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MailServer, "is_here", False)
+    finding = (await sending(smtp.url))["mail_server"]
+    assert (finding.status, "in the clear" in finding.detail) == (Status.warning, True)
+
+
+def test_it_is_part_of_the_command(cli: Cli, smtp: SmtpServer) -> None:
+    cli.json("brand", "list")
+    cli.settings |= {"KEYSTEAD_SMTP_URL": smtp.url, "KEYSTEAD_MAIL_FROM": "hello@shop.example"}
+    said = cli("doctor", "--json")
+    assert said.exit_code == 0, said.out
+    statuses = {entry["check"]: entry["status"] for entry in said.document}
+    assert (statuses["mail_server"], statuses["mail_from"], statuses["outbox"]) == ("ok", "ok", "ok")
+    smtp.answer("EHLO", "502 5.5.2 What?")
+    said = cli("doctor", "--json")
+    assert said.exit_code == 1
+    assert {entry["check"] for entry in json.loads(said.out) if entry["status"] == "failure"} == {"mail_server"}
+
+
+def test_a_bad_setting_is_one_clear_line_without_the_password(cli: Cli) -> None:
+    cli.settings["KEYSTEAD_SMTP_URL"] = "smtp://me:s3cret@mail.example.com?starttls=off"
+    said = cli("brand", "list")
+    assert said.exit_code == 78
+    assert said.error.startswith("KEYSTEAD_SMTP_URL: ")
+    assert "s3cret" not in said.err
+
+
+async def test_mails_that_do_not_go_out(server: Server, clock: ManualClock) -> None:
+    brand = await make_brand(server)
+    ann = await make_user(server, brand)
+    assert (await examine_outbox(server.db, clock.now())).status is Status.ok
+    await make_mail(server, brand, ann)
+    clock.advance(seconds=LATE.total_seconds())
+    assert (await examine_outbox(server.db, clock.now())).status is Status.ok
+    clock.advance(seconds=1)
+    finding = await examine_outbox(server.db, clock.now())
+    assert finding.status is Status.warning
+    assert finding.detail == "1 mail waiting for more than 15 min: keystead mail list --state waiting"
+    post = Post()
+    post.error = DeliveryRefused("550 5.1.1 No such mailbox")
+    await make_delivery(server, post).deliver_all_due()
+    await make_mail(server, brand, ann)
+    await make_delivery(server, post).deliver_all_due()
+    finding = await examine_outbox(server.db, clock.now())
+    assert finding.detail == "2 mails given up: keystead mail list --state dead"
