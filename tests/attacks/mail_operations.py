@@ -74,14 +74,14 @@ async def request_reset(api: Api, email: str, brand: str | None = None, **reques
     return await api.send(REQUEST_RESET, {"email": email, "brand": brand}, **request)
 
 
-async def redeem(api: Api, token: str, session: str | None = None, **request: Any) -> Answer:
+async def redeem(api: Api, mailed: str, session: str | None = None, **request: Any) -> Answer:
     """An app redeems the token of a link that logs in."""
-    return await api.send(REDEEM, {"token": token, "session": session}, **request)
+    return await api.send(REDEEM, {"token": mailed, "session": session}, **request)
 
 
-async def reset(api: Api, token: str, new_password: str = NEW_PASSWORD, **request: Any) -> Answer:
+async def reset(api: Api, mailed: str, new_password: str = NEW_PASSWORD, **request: Any) -> Answer:
     """An app redeems the token of a link to a new password."""
-    return await api.send(RESET, {"token": token, "new": new_password}, **request)
+    return await api.send(RESET, {"token": mailed, "new": new_password}, **request)
 
 
 async def cause_mail(api: Api, purpose: TokenPurpose, email: str, *, token: str) -> Answer:
