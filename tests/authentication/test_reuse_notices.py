@@ -15,7 +15,7 @@ from keystead.users import service as users
 from keystead.users.model import User
 from tests.authentication.mailed import outbox
 from tests.clocks import ManualClock
-from tests.make import REQUEST, change_brand, make_context, make_session
+from tests.make import REQUEST, change_brand, make_context, make_session, make_user
 from tests.races.conftest import outcome
 
 
@@ -60,9 +60,17 @@ async def test_of_many_who_reuse_at_once_one_causes_the_notice(
     assert len(await outbox(server)) == 1
 
 
-async def test_an_anonymous_user_cannot_be_written_to(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
-    async with server.db.transaction() as tx:
-        user_id = await users.create_anonymous(tx, brand.id, clock.now())
+@pytest.mark.parametrize("address", [None, "anybody@example.com"])
+async def test_whoever_proved_no_address_cannot_be_written_to(
+    server: Server, brand: ActiveBrand, clock: ManualClock, address: str | None
+) -> None:
+    """Anonymous, or with a login that was granted without proof: it may be the address of somebody else."""
+    if address is None:
+        async with server.db.transaction() as tx:
+            user_id = await users.create_anonymous(tx, brand.id, clock.now())
+    else:
+        brand = await change_brand(server, brand, {"features": {"email_verification": False}})
+        user_id = (await make_user(server, brand, address, is_verified=False)).id
     opened = await make_session(server, brand, user_id)
     await refresh_pair(visitor(server), opened.refresh_token.reveal())
     clock.advance(minutes=6)

@@ -107,7 +107,9 @@ _FIND_SIGNED_IN = Statement(
 _FIND_SESSION_OWNER = Statement(
     select(u.id, u.email, u.email_canonical, s.ip_prefix, s.user_agent, *BRAND_COLUMNS)
     .select_from(OF_ONE_PERSON_AND_BRAND)
-    .where(s.id == bindparam("session_id"), s.brand_id == bindparam("brand_id"), u.email_canonical.is_not(None))
+    .where(s.id == bindparam("session_id"), s.brand_id == bindparam("brand_id"))
+    # An address that was never proved may be anybody's: mail would go to them, as often as somebody likes.
+    .where(u.email_canonical.is_not(None), u.verified_at.is_not(None))
 )
 
 
@@ -162,6 +164,6 @@ async def reset_password(tx: Tx, brand_id: str, user_id: str, canonical: str, ne
 
 
 async def find_session_owner(tx: Tx, brand_id: str, session_id: str) -> SessionOwner | None:
-    """Whom the session belongs to, alive or ended; None for a user without a login address."""
+    """Whom the session belongs to, alive or ended; None for a user without a login address that was proved."""
     row = await tx.find(_FIND_SESSION_OWNER, brand_id=brand_id, session_id=session_id)
     return None if row is None else SessionOwner(row[0], row[1], row[2], Device(row[3], row[4]), active_brand(row[5:]))
