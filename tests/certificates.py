@@ -14,6 +14,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY = timedelta(days=1)
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +38,11 @@ class Authority:
     def server_context(self, *names: str) -> ssl.SSLContext:
         """What a server shows that has these names or IP addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(f"server {names[0]}", self.certificate.subject, key.public_key())
-        alternatives = x509.SubjectAlternativeName([_name(name) for name in names])
-        certificate = builder.add_extension(alternatives, critical=False).sign(self.key, hashes.SHA256())
+        certificate = (
+            _builder(f"server {names[0]}", self.certificate.subject, key.public_key(), self.key.public_key())
+            .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
         file = self.bundle.with_name(f"server-{certificate.serial_number}.pem")
         file.write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM)
@@ -48,8 +61,9 @@ def make_authority(folder: Path) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests")])
     certificate = (
-        _builder("authority of the tests", name, key.public_key())
+        _builder("authority of the tests", name, key.public_key(), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
         .sign(key, hashes.SHA256())
     )
     bundle = folder / "authority.pem"
@@ -57,7 +71,9 @@ def make_authority(folder: Path) -> Authority:
     return Authority(bundle, certificate, key)
 
 
-def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey, issuer_key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -67,6 +83,9 @@ def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey) ->
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
         .not_valid_after(now + _DAY)
+        # From Python 3.13 on, certificates without them are refused (VERIFY_X509_STRICT).
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )
 
 

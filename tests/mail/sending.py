@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from email.message import EmailMessage
 
 import pytest
 
+from keystead.mail.model import Mail, MailKind, MailState
 from keystead.mail.sender import DeliveryFailed, DeliveryRefused, Limits, SmtpTransport
 from keystead.outgoing_mail import parse_mail_server
 from tests.smtp_server import ReceivedMail, SmtpServer
@@ -14,6 +16,29 @@ FROM, TO = "no-reply@shop.example", "ann@example.com"
 LOGIN = ("keystead@shop.example", "s3cret: p@ss/wörd")
 ENDLESS = Limits(connect=30, command=30, whole=30)
 """Nothing that is waited for takes so long."""
+AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MAIL_ID = "019b7a2e-6c00-7000-8000-000000000001"
+
+
+def make_letter(recipient: str = TO, mail_id: str = MAIL_ID) -> Mail:
+    """A mail in the hands of whoever delivers it."""
+    return Mail(
+        id=mail_id,
+        brand_id="brand",
+        kind=MailKind.verify_email,
+        user_id="ann",
+        recipient=recipient,
+        languages=(),
+        link_base="https://id.rainbow.example",
+        shown={},
+        expires_at=None,
+        created_at=AT,
+        state=MailState.sending,
+        attempts=1,
+        next_attempt_at=AT,
+        delivered_at=None,
+        last_error=None,
+    )
 
 
 def transport_to(server: SmtpServer, *, option: str = "", limits: Limits = ENDLESS) -> SmtpTransport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import email.policy
 import re
-from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.utils import parseaddr
@@ -15,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystead.mail.message import LONGEST_SUBJECT, build_message, envelope_address, one_line
-from keystead.mail.model import Mail, MailKind, MailState, RenderedMail
+from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.transport import DeliveryRefused
 from keystead.outgoing_mail import MailFrom
+from tests.mail.sending import AT, MAIL_ID, make_letter
 
-AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
-MAIL_ID = "019b7a2e-6c00-7000-8000-000000000001"
 SHOP = MailFrom("Rainbow Makers", "hello@rainbow.example")
 HEADERS = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
 BREAKS = ["\r\n", "\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0"]
@@ -41,26 +39,6 @@ HOSTILE = [
 ]
 
 
-def mail(recipient: str = "ann@example.com", mail_id: str = MAIL_ID) -> Mail:
-    return Mail(
-        id=mail_id,
-        brand_id="brand",
-        kind=MailKind.verify_email,
-        user_id="ann",
-        recipient=recipient,
-        languages=(),
-        link_base="https://id.rainbow.example",
-        shown={},
-        expires_at=None,
-        created_at=AT,
-        state=MailState.sending,
-        attempts=1,
-        next_attempt_at=AT,
-        delivered_at=None,
-        last_error=None,
-    )
-
-
 def built(
     subject: str = "Hello",
     text: str = "Hello",
@@ -70,7 +48,7 @@ def built(
     by: MailFrom = SHOP,
 ) -> bytes:
     """As it goes over the wire."""
-    return build_message(of or mail(), RenderedMail(subject, text, html), by).as_bytes()
+    return build_message(of or make_letter(), RenderedMail(subject, text, html), by).as_bytes()
 
 
 def read(wire: bytes) -> EmailMessage:
@@ -131,7 +109,7 @@ def test_all_of_it_is_ascii_and_no_line_is_long() -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_no_field_begins_a_header_of_its_own(hostile: str) -> None:
     for by in (SHOP, MailFrom(hostile, "hello@rainbow.example")):
-        for of in (mail(), mail("jörg@example.com")):
+        for of in (make_letter(), make_letter("jörg@example.com")):
             wire = built(hostile, hostile, hostile, of=of, by=by)
             assert header_names(wire) == HEADERS
             message = read(wire)
@@ -146,7 +124,7 @@ def test_no_field_begins_a_header_of_its_own(hostile: str) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_what_is_no_address_is_no_recipient(hostile: str) -> None:
     for recipient in (hostile, f"{hostile}@example.com", f"ann@{hostile}", f"ann@example.com{hostile}"):
-        message = attempted(mail(recipient))
+        message = attempted(make_letter(recipient))
         # Long, or of strange signs, and an address all the same.
         assert message is None or header_names(message) == HEADERS
         assert message is None or f"To: {recipient}\r\n".encode() in message
@@ -161,16 +139,16 @@ def attempted(of: Mail) -> bytes | None:
 
 def test_what_is_no_address_is_refused() -> None:
     for recipient in ("", "ann", "@example.com", "ann@", "ann@@example.com", "ann@exa mple.com", "ann@example..com"):
-        assert attempted(mail(recipient)) is None, recipient
+        assert attempted(make_letter(recipient)) is None, recipient
     for line_break in BREAKS:
-        assert attempted(mail(f"ann{line_break}@example.com")) is None
-        assert attempted(mail(f"ann@example.com{line_break}")) is None
+        assert attempted(make_letter(f"ann{line_break}@example.com")) is None
+        assert attempted(make_letter(f"ann@example.com{line_break}")) is None
 
 
 @pytest.mark.attack("A66")
 @pytest.mark.parametrize("hostile", ["a\r\nBcc: b", "a\nb", "a\u2028b", "a\0b"])
 def test_what_the_operator_set_begins_no_header_either(hostile: str) -> None:
-    for of, by in ((mail(), MailFrom("", f"{hostile}@example.com")), (mail(mail_id=hostile), SHOP)):
+    for of, by in ((make_letter(), MailFrom("", f"{hostile}@example.com")), (make_letter(mail_id=hostile), SHOP)):
         with pytest.raises(DeliveryRefused, match="would not be one header"):
             built(of=of, by=by)
 
@@ -221,7 +199,7 @@ def test_the_senders_name_arrives(name: str) -> None:
 )
 def test_the_recipient_in_the_envelope_and_in_the_header(stored: str, wanted: str) -> None:
     assert envelope_address(stored) == wanted
-    wire = built(of=mail(stored))
+    wire = built(of=make_letter(stored))
     assert f"To: {wanted}\r\n".encode() in wire
     assert wire.isascii() == wanted.isascii()
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mail.sending import FROM, TO, message, refusal, sent, transport_to
+from keystead.mail.message import build_message, one_line
+from keystead.mail.model import RenderedMail
+from keystead.outgoing_mail import MailFrom
+from tests.mail.sending import FROM, TO, make_letter, message, refusal, sent, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers
 
 
@@ -42,3 +45,22 @@ async def test_a_name_beyond_ascii_needs_a_server_that_takes_it(servers: SmtpSer
 async def test_what_is_no_address_never_reaches_the_server(smtp: SmtpServer, recipient: str) -> None:
     assert "no address" in await refusal(smtp, recipient=recipient)
     assert smtp.commands == []
+
+
+@pytest.mark.parametrize("recipient", ["ann@example.com", "jörg@münchen.example"])
+async def test_a_mail_arrives_as_it_was_built(smtp: SmtpServer, recipient: str) -> None:
+    """Through the socket and back, with all that could go wrong on the way."""
+    subject = "Grüße von 東京 & Söhne =?utf-8?q?=0D=0ABcc=3A_eve?= " + "ü" * 60
+    text = ".\n..\n.dots\nFrom the first\nlong" * 3 + "word" * 3_000 + "\n\u2028 \tend \n.\n"
+    html = "<p>.\n.</p>" + "<b>ü</b>" * 2_000 + "\n"
+    mail = make_letter(recipient)
+    built = build_message(mail, RenderedMail(subject, text, html), MailFrom("Büro 東京", FROM))
+    transport = transport_to(smtp)
+    await transport.send(built, FROM, recipient)
+    await transport.close()
+    (taken,) = smtp.received
+    assert taken.content == built.as_bytes()
+    assert taken.message["Subject"] == one_line(subject)
+    assert (taken.text.replace("\r\n", "\n"), taken.html.replace("\r\n", "\n")) == (text, html)
+    assert taken.message["Message-ID"] == f"<{mail.id}@shop.example>"
+    assert taken.message["From"].addresses[0].display_name == "Büro 東京"
