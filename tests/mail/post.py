@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from typing import NamedTuple
 
 from keystead.context import Server
-from keystead.mail.delivery import Delivery
+from keystead.mail.delivery import CONVERSATIONS, Delivery
 from keystead.mail.model import Mail, MailState
 
 
@@ -26,6 +26,9 @@ class Post:
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.attempts = 0
+        self.busy = 0
+        """Mails that it is just being given."""
+        self.is_open = False
         self.error: Exception | None = None
         self.errors_of: dict[str, Exception] = {}
         """By recipient."""
@@ -35,17 +38,23 @@ class Post:
     async def send(self, message: EmailMessage, sender: str, recipient: str) -> None:
         """As a transport does it."""
         self.attempts += 1
+        self.is_open = True
         self.is_asked.set()
         mail = Sent(str(message["Message-ID"]), sender, recipient)
-        if self.before_taking is not None:
-            await self.before_taking(mail)
+        self.busy += 1
+        try:
+            if self.before_taking is not None:
+                await self.before_taking(mail)
+        finally:
+            self.busy -= 1
         error = self.errors_of.get(recipient, self.error)
         if error is not None:
             raise error
         self.sent.append(mail)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """No mail follows."""
+        self.is_open = False
 
     def hold_up(self) -> asyncio.Event:
         """From now on it is silent until the event is set."""
@@ -80,4 +89,4 @@ def make_delivery(
     count: Callable[[MailState], None] = lambda _: None,
 ) -> Delivery:
     """The worker of one process."""
-    return Delivery(server, post, holder, composing, count)
+    return Delivery(server, [post] * CONVERSATIONS, holder, composing, count)

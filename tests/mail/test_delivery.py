@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from email.message import EmailMessage
 
-import pytest
 from structlog.testing import capture_logs
 
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
-from keystead.mail import delivery, outbox
-from keystead.mail.delivery import BATCH, LEASE, MOST_ATTEMPTS, PAUSES, SEND_WITHIN, pause, told
+from keystead.mail import outbox
+from keystead.mail.attempts import MOST_ATTEMPTS, PAUSES, pause, told
+from keystead.mail.delivery import BATCH
 from keystead.mail.model import Mail, MailKind, MailState
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
 from keystead.pagination import PageRequest
@@ -201,20 +200,6 @@ async def test_a_template_that_fails_waits_to_be_mended(
     assert post.mail_ids == [other, broken]
 
 
-async def test_a_silent_server_is_left_after_a_while(
-    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mail_id, post = await make_mail(server, brand, ann), Post()
-    monkeypatch.setattr(delivery, "SEND_WITHIN", 0.01)
-    post.hold_up()
-    assert await make_delivery(server, post).deliver_due() == 0
-    assert await state(server, mail_id) == (MailState.waiting, "The mail server took longer than 0 s.")
-
-
-def test_a_lease_outlasts_every_delivery() -> None:
-    assert LEASE.total_seconds() >= 2 * SEND_WITHIN
-
-
 async def test_the_mails_of_a_deleted_user_are_gone(server: Server, brand: ActiveBrand, ann: User) -> None:
     await make_mail(server, brand, ann)
     await users.delete_users(make_context(server), brand.id, [ann.id])
@@ -235,43 +220,6 @@ async def test_a_user_may_be_deleted_while_their_mail_is_sent(server: Server, br
     assert await make_delivery(server, post, count=counted.append).deliver_due() == 1
     assert sorted(post.mail_ids) == sorted([gone, kept])
     assert (await state(server, kept), counted) == ((MailState.delivered, None), [MailState.delivered])
-
-
-async def test_who_finishes_waits_for_the_mails_in_hand_and_takes_no_more(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    first, post = await make_mail(server, brand, ann), Post()
-    is_over, worker = post.hold_up(), make_delivery(server, post)
-    working = asyncio.create_task(worker.deliver_due())
-    await post.is_asked.wait()
-    second = await make_mail(server, brand, ann)
-    finishing = asyncio.create_task(worker.finish(60))
-    await asyncio.sleep(0)
-    assert not finishing.done()
-    is_over.set()
-    await finishing
-    assert (await working, await worker.deliver_due()) == (1, 0)
-    assert [(await state(server, mail_id))[0] for mail_id in (first, second)] == [
-        MailState.delivered,
-        MailState.waiting,
-    ]
-
-
-async def test_who_finishes_does_not_wait_for_ever(server: Server, brand: ActiveBrand, ann: User) -> None:
-    mail_id, post = await make_mail(server, brand, ann), Post()
-    post.hold_up()
-    worker = make_delivery(server, post)
-    working = asyncio.create_task(worker.deliver_due())
-    await post.is_asked.wait()
-    await worker.finish(0.01)
-    working.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await working
-    assert (await state(server, mail_id))[0] is MailState.sending, "another node delivers it when the lease is over"
-
-
-async def test_nothing_in_hand_means_no_wait(server: Server) -> None:
-    await make_delivery(server, Post()).finish(0)
 
 
 def test_what_is_told_of_a_failure_is_one_line_without_secrets() -> None:

@@ -15,8 +15,9 @@ from keystead.db.engine import Tx, open_database
 from keystead.db.statements import Statement
 from keystead.errors import ServiceUnavailable
 from keystead.mail import outbox
+from keystead.mail.attempts import MOST_ATTEMPTS
 from keystead.mail.deliveries import store
-from keystead.mail.delivery import BATCH, LEASE, MOST_ATTEMPTS
+from keystead.mail.delivery import BATCH, LEASE
 from keystead.mail.model import Mail, MailState
 from keystead.mail.store import mails
 from keystead.mail.transport import DeliveryFailed

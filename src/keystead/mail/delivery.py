@@ -7,17 +7,15 @@ others when the lease runs out: then, and only then, a mail may arrive twice, bo
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.message import EmailMessage
 
 import structlog
 
 from keystead.context import Server
-from keystead.crypto.secrets import PATTERNS
+from keystead.mail.attempts import DELIVERED, Outcome, failed, hopeless, pause, refused
 from keystead.mail.deliveries import store
 from keystead.mail.message import build_message
 from keystead.mail.model import Mail, MailState
@@ -25,28 +23,14 @@ from keystead.mail.rendering import render
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused, Transport
 from keystead.time_limit import within
 
-BATCH = 8
-"""Mails that one process has in hand: two for each connection of its transport."""
-SEND_WITHIN = 150.0
+CONVERSATIONS = 4
+"""Of one process with the mail server, at a time. Providers refuse those who come with many."""
+BATCH = 2 * CONVERSATIONS
+"""Mails that one process has in hand."""
+SEND_WITHIN = 75.0
 """Seconds after which a mail is given up, for this time. A transport is quicker to give up: this is the last resort."""
 LEASE = timedelta(minutes=5)
-"""How long nobody else may deliver a mail: well beyond ``SEND_WITHIN``."""
-PAUSES = (
-    timedelta(seconds=10),
-    timedelta(minutes=1),
-    timedelta(minutes=5),
-    timedelta(minutes=15),
-    timedelta(hours=1),
-)
-"""How long a mail waits after its first failure, its second, and so on; then as long as after the last of these."""
-MOST_ATTEMPTS = 29
-"""Then a mail is dead: 24 h and 21 min after the first attempt."""
-STALE_AFTER = timedelta(days=7)
-"""A mail that nobody looked at for so long is not sent any more: there was no mail server all the while."""
-LONGEST_ERROR = 200
-
-_TOKENS = re.compile("|".join(pattern.pattern for pattern in PATTERNS.values()))
-_ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
+"""How long nobody else may deliver a mail: well beyond what a whole batch may take."""
 
 _log = structlog.get_logger("keystead.mail")
 
@@ -60,28 +44,25 @@ async def compose(server: Server, mail: Mail) -> EmailMessage:
     return build_message(mail, rendered, server.settings.mail_sender)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one attempt."""
-
-    state: MailState
-    """``delivered``, ``dead``, or ``waiting`` for the next attempt."""
-    reason: str | None = None
-
-
 class Delivery:
-    """Delivers mails for one process, which is called ``holder`` and by no name that another process has."""
+    """Delivers mails for one process, which is called ``holder`` and by no name that another process has.
+
+    Each of the ``transports`` carries one mail after the other.
+    """
 
     def __init__(
         self,
         server: Server,
-        transport: Transport,
+        transports: Sequence[Transport],
         holder: str,
         compose: Compose = compose,
         count: Callable[[MailState], None] = lambda _: None,
     ) -> None:
         self._server = server
-        self._transport = transport
+        self._transports = tuple(transports)
+        self._free: asyncio.Queue[Transport] = asyncio.Queue()
+        for transport in transports:
+            self._free.put_nowait(transport)
         self._sender = server.settings.mail_sender.address
         self._holder = holder
         self._compose = compose
@@ -104,9 +85,10 @@ class Delivery:
             self._is_idle.set()
 
     async def deliver_all_due(self) -> None:
-        """Delivers until nothing is due."""
+        """Delivers until nothing is due, then takes leave of the mail server."""
         while await self.deliver_due():
             pass
+        await asyncio.gather(*(transport.close() for transport in self._transports))
 
     async def finish(self, seconds: float) -> None:
         """Takes no more mails, and waits up to ``seconds`` for those in hand.
@@ -136,26 +118,30 @@ class Delivery:
         return is_recorded and outcome.state is not MailState.waiting
 
     async def _attempt(self, mail: Mail) -> Outcome:
-        hopeless = _why_not(mail, self._server.clock.now())
-        if hopeless is not None:
-            return Outcome(MailState.dead, _with(hopeless, mail.last_error))
+        end = hopeless(mail, self._server.clock.now())
+        if end is not None:
+            return end
         try:
             await self._send(mail)
         except DeliveryRefused as error:
-            return Outcome(MailState.dead, told(error.reason))
+            return refused(error.reason)
         except DeliveryFailed as error:
-            return _again(mail, told(error.reason))
+            return failed(mail, error.reason)
         except TimeoutError:
-            return _again(mail, f"The mail server took longer than {SEND_WITHIN:.0f} s.")
+            return failed(mail, f"The mail server took longer than {SEND_WITHIN:.0f} s.")
         except Exception as error:
             # A template of the brand's, mostly. It may be mended, and must not hold up the other mails.
             _log.error("mail_not_sent", mail=mail.id, kind=mail.kind.value, exc_info=error)
-            return _again(mail, "The mail could not be put together: the log says why.")
-        return Outcome(MailState.delivered)
+            return failed(mail, "The mail could not be put together: the log says why.")
+        return DELIVERED
 
     async def _send(self, mail: Mail) -> None:
         message = await self._compose(self._server, mail)
-        await within(SEND_WITHIN, self._transport.send(message, self._sender, mail.recipient))
+        transport = await self._free.get()
+        try:
+            await within(SEND_WITHIN, transport.send(message, self._sender, mail.recipient))
+        finally:
+            self._free.put_nowait(transport)
 
     async def _record(self, mail: Mail, outcome: Outcome) -> bool:
         now = self._server.clock.now()
@@ -175,38 +161,3 @@ class Delivery:
                 _log.warning("mail_given_up", reason=outcome.reason, **told_of)
             case _:
                 _log.warning("mail_postponed", reason=outcome.reason, **told_of)
-
-
-def pause(attempts: int) -> timedelta:
-    """How long a mail waits after so many failed attempts, one at least."""
-    return PAUSES[min(attempts, len(PAUSES)) - 1]
-
-
-def told(reason: str) -> str:
-    """What an operator may read of a failure: one printable line of at most 200 characters, no secret, no address."""
-    return _line(reason) or "The mail server gave no reason."
-
-
-def _why_not(mail: Mail, now: datetime) -> str | None:
-    """Why the mail is not sent any more, if so."""
-    if mail.expires_at is not None and mail.expires_at <= now:
-        return "The link ran out before the mail could be sent."
-    if now - mail.next_attempt_at > STALE_AFTER:
-        return "Nobody delivered it in time."
-    if mail.attempts > MOST_ATTEMPTS:
-        # Each attempt ended with the process, before it could say what became of it.
-        return "Tried too often."
-    return None
-
-
-def _again(mail: Mail, reason: str) -> Outcome:
-    return Outcome(MailState.waiting if mail.attempts < MOST_ATTEMPTS else MailState.dead, reason)
-
-
-def _with(reason: str, earlier: str | None) -> str:
-    return _line(f"{reason} Before that: {earlier}") if earlier else reason
-
-
-def _line(text: str) -> str:
-    printable = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return _ADDRESS.sub("[address]", _TOKENS.sub("[hidden]", printable))[:LONGEST_ERROR]

@@ -98,11 +98,12 @@ def _delivery(server: Server, holder: str) -> Delivery | None:
     if mail_server is None:
         return None
     # Imported here: a server that sends no mail does without the templates and the client.
-    from keystead.mail.delivery import Delivery
+    from keystead.mail.delivery import CONVERSATIONS, Delivery
     from keystead.mail.sender import SmtpTransport
 
-    transport = SmtpTransport(mail_server, server.settings.mail_sender.domain)
-    return Delivery(server, transport, holder, count=metrics.count_mail)
+    hostname = server.settings.mail_sender.domain
+    transports = [SmtpTransport(mail_server, hostname) for _ in range(CONVERSATIONS)]
+    return Delivery(server, transports, holder, count=metrics.count_mail)
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
