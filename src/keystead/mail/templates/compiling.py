@@ -28,8 +28,7 @@ LONGEST_SUBJECT: Final = 200
 _FAULTS: Final = (TemplateError, ArithmeticError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
 # Control characters, and lone surrogates: halves of a pair, which JSON can name and UTF-8 cannot.
 _NO_TEXT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_SPARE_LINES: Final = re.compile(r"[ \t]*\n(?:[ \t]*\n){2,}")
-_SPARE_SPACES: Final = re.compile(r"[ \t]+$", re.MULTILINE)
+_SPARE_LINES: Final = re.compile(r"\n{3,}")
 
 
 def _environment(*, is_html: bool, loader: BaseLoader) -> ImmutableSandboxedEnvironment:
@@ -84,11 +83,11 @@ def compiled(source: str) -> Compiled:
     if len(source.encode()) > LARGEST_SOURCE:
         raise BadUserInput(f"The template is larger than {LARGEST_SOURCE // 1024} KiB.", field="source")
     try:
-        # Parsed once for each: compiling changes what was parsed.
-        plain, escaped = _PLAIN.parse(source), _ESCAPED.parse(source)
-        require_simple(plain)
-        is_extending = plain.find(nodes.Extends) is not None
-        return Compiled(_PLAIN.from_string(plain), _ESCAPED.from_string(escaped), is_extending)
+        parsed = _PLAIN.parse(source)
+        require_simple(parsed)
+        is_extending = parsed.find(nodes.Extends) is not None
+        # Parsed again: compiling changes what was parsed.
+        return Compiled(_PLAIN.from_string(parsed), _ESCAPED.from_string(_ESCAPED.parse(source)), is_extending)
     except _FAULTS as error:
         raise BadUserInput(_reason(error), field="source", cause=type(error).__name__) from None
 
@@ -126,12 +125,13 @@ def _bounded(pieces: Iterable[str], part: str) -> str:
 
 def _tidy(text: str) -> str:
     """At most one empty line at a time: what an ``if`` leaves out leaves no hole."""
-    return _SPARE_LINES.sub("\n\n", _SPARE_SPACES.sub("", text)).strip() + "\n"
+    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    return _SPARE_LINES.sub("\n\n", lines).strip("\n") + "\n"
 
 
 def _reason(error: BaseException) -> str:
     line = getattr(error, "lineno", None)
     said = one_line(str(error))[:200].removesuffix(".")
     if isinstance(error, RecursionError):
-        said = "it is nested too deeply"
+        said = "It is nested too deeply"
     return f"Line {line}: {said}." if isinstance(line, int) else f"{said}."

@@ -13,11 +13,18 @@ class _TagReader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: list[Tag] = []
+        self._is_code = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._is_code = tag in ("style", "script")
         self.tags.append((tag, tuple(attrs)))
 
+    def handle_data(self, data: str) -> None:
+        if self._is_code:
+            self.tags.append(("!", (("code", data),)))
+
     def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
         self.tags.append((f"/{tag}", ()))
 
     def handle_comment(self, data: str) -> None:
@@ -31,7 +38,7 @@ class _TagReader(HTMLParser):
 
 
 def tags(html: str) -> list[Tag]:
-    """Every tag and comment of a page, in order; the text between them is passed over."""
+    """Every tag, comment and style sheet of a page, in order; the text between them is passed over."""
     reader = _TagReader()
     reader.feed(html)
     reader.close()
