@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from keystead.errors import BadUserInput
-from keystead.mail.model import LINK_KINDS, MailKind
+from keystead.mail.model import MailKind
 
 LARGEST_SOURCE: Final = 64 * 1024
 """Bytes of UTF-8."""
@@ -98,11 +98,6 @@ def parse_language(raw: str) -> str:
 def lookup_order(languages: tuple[str, ...]) -> tuple[str, ...]:
     """The tags to look for, the best first: each as it is, then cut from its end (RFC 4647 §3.4); English last."""
     return tuple(dict.fromkeys(tag for language in (*languages, FALLBACK_LANGUAGE) for tag in _shorter(language)))
-
-
-def has_link(kind: MailKind) -> bool:
-    """Whether mails of this kind carry a link."""
-    return kind in LINK_KINDS
 
 
 def _shorter(tag: str) -> Iterator[str]:
