@@ -9,11 +9,13 @@ import pytest
 from keystead.authentication import logout
 from keystead.authentication.refresh import get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Anonymous, Context, Server
-from keystead.errors import NoLoginMethod, NotFound, RefreshTokenInvalid, Unauthenticated
+from keystead.errors import NoLoginMethod, NotFound, RefreshTokenInvalid, TokenInvalid, Unauthenticated
 from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import User
+from tests.authentication.claimants import NEW, can_log_in, claim, claimed, make_anonymous, newest_token, verify
+from tests.authentication.conftest import PASSWORD
 from tests.authentication.observing import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import (
@@ -144,3 +146,27 @@ async def test_nobody_has_nothing_to_end(server: Server, brand: ActiveBrand) -> 
     for ending in (logout.log_out(ctx), logout.revoke_session(ctx, "x"), logout.end_all(ctx, force=True)):
         with pytest.raises(Unauthenticated):
             await ending
+
+
+@pytest.mark.attack("A61")
+async def test_what_an_intruder_began_ends_with_all_sessions(
+    server: Server, brand: ActiveBrand, ann: User, two: tuple[Opened, Opened]
+) -> None:
+    mine, theirs = two
+    await claim(server, theirs, NEW, PASSWORD)
+    link = await newest_token(server)
+    await logout.end_all(await make_caller(server, mine), force=False)
+    assert await claimed(server, ann.id) is None
+    with pytest.raises(TokenInvalid):
+        await verify(server, link)
+
+
+async def test_a_claim_outlives_all_sessions_of_a_user_whose_only_way_back_it_is(
+    server: Server, brand: ActiveBrand
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest, NEW, PASSWORD)
+    await logout.end_all(await make_caller(server, guest), force=True)
+    assert not await is_alive(server, guest)
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, PASSWORD)

@@ -7,13 +7,16 @@ import pytest
 from keystead.authentication import login
 from keystead.authentication.password_change import change_password
 from keystead.context import ActiveBrand, Context, Server
-from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
+from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid
+from keystead.mail.model import MailKind
 from keystead.policy import SessionKind
 from keystead.sessions import service as sessions
 from keystead.sessions.model import EndReason, Opened
 from keystead.users import service as users
 from keystead.users.model import User
+from tests.authentication.claimants import claim, claimed, newest_token, verify
 from tests.authentication.conftest import PASSWORD
+from tests.authentication.mailed import outbox
 from tests.authentication.observing import events, is_alive
 from tests.make import change_brand, make_caller, make_context, make_session, make_user
 
@@ -101,3 +104,39 @@ async def test_a_session_that_was_ended_meanwhile_changes_nothing(
     candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
     assert candidate is not None
     assert await server.passwords.verify(candidate.password_hash, PASSWORD)
+
+
+@pytest.mark.attack("A61")
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_what_an_intruder_began_ends_with_the_old_password(
+    server: Server, brand: ActiveBrand, ann: User, ctx: Context, is_right: bool
+) -> None:
+    theirs = await make_session(server, brand, ann.id)
+    await claim(server, theirs, "new@example.com", PASSWORD)
+    link = await newest_token(server)
+    if is_right:
+        await change_password(ctx, NEW, PASSWORD)
+        assert await claimed(server, ann.id) is None
+        with pytest.raises(TokenInvalid):
+            await verify(server, link)
+    else:
+        with pytest.raises(InvalidCredentials):
+            await change_password(ctx, NEW, "wrong password")
+        await verify(server, link)
+
+
+async def test_the_owner_is_told(server: Server, brand: ActiveBrand, ann: User, ctx: Context) -> None:
+    await change_password(ctx, NEW, PASSWORD)
+    (mail,) = await outbox(server)
+    assert (mail.kind, mail.recipient, mail.user_id) == (MailKind.password_changed, "ann@example.com", ann.id)
+    assert mail.shown["ip_prefix"] == "192.0.2.7"
+    with pytest.raises(InvalidCredentials):
+        await change_password(ctx, PASSWORD, "wrong password")
+    assert len(await outbox(server)) == 1
+
+
+async def test_an_address_that_was_never_proved_is_sent_nothing(server: Server, brand: ActiveBrand) -> None:
+    lax = await change_brand(server, brand, {"features": {"email_verification": False}})
+    bob = await make_user(server, lax, "bob@example.com", password=PASSWORD, is_verified=False)
+    await change_password(await make_caller(server, await make_session(server, brand, bob.id)), NEW, PASSWORD)
+    assert await outbox(server) == []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from keystead.audit import service as audit
-from keystead.authentication import store
+from keystead.authentication import notices, store
+from keystead.authentication.correspondence import Correspondence, without_link
 from keystead.authentication.logout import signed_in_user
 from keystead.context import ActiveBrand, Context, UserPrincipal
 from keystead.crypto.password_rules import check_new
@@ -12,7 +13,7 @@ from keystead.db.engine import Tx
 from keystead.errors import InternalError, InvalidCredentials
 from keystead.policy import require_feature
 from keystead.sessions import service as sessions
-from keystead.sessions.model import EndReason
+from keystead.sessions.model import Device, EndReason
 from keystead.users import credentials, email_addresses
 from keystead.users import service as users
 from keystead.users.claims import service as claims
@@ -50,12 +51,13 @@ async def change_password(ctx: Context, new: str, old: str | None) -> None:
     if not is_right or candidate is None or candidate.password_hash is None:
         raise await _refusal(ctx, caller, "old_password_missing" if old is None else "wrong_password")
     new_hash = await credentials.hash_new(passwords, brand, new, address=address, field="newPassword", share=share)
-    if not await _replace(ctx, caller, candidate.password_hash, new_hash):
+    if not await _replace(ctx, brand, caller, candidate.password_hash, new_hash):
         raise await _refusal(ctx, caller, "overtaken")
 
 
-async def _replace(ctx: Context, caller: UserPrincipal, as_read: str, new_hash: str) -> bool:
-    now = ctx.now()
+async def _replace(ctx: Context, brand: ActiveBrand, caller: UserPrincipal, as_read: str, new_hash: str) -> bool:
+    letters, device = without_link(ctx, brand), sessions.device(ctx.request)
+    now = letters.now
     event = audit.describe(ctx, "user.password_changed", brand_id=caller.brand_id, subject_id=caller.user_id)
 
     async def replace(tx: Tx) -> bool:
@@ -68,10 +70,19 @@ async def _replace(ctx: Context, caller: UserPrincipal, as_read: str, new_hash: 
             await claims.withdraw(tx, caller.brand_id, caller.user_id)
             reason = EndReason.password_changed
             await sessions.end_others(tx, caller.brand_id, caller.user_id, caller.session_id, reason, now)
+            await _notify(tx, letters, caller, device)
             await audit.record(tx, event)
         return is_changed
 
     return await ctx.db.run(replace)
+
+
+async def _notify(tx: Tx, letters: Correspondence, caller: UserPrincipal, device: Device) -> None:
+    """To the login address, if it was ever proved: else it may be anybody's, and a way to send them mail."""
+    found = await claims.lock_addresses(tx, caller.brand_id, caller.user_id)
+    if found is not None and found.login is not None and found.is_proved:
+        login = found.login
+        await notices.password_changed(tx, letters, caller.user_id, login.display, login.canonical, device)
 
 
 async def _refusal(ctx: Context, caller: UserPrincipal, reason: str) -> InvalidCredentials:

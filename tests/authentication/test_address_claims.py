@@ -1,0 +1,262 @@
+"""Claiming an address by a link that proves it: who may, what is stored, and that nobody learns who has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keystead.authentication import address_claims
+from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid, Unauthenticated
+from keystead.mail.model import MailKind
+from keystead.sessions import service as sessions
+from keystead.sessions.model import EndReason, Opened
+from keystead.users import credentials
+from keystead.users import service as users
+from keystead.users.model import User, UserChanges
+from tests.authentication.claimants import (
+    NEW,
+    PENDING,
+    can_log_in,
+    claim,
+    claimed,
+    mails_to,
+    make_anonymous,
+    newest_token,
+    row,
+    tokens_of,
+    verify,
+)
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.mailed import outbox
+from tests.authentication.observing import events
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_caller, make_context, make_session
+
+LOOK_ALIKE = "\uff41nn@example.com"
+"""Another mailbox than ann@example.com, and no reader can tell."""
+
+
+@pytest.fixture
+async def guest(server: Server, brand: ActiveBrand) -> Opened:
+    """A session of an anonymous user."""
+    return await make_anonymous(server, brand)
+
+
+async def try_claim(ctx: Context, email: str, password: str | None) -> type[Exception] | None:
+    try:
+        await address_claims.claim(ctx, email, password)
+    except (BadUserInput, Forbidden, InvalidCredentials, Unauthenticated) as refused:
+        return type(refused)
+    return None
+
+
+async def test_a_claimed_address_is_shown_and_waits_for_the_link(
+    server: Server, brand: ActiveBrand, guest: Opened
+) -> None:
+    await claim(server, guest, "New@Example.com", PENDING)
+    profile = (await users.get_user(make_context(server), brand.id, guest.user_id)).profile
+    assert (profile.email, profile.is_verified, profile.is_anonymous) == ("New@Example.com", False, True)
+    (mail,) = await outbox(server)
+    assert (mail.kind, mail.recipient, mail.user_id) == (MailKind.verify_email, "New@Example.com", guest.user_id)
+    assert mail.shown["ip_prefix"] == "192.0.2.7"
+    assert not await can_log_in(server, brand, NEW, PENDING)
+    assert await tokens_of(server, guest.user_id) == ["verify"]
+    found = await row(server, guest.user_id)
+    assert (found["pending_session_id"], found["pending_at"]) == (guest.session_id, server.clock.now())
+    assert found["password_hash"] is None
+    await verify(server, await newest_token(server, "New@Example.com"))
+    assert await can_log_in(server, brand, NEW, PENDING)
+
+
+@pytest.mark.attack("A62")
+@pytest.mark.parametrize("spelling", ["ann@example.com", "Ann@EXAMPLE.com", LOOK_ALIKE])
+async def test_a_taken_address_is_claimed_alike_and_its_owner_gets_a_notice(
+    server: Server, brand: ActiveBrand, ann: User, guest: Opened, spelling: str
+) -> None:
+    before = await row(server, ann.id)
+    await claim(server, guest, spelling, PENDING)
+    (mail,) = await outbox(server)
+    assert (mail.kind, mail.recipient, mail.user_id) == (MailKind.address_taken, "ann@example.com", ann.id)
+    assert mail.expires_at is None
+    assert await tokens_of(server, guest.user_id) == []
+    found = await row(server, guest.user_id)
+    assert found["pending_email"] == spelling
+    assert found["pending_password_hash"] is not None
+    assert await row(server, ann.id) == before
+    assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
+
+
+@pytest.mark.attack("A62")
+async def test_a_free_and_a_taken_address_cost_one_hash_each(server: Server, brand: ActiveBrand, ann: User) -> None:
+    for email in ("ann@example.com", NEW):
+        opened = await make_anonymous(server, brand)
+        hashed = server.passwords.load.begun
+        await claim(server, opened, email, PENDING)
+        assert server.passwords.load.begun == hashed + 1
+
+
+async def test_two_may_claim_one_address_and_both_get_a_link(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    one, two = await make_anonymous(server, brand), await make_anonymous(server, brand)
+    await claim(server, one)
+    clock.advance(minutes=2)
+    await claim(server, two)
+    assert await mails_to(server, NEW) == ["verify_email", "verify_email"]
+    assert await tokens_of(server, one.user_id) == await tokens_of(server, two.user_id) == ["verify"]
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "field"),
+    [
+        ("no address", None, "newEmail"),
+        ("a@example.com,b@example.com", None, "newEmail"),
+        (NEW, "short", "password"),
+        (NEW, "", "password"),
+        (NEW, "password1", "password"),
+        ("annabelle@example.com", "Annabelle99", "password"),
+        (NEW, "rainbowMakers1", "password"),
+    ],
+)
+async def test_what_the_rules_refuse_is_named_and_changes_nothing(
+    server: Server, guest: Opened, email: str, password: str | None, field: str
+) -> None:
+    with pytest.raises(BadUserInput) as refused:
+        await claim(server, guest, email, password)
+    assert refused.value.extensions["field"] == field
+    assert await claimed(server, guest.user_id) is None
+    assert await outbox(server) == []
+
+
+async def test_a_password_needs_a_brand_with_passwords_and_an_address_alone_does_not(
+    server: Server, brand: ActiveBrand, guest: Opened
+) -> None:
+    await change_brand(server, brand, {"features": {"password_login": False}})
+    with pytest.raises(Forbidden) as refused:
+        await claim(server, guest, NEW, PENDING)
+    assert refused.value.extensions["feature"] == "password_login"
+    assert await claimed(server, guest.user_id) is None
+    await claim(server, guest, NEW)
+    assert await claimed(server, guest.user_id) == NEW
+
+
+@pytest.mark.parametrize("given", [None, "", "wrong password", PASSWORD])
+async def test_who_has_a_password_confirms_it(server: Server, brand: ActiveBrand, ann: User, given: str | None) -> None:
+    opened = await make_session(server, brand, ann.id)
+    if given == PASSWORD:
+        await claim(server, opened, NEW, given)
+        found = await row(server, ann.id)
+        assert (found["pending_email"], found["pending_password_hash"]) == (NEW, None)
+        return
+    with pytest.raises(InvalidCredentials):
+        await claim(server, opened, NEW, given)
+    assert await claimed(server, ann.id) is None
+    assert await outbox(server) == []
+    (event,) = await events(server, brand, "email_claim.refused")
+    assert event.reason == ("password_missing" if given is None else "wrong_password")
+    assert (event.outcome, event.subject_id, event.session_id) == ("refused", ann.id, opened.session_id)
+
+
+@pytest.mark.attack("A61")
+async def test_a_newer_claim_takes_the_place_of_the_whole_older_one(
+    server: Server, brand: ActiveBrand, guest: Opened
+) -> None:
+    await claim(server, guest, "first@example.com", PENDING)
+    older = await newest_token(server, "first@example.com")
+    await claim(server, guest, NEW)
+    found = await row(server, guest.user_id)
+    assert (found["pending_email"], found["pending_password_hash"]) == (NEW, None)
+    with pytest.raises(TokenInvalid):
+        await verify(server, older)
+    assert await claimed(server, guest.user_id) == NEW
+    newer = next(mail for mail in await outbox(server) if mail.recipient == NEW)
+    assert newer.kind == "verify_email"
+    assert await tokens_of(server, guest.user_id) == ["verify"]
+
+
+async def test_a_claim_that_gets_no_mail_any_more_is_stored_all_the_same(
+    server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
+) -> None:
+    await claim(server, guest, NEW)
+    clock.advance(seconds=59)
+    await claim(server, guest, "New@example.com")
+    assert await claimed(server, guest.user_id) == "New@example.com"
+    assert await mails_to(server, NEW) == ["verify_email"]
+    assert await mails_to(server, "New@example.com") == []
+    assert await tokens_of(server, guest.user_id) == []
+    clock.advance(seconds=1)
+    assert await address_claims.resend(await make_caller(server, guest))
+    await verify(server, await newest_token(server, "New@example.com"))
+    assert (await row(server, guest.user_id))["email"] == "New@example.com"
+
+
+async def test_the_session_must_be_alive_in_the_very_statement(
+    server: Server, brand: ActiveBrand, guest: Opened, ann: User
+) -> None:
+    ctx, anns = await make_caller(server, guest), await make_session(server, brand, ann.id)
+    by_ann = await make_caller(server, anns)
+    async with server.db.transaction() as tx:
+        for opened in (guest, anns):
+            at = server.clock.now()
+            await sessions.end_own(tx, brand.id, opened.user_id, opened.session_id, EndReason.revoked, at)
+    assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
+    assert await try_claim(by_ann, NEW, PASSWORD) is InvalidCredentials
+    assert await claimed(server, guest.user_id) is await claimed(server, ann.id) is None
+    assert await outbox(server) == []
+
+
+@pytest.mark.attack("A64")
+@pytest.mark.parametrize("fate", ["disabled", "deleted"])
+async def test_nobody_claims_for_a_user_who_is_gone(
+    server: Server, brand: ActiveBrand, guest: Opened, fate: str
+) -> None:
+    ctx, admin = await make_caller(server, guest), make_context(server)
+    if fate == "disabled":
+        await users.update_user(admin, brand.id, guest.user_id, UserChanges(is_disabled=True))
+    else:
+        await users.delete_users(admin, brand.id, [guest.user_id])
+    assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
+    assert not await address_claims.resend(ctx)
+    assert await outbox(server) == []
+
+
+async def test_a_password_that_came_meanwhile_would_have_to_be_confirmed(
+    server: Server, brand: ActiveBrand, guest: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await claim(server, guest, "first@example.com", PENDING)
+    token, ctx = await newest_token(server, "first@example.com"), await make_caller(server, guest)
+    hash_new = credentials.hash_new
+
+    async def prove_meanwhile(*arguments: Any, **more: Any) -> str:
+        await verify(server, token)
+        found: str = await hash_new(*arguments, **more)
+        return found
+
+    monkeypatch.setattr(credentials, "hash_new", prove_meanwhile)
+    assert await try_claim(ctx, NEW, "another one to come") is InvalidCredentials
+    assert await claimed(server, guest.user_id) is None
+    (event,) = await events(server, brand, "email_claim.refused")
+    assert event.reason == "overtaken"
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_the_audit_log_knows_and_names_no_address(
+    server: Server, brand: ActiveBrand, ann: User, guest: Opened, is_taken: bool
+) -> None:
+    await claim(server, guest, "ann@example.com" if is_taken else NEW)
+    (event,) = await events(server, brand, "user.email_claimed")
+    assert event.subject_id == guest.user_id
+    assert event.details is not None
+    assert len(event.details.pop("address")) == 32
+    assert event.details == {"purpose": "verify", "taken": is_taken, "mailed": True}
+
+
+async def test_nobody_claims_nothing(server: Server, brand: ActiveBrand) -> None:
+    ctx = make_context(server, brand, Anonymous())
+    for attempt in (address_claims.claim(ctx, NEW, None), address_claims.claim_magically(ctx, NEW)):
+        with pytest.raises(Unauthenticated):
+            await attempt
+    with pytest.raises(Unauthenticated):
+        await address_claims.resend(ctx)

@@ -1,0 +1,144 @@
+"""What a link would do is told before it does it, and looking does nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.authentication import address_claims, user_creation
+from keystead.authentication.magic_login import request
+from keystead.authentication.open_links import OpenLink, look_at
+from keystead.authentication.recovery import request_reset
+from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import SecretKind
+from keystead.mail.model import MailKind
+from keystead.sessions import service as sessions
+from keystead.sessions.model import Device, EndReason
+from keystead.users import service as users
+from keystead.users.model import NewUser, User, UserChanges
+from tests.authentication.claimants import (
+    NEW,
+    PENDING,
+    claim,
+    make_anonymous,
+    newest_token,
+    reader,
+    resend,
+    row,
+    tokens_of,
+    verify,
+)
+from tests.authentication.conftest import PASSWORD
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_brand, make_caller, make_context, make_session, make_user
+
+BROWSER = Device("192.0.2.7", "tests/1.0")
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """A brand that uses every kind of link."""
+    made = await make_brand(server, features={"magic_login": True})
+    urls = ["https://app.example.com/in"]
+    return await change_brand(server, made, {"base_url": "https://auth.example.net", "redirect_urls": urls})
+
+
+async def look(server: Server, token: str, kind: SecretKind = SecretKind.verify) -> OpenLink:
+    found = await look_at(reader(server), token, kind)
+    assert found is not None
+    return found
+
+
+async def test_a_claim_tells_who_claimed_when_and_from_where(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    guest, made_at = await make_anonymous(server, brand), clock.now()
+    claimed_at = clock.advance(hours=1)
+    await claim(server, guest, NEW, PENDING)
+    before = await row(server, guest.user_id)
+    link = await look(server, await newest_token(server))
+    assert (link.token.email, link.token.user_id, link.current_address) == (NEW, guest.user_id, None)
+    assert (link.user_created_at, link.claimed_at, link.claimed_from) == (made_at, claimed_at, BROWSER)
+    assert (link.sets_password, link.ends_all_sessions) == (True, False)
+    assert (link.brand.name, link.brand.base_url) == (brand.name, "https://auth.example.net")
+    assert link.brand.redirect_urls == ("https://app.example.com/in",)
+    assert await row(server, guest.user_id) == before
+    assert await tokens_of(server, guest.user_id) == ["verify"]
+    await verify(server, await newest_token(server))
+    assert await look_at(reader(server), await newest_token(server), SecretKind.verify) is None
+
+
+async def test_a_change_names_the_address_of_before(server: Server, brand: ActiveBrand, ann: User) -> None:
+    await claim(server, await make_session(server, brand, ann.id), NEW, PASSWORD)
+    link = await look(server, await newest_token(server))
+    assert (link.current_address, link.sets_password, link.ends_all_sessions) == ("ann@example.com", False, False)
+
+
+async def test_a_magic_claim_is_looked_at_like_any_other(server: Server, brand: ActiveBrand) -> None:
+    guest = await make_anonymous(server, brand)
+    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    token = await newest_token(server, NEW, MailKind.change_email)
+    link = await look(server, token, SecretKind.magic)
+    assert (link.claimed_from, link.sets_password, link.ends_all_sessions) == (BROWSER, False, False)
+    assert await look_at(reader(server), token, SecretKind.verify) is None
+
+
+async def test_an_administrator_claims_from_nowhere(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+    await user_creation.create_user(make_context(server), brand, NewUser(NEW, PENDING))
+    link = await look(server, await newest_token(server))
+    assert (link.claimed_at, link.claimed_from) == (clock.now(), None)
+    assert (link.sets_password, link.ends_all_sessions) == (True, True)
+
+
+@pytest.mark.parametrize("how", ["resend", "claim"])
+async def test_a_login_that_was_never_proved_loses_its_password(server: Server, brand: ActiveBrand, how: str) -> None:
+    lax = await change_brand(server, brand, {"features": {"email_verification": False}})
+    made = await users.create_user(make_context(server), lax, NewUser(NEW, PENDING))
+    await change_brand(server, brand, {"features": {"email_verification": True}})
+    opened = await make_session(server, brand, made.id)
+    await (resend(server, opened) if how == "resend" else claim(server, opened, NEW, PENDING))
+    link = await look(server, await newest_token(server))
+    assert (link.current_address, link.sets_password, link.ends_all_sessions) == (NEW, False, True)
+    assert (link.claimed_from is None) is (how == "resend")
+
+
+@pytest.mark.parametrize("is_verified", [True, False])
+async def test_links_to_come_in_by(server: Server, brand: ActiveBrand, is_verified: bool, clock: ManualClock) -> None:
+    lax = await change_brand(server, brand, {"features": {"email_verification": False}})
+    await users.create_user(make_context(server), lax, NewUser(NEW, PENDING, is_verified=is_verified))
+    await request(reader(server), brand, NEW)
+    link = await look(server, await newest_token(server, NEW, MailKind.magic_login), SecretKind.magic)
+    assert (link.current_address, link.claimed_at, link.claimed_from) == (NEW, None, None)
+    assert (link.sets_password, link.ends_all_sessions) == (False, not is_verified)
+    clock.advance(minutes=1)
+    await request_reset(reader(server), brand, NEW)
+    link = await look(server, await newest_token(server, NEW, MailKind.reset_password), SecretKind.reset)
+    assert link.ends_all_sessions
+
+
+@pytest.mark.parametrize("fate", ["taken", "disabled", "deleted", "other brand", "late", "thrown out"])
+async def test_a_link_that_would_be_refused_shows_nothing(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, fate: str
+) -> None:
+    opened, admin = await make_session(server, brand, ann.id), make_context(server)
+    await claim(server, opened, NEW, PASSWORD)
+    token, ctx = await newest_token(server), reader(server)
+    match fate:
+        case "taken":
+            await make_user(server, brand, "NEW@example.com")
+        case "disabled":
+            await users.update_user(admin, brand.id, ann.id, UserChanges(is_disabled=True))
+        case "deleted":
+            await users.delete_users(admin, brand.id, [ann.id])
+        case "other brand":
+            ctx = make_context(server, await make_brand(server, "other"))
+        case "late":
+            clock.advance(hours=24)
+        case _:
+            async with server.db.transaction() as tx:
+                await sessions.end_own(tx, brand.id, ann.id, opened.session_id, EndReason.revoked, clock.now())
+    assert await look_at(ctx, token, SecretKind.verify) is None
+
+
+@pytest.mark.parametrize("raw", ["", "nothing", "ks_ev_" + "0" * 49])
+async def test_what_is_no_token_shows_nothing(server: Server, brand: ActiveBrand, raw: str) -> None:
+    assert await look_at(reader(server), raw, SecretKind.verify) is None

@@ -1,0 +1,164 @@
+"""Proof where somebody else was in the account: a login granted without proof, a session thrown out, a user closed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keystead.authentication import proof
+from keystead.authentication.correspondence import open_correspondence
+from keystead.authentication.proof import Proved
+from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import SecretKind, generate
+from keystead.errors import TokenInvalid
+from keystead.sessions import service as sessions
+from keystead.sessions.model import EndReason
+from keystead.users import email_addresses
+from keystead.users import service as users
+from keystead.users.model import NewUser, User, UserChanges
+from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
+from tests.authentication.claimants import (
+    NEW,
+    PENDING,
+    can_log_in,
+    claim,
+    claimed,
+    make_anonymous,
+    newest_token,
+    reader,
+    resend,
+    row,
+    tokens_of,
+    verify,
+)
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.observing import events, is_alive
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_context, make_session
+
+
+async def prove_login(server: Server, brand: ActiveBrand, user_id: str, email: str) -> Proved | None:
+    """What using a mailed link to log in proves, when it was sent to this address."""
+    ctx, secret, address = reader(server), generate(SecretKind.magic), email_addresses.parse(email)
+    correspondence, now = await open_correspondence(ctx, brand), server.clock.now()
+    async with server.db.transaction() as tx:
+        await tokens.issue(tx, brand.id, user_id, TokenPurpose.login, address, secret, now)
+        token = await tokens.consume(tx, brand.id, secret, now)
+        if token is None:
+            return None
+        return await proof.prove_login(tx, correspondence, token, proof.describe_proof(ctx, token))
+
+
+async def make_granted(server: Server, brand: ActiveBrand, email: str = NEW) -> str:
+    """The id of a user who was given the address without proof, and has set a password."""
+    lax = await change_brand(server, brand, {"features": {"email_verification": False}})
+    user = await users.create_user(make_context(server), lax, NewUser(email, PENDING))
+    await change_brand(server, brand, {"features": {"email_verification": True}})
+    return user.id
+
+
+@pytest.mark.attack("A60")
+@pytest.mark.parametrize("how", ["resend", "claim", "login"])
+async def test_proof_of_what_was_granted_without_ends_all_sessions_and_passwords(
+    server: Server, brand: ActiveBrand, clock: ManualClock, how: str
+) -> None:
+    user_id = await make_granted(server, brand)
+    squatter = await make_session(server, brand, user_id)
+    if how == "login":
+        await claim(server, squatter, "squatter@example.com", PENDING)
+        assert await prove_login(server, brand, user_id, NEW) == Proved(user_id, ends_all=True)
+    else:
+        spelling = NEW if how == "resend" else "New@example.com"
+        await (resend(server, squatter) if how == "resend" else claim(server, squatter, spelling, PENDING))
+        await verify(server, await newest_token(server, spelling))
+    assert not await is_alive(server, squatter)
+    assert not await can_log_in(server, brand, NEW, PENDING)
+    found = await row(server, user_id)
+    assert (found["password_hash"], found["pending_email"], found["verified_at"]) == (None, None, clock.now())
+    assert await tokens_of(server, user_id) == []
+    assert len(await events(server, brand, "user.email_proved")) == 1
+
+
+async def test_a_login_by_link_proves_nothing_anew(server: Server, brand: ActiveBrand, ann: User) -> None:
+    opened = await make_session(server, brand, ann.id)
+    await claim(server, opened, NEW, PASSWORD)
+    assert await prove_login(server, brand, ann.id, "Ann@Example.com") == Proved(ann.id, ends_all=False)
+    assert await is_alive(server, opened)
+    assert await claimed(server, ann.id) == NEW
+    assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
+    assert await events(server, brand, "user.email_proved") == []
+
+
+async def test_a_link_to_an_address_that_is_no_login_any_more_proves_nothing(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    assert await prove_login(server, brand, ann.id, NEW) is None
+    await users.update_user(make_context(server), brand.id, ann.id, UserChanges(is_disabled=True))
+    assert await prove_login(server, brand, ann.id, "ann@example.com") is None
+
+
+@pytest.mark.parametrize("has_login", [True, False])
+async def test_a_disabled_user_proves_nothing_and_a_login_keeps_no_claim(
+    server: Server, brand: ActiveBrand, ann: User, has_login: bool
+) -> None:
+    opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
+    await claim(server, opened, NEW, PASSWORD)
+    token, admin = await newest_token(server), make_context(server)
+    await users.update_user(admin, brand.id, opened.user_id, UserChanges(is_disabled=True))
+    with pytest.raises(TokenInvalid):
+        await verify(server, token)
+    await users.update_user(admin, brand.id, opened.user_id, UserChanges(is_disabled=False))
+    if has_login:
+        with pytest.raises(TokenInvalid):
+            await verify(server, token)
+        assert await claimed(server, ann.id) is None
+    else:
+        await verify(server, token)
+        assert await can_log_in(server, brand, NEW, PASSWORD)
+    assert not await is_alive(server, opened)
+
+
+@pytest.mark.attack("A64")
+async def test_a_deleted_user_proves_nothing(server: Server, brand: ActiveBrand) -> None:
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest)
+    token = await newest_token(server)
+    await users.delete_users(make_context(server), brand.id, [guest.user_id])
+    with pytest.raises(TokenInvalid):
+        await verify(server, token)
+
+
+@pytest.mark.parametrize("reason", list(EndReason))
+@pytest.mark.parametrize("has_login", [True, False])
+async def test_what_a_session_began_dies_with_it_when_it_was_thrown_out(
+    server: Server, brand: ActiveBrand, ann: User, has_login: bool, reason: EndReason
+) -> None:
+    opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
+    await claim(server, opened, NEW, PASSWORD)
+    async with server.db.transaction() as tx:
+        await sessions.end_own(tx, brand.id, opened.user_id, opened.session_id, reason, server.clock.now())
+    if has_login and reason in (EndReason.revoked, EndReason.reuse):
+        with pytest.raises(TokenInvalid):
+            await verify(server, await newest_token(server))
+        assert (await row(server, ann.id))["email"] == "ann@example.com"
+    else:
+        await verify(server, await newest_token(server))
+        assert await can_log_in(server, brand, NEW, PASSWORD)
+
+
+@pytest.mark.race
+async def test_a_login_that_comes_between_is_refused_or_ends(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    """The squatter logs in with the password of before while the owner proves the address."""
+    user_id = await make_granted(server, brand)
+    squatter = await make_session(server, brand, user_id)
+    assert await resend(server, squatter)
+    link = await newest_token(server)
+    logins = [asyncio.create_task(can_log_in(server, brand, NEW, PENDING)) for _ in range(5)]
+    await asyncio.gather(verify(server, link), *logins)
+    assert not await can_log_in(server, brand, NEW, PENDING)
+    found = await row(server, user_id)
+    assert found["session_epoch"] == 1
