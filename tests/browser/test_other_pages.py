@@ -1,0 +1,83 @@
+"""What a page elsewhere can do with ours in its visitor's browser: post to them, frame them, read them. Nothing."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pytest
+from playwright.async_api import Page, expect
+
+from keystead.mail.model import MailKind
+from keystead.users.model import User
+from tests.browser.app_site import AppSite
+from tests.browser.conftest import ANN, Console, Site
+from tests.make import change_brand
+from tests.web.pages.visiting import Visitor
+
+REFUSED = "This was not sent from our page"
+
+
+async def form_of(site: Site) -> tuple[str, str]:
+    """A link that its maker asked for, and a form with all that its page has: they can read their own page."""
+    query = "mutation ($email: String!, $brand: String!) { requestMagicLogin(email: $email, brand: $brand) }"
+    await site.api.send(query, {"email": ANN, "brand": site.brand.name})
+    link = await site.newest_link(MailKind.magic_login)
+    page = await Visitor(site.api).open(link)
+    fields = "".join(f'<input type="hidden" name="{name}" value="{value}">' for name, value in page.form.hidden.items())
+    return link, f'<form method="post" target="_top" action="{site.url}/link/login">{fields}<button>Win</button></form>'
+
+
+@pytest.mark.attack("A100")
+@pytest.mark.parametrize("where", ["same site", "another site", "no origin"])
+async def test_a_form_elsewhere_logs_nobody_in(site: Site, page: Page, app: AppSite, ann: User, where: str) -> None:
+    await change_brand(site.server, site.brand, {"redirect_urls": [app.welcome(site.url)]})
+    link, form = await form_of(site)
+    app.pages["/"] = f"<!doctype html><title>Prizes</title>{form}"
+    app.pages["/box"] = (
+        "<!doctype html><title>Prizes</title><iframe sandbox='allow-forms allow-top-navigation-by-user-activation'"
+        f' srcdoc="{escape(form)}"></iframe>'
+    )
+    if where == "no origin":
+        await page.goto(f"{app.url}/box")
+        await page.frame_locator("iframe").get_by_role("button").click()
+    else:
+        await page.goto(app.url if where == "same site" else app.far_url)
+        await page.get_by_role("button").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(REFUSED)
+    # The link is as good as it was, on our own page.
+    await page.goto(link)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.locator("#who")).to_contain_text(ANN)
+
+
+@pytest.mark.attack("A103")
+async def test_our_pages_are_in_nobody_s_frame(
+    site: Site, page: Page, app: AppSite, ann: User, console: Console
+) -> None:
+    link, _ = await form_of(site)
+    app.pages["/"] = f'<!doctype html><title>Frame</title><iframe src="{link}"></iframe>'
+    await page.goto(app.url)
+    await expect(page.frame_locator("iframe").get_by_role("button")).to_have_count(0)
+    assert [line for line in console.lines if "frame-ancestors 'none'" in line]
+    console.lines.clear()
+
+
+@pytest.mark.attack("A100")
+async def test_a_script_elsewhere_reads_nothing_and_posts_nothing(
+    site: Site, page: Page, app: AppSite, ann: User, console: Console
+) -> None:
+    link, _ = await form_of(site)
+    hidden = (await Visitor(site.api).open(link)).form.hidden
+    app.pages["/"] = "<!doctype html><title>Script</title>"
+    await page.goto(app.url)
+    read = await page.evaluate("(link) => fetch(link).then((answer) => answer.text(), (error) => error.name)", link)
+    posted = await page.evaluate(
+        """([url, fields]) => fetch(url, {method: "POST", mode: "no-cors", body: new URLSearchParams(fields)})
+            .then((answer) => answer.type)""",
+        [f"{site.url}/link/login", hidden],
+    )
+    assert (read, posted) == ("TypeError", "opaque")
+    console.lines.clear()
+    await page.goto(link)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.locator("code")).to_contain_text("ks_ml_")
