@@ -29,6 +29,7 @@ from tests.authentication.claimants import (
     verify,
 )
 from tests.authentication.conftest import PASSWORD
+from tests.authentication.counting import watch
 from tests.authentication.mailed import outbox
 from tests.authentication.observing import events
 from tests.clocks import ManualClock
@@ -95,6 +96,21 @@ async def test_a_free_and_a_taken_address_cost_one_hash_each(server: Server, bra
         hashed = server.passwords.load.begun
         await claim(server, opened, email, PENDING)
         assert server.passwords.load.begun == hashed + 1
+
+
+@pytest.mark.attack("A62")
+async def test_a_free_a_taken_and_a_limited_claim_run_the_same_statements(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    contexts = [await make_caller(server, await make_anonymous(server, brand)) for _ in range(4)]
+    runs, seen = [], watch(server)
+    # The last two within a minute of the first two.
+    for ctx, email in zip(contexts, (NEW, "ann@example.com", NEW, "ann@example.com"), strict=True):
+        seen.clear()
+        await address_claims.claim(ctx, email, None)
+        runs.append(list(seen))
+    assert runs[0] == runs[1] == runs[2] == runs[3] != []
+    assert len(await outbox(server)) == 2
 
 
 async def test_two_may_claim_one_address_and_both_get_a_link(

@@ -119,6 +119,13 @@ async def test_another_spelling_of_a_proved_address_stays_proved_and_another_add
     assert await mails_to(server, "Bob@example.com") == ["address_changed"]
 
 
+async def test_the_owner_of_a_proved_address_hears_of_a_first_password(server: Server, brand: ActiveBrand) -> None:
+    bob = await make_user(server, brand, "bob@example.com")
+    await claim(server, await make_session(server, brand, bob.id), "Bob@example.com", PENDING)
+    assert await can_log_in(server, brand, "bob@example.com", PENDING)
+    assert await mails_to(server, "bob@example.com") == ["password_changed"]
+
+
 async def test_an_address_granted_at_once_takes_the_place_of_a_claim(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
     await address_claims.claim_magically(await make_caller(server, guest), "first@example.com")

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
+from keystead.authentication import notices
 from keystead.authentication.address_notices import address_changed
 from keystead.authentication.claiming import store
-from keystead.authentication.correspondence import open_correspondence, without_link
+from keystead.authentication.correspondence import Correspondence, open_correspondence, without_link
 from keystead.authentication.logout import signed_in_user
 from keystead.authentication.proof_requests import Asked, ask_for_proof
 from keystead.authentication.pseudonyms import pseudonym
@@ -25,6 +26,7 @@ from keystead.db.engine import Tx
 from keystead.errors import Conflict, InternalError, InvalidCredentials
 from keystead.policy import require_feature
 from keystead.sessions import service as sessions
+from keystead.sessions.model import Device
 from keystead.users import credentials, email_addresses
 from keystead.users import service as users
 from keystead.users.claims import service as claims
@@ -176,9 +178,8 @@ async def _grant(ctx: Context, asked: _Claim) -> None:
             owner = await claims.find_owner(tx, brand_id, caller.user_id, asked.address)
             return "overtaken" if owner is None else "taken"
         await tokens.forget_others(tx, brand_id, caller.user_id, asked.address.canonical)
-        old = before.proved_other(asked.address.canonical) if before else None
-        if old is not None:
-            await address_changed(tx, correspondence, caller.user_id, old, asked.address, device)
+        if before is not None:
+            await _notify(tx, correspondence, asked, before, device)
         await audit.record(tx, _event(ctx, asked, "user.email_granted"))
         return None
 
@@ -187,6 +188,17 @@ async def _grant(ctx: Context, asked: _Claim) -> None:
         raise Conflict("This e-mail address is taken.", field="newEmail")
     if problem is not None:
         raise await _refusal(ctx, asked, problem)
+
+
+async def _notify(tx: Tx, correspondence: Correspondence, asked: _Claim, before: Addresses, device: Device) -> None:
+    """Tells a proved address that another one has taken its place, or that it was given a password."""
+    user_id, old = asked.caller.user_id, before.login
+    if old is None or not before.is_proved:
+        return
+    if old.canonical != asked.address.canonical:
+        await address_changed(tx, correspondence, user_id, old, asked.address, device)
+    elif asked.new_hash is not None:
+        await notices.password_changed(tx, correspondence, user_id, old.display, old.canonical, device)
 
 
 def _asked(ctx: Context, new_email: str, *features: str) -> _Claim:
