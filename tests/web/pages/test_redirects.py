@@ -110,6 +110,7 @@ def test_what_is_on_the_list_is_taken_as_it_is() -> None:
         "https://app.example.com:99999/",
         "https:///x",
         "https://[x]/",
+        "http://[::1]:3000/",
     ],
 )
 def test_what_should_never_have_been_listed_leads_nowhere(listed: str) -> None:
@@ -124,9 +125,12 @@ def test_what_should_never_have_been_listed_leads_nowhere(listed: str) -> None:
         ("https://APP.Example.com:443/", "https://app.example.com"),
         ("http://localhost:3000/cb", "http://localhost:3000"),
         ("http://localhost:80", "http://localhost"),
-        ("http://[::1]:3000/cb", "http://[::1]:3000"),
     ],
 )
 def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
     assert choose_target(url, (url,)) == url
     assert origin_of(url) == origin
+
+
+def test_the_origin_of_an_ipv6_address_has_brackets() -> None:
+    assert origin_of("http://[::1]:3000/auth") == "http://[::1]:3000"
