@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,26 +14,15 @@ from keystead.mail.model import MailKind
 from keystead.users.model import User
 from tests.api import Api, listening
 from tests.browser.app_site import AppSite, app_site
+from tests.chromium import OPTIONS, chromium
 from tests.make import make_brand, make_brand_token, make_user
 from tests.web.pages.visiting import newest_link
 
 PASSWORD = "rainbow123"
 ANN = "ann@example.com"
 NEW = "ann.new@example.com"
-OPTIONS = """
-    --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
-    --disable-background-networking --disable-component-update --disable-sync
-""".split()
 # What the status of an answer looks like in the console.
 _STATUS = "Failed to load resource: the server responded with a status of "
-
-
-def chromium() -> str:
-    """Where Chromium is. Without it these tests fail: a page that no browser has opened is not tested."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-    if not Path(found).exists():
-        pytest.fail("Chromium is missing: apt install chromium")
-    return found
 
 
 @dataclass

@@ -15,9 +15,9 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from tests.chromium import OPTIONS, chromium
 from tests.demo.running import Demo, free_port, paste, running
 
-CHROMIUM = "/usr/bin/chromium"
 CLAIM, AM_I = "changeAndValidateEmail(", "{ me { email verified is_anonymous } }"
 LOGIN = "mutation ($input: AuthRequest!) { login(input: $input) { data { auth_token } } }"
 EVERYWHERE = "mutation { invalidateRefreshToken }"
@@ -33,10 +33,8 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A tab of a real browser."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
         yield browser.new_page()
         browser.close()
 
