@@ -49,7 +49,9 @@ NO_ADDRESS = (
     "@example.com", "ann@", "ann@example", "ann@[192.0.2.1]", "ann@192.0.2.1", ".ann@example.com", "an..n@example.com",
     "ann.@example.com", "ann@-example.com", "ann@exa_mple.com", "ann@example..com", "ann@.example.com", "", " ", "@",
     f"{'a' * 65}@example.com", f"ann@{'a' * 64}.com", f"ann@{'a.' * 130}com", "a" * 5000 + "@example.com",
-    "ann\ud800@example.com", "ann@exam\udfffple.com", "an\u3164n@example.com", "=?utf-8?q?ann?=@example .com",
+    "ann\ud800@example.com", "ann@exam\udfffple.com", "an\u3164n@example.com",
+    "=?utf-8?q?ann=40example.com=3e?=eve@example.org", "=?utf-8?q?a=0d=0abcc=3aeve=40example.org?=@example.com",
+    "=?x?q?ann?=@example.com",
 )  # fmt: skip
 
 

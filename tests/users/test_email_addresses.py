@@ -47,6 +47,7 @@ def test_mail_goes_to_the_address_as_it_was_written() -> None:
         "ann@example.com;bob@example.com",
         "ann@example.com bob@example.com",
         "ann@example.com\r\nBcc: bob@example.com",
+        "=?utf-8?q?bob=40example.org=3e?=ann@example.com",
         "ann@example.com\n",
         " ann@example.com",
         "an n@example.com",

@@ -21,6 +21,8 @@ LONGEST_DOMAIN = 253
 # RFC 5321 "Dot-string", with the letters, marks and digits of RFC 6532. Quoted local parts, comments and address
 # literals are valid mail and no login: spaces, quotes and brackets are how one address is made to carry two.
 _ATOM_SYMBOLS = frozenset("!#$%&'*+-/=?^_`{|}~")
+# "=?" begins an encoded word (RFC 2047 §2): no reader should decode one here, and some do, into another recipient.
+_ENCODED_WORD = "=?"
 # "--" as third and fourth character is IDNA's own (RFC 5891 §4.2.3.1): such labels take the long way.
 _PLAIN_LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PLAIN_DOMAIN = re.compile(rf"(?:{_PLAIN_LABEL}\.)+{_PLAIN_LABEL}", re.ASCII)
@@ -68,6 +70,8 @@ def parse(raw: object, field: str = "email") -> EmailAddress:
 
 def _is_local_part(local: str) -> bool:
     if _INVISIBLE.search(local) or not all(local.split(".")) or not all(map(_may_stand_in_local_part, local)):
+        return False
+    if _ENCODED_WORD in local:
         return False
     # Only now: lone surrogates, which have no octets, have been refused.
     return len(local.encode()) <= LONGEST_LOCAL and not unicodedata.combining(local[0])
