@@ -12,10 +12,14 @@ import httpx
 
 from keystead.context import Server
 from keystead.mail import rendering, store
+from keystead.mail.delivery import Delivery
 from keystead.mail.links import link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, MailState, RenderedMail
+from keystead.mail.sender import SmtpTransport
+from keystead.outgoing_mail import parse_mail_server
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.api import Api
+from tests.smtp_server import ReceivedMail, SmtpServer
 
 LINK_MAILS: dict[TokenPurpose, MailKind] = {
     TokenPurpose.verify: MailKind.verify_email,
@@ -105,3 +109,14 @@ async def click(api: Api, link: str, fields: Mapping[str, str] = MappingProxyTyp
 def assert_gone(answer: httpx.Response, case: object = "") -> None:
     """The page that says that a link does not work, and not why."""
     assert answer.status_code == 410, (case, answer.status_code, answer.text)
+
+
+def make_postman(server: Server, smtp: SmtpServer, holder: str = "node-1") -> Delivery:
+    """The worker of one process, which delivers to this mail server by one conversation."""
+    return Delivery(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder)
+
+
+async def delivered(server: Server, smtp: SmtpServer) -> list[ReceivedMail]:
+    """Everything that a mail server has taken once all that is due has been delivered to it."""
+    await make_postman(server, smtp).deliver_all_due()
+    return list(smtp.received)
