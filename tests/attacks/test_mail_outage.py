@@ -1,0 +1,189 @@
+"""A67: whether the mail server is quick, slow, silent or gone, requests are answered alike, and mails wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.mail.model import LINK_KINDS, Mail, MailState
+from keystead.users.model import User
+from keystead.users.one_time_tokens.model import LIFETIMES, TokenPurpose
+from tests.api import Api, make_api
+from tests.attacks.callers import anonymised
+from tests.attacks.conftest import PASSWORD
+from tests.attacks.mail_operations import (
+    CHANGE_PASSWORD,
+    NEW_PASSWORD,
+    cause_mail,
+    make_mailing_brand,
+    request_login,
+    request_reset,
+    use_at_page,
+)
+from tests.attacks.mails import make_postman, outbox, token_in
+from tests.attacks.operations import log_in
+from tests.attacks.prehijackers import Guest, make_guest
+from tests.attacks.watched import WatchedDatabase
+from tests.clocks import ManualClock
+from tests.smtp_server import SmtpServer
+
+ANN, NOBODY = "ann@example.com", "nobody@example.com"
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_mailing_brand(server)
+
+
+@pytest.fixture
+async def guests(api: Api, brand_token: str) -> list[Guest]:
+    return [await make_guest(api, brand_token) for _ in range(2)]
+
+
+@pytest.fixture
+def gone() -> SmtpServer:
+    """A mail server that nobody can reach any more."""
+    with SmtpServer() as once:
+        pass
+    return once
+
+
+async def _ask_for_everything(api: Api, guests: list[Guest], clock: ManualClock) -> None:
+    """Every operation that causes a mail; each of them is answered."""
+    for purpose, address, token in (
+        (TokenPurpose.login, ANN, ""),
+        (TokenPurpose.reset, ANN, ""),
+        (TokenPurpose.verify, "one@example.com", guests[0].access),
+        (TokenPurpose.claim, "two@example.com", guests[1].access),
+        (TokenPurpose.claim, ANN, guests[1].access),
+    ):
+        assert set((await cause_mail(api, purpose, address, token=token)).data.values()) == {True}
+        clock.advance(seconds=61)
+    access, _ = await log_in(api, ANN, PASSWORD)
+    answer = await api.send(CHANGE_PASSWORD, {"new": NEW_PASSWORD, "old": PASSWORD}, token=access)
+    assert answer.data["changePassword"] is True
+
+
+@pytest.mark.attack("A67")
+@pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "DATA", "."])
+async def test_no_request_waits_for_a_mail_server(
+    server: Server, api: Api, ann: User, guests: list[Guest], smtp: SmtpServer, clock: ManualClock, verb: str
+) -> None:
+    """It falls silent in the middle of a mail, and all that causes mails is answered meanwhile. Then all arrive."""
+    silence = smtp.withhold(verb, times=1)
+    assert (await request_login(api, ANN)).data["requestMagicLogin"]
+    clock.advance(seconds=61)
+    delivering = asyncio.create_task(make_postman(server, smtp).deliver_all_due())
+    await smtp.heard("DATA" if verb == "." else verb)
+    await _ask_for_everything(api, guests, clock)
+    assert not delivering.done()
+    assert not [mail for mail in await outbox(server) if mail.state is MailState.delivered]
+    silence.release()
+    await delivering
+    states = [mail.state for mail in await outbox(server)]
+    assert states == [MailState.delivered] * 7
+    assert len(await smtp.mails(7)) == 7
+
+
+@pytest.mark.attack("A67")
+async def test_a_mail_waits_for_a_server_that_is_down(
+    server: Server, api: Api, ann: User, gone: SmtpServer, smtp: SmtpServer, clock: ManualClock
+) -> None:
+    """It is tried again later, and says the same: the link that arrives in the end is the one that was asked for."""
+    assert (await request_login(api, ANN)).data["requestMagicLogin"]
+    (written,) = await outbox(server)
+    for attempts, pause in ((1, 10), (2, 60), (3, 300)):
+        await make_postman(server, gone).deliver_all_due()
+        (waiting,) = await outbox(server)
+        assert (waiting.state, waiting.attempts) == (MailState.waiting, attempts)
+        assert waiting.last_error is not None
+        assert ANN not in waiting.last_error
+        clock.advance(seconds=pause - 1)
+        await make_postman(server, smtp).deliver_all_due()
+        assert smtp.received == []
+        clock.advance(seconds=1)
+    await make_postman(server, smtp).deliver_all_due()
+    (mail,) = smtp.received
+    assert mail.recipients == (ANN,)
+    assert token_in(server, written) in mail.text
+    assert await use_at_page(api, token_in(server, written))
+
+
+@pytest.mark.attack("A67")
+async def test_a_mail_whose_fate_is_unknown_comes_again_as_the_same_mail(
+    server: Server, api: Api, ann: User, smtp: SmtpServer, clock: ManualClock
+) -> None:
+    """Taken, and then the line was cut: once more, with the Message-ID by which mail programs know it."""
+    smtp.drop(".", times=1)
+    assert (await request_login(api, ANN)).data["requestMagicLogin"]
+    await make_postman(server, smtp).deliver_all_due()
+    clock.advance(seconds=10)
+    await make_postman(server, smtp).deliver_all_due()
+    first, second = await smtp.mails(2)
+    assert first.message["Message-ID"] == second.message["Message-ID"]
+    assert first.content == second.content
+    assert (await outbox(server))[0].state is MailState.delivered
+
+
+@pytest.mark.attack("A67")
+@pytest.mark.parametrize("purpose", [TokenPurpose.login, TokenPurpose.reset])
+async def test_a_link_that_ran_out_meanwhile_is_not_sent(
+    server: Server, api: Api, ann: User, gone: SmtpServer, smtp: SmtpServer, clock: ManualClock, purpose: TokenPurpose
+) -> None:
+    """A dead link would only lead its reader astray; the next one that is asked for is sent."""
+    assert set((await cause_mail(api, purpose, ANN, token="")).data.values()) == {True}
+    await make_postman(server, gone).deliver_all_due()
+    clock.advance(seconds=max(age.total_seconds() for age in LIFETIMES.values()))
+    await make_postman(server, smtp).deliver_all_due()
+    assert smtp.received == []
+    assert (await outbox(server))[0].state is MailState.dead
+    assert set((await cause_mail(api, purpose, ANN, token="")).data.values()) == {True}
+    await make_postman(server, smtp).deliver_all_due()
+    assert len(smtp.received) == 1
+
+
+@pytest.mark.attack("A67")
+@pytest.mark.parametrize("state", ["none", "up", "down", "silent", "refusing"])
+async def test_no_mail_server_tells_whose_an_address_is(
+    server: Server,
+    ann: User,
+    smtp: SmtpServer,
+    gone: SmtpServer,
+    watched: WatchedDatabase,
+    clock: ManualClock,
+    state: str,
+) -> None:
+    """The same answers by the same statements, for an owner and for nobody, whatever has become of earlier mails."""
+    chosen = gone if state == "down" else smtp
+    settings = replace(server.settings, smtp_url=None if state == "none" else chosen.url)
+    api = await make_api(replace(server, settings=settings))
+    silence = smtp.withhold("CONNECT") if state == "silent" else None
+    if state == "refusing":
+        smtp.answer("RCPT", "550 5.1.1 No such mailbox")
+    delivering: list[asyncio.Task[None]] = []
+    for _ in range(2):
+        for ask in (request_login, request_reset):
+            seen = []
+            for email in (ANN, NOBODY):
+                watched.forget()
+                answer = await ask(api, email)
+                seen.append((*anonymised(answer), dict(answer.headers), [asked.text for asked in watched.asked]))
+            assert seen[0] == seen[1]
+            clock.advance(seconds=61)
+        if state != "none" and not delivering:
+            delivering.append(asyncio.create_task(make_postman(server, chosen).deliver_all_due()))
+            await (smtp.heard("CONNECT") if silence else delivering[0])
+    if silence is not None:
+        assert not delivering[0].done()
+        silence.release()
+        await delivering[0]
+    await api.http.aclose()
+    assert {mail.recipient for mail in await outbox(server)} == {ANN}
+    assert all(_is_told_to_nobody(mail) for mail in await outbox(server))
+
+
+def _is_told_to_nobody(mail: Mail) -> bool:
+    return mail.kind in LINK_KINDS and NOBODY not in str(mail)
