@@ -20,6 +20,18 @@ from tests.house_rules.source import modules
 MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.alterations"}
 """What makes statements while it runs: on the tables of one brand's records, which hold nothing of another brand."""
 
+OF_EVERY_BRAND = {
+    "keystead.db.migrate._CURRENT": "one row for the whole database",
+    "keystead.mail.deliveries.store._FIND_DUE": "one worker delivers the mails of every brand",
+    "keystead.mail.deliveries.store._TAKE": "the same",
+    "keystead.mail.store._LIST_ALL": "the command line shows the operator one outbox",
+    "keystead.mail.store._COUNT_ALL": "the same",
+    "keystead.mail.store._COUNT_STATES": "the same",
+    "keystead.mail.store._COUNT_LATE": "the same",
+    "keystead.mail.store._FIND": "the same: the id of the mail names its brand",
+}
+"""What else is bound to no brand, by name, and why it has to be. No client of a brand reaches it."""
+
 OF_THE_INSTALLATION = {"brands", "keystead_schema", "signing_keys", "installation", "keyring"}
 """Tables without a brand: the brands themselves, and what belongs to all of them."""
 
@@ -61,13 +73,30 @@ def test_every_statement_is_bound_to_a_brand_or_says_why_not(dialect: Any) -> No
 
 @pytest.mark.attack("A94")
 def test_what_is_not_bound_to_a_brand_is_known() -> None:
-    """Lookups by digest, whose row names the brand; and the sweeper."""
+    """Lookups by digest, whose row names the brand; the sweeper; and a few that are named above."""
     unbound = {name: statement for name, statement in every_statement().items() if statement.unbranded}
+    others = set()
     for name, statement in unbound.items():
-        text = statement.compiled("sqlite").text
-        is_lookup = ".digest = ?" in text
+        is_lookup = ".digest = ?" in statement.compiled("sqlite").text
         is_sweep = "sweep" in name.lower() or "sweep" in (statement.unbranded or "")
-        assert is_lookup or is_sweep or name == "keystead.db.migrate._CURRENT", (name, text)
+        others |= set() if is_lookup or is_sweep else {name}
+    assert others == set(OF_EVERY_BRAND)
+
+
+@pytest.mark.attack("A94")
+def test_no_operation_reads_the_outbox_of_all_brands() -> None:
+    """The command line, the worker and the demo's mailbox do, which no client of a brand reaches."""
+    all_brands = {"keystead.mail.outbox", "keystead.mail.delivery", "keystead.mail.deliveries.store"}
+    readers = {
+        ".".join(module.path.with_suffix("").parts[1:])
+        for module in modules("src")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom)
+        and {node.module, *(f"{node.module}.{name.name}" for name in node.names)} & all_brands
+    }
+    assert {reader.split(".")[1] for reader in readers} == {"cli", "mail", "web"}
+    in_web = {reader for reader in readers if reader.startswith("keystead.web")}
+    assert in_web == {"keystead.web.mailbox", "keystead.web.upkeep"}
 
 
 @pytest.mark.attack("A94")
