@@ -48,6 +48,8 @@ class Settings:
     log_format: str = "json"
     graphiql: bool = False
     mailbox: bool = False
+    is_base_url_chosen: bool = False
+    """Whether somebody set ``base_url``: what it is otherwise, the port of the server decides."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -85,6 +87,7 @@ def load_settings(
     for name, (origin, value) in raw.items():
         parse: Callable[[str, Any], Any] = _PARSERS.get(name, _text)
         values[name] = parse(origin, value)
+    values["is_base_url_chosen"] = "base_url" in raw
     values |= overrides or {}
     values["warnings"] = tuple(_unknown(environ))
     return Settings(**values)
@@ -263,4 +266,5 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_format": _one_of("json", "console"),
 }
-_NAMES = tuple(f.name for f in fields(Settings) if f.name not in ("warnings", "graphiql", "mailbox"))
+_NOT_SET = ("warnings", "graphiql", "mailbox", "is_base_url_chosen")
+_NAMES = tuple(f.name for f in fields(Settings) if f.name not in _NOT_SET)

@@ -35,15 +35,18 @@ def test_before_the_first_start_nothing_is_made(sqlite_cli: Cli) -> None:
     assert list(sqlite_cli.folder.iterdir()) == []
 
 
-def test_throttling_that_is_not_built_is_a_warning(cli: Cli) -> None:
-    assert findings(cli)["throttling"]["status"] == "warning"
+def test_throttling_that_is_built_for_mails_alone_is_a_warning(cli: Cli) -> None:
+    found = findings(cli)["throttling"]
+    assert found["status"] == "warning"
+    assert "logins are not limited yet" in found["detail"]
 
 
 def test_throttling_off_is_a_failure(cli: Cli) -> None:
     cli.json("brand", "list")
     cli.settings["KEYSTEAD_THROTTLING"] = "off"
     assert cli("doctor").exit_code == 1
-    assert findings(cli)["throttling"]["status"] == "failure"
+    found = findings(cli)["throttling"]
+    assert (found["status"], "mails to an address are not limited" in found["detail"]) == ("failure", True)
 
 
 def test_a_bad_setting_is_a_failure(cli: Cli) -> None:

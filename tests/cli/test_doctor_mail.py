@@ -100,6 +100,28 @@ def test_it_is_part_of_the_command(cli: Cli, smtp: SmtpServer) -> None:
     assert {entry["check"] for entry in json.loads(said.out) if entry["status"] == "failure"} == {"mail_server"}
 
 
+def test_links_that_begin_where_nobody_chose_are_a_warning(cli: Cli) -> None:
+    def links() -> tuple[str, str]:
+        [found] = [entry for entry in json.loads(cli("doctor", "--json").out) if entry["check"] == "links"]
+        return found["status"], found["detail"]
+
+    cli.json("brand", "create", "shop")
+    assert links() == ("warning", "begin with the default, http://localhost:4000, in keystead, shop: "
+                       "set KEYSTEAD_BASE_URL")  # fmt: skip
+    cli.json("brand", "update", "keystead", "--base-url", "https://id.example")
+    cli.json("brand", "update", "shop", "--feature", "email_verification=off")
+    assert links()[0] == "warning", "there is still the reset"
+    cli.json("brand", "update", "shop", "--feature", "password_login=off")
+    assert links()[0] == "ok"
+    cli.json("brand", "update", "shop", "--feature", "magic_login=on")
+    assert "in shop:" in links()[1]
+    cli.json("brand", "update", "shop", "--disabled")
+    assert links()[0] == "ok"
+    cli.json("brand", "update", "shop", "--enabled")
+    cli.settings["KEYSTEAD_BASE_URL"] = "https://id.shop.example"
+    assert links()[0] == "ok"
+
+
 def test_a_bad_setting_is_one_clear_line_without_the_password(cli: Cli) -> None:
     cli.settings["KEYSTEAD_SMTP_URL"] = "smtp://me:s3cret@mail.example.com?starttls=off"
     said = cli("brand", "list")

@@ -31,6 +31,22 @@ def test_an_address_without_proof_is_said_to_wait(cli: Cli) -> None:
     assert "waits for proof" in said.err
 
 
+def test_where_links_begin_is_said_where_nobody_chose_it(cli: Cli) -> None:
+    """Only a server knows its port: a link that a command mails may lead to another one."""
+
+    def notes(name: str, *more: str) -> str:
+        return cli("user", "create", "--brand", "shop", "--email", f"{name}@shop.example", "--json", *more).err
+
+    line = "note: links begin with http://localhost:4000: set KEYSTEAD_BASE_URL\n"
+    assert notes("a").endswith(line)
+    assert notes("b", "--verified") == ""
+    cli.json("brand", "update", "shop", "--base-url", "https://id.shop.example")
+    assert line not in notes("c")
+    cli.json("brand", "update", "shop", "--base-url", "none")
+    cli.settings["KEYSTEAD_BASE_URL"] = "http://localhost:4000"
+    assert line not in notes("d")
+
+
 def test_where_no_proof_is_asked_for_nothing_waits(cli: Cli) -> None:
     cli.json("brand", "update", "shop", "--feature", "email_verification=off")
     assert cli(*NEW, "--password-stdin", stdin="rainbow123\n").err == ""

@@ -21,7 +21,14 @@ def test_nothing_set_gives_the_defaults(tmp_path: Path) -> None:
 def test_the_environment_stands_above_the_file_and_the_file_above_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "keystead.toml").write_text('log_level = "debug"\nbase_url = "https://auth.example.com"\n')
     settings = load_settings({"KEYSTEAD_LOG_LEVEL": "error"}, folder=tmp_path, defaults={"base_url": "http://x"})
+    assert settings.is_base_url_chosen
     assert (settings.log_level, settings.base_url) == ("error", "https://auth.example.com")
+
+
+def test_a_default_is_nobodys_choice(tmp_path: Path) -> None:
+    settings = load_settings({}, folder=tmp_path, defaults={"base_url": "http://localhost:5000"})
+    assert (settings.base_url, settings.is_base_url_chosen) == ("http://localhost:5000", False)
+    assert load_settings({"KEYSTEAD_BASE_URL": "http://localhost:4000"}, folder=tmp_path).is_base_url_chosen
 
 
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:

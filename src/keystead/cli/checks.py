@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from keystead.brands import service as brand_service
 from keystead.brands import store as brand_store
 from keystead.brands.model import Brand
-from keystead.cli.findings import Finding, Status
-from keystead.cli.mail_checks import examine_outbox, examine_sending
+from keystead.cli.findings import Finding, Status, list_names
+from keystead.cli.mail_checks import examine_links, examine_outbox, examine_sending
 from keystead.clock import Clock
 from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key, missing_key_file
 from keystead.db import migrate
@@ -61,10 +61,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     if not settings.warnings:
         yield Finding("settings", Status.ok, "every setting is understood")
     if settings.throttling:
-        detail = "not built yet: put a rate limit in front of a server that faces the internet"
+        detail = "of mails alone: logins are not limited yet, put a rate limit in front of a server on the internet"
         yield Finding("throttling", Status.warning, detail)
     else:
-        yield Finding("throttling", Status.failure, "KEYSTEAD_THROTTLING=off: guessing passwords is not slowed down")
+        yield Finding("throttling", Status.failure, "KEYSTEAD_THROTTLING=off: mails to an address are not limited")
     yield _base_url(settings)
     yield _proxies(settings)
 
@@ -144,6 +144,7 @@ async def _database(
     yield await _signing_keys(db, clock.now())
     brands = await brand_store.list_brands(db.scans, _MOST_BRANDS, 0)
     yield await _default_brand(db, settings)
+    yield examine_links(settings, brands)
     yield await examine_outbox(db, clock.now())
     yield _standing_sessions(brands)
     if db.dialect == "sqlite":
@@ -187,8 +188,7 @@ def _standing_sessions(brands: Sequence[Brand]) -> Finding:
     """Sessions without an end are what the contract asks for; whoever runs the server should know (security §3)."""
     endless = [brand.name for brand in brands if _has_endless_sessions(brand)]
     if endless:
-        shown = ", ".join(endless[:5]) + (f" and {len(endless) - 5} more" if len(endless) > 5 else "")
-        detail = f"never expire in {shown}: set standing_refresh_ttl or idle_ttl to change that"
+        detail = f"never expire in {list_names(endless)}: set standing_refresh_ttl or idle_ttl to change that"
         return Finding("standing_sessions", Status.warning, detail)
     return Finding("standing_sessions", Status.ok, "expire in every brand")
 

@@ -1,12 +1,13 @@
-"""What ``keystead doctor`` looks at for mail: the server, the sender, the outbox. No mail is sent."""
+"""What ``keystead doctor`` looks at for mail: the server, the sender, links, the outbox. No mail is sent."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from keystead.cli.findings import Finding, Status
+from keystead.brands.model import Brand
+from keystead.cli.findings import Finding, Status, list_names
 from keystead.db.engine import Database
 from keystead.mail import outbox
 from keystead.mail.model import MailState
@@ -32,6 +33,22 @@ async def examine_sending(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("mail_from", Status.warning, detail)
     else:
         yield Finding("mail_from", Status.ok, address)
+
+
+def examine_links(settings: Settings, brands: Sequence[Brand]) -> Finding:
+    """Whether somebody said where links in mails begin: only a server knows the port that is the default."""
+    if settings.is_base_url_chosen:
+        return Finding("links", Status.ok, f"begin with {settings.base_url} where a brand has no address of its own")
+    unsaid = [brand.name for brand in brands if brand.base_url is None and not brand.is_disabled and _has_links(brand)]
+    if unsaid:
+        detail = f"begin with the default, {settings.base_url}, in {list_names(unsaid)}: set KEYSTEAD_BASE_URL"
+        return Finding("links", Status.warning, detail)
+    return Finding("links", Status.ok, "begin with each brand's own address")
+
+
+def _has_links(brand: Brand) -> bool:
+    features = brand.features
+    return features.email_verification or features.magic_login or (features.password_reset and features.password_login)
 
 
 async def examine_outbox(db: Database, now: datetime) -> Finding:

@@ -12,7 +12,9 @@ from keystead.cli.output import note, print_document, print_lines, print_list
 from keystead.cli.work import brand_of, each, run
 
 if TYPE_CHECKING:
+    from keystead.brands.model import Brand
     from keystead.context import Context
+    from keystead.settings import Settings
     from keystead.users.model import User
 
 group = typer.Typer(help="Users of a brand.", no_args_is_help=True)
@@ -33,21 +35,23 @@ def create(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a user. Without --password-stdin it has no password, and cannot log in with one."""
+    """Make a user. Without --password-stdin they log in by a mailed link, or set a password by one."""
     password = _password_from_stdin() if password_stdin else None
 
-    async def work(ctx: Context) -> tuple[User, bool]:
+    async def work(ctx: Context) -> tuple[User, Brand, Settings]:
         from keystead.authentication import user_creation
         from keystead.brands import service as brands
         from keystead.users.model import NewUser
 
         found = await brands.get_brand_by_name(ctx, brand)
         new = NewUser(email, password, is_verified=verified, permissions=tuple(permission or ()))
-        return await user_creation.create_user(ctx, found.active(), new), found.features.email_verification
+        return await user_creation.create_user(ctx, found.active(), new), found, ctx.server.settings
 
-    user, needs_proof = run(work)
-    if needs_proof and not verified:
+    user, home, settings = run(work)
+    if home.features.email_verification and not verified:
         note(f"note: {user.profile.email} waits for proof by mail, and cannot log in before (--verified spares it)")
+        if home.base_url is None and not settings.is_base_url_chosen:
+            note(f"note: links begin with {settings.base_url}: set KEYSTEAD_BASE_URL")
     if as_json:
         print_document({"id": user.id, "email": user.profile.email})
     else:

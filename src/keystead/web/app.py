@@ -180,5 +180,5 @@ def from_environment() -> Application:
     for warning in settings.warnings:
         _log.warning("unknown_setting", reason=warning)
     if not settings.throttling:
-        _log.warning("throttling_is_off", reason="KEYSTEAD_THROTTLING=off: credential guessing is not slowed down")
+        _log.warning("throttling_is_off", reason="KEYSTEAD_THROTTLING=off: mails to an address are not limited")
     return create_app(settings)
