@@ -1,4 +1,4 @@
-"""Structured logs: one JSON line an event (or coloured text on a console), with no secret in it. Security §16."""
+"""Structured logs: one JSON line an event, or text for people, with no secret in it. Security §16."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ _URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@")
 def configure(settings: Settings) -> None:
     """Sends every log line of the process, the libraries' included, to stderr in one form."""
     level = _LEVELS[settings.log_level]
-    renderer: Any = _to_json if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
+    renderer: Any = _to_json if settings.log_format == "json" else for_people(sys.stderr)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -58,6 +58,11 @@ def blot(text: str) -> str:
 def _to_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     # msgspec escapes control characters, so that no value can forge a line.
     return msgspec.json.encode(event, enc_hook=str).decode("utf-8")
+
+
+def for_people(stream: TextIO) -> structlog.dev.ConsoleRenderer:
+    """Text, coloured on a terminal: in a file or a journal colour codes are noise."""
+    return structlog.dev.ConsoleRenderer(colors=stream.isatty())
 
 
 class _Bridge(logging.Handler):
