@@ -13,7 +13,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import TokenInvalid
 from keystead.sessions import service as sessions
-from keystead.sessions.model import EndReason
+from keystead.sessions.model import THROWN_OUT, EndReason
 from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
@@ -139,7 +139,7 @@ async def test_what_a_session_began_dies_with_it_when_it_was_thrown_out(
     await claim(server, opened, NEW, PASSWORD)
     async with server.db.transaction() as tx:
         await sessions.end_own(tx, brand.id, opened.user_id, opened.session_id, reason, server.clock.now())
-    if has_login and reason in (EndReason.revoked, EndReason.reuse):
+    if has_login and reason in THROWN_OUT:
         with pytest.raises(TokenInvalid):
             await verify(server, await newest_token(server))
         assert (await row(server, ann.id))["email"] == "ann@example.com"

@@ -136,6 +136,9 @@ async def _claim(ctx: Context, asked: _Claim, purpose: TokenPurpose) -> None:
     correspondence = await open_correspondence(ctx, asked.brand)
 
     async def write(tx: Tx) -> bool:
+        # The user's row first: whoever is ending this session holds it, and what they did is seen once it is ours.
+        if await claims.lock_addresses(tx, brand_id, caller.user_id) is None:
+            return False
         is_claimed = await store.claim(
             tx,
             brand_id,
@@ -163,6 +166,8 @@ async def _grant(ctx: Context, asked: _Claim) -> None:
 
     async def write(tx: Tx) -> str | None:
         before = await claims.lock_addresses(tx, brand_id, caller.user_id)
+        if before is None:
+            return "overtaken"
         with claims.one_owner():
             is_granted = await store.grant(
                 tx,
@@ -178,8 +183,7 @@ async def _grant(ctx: Context, asked: _Claim) -> None:
             owner = await claims.find_owner(tx, brand_id, caller.user_id, asked.address)
             return "overtaken" if owner is None else "taken"
         await tokens.forget_others(tx, brand_id, caller.user_id, asked.address.canonical)
-        if before is not None:
-            await _notify(tx, correspondence, asked, before, device)
+        await _notify(tx, correspondence, asked, before, device)
         await audit.record(tx, _event(ctx, asked, "user.email_granted"))
         return None
 

@@ -17,6 +17,7 @@ from keystead.sessions.model import Device, EndReason
 from keystead.users import credentials, email_addresses
 from keystead.users import service as users
 from keystead.users.claims import service as claims
+from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
 
 _WRONG = "The old password is missing or wrong."
@@ -61,7 +62,9 @@ async def _replace(ctx: Context, brand: ActiveBrand, caller: UserPrincipal, as_r
     event = audit.describe(ctx, "user.password_changed", brand_id=caller.brand_id, subject_id=caller.user_id)
 
     async def replace(tx: Tx) -> bool:
-        # The user's row first: a login with the old password is then either refused or among those that end here.
+        # The user's row first: a login with the old password is then either refused or among those that end here, and
+        # whoever is ending this very session has done so before it is looked at.
+        found = await claims.lock_addresses(tx, caller.brand_id, caller.user_id)
         is_changed = await store.change_password(
             tx, caller.brand_id, caller.user_id, caller.session_id, as_read, new_hash, now
         )
@@ -70,16 +73,17 @@ async def _replace(ctx: Context, brand: ActiveBrand, caller: UserPrincipal, as_r
             await claims.withdraw(tx, caller.brand_id, caller.user_id)
             reason = EndReason.password_changed
             await sessions.end_others(tx, caller.brand_id, caller.user_id, caller.session_id, reason, now)
-            await _notify(tx, letters, caller, device)
+            await _notify(tx, letters, caller, found, device)
             await audit.record(tx, event)
         return is_changed
 
     return await ctx.db.run(replace)
 
 
-async def _notify(tx: Tx, letters: Correspondence, caller: UserPrincipal, device: Device) -> None:
+async def _notify(
+    tx: Tx, letters: Correspondence, caller: UserPrincipal, found: Addresses | None, device: Device
+) -> None:
     """To the login address, if it was ever proved: else it may be anybody's, and a way to send them mail."""
-    found = await claims.lock_addresses(tx, caller.brand_id, caller.user_id)
     if found is not None and found.login is not None and found.is_proved:
         login = found.login
         await notices.password_changed(tx, letters, caller.user_id, login.display, login.canonical, device)

@@ -30,7 +30,7 @@ class EndReason(StrEnum):
     address_proved = "address_proved"
 
 
-THROWN_OUT = frozenset({EndReason.revoked, EndReason.reuse})
+THROWN_OUT = frozenset({EndReason.revoked, EndReason.reuse, EndReason.password_changed, EndReason.address_proved})
 """Why a session is ended that need not be its owner's: what it has begun must not be finished."""
 
 
