@@ -95,6 +95,8 @@ async def cause_mail(api: Api, purpose: TokenPurpose, email: str, *, token: str)
             return await request_login(api, email)
         case TokenPurpose.reset:
             return await request_reset(api, email)
+        case TokenPurpose.handed_over:
+            raise AssertionError("no mail carries it: a page hands it over")
 
 
 async def mailed_token(api: Api, server: Server, purpose: TokenPurpose, email: str, *, token: str = "") -> str:

@@ -24,7 +24,7 @@ from tests.attacks.mail_operations import (
     use_in_app,
     ways,
 )
-from tests.attacks.mails import assert_gone, click, open_link, press
+from tests.attacks.mails import LINK_MAILS, assert_gone, click, open_link, press
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
 from tests.make import change_brand
@@ -39,7 +39,7 @@ PREFETCHING = (
     {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image", "Referer": "https://mail.example.com/"},
     {"User-Agent": "SafeLinks/1.0 (a scanner of mails)"},
 )
-every_purpose = pytest.mark.parametrize("purpose", list(TokenPurpose))
+every_purpose = pytest.mark.parametrize("purpose", list(LINK_MAILS))
 
 
 @pytest.fixture

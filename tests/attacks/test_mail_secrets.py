@@ -11,11 +11,11 @@ from keystead.crypto import secrets
 from keystead.crypto.master_key import MasterKey
 from keystead.mail.links import link_secret
 from keystead.mail.model import MailState
-from keystead.users.one_time_tokens.model import KINDS, TokenPurpose
+from keystead.users.one_time_tokens.model import KINDS
 from tests.api import Api
 from tests.attacks.dumped import assert_not_held, dump, is_digest_held
 from tests.attacks.mail_operations import NEW_PASSWORD, handed_over, link_of, make_holder, typed, use_at_page
-from tests.attacks.mails import click, make_postman, outbox
+from tests.attacks.mails import LINK_MAILS, click, make_postman, outbox
 from tests.make import change_brand
 from tests.smtp_server import SmtpServer
 
@@ -31,13 +31,13 @@ async def test_a_dump_holds_no_mailed_token(
         server, brand, {"features": {"magic_login": True}, "redirect_urls": ["https://app.example.com/"]}
     )
     used: dict[str, str] = {}
-    for purpose in TokenPurpose:
+    for purpose in LINK_MAILS:
         used[purpose] = await (await make_holder(api, server, brand, purpose, f"{purpose}@example.com")).ask(purpose)
     assert_not_held(await dump(database_url), {**used, "claimed password": NEW_PASSWORD})
     smtp.answer(".", f"554 5.7.1 Spam: {' '.join(used.values())}")
     await make_postman(server, smtp).deliver_all_due()
     assert {mail.state for mail in await outbox(server)} == {MailState.dead}
-    for purpose in TokenPurpose if is_used else ():
+    for purpose in LINK_MAILS if is_used else ():
         answer = await click(api, link_of(used[purpose]), typed(used[purpose]))
         assert answer.status_code in (200, 303)
         if answer.status_code == 303:
@@ -55,7 +55,7 @@ async def test_a_copy_of_the_database_without_the_master_key_makes_no_link(
 ) -> None:
     """Tokens are derived from the mail's id; the id alone, or another key, gives none that is good."""
     await change_brand(server, brand, {"features": {"magic_login": True}})
-    for purpose in TokenPurpose:
+    for purpose in LINK_MAILS:
         token = await (await make_holder(api, server, brand, purpose, f"{purpose}@example.com")).ask(purpose)
         mail = next(mail for mail in await outbox(server) if mail.recipient == f"{purpose}@example.com")
         another = MasterKey.from_text(b"some other master key, which is as long")

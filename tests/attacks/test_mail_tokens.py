@@ -16,7 +16,7 @@ from keystead.policy import SessionKind
 from keystead.users.one_time_tokens.model import KINDS, TokenPurpose
 from tests.api import Answer, Api
 from tests.attacks.mail_operations import make_holder, make_mailing_brand, redeem, reset, use_at_page, who
-from tests.attacks.mails import open_link
+from tests.attacks.mails import LINK_MAILS, open_link
 from tests.attacks.operations import HEALTH, assert_error, assert_key_refused, assert_token_refused, get_access_token
 from tests.attacks.stored import stored
 from tests.attacks.surface import Operation, operations
@@ -56,7 +56,7 @@ async def brand(server: Server) -> ActiveBrand:
 async def issued(server: Server, api: Api, brand: ActiveBrand) -> list[Issued]:
     """A good secret of each kind, and a mailed token for each purpose."""
     found = []
-    for purpose in TokenPurpose:
+    for purpose in LINK_MAILS:
         holder = await make_holder(api, server, brand, purpose, f"{purpose}@example.com")
         found.append(Issued(purpose.value, KINDS[purpose], await holder.ask(purpose)))
     user = await make_user(server, brand, "user@example.com")
@@ -165,7 +165,7 @@ async def test_the_same_bits_under_another_prefix_open_nothing(
     server: Server, api: Api, brand: ActiveBrand, kind: SecretKind
 ) -> None:
     """A token says what it is for in its text; the digest says it too."""
-    purpose = next(purpose for purpose in TokenPurpose if KINDS[purpose] is kind)
+    purpose = next(purpose for purpose in LINK_MAILS if KINDS[purpose] is kind)
     token = await (await make_holder(api, server, brand, purpose)).ask(purpose)
     for other in LINK_PATHS.keys() - {kind}:
         for renamed in (other.prefix + token.removeprefix(kind.prefix), _same_bits(token, other)):

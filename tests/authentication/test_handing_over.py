@@ -6,17 +6,17 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import magic_login
+from keystead.authentication import magic_login, recovery
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.errors import TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.users import email_addresses
 from keystead.users import service as users
-from keystead.users.model import User
+from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.mailed import outbox
+from tests.authentication.mailed import only_token, outbox
 from tests.authentication.observing import events
 from tests.authentication.test_magic_login import EMAIL, ask, assert_refused, redeem, visitor
 from tests.clocks import ManualClock
@@ -83,15 +83,40 @@ async def test_of_fifty_at_once_one_is_given_a_token(server: Server, brand: Acti
     await redeem(server, fresh.reveal())
 
 
-async def test_a_newer_link_takes_the_place_of_a_token_handed_over(
+async def test_a_newer_link_leaves_a_token_handed_over(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
+    """Whoever asked for it: it is not the owner's app, which redeems its token in a moment."""
     fresh = (await hand_over(server, await ask(server, brand))).reveal()
     clock.advance(seconds=1)
     newer = await ask(server, brand)
-    await assert_refused(server, fresh)
+    await redeem(server, fresh)
     await redeem(server, newer)
     assert len(await outbox(server, MailKind.magic_login)) == 2
+
+
+async def test_the_newest_token_handed_over_is_the_only_one(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    first = (await hand_over(server, await ask(server, brand))).reveal()
+    clock.advance(seconds=1)
+    second = (await hand_over(server, await ask(server, brand))).reveal()
+    await assert_refused(server, first)
+    await redeem(server, second)
+
+
+@pytest.mark.parametrize("ending", ["password", "disabled"])
+async def test_a_token_handed_over_ends_with_all_other_ways_in(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, ending: str
+) -> None:
+    fresh = (await hand_over(server, await ask(server, brand))).reveal()
+    if ending == "disabled":
+        await users.update_user(make_context(server), brand.id, ann.id, UserChanges(is_disabled=True))
+    else:
+        await recovery.request_reset(visitor(server), brand, EMAIL)
+        token = await only_token(server, MailKind.reset_password)
+        await recovery.reset_password(visitor(server), token, "violet indigo blue")
+    await assert_refused(server, fresh)
 
 
 @pytest.mark.parametrize("at_page", [True, False])

@@ -1,4 +1,4 @@
-"""One-time tokens: bound to kind, user, address and brand; the newest only; used once."""
+"""One-time tokens: bound to purpose, user, address and brand; the newest only; used once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import service as tokens
-from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, LIFETIMES, OneTimeToken, TokenPurpose
+from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, OneTimeToken, TokenPurpose
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 from tests.races.conftest import is_held_up
@@ -78,7 +78,7 @@ async def test_a_token_says_what_it_is_bound_to(
         email_canonical=ADDRESS.canonical,
         email_skeleton=ADDRESS.skeleton,
         created_at=now,
-        expires_at=now + LIFETIMES[KINDS[purpose]],
+        expires_at=tokens.lifetime_end(purpose, now),
     )
     assert await consume(server, brand, secret) == token
 
@@ -90,6 +90,7 @@ async def test_a_token_says_what_it_is_bound_to(
         (TokenPurpose.verify, timedelta(hours=24)),
         (TokenPurpose.claim, timedelta(minutes=10)),
         (TokenPurpose.login, timedelta(minutes=10)),
+        (TokenPurpose.handed_over, timedelta(minutes=2)),
         (TokenPurpose.reset, timedelta(minutes=30)),
     ],
 )
@@ -144,12 +145,12 @@ async def test_who_changes_the_user_first_kills_the_token_that_others_wait_for(
 @pytest.mark.attack("A59")
 @pytest.mark.parametrize("older", list(TokenPurpose))
 @pytest.mark.parametrize("newer", list(TokenPurpose))
-async def test_only_the_newest_of_a_kind_is_good(
+async def test_only_the_newest_for_a_purpose_is_good(
     server: Server, brand: ActiveBrand, ann: User, older: TokenPurpose, newer: TokenPurpose
 ) -> None:
     first, second = await issue(server, ann, brand, older), await issue(server, ann, brand, newer)
     assert await is_good(server, second)
-    assert await is_good(server, first) is (KINDS[older] is not KINDS[newer])
+    assert await is_good(server, first) is (older is not newer)
 
 
 async def test_a_new_token_is_good_after_an_old_one_was_used(server: Server, brand: ActiveBrand, ann: User) -> None:
@@ -232,9 +233,8 @@ async def test_many_requests_at_once_leave_one_token(server: Server, brand: Acti
 async def test_a_page_puts_a_short_lived_token_in_its_place(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
-    secret, new = await issue(server, ann, brand, TokenPurpose.claim), generate(SecretKind.magic)
+    secret, new, now = await issue(server, ann, brand, TokenPurpose.claim), generate(SecretKind.magic), clock.now()
     async with server.db.transaction() as tx:
-        now = server.clock.now()
         token = await tokens.consume(tx, brand.id, secret, now)
         assert token is not None
         await tokens.hand_over(tx, token, new, now)
@@ -242,7 +242,7 @@ async def test_a_page_puts_a_short_lived_token_in_its_place(
     clock.advance(seconds=HANDED_OVER.total_seconds() - 1)
     found = await tokens.find(server.db.reads, new, clock.now())
     assert found is not None
-    assert (found[0].purpose, found[0].user_id, found[0].email) == (TokenPurpose.login, ann.id, token.email)
+    assert (found[0].purpose, found[0].user_id, found[0].email) == (TokenPurpose.handed_over, ann.id, token.email)
     clock.advance(seconds=1)
     assert not await is_good(server, new)
 

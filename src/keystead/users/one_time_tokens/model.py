@@ -19,6 +19,8 @@ class TokenPurpose(StrEnum):
     """Prove an address and log in: ``changeEmailMagically``."""
     login = "login"
     """Log in."""
+    handed_over = "handed_over"
+    """Log in, once more: what a hosted page hands to the brand's app for a token to log in or to claim."""
     reset = "reset"
     """Set a new password."""
 
@@ -27,6 +29,7 @@ KINDS: dict[TokenPurpose, SecretKind] = {
     TokenPurpose.verify: SecretKind.verify,
     TokenPurpose.claim: SecretKind.magic,
     TokenPurpose.login: SecretKind.magic,
+    TokenPurpose.handed_over: SecretKind.magic,
     TokenPurpose.reset: SecretKind.reset,
 }
 
@@ -35,13 +38,14 @@ LIFETIMES: dict[SecretKind, timedelta] = {
     SecretKind.magic: timedelta(minutes=10),
     SecretKind.reset: timedelta(minutes=30),
 }
+"""How long the token in a mailed link lives."""
 
 HANDED_OVER = timedelta(minutes=2)
 """How long a token lives that a hosted page hands to the brand's app."""
 
 
 class OneTimeToken(msgspec.Struct, frozen=True):
-    """What a token is bound to, besides its kind."""
+    """What a token is bound to. Its kind follows from its purpose."""
 
     brand_id: str
     user_id: str

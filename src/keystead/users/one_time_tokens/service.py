@@ -1,7 +1,8 @@
 """Issuing and consuming one-time tokens: steps of the journeys that mails are part of. Security §13.
 
-A token is bound to its kind, its user, an address and a brand. The newest of a kind is the only one; it is consumed by
-one conditional UPDATE, so that of many who hold it one alone gets in.
+A token is bound to its purpose, its user, an address and a brand. The newest for a purpose is the only one, and kills
+none for another: strangers can have links to log in mailed, and must not kill what the owner is about to use. It is
+consumed by one conditional UPDATE, so that of many who hold it one alone gets in.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ sweep = store.sweep
 
 def lifetime_end(purpose: TokenPurpose, now: datetime) -> datetime:
     """When a token that is issued now will be refused."""
-    return now + LIFETIMES[KINDS[purpose]]
+    return now + (HANDED_OVER if purpose is TokenPurpose.handed_over else LIFETIMES[KINDS[purpose]])
 
 
 async def issue(
@@ -49,16 +50,13 @@ async def issue(
     *,
     is_allowed: bool = True,
 ) -> bool:
-    """Binds ``secret`` to the user and the address; the user's older token of that kind is dead.
+    """Binds ``secret`` to the user and the address; the user's older token for that purpose is dead.
 
     False, and the older token stays good, unless ``is_allowed`` and the user is there.
     """
     _require_kind(secret, purpose)
-    kind, expires_at = secret.kind.value, lifetime_end(purpose, now)
-    digest = secret.digest()
-    return await store.issue(
-        tx, brand_id, user_id, kind, purpose, address, digest, now, expires_at, is_allowed=is_allowed
-    )
+    digest, expires_at = secret.digest(), lifetime_end(purpose, now)
+    return await store.issue(tx, brand_id, user_id, purpose, address, digest, now, expires_at, is_allowed=is_allowed)
 
 
 async def issue_to_login(
@@ -76,9 +74,9 @@ async def issue_to_login(
     None when that is nobody or a disabled user, and unless ``is_allowed``: then the older token stays good.
     """
     _require_kind(secret, purpose)
-    kind, expires_at = secret.kind.value, lifetime_end(purpose, now)
+    digest, expires_at = secret.digest(), lifetime_end(purpose, now)
     return await store.issue_to_login(
-        tx, brand_id, address.canonical, kind, purpose, secret.digest(), now, expires_at, is_allowed=is_allowed
+        tx, brand_id, address.canonical, purpose, digest, now, expires_at, is_allowed=is_allowed
     )
 
 
@@ -93,13 +91,9 @@ async def consume(tx: Tx, brand_id: str, secret: Secret, now: datetime) -> OneTi
 
 
 async def hand_over(tx: Tx, token: OneTimeToken, new: Secret, now: datetime) -> None:
-    """Puts ``new``, good for two minutes, in the place of a magic token just used up: what a page hands to an app."""
-    _require_kind(new, TokenPurpose.login)
-    purpose, address = TokenPurpose.login, EmailAddress(token.email, token.email_canonical, token.email_skeleton)
-    kind, digest, expires_at = new.kind.value, new.digest(), now + HANDED_OVER
-    await store.issue(
-        tx, token.brand_id, token.user_id, kind, purpose, address, digest, now, expires_at, is_allowed=True
-    )
+    """Issues ``new``, good for two minutes, for a magic token just used up: what a page hands to an app."""
+    address = EmailAddress(token.email, token.email_canonical, token.email_skeleton)
+    await issue(tx, token.brand_id, token.user_id, TokenPurpose.handed_over, address, new, now)
 
 
 def _require_kind(secret: Secret, purpose: TokenPurpose) -> None:

@@ -1,4 +1,4 @@
-"""SQL of one-time tokens. A user has at most one of each kind: the newest (security §13)."""
+"""SQL of one-time tokens. A user has at most one for each purpose: the newest (security §13)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from keystead.users.store import users
 one_time_tokens = Table(
     "one_time_tokens",
     metadata,
-    # One row for each kind: a new token takes the place of the older one, which is dead with that.
+    # One row for each purpose: a new token takes the place of the older one, which is dead with that. Not for each kind
+    # of secret: whoever asks for a link to log in would kill the link for a claim, and the token that an app waits for.
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
-    Column("kind", Text, primary_key=True),
+    Column("purpose", Text, primary_key=True),
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
     Column("digest", Digest, nullable=False, unique=True),
-    Column("purpose", Text, nullable=False),
     # The address that it was sent to, in its three forms: of another one it proves nothing.
     Column("email", Text, nullable=False),
     Column("email_canonical", Text, nullable=False),
@@ -40,18 +40,17 @@ one_time_tokens = Table(
 
 _T, _U = one_time_tokens.c, users.c
 _SHOWN = [_T[name] for name in OneTimeToken.__struct_fields__]
-_NEW = ("user_id", "kind", "brand_id", "digest", "purpose", "email", "email_canonical", "email_skeleton")
+_NEW = ("user_id", "purpose", "brand_id", "digest", "email", "email_canonical", "email_skeleton")
 _TIMES = ("created_at", "expires_at")
-_REPLACED = ("digest", "purpose", "email", "email_canonical", "email_skeleton", *_TIMES)
+_REPLACED = ("digest", "email", "email_canonical", "email_skeleton", *_TIMES)
 _given = {name: bindparam(name, type_=_T[name].type) for name in (*_NEW, *_TIMES)}
 
 # A login address, read and bound to the token in one statement. Nobody's address makes no row and costs the same.
 _LOGIN = select(
     _U.id,
-    _given["kind"],
+    _given["purpose"],
     _U.brand_id,
     _given["digest"],
-    _given["purpose"],
     _U.email,
     _U.email_canonical,
     _U.email_skeleton,
@@ -66,11 +65,11 @@ _LOGIN = select(
 
 
 def _replacing(statement: Insert) -> Statement:
-    """The statement, putting the new token in the place of the user's older one of that kind."""
+    """The statement, putting the new token in the place of the user's older one for that purpose."""
     changed = {name: statement.excluded[name] for name in _REPLACED} | {"consumed_at": None}
     return Statement(
         statement.on_conflict_do_update(
-            index_elements=["user_id", "kind"], set_=changed, where=_T.brand_id == bindparam("brand_id")
+            index_elements=["user_id", "purpose"], set_=changed, where=_T.brand_id == bindparam("brand_id")
         ).returning(*_SHOWN)
     )
 
@@ -120,7 +119,7 @@ _LOCK_USERS = Statement(
 _CONSUME = Statement(update(one_time_tokens).where(*_OWN).values(consumed_at=bindparam("now")).returning(*_SHOWN))
 _IN_BRAND = _T.brand_id == bindparam("brand_id")
 _FORGET = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id")))
-_FORGET_KIND = Statement(
+_FORGET_FOR = Statement(
     delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), any_of(_T.purpose, "purposes"))
 )
 # Where a mailbox was proved, what was sent to that very mailbox stays good; what proves an address is not needed again.
@@ -145,7 +144,6 @@ async def issue(
     tx: Tx,
     brand_id: str,
     user_id: str,
-    kind: str,
     purpose: TokenPurpose,
     address: EmailAddress,
     digest: bytes,
@@ -154,12 +152,11 @@ async def issue(
     *,
     is_allowed: bool,
 ) -> bool:
-    """Adds a token in the place of the user's older one of that kind; whether it did, which it does if allowed."""
+    """Adds a token in the place of the user's older one for that purpose; whether it did, which it does if allowed."""
     row = await tx.find(
         _ISSUE,
         brand_id=brand_id,
         user_id=user_id,
-        kind=kind,
         purpose=purpose.value,
         email=address.display,
         email_canonical=address.canonical,
@@ -176,7 +173,6 @@ async def issue_to_login(
     tx: Tx,
     brand_id: str,
     canonical: str,
-    kind: str,
     purpose: TokenPurpose,
     digest: bytes,
     now: datetime,
@@ -189,7 +185,6 @@ async def issue_to_login(
         _ISSUE_TO_LOGIN,
         brand_id=brand_id,
         canonical=canonical,
-        kind=kind,
         purpose=purpose.value,
         digest=digest,
         created_at=now,
@@ -223,12 +218,12 @@ async def forget(tx: Tx, brand_id: str, user_id: str, purposes: Sequence[TokenPu
         await tx.execute(_FORGET, brand_id=brand_id, user_id=user_id)
     else:
         names = [purpose.value for purpose in purposes]
-        await tx.execute(_FORGET_KIND, brand_id=brand_id, user_id=user_id, purposes=names)
+        await tx.execute(_FORGET_FOR, brand_id=brand_id, user_id=user_id, purposes=names)
 
 
 async def forget_others(tx: Tx, brand_id: str, user_id: str, canonical: str) -> None:
     """Kills the user's tokens, but for those that log in with this address or reset its password."""
-    kept = [TokenPurpose.login.value, TokenPurpose.reset.value]
+    kept = [TokenPurpose.login.value, TokenPurpose.handed_over.value, TokenPurpose.reset.value]
     await tx.execute(_FORGET_OTHERS, brand_id=brand_id, user_id=user_id, canonical=canonical, kept=kept)
 
 

@@ -69,10 +69,9 @@ def upgrade() -> None:
     op.create_table(
         "one_time_tokens",
         sa.Column("user_id", types.Id(), nullable=False),
-        sa.Column("kind", types.Text(), nullable=False),
+        sa.Column("purpose", types.Text(), nullable=False),
         sa.Column("brand_id", types.Id(), nullable=False),
         sa.Column("digest", types.Digest(), nullable=False),
-        sa.Column("purpose", types.Text(), nullable=False),
         sa.Column("email", types.Text(), nullable=False),
         sa.Column("email_canonical", types.Text(), nullable=False),
         sa.Column("email_skeleton", types.Text(), nullable=False),
@@ -81,7 +80,7 @@ def upgrade() -> None:
         sa.Column("consumed_at", types.UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_one_time_tokens_brand_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_one_time_tokens_user_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("user_id", "kind", name=op.f("pk_one_time_tokens")),
+        sa.PrimaryKeyConstraint("user_id", "purpose", name=op.f("pk_one_time_tokens")),
         sa.UniqueConstraint("digest", name=op.f("uq_one_time_tokens_digest")),
     )
     with op.batch_alter_table("one_time_tokens", schema=None) as batch_op:
