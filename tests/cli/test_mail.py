@@ -140,10 +140,10 @@ def test_ours_is_where_a_template_begins(shop: Cli) -> None:
     [
         (["show", "nothing"], "There is no such mail"),
         (["retry", "nothing"], "There is no such mail"),
-        (["list", "--state", "lost"], "'state' must be one of waiting, sending, delivered, dead"),
+        (["list", "--state", "lost"], "--state must be one of waiting, sending, delivered, dead"),
         (["list", "--brand", "nobody"], "There is no brand 'nobody'"),
         (["preview", "love_letter"], "'kind' must be one of verify_email"),
-        (["preview", "verify_email", "--language", "../de"], "'language' must be a language tag"),
+        (["preview", "verify_email", "--language", "../de"], "--language must be a language tag"),
         (["template", "list", "--brand", "nobody"], "There is no brand 'nobody'"),
         (["template", "show", "verify_email", "--brand", "shop", "--language", "fr"], "no wording of verify_email in"),
         (["template", "remove", "verify_email", "--brand", "shop", "--language", "fr"], "no wording of its own"),

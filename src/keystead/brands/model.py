@@ -140,5 +140,5 @@ def _web_url(raw: object, field: str) -> str:
     else:
         is_sound = is_sound and "@" not in parts.netloc
     if not is_sound:
-        raise BadUserInput(f"'{field}' must be an absolute http or https address without a user.", field=field)
+        raise BadUserInput(f"'{field}' must begin with http:// or https:// and have no user name.", field=field)
     return raw

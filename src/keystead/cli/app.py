@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from keystead import __version__
 from keystead.cli import api_keys, brands, doctor, entities, keys, mail, migrate, serve, users
 from keystead.cli.demo import command as demo
+from keystead.cli.options import OPTIONS
 from keystead.errors import InternalError, KeysteadError, StartupError
 
 T = TypeVar("T")
@@ -115,6 +116,10 @@ def _say(error: StartupError | KeysteadError) -> int:
 
 
 def _with_field(error: KeysteadError) -> str:
-    """The public sentence, with the field in front where the sentence does not name it."""
+    """The public sentence, with the field in front where the sentence does not name it: an option by its own name."""
     field = error.extensions.get("field")
-    return error.message if field is None or f"'{field}'" in error.message else f"{field}: {error.message}"
+    if field is None:
+        return error.message
+    if f"'{field}'" not in error.message:
+        return f"{OPTIONS.get(field, field)}: {error.message}"
+    return error.message.replace(f"'{field}'", OPTIONS.get(field, f"'{field}'"))

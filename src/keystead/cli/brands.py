@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from keystead.cli.options import AsJson, FeatureChoices, PolicyChoices, parse_features, parse_policy
-from keystead.cli.output import print_document, print_lines, print_list
+from keystead.cli.output import note, print_document, print_lines, print_list
 from keystead.cli.work import each, run
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ def update(
         return brand
 
     brand = run(work)
+    for option, urls in (("--base-url", [base_url]), ("--redirect-url", redirect_url or [])):
+        for url in filter(_is_open_to_others, urls):
+            note(f"warning: {option} {url} is not https: tokens that pass there can be taken on the way")
     if as_json:
         print_document(_described(brand))
     else:
@@ -129,6 +133,12 @@ def _addresses(base_url: str | None, redirect_urls: list[str] | None) -> dict[st
     if redirect_urls is not None:
         changes["redirect_urls"] = [] if redirect_urls == ["none"] else redirect_urls
     return changes
+
+
+def _is_open_to_others(url: str | None) -> bool:
+    """Whether what goes to this address leaves the machine, and is not kept from others."""
+    parts = urlsplit(url or "")
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def _described(brand: Brand) -> dict[str, Any]:

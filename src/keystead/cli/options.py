@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -24,6 +24,15 @@ FeatureChoices: TypeAlias = Annotated[
 PolicyChoices: TypeAlias = Annotated[
     list[str] | None, typer.Option("--policy", metavar="NAME=VALUE", help="Set a figure of the policy. Repeatable.")
 ]
+
+OPTIONS: Final = {
+    "base_url": "--base-url",
+    "redirect_urls": "--redirect-url",
+    "preset": "--preset",
+    "language": "--language",
+    "state": "--state",
+}
+"""The fields of a refusal that whoever typed the command knows by another name."""
 
 
 def parse_features(choices: Sequence[str] | None) -> dict[str, bool]:
