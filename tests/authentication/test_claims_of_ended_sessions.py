@@ -7,18 +7,36 @@ from typing import Any
 
 import pytest
 
-from keystead.authentication import password_change, proof
+from keystead.authentication import address_claims, logout, open_links, password_change, proof, refresh
 from keystead.authentication.correspondence import open_correspondence
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
-from keystead.errors import InvalidCredentials
-from keystead.users.model import User
+from keystead.errors import InvalidCredentials, RefreshTokenReused, TokenInvalid
+from keystead.sessions import service as sessions
+from keystead.sessions.model import Opened
+from keystead.users import service as users
+from keystead.users.model import NewUser, User
 from keystead.users.one_time_tokens import service as tokens
-from tests.authentication.claimants import NEW, can_log_in, claim, claimed, newest_token, reader
+from tests.authentication.claimants import (
+    NEW,
+    PENDING,
+    can_log_in,
+    claim,
+    claimed,
+    mails_to,
+    make_anonymous,
+    newest_token,
+    reader,
+    resend,
+    row,
+    tokens_of,
+    verify,
+)
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.observing import is_alive
-from tests.make import make_caller, make_session
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_caller, make_context, make_session
 from tests.races.conftest import is_held_up, outcome
 
 EVE = "eve@example.org"
@@ -60,3 +78,111 @@ async def test_a_session_that_a_proof_is_ending_sets_no_password_any_more(
     change = password_change.change_password(ctx, "what the thief wants", PASSWORD)
     assert isinstance(await while_another_proves(server, brand, change), InvalidCredentials)
     assert await can_log_in(server, brand, NEW, PASSWORD)
+
+
+async def throw_out(server: Server, mine: Opened, evil: Opened, clock: ManualClock, how: str) -> None:
+    """Ends a session as an intruder's: its owner does, or its refresh token comes back."""
+    if how == "revoked":
+        await logout.revoke_session(await make_caller(server, mine), evil.session_id)
+        return
+    raw = evil.refresh_token.reveal()
+    await refresh.refresh_pair(reader(server), raw)
+    clock.advance(hours=1)
+    with pytest.raises(RefreshTokenReused):
+        await refresh.refresh_pair(reader(server), raw)
+
+
+@pytest.mark.parametrize("how", ["revoked", "reuse"])
+async def test_what_a_session_claimed_goes_with_it_when_it_is_thrown_out(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, how: str
+) -> None:
+    mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
+    await claim(server, evil, EVE, PASSWORD)
+    link = await newest_token(server, EVE)
+    await throw_out(server, mine, evil, clock, how)
+    assert await claimed(server, ann.id) is None
+    assert await tokens_of(server, ann.id) == []
+    # However long it takes until the session itself is swept away.
+    clock.advance(days=31)
+    async with server.db.transaction() as tx:
+        await sessions.sweep(tx, clock.now(), 1000)
+    assert not await resend(server, await make_session(server, brand, ann.id))
+    with pytest.raises(TokenInvalid):
+        await verify(server, link)
+
+
+@pytest.mark.parametrize("how", ["revoked", "reuse"])
+async def test_what_another_session_claimed_or_a_guest_stays(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, how: str
+) -> None:
+    mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
+    await claim(server, mine, NEW, PASSWORD)
+    await throw_out(server, mine, evil, clock, how)
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, PASSWORD)
+    guest = await make_anonymous(server, brand)
+    second = await make_session(server, brand, guest.user_id)
+    await claim(server, second, "guest@example.com", PENDING)
+    await throw_out(server, guest, second, clock, how)
+    await verify(server, await newest_token(server, "guest@example.com"))
+    assert await can_log_in(server, brand, "guest@example.com", PENDING)
+
+
+@pytest.mark.parametrize("is_swept", [False, True])
+async def test_a_login_that_waits_for_proof_can_be_proved_once_the_intruder_is_out(
+    server: Server, brand: ActiveBrand, clock: ManualClock, is_swept: bool
+) -> None:
+    lax = await change_brand(server, brand, {"features": {"email_verification": False}})
+    user = await users.create_user(make_context(server), lax, NewUser(NEW, PENDING))
+    await change_brand(server, brand, {"features": {"email_verification": True}})
+    mine, evil = await make_session(server, brand, user.id), await make_session(server, brand, user.id)
+    await claim(server, evil, EVE, PENDING)
+    if is_swept:
+        # Its session is gone without having been thrown out: nobody can tell whose it was.
+        await logout.log_out(await make_caller(server, evil))
+        async with server.db.transaction() as tx:
+            await sessions.sweep(tx, clock.advance(seconds=1), 1000)
+    else:
+        await throw_out(server, mine, evil, clock, "revoked")
+    assert await open_links.look_at(reader(server), await newest_token(server, EVE), SecretKind.verify) is None
+    with pytest.raises(TokenInvalid):
+        await verify(server, await newest_token(server, EVE))
+    assert await resend(server, mine)
+    assert await mails_to(server, NEW) == ["verify_email"]
+    link = await open_links.look_at(reader(server), await newest_token(server), SecretKind.verify)
+    assert link is not None
+    assert (link.current_address, link.claimed_at, link.sets_password) == (NEW, None, False)
+    await verify(server, await newest_token(server))
+    found = await row(server, user.id)
+    assert (found["email"], found["verified_at"], found["pending_email"]) == (NEW, clock.now(), None)
+
+
+@pytest.mark.parametrize("has_login", [True, False])
+async def test_of_a_session_that_is_swept_away_only_a_guests_claim_is_left(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, has_login: bool
+) -> None:
+    opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
+    await claim(server, opened, NEW, PASSWORD)
+    link = await newest_token(server)
+    await logout.log_out(await make_caller(server, opened))
+    async with server.db.transaction() as tx:
+        await sessions.sweep(tx, clock.advance(seconds=1), 1000)
+    is_shown = await open_links.look_at(reader(server), link, SecretKind.verify) is not None
+    assert is_shown is not has_login
+    proved = await outcome(verify(server, link))
+    assert isinstance(proved, TokenInvalid) is has_login
+
+
+@pytest.mark.race
+async def test_a_claim_made_while_its_session_is_revoked_goes_too(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
+    caller, claimer = await make_caller(server, mine), await make_caller(server, evil)
+    await asyncio.gather(
+        outcome(address_claims.claim(claimer, EVE, PASSWORD)),
+        *(outcome(logout.revoke_session(caller, evil.session_id)) for _ in range(3)),
+    )
+    assert not await is_alive(server, evil)
+    assert await claimed(server, ann.id) is None
+    assert await tokens_of(server, ann.id) == []

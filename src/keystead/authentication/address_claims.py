@@ -16,6 +16,7 @@ from keystead.audit.model import AuditEvent
 from keystead.authentication import notices
 from keystead.authentication.address_notices import address_changed
 from keystead.authentication.claiming import store
+from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.correspondence import Correspondence, open_correspondence, without_link
 from keystead.authentication.logout import signed_in_user
 from keystead.authentication.proof_requests import Asked, ask_for_proof
@@ -111,7 +112,7 @@ async def resend(ctx: Context) -> bool:
     correspondence = await open_correspondence(ctx, brand)
 
     async def send(tx: Tx) -> bool:
-        address = _to_prove(await claims.lock_addresses(tx, brand.id, caller.user_id))
+        address = _to_prove(await lock_standing(tx, brand.id, caller.user_id))
         if address is None:
             return False
         result = await ask_for_proof(tx, correspondence, caller.user_id, address, TokenPurpose.verify, device)

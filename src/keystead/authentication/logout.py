@@ -9,7 +9,7 @@ from keystead.db.engine import Tx
 from keystead.errors import NoLoginMethod, NotFound, Unauthenticated
 from keystead.policy import Features
 from keystead.sessions import service as sessions
-from keystead.sessions.model import EndReason
+from keystead.sessions.model import THROWN_OUT, EndReason
 from keystead.users.claims import service as claims
 
 
@@ -31,7 +31,7 @@ async def log_out(ctx: Context) -> None:
 
 
 async def revoke_session(ctx: Context, session_id: str) -> None:
-    """Ends a session of the caller's.
+    """Ends a session of the caller's; an address that it has claimed is claimed no more, and its links are dead.
 
     :raises NotFound: when they have no such session, or it is over.
     """
@@ -78,8 +78,13 @@ async def _end(ctx: Context, caller: UserPrincipal, session_id: str, reason: End
     now = ctx.now()
 
     async def end(tx: Tx) -> bool:
+        if reason in THROWN_OUT:
+            # Before the session is touched: all who end sessions lock the user first, and it may be claiming just now.
+            await claims.lock_addresses(tx, caller.brand_id, caller.user_id)
         is_ended = await sessions.end_own(tx, caller.brand_id, caller.user_id, session_id, reason, now)
         if is_ended:
+            if reason in THROWN_OUT:
+                await claims.withdraw_of_session(tx, caller.brand_id, caller.user_id, session_id)
             event = audit.describe(
                 ctx,
                 "session.ended",

@@ -55,15 +55,8 @@ async def look_at(ctx: Context, raw: str, kind: SecretKind) -> OpenLink | None:
         return None
     if token.purpose in (TokenPurpose.login, TokenPurpose.reset):
         return _to_come_in(token, brand, standing) if standing.is_login else None
-    if not _can_be_proved(standing):
-        return None
-    return _to_prove(token, brand, standing)
-
-
-def _can_be_proved(standing: AddressStanding) -> bool:
-    if standing.is_claim:
-        return standing.login is None or not standing.claimer_thrown_out
-    return standing.is_login and not standing.is_proved
+    can_be_proved = standing.is_claim or (standing.is_login and not standing.is_proved)
+    return _to_prove(token, brand, standing) if can_be_proved else None
 
 
 def _to_come_in(token: OneTimeToken, brand: Brand, standing: AddressStanding) -> OpenLink:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.authentication.address_notices import address_changed
+from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.correspondence import Correspondence, open_correspondence
 from keystead.authentication.link_tokens import find_presented
 from keystead.authentication.pseudonyms import pseudonym
@@ -22,9 +23,8 @@ from keystead.crypto.secrets import SecretKind
 from keystead.db.engine import Tx
 from keystead.errors import TokenInvalid
 from keystead.sessions import service as sessions
-from keystead.sessions.model import THROWN_OUT, Device, EndReason
+from keystead.sessions.model import Device, EndReason
 from keystead.users.claims import service as claims
-from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import OneTimeToken
@@ -79,8 +79,8 @@ async def prove(tx: Tx, correspondence: Correspondence, token: OneTimeToken, eve
     """
     brand_id, user_id, canonical = token.brand_id, token.user_id, token.email_canonical
     now = correspondence.now
-    before = await claims.lock_addresses(tx, brand_id, user_id)
-    if before is None or await _was_thrown_out(tx, brand_id, before):
+    before = await lock_standing(tx, brand_id, user_id)
+    if before is None:
         return None
     if before.is_claim_on(canonical):
         if not await claims.grant_claim(tx, brand_id, user_id, canonical, now):
@@ -115,16 +115,6 @@ async def prove_login(tx: Tx, correspondence: Correspondence, token: OneTimeToke
     else:
         await correspondence.note_answered(tx, canonical)
     return Proved(user_id, ends_all=is_new)
-
-
-async def _was_thrown_out(tx: Tx, brand_id: str, before: Addresses) -> bool:
-    """Whether the session that made the claim was ended as an intruder's: its claim must not bring them back.
-
-    A user without login address keeps the claim all the same: it is their only way back.
-    """
-    if before.login is None or before.claiming_session_id is None:
-        return False
-    return await sessions.find_end_reason(tx, brand_id, before.claiming_session_id) in THROWN_OUT
 
 
 async def _settle(tx: Tx, correspondence: Correspondence, token: OneTimeToken, event: AuditEvent) -> None:

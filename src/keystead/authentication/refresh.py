@@ -33,6 +33,7 @@ from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Expired, KindOff, PresentedToken, Reused, Rotated, Unknown, Verdict
 from keystead.sessions.refresh_tokens.judgement import Judgement, judge_standing
+from keystead.users.claims import service as claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
         if event is not None:
             await audit.record(tx, event)
         if isinstance(verdict, Reused) and verdict.is_first:
+            await claims.withdraw_of_session(tx, verdict.brand_id, verdict.user_id, verdict.session_id)
             owner = await store.find_session_owner(tx, verdict.brand_id, verdict.session_id)
             if owner is not None:
                 await notices.session_reused(tx, without_link(ctx, owner.brand), owner)

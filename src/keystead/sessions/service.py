@@ -24,18 +24,18 @@ __all__ = [
     "device",
     "end_others",
     "end_own",
-    "find_end_reason",
     "find_presented",
     "list_own",
     "note_use",
     "open_session",
     "rotate",
     "sweep",
+    "was_thrown_out",
 ]
 
 end_own = store.end_own_session
 end_others = store.end_other_sessions
-find_end_reason = store.find_end_reason
+was_thrown_out = store.was_thrown_out
 
 
 def device(request: RequestDetails) -> Device:

@@ -25,7 +25,7 @@ from keystead.db.engine import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, metadata
 from keystead.policy import SessionKind
-from keystead.sessions.model import Device, EndReason, SessionRow
+from keystead.sessions.model import THROWN_OUT, Device, EndReason, SessionRow
 from keystead.users.store import users
 
 sessions = Table(
@@ -226,10 +226,10 @@ async def end_other_sessions(tx: Tx, brand_id: str, user_id: str, kept_id: str, 
     )
 
 
-async def find_end_reason(tx: Tx, brand_id: str, session_id: str) -> EndReason | None:
-    """Why the session was ended; None for one that was not, or that there is none of."""
+async def was_thrown_out(tx: Tx, brand_id: str, session_id: str) -> bool:
+    """Whether the session was ended as an intruder's; True as well for one of which nothing is known any more."""
     row = await tx.find(_FIND_END_REASON, brand_id=brand_id, session_id=session_id)
-    return None if row is None or row[0] is None else EndReason(row[0])
+    return row is None or row[0] in THROWN_OUT
 
 
 async def touch_session(tx: Tx, brand_id: str, session_id: str, before: datetime, at: datetime) -> None:

@@ -69,6 +69,7 @@ _FIND_STANDING = Statement(
         _U.pending_password_hash.is_not(None),
         s.ip_prefix,
         s.user_agent,
+        s.id.is_(None),
         s.end_reason,
         _IS_TAKEN,
     )
@@ -90,11 +91,10 @@ class AddressStanding(msgspec.Struct, frozen=True):
     is_proved: bool
     """Whether the login was ever proved."""
     is_claim: bool
-    """Whether the address is the one that waits for proof."""
+    """Whether the address is the one that waits for proof, and the session that claimed it was not thrown out."""
     claimed_at: datetime | None
     claimed_by_session: bool
     claimed_from: Device
-    claimer_thrown_out: bool
     sets_password: bool
     is_taken: bool
     """Whether somebody else logs in with the address, or with one that looks the same."""
@@ -167,16 +167,17 @@ async def find_standing(tx: Tx, brand_id: str, user_id: str, canonical: str, ske
     row = await tx.find(_FIND_STANDING, brand_id=brand_id, user_id=user_id, canonical=canonical, skeleton=skeleton)
     if row is None:
         return None
+    # As in ``claimers``: the claim of a session of which nothing is known any more is no better than an intruder's.
+    was_thrown_out = bool(row[6]) and (bool(row[10]) or row[11] in THROWN_OUT)
     return AddressStanding(
         user_created_at=row[0],
         login=row[1],
         is_login=row[2] == canonical,
         is_proved=bool(row[3]),
-        is_claim=row[4] == canonical,
+        is_claim=row[4] == canonical and not (row[1] and was_thrown_out),
         claimed_at=row[5],
         claimed_by_session=bool(row[6]),
         sets_password=bool(row[7]),
         claimed_from=Device(row[8], row[9]),
-        claimer_thrown_out=row[10] in THROWN_OUT,
-        is_taken=bool(row[11]),
+        is_taken=bool(row[12]),
     )

@@ -10,6 +10,7 @@ from keystead.db.engine import Contention, Tx, UniqueViolation
 from keystead.users.claims import store
 from keystead.users.claims.model import Addresses, AddressOwner
 from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
 
 __all__ = [
     "AddressOwner",
@@ -21,7 +22,10 @@ __all__ = [
     "prove_login",
     "settle",
     "withdraw",
+    "withdraw_of_session",
 ]
+
+_PROVING = (TokenPurpose.verify, TokenPurpose.claim)
 
 find_owner = store.find_owner
 lock_addresses = store.lock_addresses
@@ -67,3 +71,11 @@ async def withdraw(tx: Tx, brand_id: str, user_id: str) -> None:
     """
     if await store.withdraw(tx, brand_id, user_id):
         await tokens.forget(tx, brand_id, user_id)
+
+
+async def withdraw_of_session(tx: Tx, brand_id: str, user_id: str, session_id: str) -> None:
+    """Drops what a session that is thrown out has claimed, with its links; not for a user without login address."""
+    # On its own: should the session be claiming at this moment, that claim is seen by the next statement.
+    await store.lock_addresses(tx, brand_id, user_id)
+    if await store.withdraw_of_session(tx, brand_id, user_id, session_id):
+        await tokens.forget(tx, brand_id, user_id, _PROVING)

@@ -77,6 +77,11 @@ _CLEAR_RIVALS = Statement(
     .values(NO_CLAIM)
 )
 _WITHDRAW = Statement(update(users).where(*_ONE_USER, _U.email_canonical.is_not(None)).values(NO_CLAIM))
+_WITHDRAW_OF_SESSION = Statement(
+    update(users)
+    .where(*_ONE_USER, _U.email_canonical.is_not(None), _U.pending_session_id == bindparam("session_id"))
+    .values(NO_CLAIM)
+)
 _FIND_OWNER = Statement(
     select(_U.id, _U.email, _U.email_canonical)
     .where(
@@ -140,6 +145,12 @@ async def clear_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> No
 async def withdraw(tx: Tx, brand_id: str, user_id: str) -> bool:
     """Drops what a user with a login address claims; False for a user without one, whose claim stays."""
     return await tx.execute(_WITHDRAW, brand_id=brand_id, user_id=user_id) > 0
+
+
+async def withdraw_of_session(tx: Tx, brand_id: str, user_id: str, session_id: str) -> bool:
+    """The same, if it was this session that claimed it; False for any other claim, too."""
+    changed = await tx.execute(_WITHDRAW_OF_SESSION, brand_id=brand_id, user_id=user_id, session_id=session_id)
+    return changed > 0
 
 
 async def find_owner(tx: Tx, brand_id: str, user_id: str, address: EmailAddress) -> AddressOwner | None:
