@@ -56,7 +56,8 @@ def _claim(kept: Keepsake, origin: str) -> list[Request]:
             headers=newcomer,
         ),
         Request(
-            "Mail the link again: true as long as an address waits for proof",
+            "Mail the link again: true as long as an address waits for proof. Within a minute of the last mail: true,"
+            " and no new mail",
             "mutation { resendVerificationMail }",
             headers=newcomer,
         ),

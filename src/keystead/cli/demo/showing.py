@@ -52,17 +52,15 @@ def show(origin: str, path: Path, keepsake: Keepsake, *, as_json: bool) -> None:
         print_lines(*_introduction(origin, path, keepsake))
         for entry in shown:
             print_lines(f"# {entry['title']}", entry["curl"], "")
+        print_lines(*_addresses(origin), *_login(keepsake))
     note("Ctrl-C stops the demo.")
 
 
 def _introduction(origin: str, path: Path, keepsake: Keepsake) -> tuple[str, ...]:
     return (
-        f"Keystead's demo: {origin}/graphql (with GraphiQL in a browser)",
-        f"Its mailbox:     {origin}/mailbox (open it in a browser: every mail of the demo is there)",
+        *_addresses(origin),
         "",
-        f"  brand        {BRAND}",
-        f"  e-mail       {keepsake.email} (an administrator), {ACCOUNT}",
-        f"  password     {keepsake.password} (of both)",
+        *_login(keepsake),
         f"  brand token  {keepsake.brand_token}",
         f"  API key      {keepsake.api_key}",
         "",
@@ -70,6 +68,21 @@ def _introduction(origin: str, path: Path, keepsake: Keepsake) -> tuple[str, ...
         "Each request below was just answered with 200. Paste them into another terminal, as often as you like; the",
         "access tokens in them are good for an hour, then start the demo again.",
         "",
+    )
+
+
+def _addresses(origin: str) -> tuple[str, ...]:
+    return (
+        f"Keystead's demo: {origin}/graphql (with GraphiQL in a browser)",
+        f"Its mailbox:     {origin}/mailbox (open it in a browser: every mail of the demo is there)",
+    )
+
+
+def _login(keepsake: Keepsake) -> tuple[str, ...]:
+    return (
+        f"  brand        {BRAND}",
+        f"  e-mail       {keepsake.email} (an administrator), {ACCOUNT}",
+        f"  password     {keepsake.password} (of both)",
     )
 
 
