@@ -172,6 +172,21 @@ async def test_what_a_page_hands_over_is_good_for_two_minutes(
     assert not await use_in_app(api, second)
 
 
+@pytest.mark.attack("A58")
+async def test_a_link_lives_no_longer_for_being_handed_over_again_and_again(
+    server: Server, api: Api, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    """What a page has handed to the app is refused by every page."""
+    await change_brand(server, brand, {"redirect_urls": ["https://app.example.com/welcome"]})
+    holder = await make_holder(api, server, brand, TokenPurpose.login)
+    fresh = handed_over(await click(api, link_of(await holder.ask(TokenPurpose.login))))
+    assert not await use_at_page(api, fresh)
+    clock.advance(seconds=119)
+    assert not await use_at_page(api, fresh)
+    clock.advance(seconds=1)
+    assert not await use_in_app(api, fresh)
+
+
 @pytest.mark.attack("A59")
 @every_purpose
 async def test_the_newest_link_of_a_kind_is_the_only_one(

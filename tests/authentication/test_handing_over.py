@@ -61,6 +61,30 @@ async def test_a_fresh_token_takes_the_place_of_the_mailed_one(
     assert event.subject_id == ann.id
 
 
+async def test_it_is_on_record(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    mailed = await ask(server, brand)
+    assert await events(server, brand, "magic_link.handed_over") == []
+    await hand_over(server, mailed)
+    with pytest.raises(TokenInvalid):
+        await hand_over(server, mailed)
+    (event,) = await events(server, brand, "magic_link.handed_over")
+    assert (event.outcome, event.subject_id, event.actor_kind) == ("success", ann.id, "anonymous")
+    assert event.details == {"purpose": "login"}
+
+
+@pytest.mark.attack("A58")
+async def test_a_token_handed_over_is_not_handed_over_again(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    """Else a link would live as long as somebody exchanges it every two minutes. The app's token stays good."""
+    fresh = (await hand_over(server, await ask(server, brand))).reveal()
+    clock.advance(seconds=110)
+    with pytest.raises(TokenInvalid):
+        await hand_over(server, fresh)
+    assert len(await events(server, brand, "magic_link.handed_over")) == 1
+    await redeem(server, fresh)
+
+
 @pytest.mark.attack("A58")
 async def test_a_link_is_handed_over_for_ten_minutes(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock

@@ -26,6 +26,7 @@ EVENTS: dict[str, str] = {
     "key.revoked": "a signing key was dropped at once",
     "key.rotated": "a new signing key was made, to take over from the one in use",
     "login.refused": "a login failed; the reason says why, for the log alone",
+    "magic_link.handed_over": "a hosted page used a mailed link up for a token that the brand's app redeems",
     "mail.requested": "somebody asked for a mailed link; the reason says whether none was sent, and why",
     "mail.retried": "a mail that had been given up was put back to be delivered",
     "mail_template.changed": "a brand's own wording of a mail was set",

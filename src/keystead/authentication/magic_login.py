@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
+from keystead.audit.model import AuditEvent
 from keystead.authentication import opening, proof
 from keystead.authentication.correspondence import open_correspondence
 from keystead.authentication.link_tokens import Presented, find_presented
@@ -23,7 +24,7 @@ from keystead.policy import SessionKind, allows, require_feature, require_kind
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Opened
 from keystead.users.one_time_tokens import service as one_time_tokens
-from keystead.users.one_time_tokens.model import TokenPurpose
+from keystead.users.one_time_tokens.model import OneTimeToken, TokenPurpose
 
 _FEATURE = "magic_login"
 
@@ -70,10 +71,13 @@ async def redeem(ctx: Context, raw: str, kind: SessionKind | None) -> MagicLogin
 async def hand_over(ctx: Context, raw: str) -> Secret:
     """Uses a mailed link up for a fresh token, good for two minutes, which the brand's app redeems.
 
-    For the hosted page: the address is proved by the click, whatever becomes of the fresh token. Raises as
-    :func:`redeem` does.
+    For the hosted page: a claim is proved by the click, whatever becomes of the fresh token. Raises as :func:`redeem`
+    does, and :class:`TokenInvalid` for a fresh token, which stays good: exchanged again and again it would never end.
     """
     presented = await find_presented(ctx, raw, SecretKind.magic, _FEATURE)
+    if presented.token.purpose is TokenPurpose.handed_over:
+        raise TokenInvalid(cause="handed over once already: for an app alone")
+    event = _handed_over(ctx, presented.token)
     correspondence = await open_correspondence(ctx, presented.brand)
     fresh = secrets.generate(SecretKind.magic)
 
@@ -87,11 +91,19 @@ async def hand_over(ctx: Context, raw: str) -> Secret:
         else:
             await correspondence.note_answered(tx, token.email_canonical)
         await one_time_tokens.hand_over(tx, token, fresh, correspondence.now)
+        await audit.record(tx, event)
         return True
 
     if not await ctx.db.run(exchange):
         raise TokenInvalid(cause="used or overtaken a moment ago")
     return fresh
+
+
+def _handed_over(ctx: Context, token: OneTimeToken) -> AuditEvent:
+    details = {"purpose": token.purpose.value}
+    return audit.describe(
+        ctx, "magic_link.handed_over", brand_id=token.brand_id, subject_id=token.user_id, details=details
+    )
 
 
 async def _open(ctx: Context, presented: Presented, kind: SessionKind) -> Opened | None:

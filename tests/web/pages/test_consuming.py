@@ -6,15 +6,17 @@ import asyncio
 
 import pytest
 
-from keystead.context import ActiveBrand, Server
+from keystead.authentication import address_claims
+from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto import secrets
 from keystead.mail.model import LINK_KINDS, LINK_PATHS, MailKind
 from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import LIFETIMES
+from keystead.web.pages.intent import FormSeal
 from tests.clocks import ManualClock
 from tests.make import change_brand
-from tests.web.pages.conftest import Asked
-from tests.web.pages.visiting import Page, Visitor
+from tests.web.pages.conftest import NEW, PASSWORD, Asked
+from tests.web.pages.visiting import BASE, Page, Visitor
 
 TWICE = {"password": "violet indigo blue", "repeated": "violet indigo blue"}
 EVERY_LINK = pytest.mark.parametrize("kind", list(LINK_KINDS))
@@ -85,6 +87,26 @@ async def test_a_link_runs_out(visitor: Visitor, asked: Asked, clock: ManualCloc
     clock.advance(seconds=1)
     assert (await visitor.open(link)).status == 410
     assert (await visitor.press(page, typed(page))).status == 410
+
+
+@pytest.mark.attack("A58")
+@pytest.mark.parametrize("claims_again", [False, True])
+async def test_what_a_page_hands_over_opens_no_page(
+    server: Server, visitor: Visitor, asked: Asked, nobody: Context, claims_again: bool
+) -> None:
+    """Else a link would live for as long as somebody presses the button every two minutes."""
+    link = await asked(MailKind.change_email)
+    code = next(word for word in (await visitor.press(await visitor.open(link))).text.split() if word[:6] == "ks_ml_")
+    if claims_again:
+        # The address is a claim as well as the login: there would be something to prove.
+        await address_claims.claim(nobody, NEW, PASSWORD)
+    secret = secrets.parse(code)
+    assert secret
+    assert (await visitor.open(f"/link/login?token={code}")).status == 410
+    form = {"token": code, "seal": FormSeal(server.master_key).seal(secret)}
+    headers = {"origin": "null", "sec-fetch-site": "same-origin"}
+    assert (await visitor.http.post(f"{BASE}/link/login", data=form, headers=headers)).status_code == 410
+    assert await is_good(server, f"?token={code}")
 
 
 @EVERY_LINK

@@ -57,7 +57,8 @@ async def find_visit(
     """
     secret = secrets.parse(raw, kind)
     link = None if secret is None else await open_links.look_at(ctx, secret.reveal(), kind)
-    if secret is None or link is None:
+    if secret is None or link is None or link.token.purpose is TokenPurpose.handed_over:
+        # What a page has handed to an app is for that app alone.
         raise TokenInvalid
     for feature in _FEATURES.get(kind, ()):
         require_feature(link.brand.features, feature)
