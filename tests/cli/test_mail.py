@@ -16,7 +16,7 @@ from keystead.mail.model import MailKind
 from keystead.users import service as users
 from keystead.users.model import NewUser
 from tests.cli.command import Cli
-from tests.mail.letters import make_mail
+from tests.mail.letters import make_link_mail, make_mail, use_link
 from tests.mail.wording import make_source
 
 FRENCH = make_source("Bonjour {{ brand }}", "Ouvrez {{ link }}", '<a href="{{ link }}">Ouvrir</a>')
@@ -38,8 +38,10 @@ def mails(shop: Cli, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def work(ctx: Context) -> list[str]:
         brand = (await brands.get_brand_by_name(ctx, "shop")).active()
         ann = await users.create_user(ctx, brand, NewUser("ann@example.com", is_verified=True))
-        kinds = (MailKind.magic_login, MailKind.password_changed)
-        return [await make_mail(ctx.server, brand, ann, kind) for kind in kinds]
+        return [
+            await make_link_mail(ctx.server, brand, ann),
+            await make_mail(ctx.server, brand, ann, MailKind.password_changed),
+        ]
 
     return run(work)
 
@@ -70,15 +72,29 @@ def test_no_list_holds_a_link(shop: Cli, mails: list[str]) -> None:
 
 def test_a_mail_is_shown_with_its_link(shop: Cli, mails: list[str]) -> None:
     shown = shop.json("mail", "show", mails[0])
-    assert (shown["id"], shown["subject"]) == (mails[0], "Sign in to shop")
+    assert (shown["id"], shown["subject"]) == (mails[0], "Log in to shop")
     link = next(line for line in shown["text"].splitlines() if line.startswith("https://auth.example.com/link/login"))
     assert link in shown["html"]
     said = shop("mail", "show", mails[0]).out
     assert "To: ann@example.com\n" in said
-    assert "Subject: Sign in to shop\n" in said
+    assert "Subject: Log in to shop\n" in said
     assert f"\n{link}\n" in said
+    assert f"\nLink: good until {shown['expires_at'][:10]} " in said
     assert shop("mail", "show", mails[0], "--html").out.strip() == shown["html"].strip()
     assert shop.json("mail", "show", mails[1])["subject"] == "Your password at shop was changed"
+
+
+def test_a_mail_is_shown_with_what_became_of_its_link(shop: Cli, mails: list[str]) -> None:
+    assert shop.json("mail", "show", mails[0])["link_state"] == "good"
+
+    async def work(ctx: Context) -> None:
+        await use_link(ctx.server, (await brands.get_brand_by_name(ctx, "shop")).active(), mails[0])
+
+    run(work)
+    assert shop.json("mail", "show", mails[0])["link_state"] == "used_or_replaced"
+    assert "\nLink: used or replaced\n" in shop("mail", "show", mails[0]).out
+    assert shop.json("mail", "show", mails[1])["link_state"] is None
+    assert "\nLink:" not in shop("mail", "show", mails[1]).out
 
 
 def test_showing_says_that_it_shows_a_link(cli: Cli) -> None:

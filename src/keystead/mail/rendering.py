@@ -42,13 +42,14 @@ def preview(wording: Wording, kind: MailKind, *, brand: str, link_base: str) -> 
 
     :raises BadUserInput: when it does not render; names the field.
     """
-    return fill(wording.source, samples.sample_values(kind, wording.language, brand=brand, link_base=link_base))
+    values = samples.sample_values(kind, wording.language, brand=brand, link_base=link_base)
+    return fill(wording.source, kind, values)
 
 
 def _first_that_renders(wordings: Iterable[Wording], values: Values, brand_id: str, kind: MailKind) -> RenderedMail:
     for wording in wordings:
         try:
-            return fill(wording.source, replace(values, language=wording.language))
+            return fill(wording.source, kind, replace(values, language=wording.language))
         except BadUserInput:
             _log.warning("mail_template_unusable", brand_id=brand_id, kind=kind.value, language=wording.language)
     raise InternalError(cause=f"no wording of {kind} renders")

@@ -12,12 +12,13 @@ and, in address_changed, ``new_address`` (a hint at it). What a kind of mail doe
 
 **What can be written**: ``{{ variable }}``, ``{% if %}`` with ``elif`` and ``else``, ``a if b else c``, comparisons,
 ``and``, ``or``, ``not``, ``~``, comments, the filters and tests of ``grammar``. No loops, calls, attributes or numbers:
-they are refused (``grammar`` says why). In ``html`` every value is escaped. Inside a tag only ``link`` can be shown.
+they are refused (``grammar`` says why). In ``html`` every value is escaped. Inside a tag only ``link`` can be shown;
+more parameters may follow it: ``<a href="{{ link }}&amp;redirect=https://app.example.com/welcome">``.
 
 **The layout.** A template that begins with ``{% extends "layout" %}`` puts its block ``html`` into our page, above the
-button. The page has more blocks: ``title``, ``preheader`` (what an inbox shows beside the subject), ``button`` (its
-words), ``by_hand`` (the words before the link below it), ``closing`` and ``footer``. Without ``extends`` the block
-``html`` is the whole HTML part.
+button. The page has more blocks: ``title`` (left out: the subject), ``preheader`` (what an inbox shows beside the
+subject), ``button`` (its words; left out: ours), ``by_hand`` (the words before the link below it), ``closing`` and
+``footer``. Without ``extends`` the block ``html`` is the whole HTML part. Other blocks are refused.
 
 **Limits**: 64 KiB of source, 2,000 parts, 256 KiB of output.
 """

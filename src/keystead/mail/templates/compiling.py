@@ -16,13 +16,15 @@ from jinja2 import BaseLoader, DictLoader, StrictUndefined, Template, TemplateEr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from keystead.errors import BadUserInput
-from keystead.mail.model import RenderedMail
+from keystead.mail.model import MailKind, RenderedMail
 from keystead.mail.templates.grammar import FILTERS, LAYOUT, TESTS, require_simple
 from keystead.mail.templates.model import LARGEST_OUTPUT, LARGEST_SOURCE, Values
-from keystead.mail.templates.shipped import layout_source
+from keystead.mail.templates.shipped import button_words, layout_source
 
 LONGEST_SUBJECT: Final = 200
 """Characters; what is longer is cut."""
+_FILLER: Final = "\u2007\ufeff\u034f " * 40
+"""Spaces of no width behind the preheader: without them an inbox goes on with what stands below it."""
 
 # What the compiler and compiled templates can raise about a source that somebody thought up.
 _FAULTS: Final = (TemplateError, ArithmeticError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
@@ -56,17 +58,21 @@ class Compiled:
     """Whether its HTML is the layout's page with its blocks in it, and not its block ``html`` alone."""
 
 
-def fill(source: str, values: Values) -> RenderedMail:
-    """The mail that ``source`` makes of ``values``.
+def fill(source: str, kind: MailKind, values: Values) -> RenderedMail:
+    """The mail of this kind that ``source`` makes of ``values``.
 
     :raises BadUserInput: when it cannot be compiled or rendered, or a part of it grows too long; names the field.
     """
     template = compiled(source)
     given = asdict(values)
-    subject = _block(template.plain, "subject", given)
-    html = _page(template.escaped, given) if template.is_extending else _block(template.escaped, "html", given)
+    subject = one_line(_block(template.plain, "subject", given))[:LONGEST_SUBJECT].rstrip()
+    if template.is_extending:
+        words = button_words(kind, values.language)
+        html = _page(template.escaped, {**given, "subject": subject, "button_words": words, "filler": _FILLER})
+    else:
+        html = _block(template.escaped, "html", given)
     return RenderedMail(
-        subject=one_line(subject)[:LONGEST_SUBJECT].rstrip(),
+        subject=subject,
         text=_tidy(_block(template.plain, "text", given)),
         html=html.strip() + "\n",
     )

@@ -21,6 +21,8 @@ LAYOUT: Final = "layout"
 """The one other template that a template may extend."""
 PARTS: Final = ("subject", "text", "html")
 """The blocks that every template has."""
+LAYOUT_BLOCKS: Final = ("title", "preheader", "button", "by_hand", "closing", "footer")
+"""The blocks that the layout has besides."""
 VARIABLES: Final = frozenset(field.name for field in fields(Values))
 FILTERS: Final = frozenset({"capitalize", "d", "default", "e", "escape", "lower", "title", "trim", "upper"})
 TESTS: Final = frozenset({"defined", "undefined"})
@@ -68,7 +70,7 @@ _PLAIN: Final = {
 def require_simple(template: nodes.Template) -> None:
     """Lets a parsed template pass that keeps to the grammar and has the three blocks.
 
-    :raises BadUserInput: names the field ``source``, or the block that is missing, and says on which line.
+    :raises BadUserInput: names the field ``source``, with the line, or the block that is missing.
     """
     for count, (depth, node) in enumerate(_walk(template)):
         if count >= MOST_PARTS:
@@ -76,9 +78,17 @@ def require_simple(template: nodes.Template) -> None:
         if depth > _DEEPEST:
             raise _refusal(node, "is nested too deeply")
         _require_allowed(node, depth)
-    present = {block.name for block in template.find_all(nodes.Block)}
+    _require_blocks(list(template.find_all(nodes.Block)), is_extending=template.find(nodes.Extends) is not None)
+
+
+def _require_blocks(blocks: list[nodes.Block], *, is_extending: bool) -> None:
+    known = (*PARTS, *LAYOUT_BLOCKS) if is_extending else PARTS
+    for block in blocks:
+        if block.name not in known:
+            where = "" if is_extending else f' unless the template begins with {{% extends "{LAYOUT}" %}}'
+            raise _refusal(block, f"there is no block '{block.name[:80]}'{where}; there are {', '.join(known)}")
     for part in PARTS:
-        if part not in present:
+        if part not in {block.name for block in blocks}:
             raise BadUserInput(f"The block '{part}' is missing: {{% block {part} %}}...{{% endblock %}}.", field=part)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
-from typing import TypeAlias
+from typing import Final, TypeAlias
+from urllib.parse import parse_qsl
 
 Tag: TypeAlias = tuple[str, tuple[tuple[str, str | None], ...]]
 """The name of a tag, and its attributes as a browser reads them."""
+
+# More parameters behind the one that is the token, of the characters that an address is made of (RFC 3986 §2).
+_MORE: Final = re.compile(r"&[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*", re.ASCII)
 
 
 class _TagReader(HTMLParser):
@@ -48,3 +53,14 @@ def tags(html: str) -> list[Tag]:
 def link_targets(html: str) -> list[str]:
     """Where the links of a page lead, in order."""
     return [value or "" for name, attributes in tags(html) if name == "a" for key, value in attributes if key == "href"]
+
+
+def leads_to(href: str, link: str) -> bool:
+    """Whether ``href`` is the link of a mail, or the link with more parameters behind it, such as ``&redirect=``.
+
+    A second token is none of them: of two, the page would take neither.
+    """
+    more = href.removeprefix(link)
+    if more == "" or not href.startswith(link):
+        return href == link
+    return _MORE.fullmatch(more) is not None and "token" not in dict(parse_qsl(more, keep_blank_values=True))

@@ -13,7 +13,7 @@ from keystead.mail.model import MailKind, RenderedMail
 from keystead.mail.templates import samples, store
 from keystead.mail.templates.compiling import fill
 from keystead.mail.templates.grammar import PARTS
-from keystead.mail.templates.inspection import link_targets, tags
+from keystead.mail.templates.inspection import leads_to, link_targets, tags
 from keystead.mail.templates.model import Template, Values, Wording, lookup_order, parse_language
 from keystead.mail.templates.shipped import shipped_source
 from keystead.pagination import Page, PageRequest
@@ -101,10 +101,10 @@ def require_sound(kind: MailKind, language: str, source: str) -> None:
     :raises BadUserInput: names the block, or ``source``.
     """
     full = samples.sample_values(kind, language)
-    made = fill(source, full)
-    for mail in (made, fill(source, samples.without_optional(full))):
+    made = fill(source, kind, full)
+    for mail in (made, fill(source, kind, samples.without_optional(full))):
         _require_parts(mail, full)
-    if tags(fill(source, samples.hostile(full)).html) != tags(made.html):
+    if tags(fill(source, kind, samples.hostile(full)).html) != tags(made.html):
         raise BadUserInput("Inside a tag of the HTML only the link can be shown, between quotes.", field="html")
 
 
@@ -114,7 +114,7 @@ def _require_parts(mail: RenderedMail, values: Values) -> None:
             raise BadUserInput(f"The block '{part}' says nothing.", field=part)
     if values.link and values.link not in mail.text:
         raise BadUserInput("The text must show the link: {{ link }}.", field="text")
-    if values.link and values.link not in link_targets(mail.html):
+    if values.link and not any(leads_to(href, values.link) for href in link_targets(mail.html)):
         raise BadUserInput('The HTML must have the link: <a href="{{ link }}">...</a>.', field="html")
 
 
