@@ -11,6 +11,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import TokenInvalid
 from keystead.users import email_addresses
+from keystead.users import service as users
 from keystead.users.model import User
 from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
@@ -23,6 +24,7 @@ from tests.authentication.claimants import (
     mails_to,
     make_anonymous,
     newest_token,
+    resend,
     row,
     tokens_of,
     verify,
@@ -95,7 +97,7 @@ async def test_a_link_of_another_brand_stays_good(server: Server, brand: ActiveB
 
 @pytest.mark.attack("A60")
 @pytest.mark.parametrize("spelling", [NEW, "NEW@example.com", "\uff4eew@example.com"])
-async def test_the_claims_passwords_and_links_of_rivals_die(
+async def test_the_passwords_and_links_of_rivals_die_and_their_claims_look_as_before(
     server: Server, brand: ActiveBrand, clock: ManualClock, spelling: str
 ) -> None:
     owner, squatter = await make_anonymous(server, brand), await make_anonymous(server, brand)
@@ -105,13 +107,44 @@ async def test_the_claims_passwords_and_links_of_rivals_die(
     await claim(server, owner, NEW, PENDING)
     await verify(server, await newest_token(server))
     found = await row(server, squatter.user_id)
-    assert (found["pending_email"], found["pending_password_hash"], found["pending_session_id"]) == (None, None, None)
+    assert (found["pending_email"], found["pending_password_hash"], found["pending_session_id"]) == (
+        spelling,
+        None,
+        None,
+    )
     assert await tokens_of(server, squatter.user_id) == []
     with pytest.raises(TokenInvalid):
         await verify(server, squatters)
     assert await is_alive(server, squatter), "it is still somebody's account, without an address"
     assert not await can_log_in(server, brand, NEW, "the squatter's own")
     assert await can_log_in(server, brand, NEW, PENDING)
+
+
+@pytest.mark.attack("A62")
+async def test_to_a_rival_the_address_goes_on_looking_claimed(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    """Neither what is shown nor what is answered tells that the address has become somebody's."""
+    owner, squatter = await make_anonymous(server, brand), await make_anonymous(server, brand)
+    await claim(server, squatter, NEW, "the squatter's own")
+    clock.advance(minutes=1)
+    await claim(server, owner, NEW, PENDING)
+    before = (await users.get_user(make_context(server), brand.id, squatter.user_id)).profile
+    await verify(server, await newest_token(server))
+    assert (await users.get_user(make_context(server), brand.id, squatter.user_id)).profile == before
+    assert before.email == NEW
+    clock.advance(minutes=1)
+    assert await resend(server, squatter)
+    assert await mails_to(server, NEW) == ["address_taken", "verify_email", "verify_email"]
+    # Should the owner leave the address, it takes a new mail to it, and the password is gone all the same.
+    await claim(server, owner, "elsewhere@example.com", PENDING)
+    await verify(server, await newest_token(server, "elsewhere@example.com"))
+    clock.advance(minutes=1)
+    assert await resend(server, squatter)
+    await verify(server, await newest_token(server))
+    found = await row(server, squatter.user_id)
+    assert (found["email"], found["password_hash"], found["pending_email"]) == (NEW, None, None)
+    assert not await is_alive(server, squatter)
 
 
 async def test_claims_on_other_addresses_and_in_other_brands_stay(
@@ -144,7 +177,8 @@ async def test_of_rivals_who_prove_at_once_one_wins(server: Server, brand: Activ
     for rival in rivals:
         found = await row(server, rival.user_id)
         assert found["email"] == (NEW if rival is winner else None)
-        assert found["pending_email"] is None
+        assert found["pending_email"] == (None if rival is winner else NEW)
+        assert found["pending_session_id"] is None
 
 
 async def test_what_is_somebody_elses_by_now_cannot_be_proved(server: Server, brand: ActiveBrand) -> None:

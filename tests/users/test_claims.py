@@ -109,16 +109,19 @@ async def test_the_owner_is_found_by_address_and_by_looks(server: Server, brand:
     assert await claims.find_owner(server.db.reads, brand.id, "somebody", bob) is None
 
 
-async def test_rivals_of_the_brand_lose_their_claims_and_nobody_else_does(server: Server, brand: ActiveBrand) -> None:
+async def test_rivals_of_the_brand_lose_their_passwords_and_nobody_else_does(
+    server: Server, brand: ActiveBrand
+) -> None:
     other = await make_brand(server, "other")
     winner, rival = await make_claim(server, brand), await make_claim(server, brand, LOOK_ALIKE.display)
     elsewhere, neighbour = await make_claim(server, other), await make_claim(server, brand, "bob@example.com")
     async with server.db.transaction() as tx:
-        await store.clear_rivals(tx, brand.id, winner.id, ANN.skeleton)
+        await store.disarm_rivals(tx, brand.id, winner.id, ANN.skeleton)
     for user in (winner, elsewhere, neighbour):
         assert (await stored(server, user.id))["pending_password_hash"] is not None
     row = await stored(server, rival.id)
-    assert [name for name in row if name.startswith("pending_") and row[name] is not None] == []
+    assert (row["pending_password_hash"], row["pending_session_id"]) == (None, None)
+    assert (row["pending_email"], row["pending_email_skeleton"]) == (LOOK_ALIKE.display, ANN.skeleton)
 
 
 async def test_only_who_has_a_login_loses_claim_and_links(server: Server, brand: ActiveBrand) -> None:

@@ -54,11 +54,12 @@ def one_owner() -> Iterator[None]:
 
 
 async def settle(tx: Tx, brand_id: str, user_id: str, canonical: str, skeleton: str) -> None:
-    """After a proof: everybody else's claims on the address die with their tokens, and so do the user's other tokens.
+    """After a proof: passwords and tokens of everybody else's claims on the address die; so do the user's other tokens.
 
+    What others claimed goes on looking as it did: it must not tell them that the address has become somebody's.
     Those that log in with this very address, or reset its password, stay: who holds them has its mailbox.
     """
-    await store.clear_rivals(tx, brand_id, user_id, skeleton)
+    await store.disarm_rivals(tx, brand_id, user_id, skeleton)
     await tokens.forget_rivals(tx, brand_id, user_id, skeleton)
     await tokens.forget_others(tx, brand_id, user_id, canonical)
 

@@ -71,10 +71,15 @@ _PROVE_LOGIN = Statement(
         }
     )
 )
-_CLEAR_RIVALS = Statement(
+_DISARM_RIVALS = Statement(
     update(users)
-    .where(_IN_BRAND, _U.id != bindparam("user_id"), _U.pending_email_skeleton == bindparam("skeleton"))
-    .values(NO_CLAIM)
+    .where(
+        _IN_BRAND,
+        _U.id != bindparam("user_id"),
+        _U.pending_email_skeleton == bindparam("skeleton"),
+        or_(_U.pending_password_hash.is_not(None), _U.pending_session_id.is_not(None)),
+    )
+    .values(pending_password_hash=null(), pending_session_id=null())
 )
 _WITHDRAW = Statement(update(users).where(*_ONE_USER, _U.email_canonical.is_not(None)).values(NO_CLAIM))
 _WITHDRAW_OF_SESSION = Statement(
@@ -137,9 +142,12 @@ async def prove_login(tx: Tx, brand_id: str, user_id: str, canonical: str, now: 
     return changed > 0
 
 
-async def clear_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:
-    """Drops the claims of everybody else on this address and on those that look the same."""
-    await tx.execute(_CLEAR_RIVALS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
+async def disarm_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:
+    """Drops the passwords that everybody else chose with their claims on this address and on those that look the same.
+
+    The address stays in their rows: to them it looks as before, like any other that is taken.
+    """
+    await tx.execute(_DISARM_RIVALS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
 
 
 async def withdraw(tx: Tx, brand_id: str, user_id: str) -> bool:
