@@ -50,8 +50,12 @@ mails = Table(
     Column("held_until", UtcTime),
     Column("delivered_at", UtcTime),
     Column("last_error", Text),
+    # An attempt ended without an answer to the whole mail.
+    Column("is_doubtful", Boolean, nullable=False),
     Index("ix_mails_brand_id_recipient_key", "brand_id", "recipient_key", "created_at"),
     Index("ix_mails_state_next_attempt_at", "state", "next_attempt_at"),
+    # New mails go first, however many others wait.
+    Index("ix_mails_state_attempts_next_attempt_at", "state", "attempts", "next_attempt_at"),
     Index("ix_mails_user_id", "user_id"),
 )
 
@@ -85,7 +89,19 @@ _COUNT_RECENT = Statement(
 )
 # A mail that is not wanted makes no row and costs the same: how long a request takes tells nothing (security §8).
 _IS_WANTED = bindparam("is_wanted", type_=Boolean()).is_(True)
-_INSERT_MAIL = Statement(insert(mails).from_select(list(_NEW), select(*_NEW.values()).where(_IS_WANTED)))
+# A mail that was answered is one that was sent: a notice says nothing new for that. None since NULL is none ever.
+_EARLIER = mails.alias("earlier").c
+_WAS_SENT = (
+    select(_EARLIER.id)
+    .where(
+        _EARLIER.brand_id == bindparam("brand_id"),
+        _EARLIER.recipient_key == bindparam("recipient_key"),
+        _EARLIER.kind == bindparam("kind"),
+        _EARLIER.created_at > bindparam("none_since", type_=UtcTime()),
+    )
+    .exists()
+)
+_INSERT_MAIL = Statement(insert(mails).from_select(list(_NEW), select(*_NEW.values()).where(_IS_WANTED, ~_WAS_SENT)))
 _NOTE_ANSWERED = Statement(update(mails).where(*_TO_ONE, _M.answered_at.is_(None)).values(answered_at=bindparam("now")))
 
 MAIL_COLUMNS = [_M[name] for name in Mail.__struct_fields__]
@@ -113,7 +129,9 @@ _RETRY = Statement(
         _M.state == MailState.dead.value,
         or_(_M.expires_at.is_(None), _M.expires_at > bindparam("now")),
     )
-    .values(state=MailState.waiting.value, attempts=0, next_attempt_at=bindparam("now"), last_error=None)
+    .values(
+        state=MailState.waiting.value, attempts=0, next_attempt_at=bindparam("now"), last_error=None, is_doubtful=False
+    )
 )
 
 
@@ -139,9 +157,20 @@ async def count_recent(
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
-async def insert_mail(tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wanted: bool = True) -> None:
-    """Adds a mail that waits for its first delivery; none unless ``is_wanted``."""
-    await tx.execute(
+async def insert_mail(
+    tx: Tx,
+    brand_id: str,
+    mail: NewMail,
+    now: datetime,
+    *,
+    is_wanted: bool = True,
+    none_since: datetime | None = None,
+) -> bool:
+    """Adds a mail that waits for its first delivery; whether it did.
+
+    It does not unless ``is_wanted``, nor if one of its kind was written to its recipient after ``none_since``.
+    """
+    added = await tx.execute(
         _INSERT_MAIL,
         id=mail.id,
         brand_id=brand_id,
@@ -157,8 +186,11 @@ async def insert_mail(tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is
         state=MailState.waiting.value,
         attempts=0,
         next_attempt_at=now,
+        is_doubtful=False,
         is_wanted=is_wanted,
+        none_since=none_since,
     )
+    return added > 0
 
 
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:

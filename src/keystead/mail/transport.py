@@ -1,4 +1,4 @@
-"""What delivery asks of whatever carries mails, and the two ways in which it says no."""
+"""What delivery asks of whatever carries mails, and the ways in which it says no."""
 
 from __future__ import annotations
 
@@ -22,8 +22,21 @@ class DeliveryFailed(DeliveryError):
     """It may be taken later: the trouble is the server's, ours, or on the way."""
 
 
+class DeliveryUncertain(DeliveryFailed):
+    """It may have been taken: the whole mail was handed over, and no answer came."""
+
+
+class DeliveryUncertain(DeliveryFailed):
+    """It may have been taken: the server has all of it and did not answer. Whoever tries again may send it twice."""
+
+
 class Transport(Protocol):
     """Carries mails, one after the other."""
+
+    @property
+    def may_have_taken(self) -> bool:
+        """Whether the mail that was sent last may arrive: it is being handed over as a whole, or has been."""
+        ...
 
     async def send(self, message: EmailMessage, sender: str, recipient: str) -> None:
         """Hands the message over to the server that is to deliver it.
@@ -31,7 +44,9 @@ class Transport(Protocol):
         :param sender: the bare address of the envelope; bounces go there.
         :param recipient: the address as it is stored.
         :raises DeliveryRefused: when it was refused for good.
+        :raises DeliveryUncertain: when it is not known whether it was taken.
         :raises DeliveryFailed: when it is to be tried again.
+        :raises DeliveryUncertain: one of these, when it may have been taken.
         """
 
     async def close(self) -> None:

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("held_until", types.UtcTime(), nullable=True),
         sa.Column("delivered_at", types.UtcTime(), nullable=True),
         sa.Column("last_error", types.Text(), nullable=True),
+        sa.Column("is_doubtful", types.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_mails_brand_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_mails_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mails")),
@@ -64,6 +65,9 @@ def upgrade() -> None:
             "ix_mails_brand_id_recipient_key", ["brand_id", "recipient_key", "created_at"], unique=False
         )
         batch_op.create_index("ix_mails_state_next_attempt_at", ["state", "next_attempt_at"], unique=False)
+        batch_op.create_index(
+            "ix_mails_state_attempts_next_attempt_at", ["state", "attempts", "next_attempt_at"], unique=False
+        )
         batch_op.create_index("ix_mails_user_id", ["user_id"], unique=False)
 
     op.create_table(
