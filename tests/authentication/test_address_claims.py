@@ -197,7 +197,7 @@ async def test_a_claim_that_gets_no_mail_any_more_is_stored_all_the_same(
 ) -> None:
     await claim(server, guest, NEW)
     clock.advance(seconds=59)
-    await claim(server, guest, "New@example.com")
+    await claim(server, guest, "New@example.com", PENDING)
     assert await claimed(server, guest.user_id) == "New@example.com"
     assert await mails_to(server, NEW) == ["verify_email"]
     assert await mails_to(server, "New@example.com") == []

@@ -1,7 +1,7 @@
 """A signed-in user names an address: theirs once it is proved. Contract §3, security §13.
 
-    what the caller must know or may set (Argon2, outside of every transaction)  →  one transaction: the claim, older
-    links dead, a mail, audit
+    what the caller must know or may set (Argon2, outside of every transaction)  →  one transaction: the claim, links
+    for another one dead, a mail, audit
 
 A claim on somebody else's address is stored and answered like any other; only its owner learns of it. Where the brand
 asks for no proof the address is a login at once, and a taken one is a conflict.
@@ -9,55 +9,39 @@ asks for no proof the address is a login at once, and a taken one is a conflict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
-from keystead.authentication import notices
-from keystead.authentication.address_notices import address_changed
-from keystead.authentication.claiming import store
 from keystead.authentication.claiming.claimers import lock_standing
-from keystead.authentication.correspondence import Correspondence, open_correspondence, without_link
+from keystead.authentication.claiming.writing import Claim, write_claim, write_grant
+from keystead.authentication.correspondence import open_correspondence, without_link
 from keystead.authentication.logout import signed_in_user
 from keystead.authentication.proof_requests import Asked, ask_for_proof
 from keystead.authentication.pseudonyms import pseudonym
-from keystead.context import ActiveBrand, Context, UserPrincipal
+from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
 from keystead.db.engine import Tx
 from keystead.errors import Conflict, InternalError, InvalidCredentials
 from keystead.policy import require_feature
 from keystead.sessions import service as sessions
-from keystead.sessions.model import Device
 from keystead.users import credentials, email_addresses
 from keystead.users import service as users
 from keystead.users.claims import service as claims
 from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users.model import LoginCandidate
 from keystead.users.one_time_tokens.model import TokenPurpose
 
 _WRONG = "The password is missing or wrong."
 _BY_LINK_ALONE = "This user logs in with a password: change the address with the password."
-_PROVING = (TokenPurpose.verify, TokenPurpose.claim)
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """Who wants which address, with what they knew or set."""
-
-    caller: UserPrincipal
-    brand: ActiveBrand
-    address: EmailAddress
-    as_read: str | None = field(default=None, repr=False)
-    """The hash of the password that was confirmed; None: the user has none."""
-    new_hash: str | None = field(default=None, repr=False)
-    """The hash of the password that comes with the claim."""
 
 
 async def claim(ctx: Context, new_email: str, password: str | None) -> None:
     """``changeAndValidateEmail``: claims the address, or takes it at once where the brand asks for no proof.
 
-    A user with a password confirms it. One without may set it here; it is theirs together with the address.
+    A user with a password confirms it. One without may set it here; it is theirs together with the address. The same
+    claim again is like having the link mailed again: the older one stays good where no other may follow yet.
 
     :raises BadUserInput: for text that is no address, or a new password that the rules refuse; names the field.
     :raises Forbidden: for a new password where the brand has no password login.
@@ -76,8 +60,7 @@ async def claim(ctx: Context, new_email: str, password: str | None) -> None:
         asked = replace(asked, as_read=candidate.password_hash)
     elif password is not None:
         require_feature(asked.brand.features, "password_login")
-        new_hash = await credentials.hash_new(passwords, asked.brand, password, address=asked.address, share=share)
-        asked = replace(asked, new_hash=new_hash)
+        asked = replace(asked, new_hash=await _hash_first(ctx, asked, password, share))
     if asked.brand.features.email_verification:
         await _claim(ctx, asked, TokenPurpose.verify)
     else:
@@ -132,61 +115,32 @@ async def resend(ctx: Context) -> bool:
     return await ctx.db.run(send)
 
 
-async def _claim(ctx: Context, asked: _Claim, purpose: TokenPurpose) -> None:
-    brand_id, caller, device = asked.brand.id, asked.caller, sessions.device(ctx.request)
-    correspondence = await open_correspondence(ctx, asked.brand)
+async def _claim(ctx: Context, asked: Claim, purpose: TokenPurpose) -> None:
+    device, correspondence = sessions.device(ctx.request), await open_correspondence(ctx, asked.brand)
 
     async def write(tx: Tx) -> bool:
         # The user's row first: whoever is ending this session holds it, and what they did is seen once it is ours.
-        if await claims.lock_addresses(tx, brand_id, caller.user_id) is None:
-            return False
-        is_claimed = await store.claim(
-            tx,
-            brand_id,
-            caller.user_id,
-            caller.session_id,
-            asked.address,
-            correspondence.now,
-            as_read=asked.as_read,
-            new_hash=asked.new_hash,
-        )
-        if is_claimed:
-            # Whether or not a mail may follow: a link for the older claim must not prove this one.
-            await tokens.forget(tx, brand_id, caller.user_id, _PROVING)
-            result = await ask_for_proof(tx, correspondence, caller.user_id, asked.address, purpose, device)
+        before = await claims.lock_addresses(tx, asked.brand.id, asked.caller.user_id)
+        result = before and await write_claim(tx, correspondence, asked, before, purpose, device)
+        if result:
             await audit.record(tx, _claimed(ctx, asked, purpose, result))
-        return is_claimed
+        return result is not None
 
     if not await ctx.db.run(write):
         raise await _refusal(ctx, asked, "overtaken")
 
 
-async def _grant(ctx: Context, asked: _Claim) -> None:
-    brand_id, caller, device = asked.brand.id, asked.caller, sessions.device(ctx.request)
-    correspondence = without_link(ctx, asked.brand)
+async def _grant(ctx: Context, asked: Claim) -> None:
+    device, correspondence = sessions.device(ctx.request), without_link(ctx, asked.brand)
 
     async def write(tx: Tx) -> str | None:
-        before = await claims.lock_addresses(tx, brand_id, caller.user_id)
+        before = await claims.lock_addresses(tx, asked.brand.id, asked.caller.user_id)
         if before is None:
             return "overtaken"
-        with claims.one_owner():
-            is_granted = await store.grant(
-                tx,
-                brand_id,
-                caller.user_id,
-                caller.session_id,
-                asked.address,
-                correspondence.now,
-                as_read=asked.as_read,
-                new_hash=asked.new_hash,
-            )
-        if not is_granted:
-            owner = await claims.find_owner(tx, brand_id, caller.user_id, asked.address)
-            return "overtaken" if owner is None else "taken"
-        await tokens.forget_others(tx, brand_id, caller.user_id, asked.address.canonical)
-        await _notify(tx, correspondence, asked, before, device)
-        await audit.record(tx, _event(ctx, asked, "user.email_granted"))
-        return None
+        problem = await write_grant(tx, correspondence, asked, before, device)
+        if problem is None:
+            await audit.record(tx, _event(ctx, asked, "user.email_granted"))
+        return problem
 
     problem = await ctx.db.run(write)
     if problem == "taken":
@@ -195,22 +149,27 @@ async def _grant(ctx: Context, asked: _Claim) -> None:
         raise await _refusal(ctx, asked, problem)
 
 
-async def _notify(tx: Tx, correspondence: Correspondence, asked: _Claim, before: Addresses, device: Device) -> None:
-    """Tells a proved address that another one has taken its place, or that it was given a password."""
-    user_id, old = asked.caller.user_id, before.login
-    if old is None or not before.is_proved:
-        return
-    if old.canonical != asked.address.canonical:
-        await address_changed(tx, correspondence, user_id, old, asked.address, device)
-    elif asked.new_hash is not None:
-        await notices.password_changed(tx, correspondence, user_id, old.display, old.canonical, device)
+async def _hash_first(ctx: Context, asked: Claim, password: str, share: Share) -> str:
+    """The hash of a password that comes with the claim: the one that waits already, if it is of this very password.
+
+    To claim the same address again costs a second one whether or not a password waits with it still: the time would
+    tell that somebody else has proved the address, at which it was dropped.
+    """
+    brand, user_id, passwords = asked.brand, asked.caller.user_id, ctx.server.passwords
+    new_hash = await credentials.hash_new(passwords, brand, password, address=asked.address, share=share)
+    waiting = await claims.find_addresses(ctx.db.reads, brand.id, user_id)
+    if waiting is None or not waiting.is_claim_on(asked.address.canonical):
+        return new_hash
+    candidate = LoginCandidate(user_id, waiting.pending_hash, is_disabled=False)
+    is_same = await credentials.check_password(passwords, candidate, password, share=share)
+    return waiting.pending_hash if is_same and waiting.pending_hash else new_hash
 
 
-def _asked(ctx: Context, new_email: str, *features: str) -> _Claim:
+def _asked(ctx: Context, new_email: str, *features: str) -> Claim:
     caller, brand = signed_in_user(ctx), _brand(ctx)
     for name in features:
         require_feature(brand.features, name)
-    return _Claim(caller, brand, email_addresses.parse(new_email, "newEmail"))
+    return Claim(caller, brand, email_addresses.parse(new_email, "newEmail"))
 
 
 def _to_prove(found: Addresses | None) -> EmailAddress | None:
@@ -219,17 +178,17 @@ def _to_prove(found: Addresses | None) -> EmailAddress | None:
     return found.pending or (None if found.is_proved else found.login)
 
 
-def _claimed(ctx: Context, asked: _Claim, purpose: TokenPurpose, result: Asked) -> AuditEvent:
+def _claimed(ctx: Context, asked: Claim, purpose: TokenPurpose, result: Asked) -> AuditEvent:
     more = {"purpose": purpose.value, "taken": result.is_taken, "mailed": result.is_mailed}
     return _event(ctx, asked, "user.email_claimed", **more)
 
 
-def _event(ctx: Context, asked: _Claim, name: str, **details: str | bool) -> AuditEvent:
+def _event(ctx: Context, asked: Claim, name: str, **details: str | bool) -> AuditEvent:
     details = {"address": pseudonym(ctx, asked.brand.id, asked.address), **details}
     return audit.describe(ctx, name, brand_id=asked.brand.id, subject_id=asked.caller.user_id, details=details)
 
 
-async def _refusal(ctx: Context, asked: _Claim, reason: str, message: str = _WRONG) -> InvalidCredentials:
+async def _refusal(ctx: Context, asked: Claim, reason: str, message: str = _WRONG) -> InvalidCredentials:
     """On record before it is answered: whoever has stolen an access token and guesses leaves a trace."""
     event = audit.describe(
         ctx,

@@ -21,4 +21,4 @@ async def lock_standing(tx: Tx, brand_id: str, user_id: str) -> Addresses | None
         return found
     if not await sessions.was_thrown_out(tx, brand_id, found.claiming_session_id):
         return found
-    return replace(found, pending=None, claiming_session_id=None)
+    return replace(found, pending=None, claiming_session_id=None, pending_hash=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keystead.users.email_addresses import EmailAddress
 
@@ -16,7 +16,9 @@ class Addresses:
     """Whether the login address was proved; False where it was granted without."""
     pending: EmailAddress | None
     claiming_session_id: str | None
-    """The session that claimed ``pending``; None when an administrator did."""
+    """The session that claimed ``pending``; None when an administrator did, or somebody else proved the address."""
+    pending_hash: str | None = field(default=None, repr=False)
+    """The hash of the password that waits with ``pending``."""
 
     def is_claim_on(self, canonical: str) -> bool:
         """Whether this address is the one that waits for proof."""

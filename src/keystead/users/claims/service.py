@@ -15,6 +15,7 @@ from keystead.users.one_time_tokens.model import TokenPurpose
 __all__ = [
     "AddressOwner",
     "Addresses",
+    "find_addresses",
     "find_owner",
     "grant_claim",
     "lock_addresses",
@@ -27,6 +28,7 @@ __all__ = [
 
 _PROVING = (TokenPurpose.verify, TokenPurpose.claim)
 
+find_addresses = store.find_addresses
 find_owner = store.find_owner
 lock_addresses = store.lock_addresses
 prove_login = store.prove_login

@@ -28,8 +28,11 @@ _READ = select(
     _U.pending_email,
     _U.pending_email_canonical,
     _U.pending_email_skeleton,
+    _U.pending_password_hash,
 )
-_LOCK = Statement(_READ.where(*_ONE_USER, _U.is_disabled.is_(False)).with_for_update(key_share=True))
+_FIND = _READ.where(*_ONE_USER, _U.is_disabled.is_(False))
+_FIND_ADDRESSES = Statement(_FIND)
+_LOCK = Statement(_FIND.with_for_update(key_share=True))
 _IS_TAKEN = (
     select(_O.id)
     .where(
@@ -112,11 +115,18 @@ def _addresses(row: Row) -> Addresses:
         is_proved=row[1] is not None,
         pending=_address(*row[6:9]),
         claiming_session_id=row[2],
+        pending_hash=row[9],
     )
 
 
+async def find_addresses(tx: Tx, brand_id: str, user_id: str) -> Addresses | None:
+    """The user's addresses; None for nobody and for a disabled user."""
+    row = await tx.find(_FIND_ADDRESSES, brand_id=brand_id, user_id=user_id)
+    return None if row is None else _addresses(row)
+
+
 async def lock_addresses(tx: Tx, brand_id: str, user_id: str) -> Addresses | None:
-    """The user's addresses, held still until the transaction ends; None for nobody and for a disabled user."""
+    """The same, held still until the transaction ends."""
     row = await tx.find(_LOCK, brand_id=brand_id, user_id=user_id)
     return None if row is None else _addresses(row)
 

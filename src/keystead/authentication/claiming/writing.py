@@ -1,0 +1,106 @@
+"""Writing a claim, or an address that is granted at once: steps of a transaction that holds the user's row still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from keystead.authentication import notices
+from keystead.authentication.address_notices import address_changed
+from keystead.authentication.claiming import store
+from keystead.authentication.correspondence import Correspondence
+from keystead.authentication.proof_requests import Asked, ask_for_proof
+from keystead.context import ActiveBrand, UserPrincipal
+from keystead.db.engine import Tx
+from keystead.sessions.model import Device
+from keystead.users.claims import service as claims
+from keystead.users.claims.model import Addresses
+from keystead.users.email_addresses import EmailAddress
+from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
+
+_PROVING = (TokenPurpose.verify, TokenPurpose.claim)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who wants which address, with what they knew or set."""
+
+    caller: UserPrincipal
+    brand: ActiveBrand
+    address: EmailAddress
+    as_read: str | None = field(default=None, repr=False)
+    """The hash of the password that was confirmed; None: the user has none."""
+    new_hash: str | None = field(default=None, repr=False)
+    """The hash of the password that comes with the claim."""
+
+    def is_repeated(self, before: Addresses) -> bool:
+        """Whether this session claims the same address already, with the same password or none."""
+        return (
+            before.is_claim_on(self.address.canonical)
+            and before.claiming_session_id == self.caller.session_id
+            and before.pending_hash == self.new_hash
+        )
+
+
+async def write_claim(
+    tx: Tx, correspondence: Correspondence, asked: Claim, before: Addresses, purpose: TokenPurpose, device: Device
+) -> Asked | None:
+    """Puts the claim in the place of the user's older one and asks for its proof.
+
+    None when the session is over, or the user's password is not the one that was confirmed any more.
+    """
+    brand_id, caller = asked.brand.id, asked.caller
+    is_claimed = await store.claim(
+        tx,
+        brand_id,
+        caller.user_id,
+        caller.session_id,
+        asked.address,
+        correspondence.now,
+        as_read=asked.as_read,
+        new_hash=asked.new_hash,
+    )
+    if not is_claimed:
+        return None
+    # Whether or not a mail may follow: a link for another claim must not prove this one. Where it is the same again,
+    # nothing is forgotten, by the same statement: how many there are must not depend on what has become of the claim.
+    await tokens.forget(tx, brand_id, caller.user_id, () if asked.is_repeated(before) else _PROVING)
+    return await ask_for_proof(tx, correspondence, caller.user_id, asked.address, purpose, device)
+
+
+async def write_grant(
+    tx: Tx, correspondence: Correspondence, asked: Claim, before: Addresses, device: Device
+) -> str | None:
+    """Makes the address the login at once, or gives the reason why not: ``taken``, or ``overtaken`` as above.
+
+    :raises Contention: when somebody else is given it at this moment.
+    """
+    brand_id, caller = asked.brand.id, asked.caller
+    with claims.one_owner():
+        is_granted = await store.grant(
+            tx,
+            brand_id,
+            caller.user_id,
+            caller.session_id,
+            asked.address,
+            correspondence.now,
+            as_read=asked.as_read,
+            new_hash=asked.new_hash,
+        )
+    if not is_granted:
+        owner = await claims.find_owner(tx, brand_id, caller.user_id, asked.address)
+        return "overtaken" if owner is None else "taken"
+    await tokens.forget_others(tx, brand_id, caller.user_id, asked.address.canonical)
+    await _notify(tx, correspondence, asked, before, device)
+    return None
+
+
+async def _notify(tx: Tx, correspondence: Correspondence, asked: Claim, before: Addresses, device: Device) -> None:
+    """Tells a proved address that another one has taken its place, or that it was given a password."""
+    user_id, old = asked.caller.user_id, before.login
+    if old is None or not before.is_proved:
+        return
+    if old.canonical != asked.address.canonical:
+        await address_changed(tx, correspondence, user_id, old, asked.address, device)
+    elif asked.new_hash is not None:
+        await notices.password_changed(tx, correspondence, user_id, old.display, old.canonical, device)

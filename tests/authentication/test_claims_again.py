@@ -1,0 +1,134 @@
+"""Claiming the same address again: the same claim stays one, however often it is sent; another takes its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.authentication import address_claims
+from keystead.context import ActiveBrand, Server
+from keystead.errors import BadUserInput, TokenInvalid
+from keystead.users.model import User
+from tests.authentication.claimants import (
+    NEW,
+    PENDING,
+    can_log_in,
+    claim,
+    mails_to,
+    make_anonymous,
+    newest_token,
+    row,
+    tokens_of,
+    verify,
+)
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.counting import watch
+from tests.clocks import ManualClock
+from tests.make import change_brand, make_caller, make_session
+
+
+@pytest.mark.parametrize("password", [None, PENDING])
+@pytest.mark.parametrize("spelling", [NEW, "New@Example.com"])
+async def test_sent_twice_it_is_one_claim_with_one_good_link(
+    server: Server, brand: ActiveBrand, clock: ManualClock, spelling: str, password: str | None
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest, NEW, password)
+    before = await row(server, guest.user_id)
+    for _ in range(2):
+        clock.advance(seconds=3)
+        await claim(server, guest, spelling, password)
+    found = await row(server, guest.user_id)
+    assert found["pending_password_hash"] == before["pending_password_hash"]
+    assert await mails_to(server, NEW) == ["verify_email"]
+    await verify(server, await newest_token(server))
+    assert (await row(server, guest.user_id))["email"] == spelling
+    assert await can_log_in(server, brand, NEW, PENDING) is (password is not None)
+
+
+async def test_of_a_user_with_a_password_too(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    opened = await make_session(server, brand, ann.id)
+    for _ in range(2):
+        await claim(server, opened, NEW, PASSWORD)
+        clock.advance(seconds=3)
+    assert await mails_to(server, NEW) == ["verify_email"]
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, PASSWORD)
+
+
+async def test_by_link_that_logs_in_it_leaves_the_other_link_good(server: Server, brand: ActiveBrand) -> None:
+    await change_brand(server, brand, {"features": {"magic_login": True}})
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest)
+    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    assert await tokens_of(server, guest.user_id) == ["verify"]
+    await verify(server, await newest_token(server))
+
+
+async def test_after_a_minute_it_brings_a_new_link_and_kills_the_older(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest, NEW, PENDING)
+    older = await newest_token(server)
+    clock.advance(minutes=1)
+    await claim(server, guest, NEW, PENDING)
+    with pytest.raises(TokenInvalid):
+        await verify(server, older)
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, PENDING)
+
+
+@pytest.mark.parametrize("first", [None, PENDING])
+@pytest.mark.parametrize("second", [None, PENDING, "another one to come"])
+@pytest.mark.parametrize("by_same_session", [True, False])
+async def test_another_password_or_another_session_is_another_claim(
+    server: Server, brand: ActiveBrand, clock: ManualClock, first: str | None, second: str | None, by_same_session: bool
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest, NEW, first)
+    older = await newest_token(server)
+    clock.advance(seconds=3)
+    again = guest if by_same_session else await make_session(server, brand, guest.user_id)
+    await claim(server, again, NEW, second)
+    if by_same_session and first == second:
+        await verify(server, older)
+        return
+    with pytest.raises(TokenInvalid):
+        await verify(server, older)
+    assert (await row(server, guest.user_id))["pending_session_id"] == again.session_id
+    clock.advance(minutes=1)
+    await claim(server, again, NEW, second)
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, second or "nothing at all") is (second is not None)
+
+
+async def test_the_rules_are_kept_for_the_same_password_too(server: Server, brand: ActiveBrand) -> None:
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest, NEW, PENDING)
+    await change_brand(server, brand, {"policy": {"password_minimum": len(PENDING) + 1}})
+    with pytest.raises(BadUserInput):
+        await claim(server, guest, NEW, PENDING)
+
+
+@pytest.mark.attack("A62")
+@pytest.mark.parametrize("again", [None, PENDING, "another one to come"])
+async def test_what_it_costs_does_not_tell_that_the_address_became_somebodys(
+    server: Server, brand: ActiveBrand, clock: ManualClock, again: str | None
+) -> None:
+    """Neither by the statements nor by the hashes: the password that waited with the rival's claim is gone by then."""
+    owner, costs = await make_anonymous(server, brand), []
+    await claim(server, owner)
+    rivals = [await make_anonymous(server, brand) for _ in range(2)]
+    for rival in rivals:
+        await claim(server, rival, NEW, PENDING)
+    contexts = [await make_caller(server, rival) for rival in rivals]
+    clock.advance(seconds=3)
+    for ctx in contexts:
+        seen, begun = watch(server), server.passwords.load.begun
+        await address_claims.claim(ctx, NEW, again)
+        costs.append((list(seen), server.passwords.load.begun - begun))
+        # For the second rival it is somebody's; and their mails are as limited as the first one's were.
+        if ctx is contexts[0]:
+            await verify(server, await newest_token(server))
+    assert costs[0] == costs[1]
+    assert costs[0][0] != []
