@@ -12,6 +12,7 @@ from graphql import build_client_schema, get_introspection_query
 
 from tests.cli.command import run_alone
 from tests.demo.running import Demo, free_port, paste, running
+from tests.house_rules.source import ROOT
 
 
 @pytest.mark.parametrize("turn", ["once", "again"])
@@ -45,6 +46,31 @@ def test_and_in_any_order(demo: Demo, shell: dict[str, str]) -> None:
 )  # fmt: skip
 def test_every_documented_request_is_among_them(demo: Demo, documented: str) -> None:
     assert any(documented in command for command in demo.commands)
+
+
+def test_the_last_lines_repeat_where_it_is_and_who_may_log_in(demo: Demo) -> None:
+    """What stands above has scrolled away by then."""
+    last = "\n".join(demo.printed.splitlines()[-5:])
+    kept = json.loads(demo.secrets.read_text("utf-8"))
+    for word in (f"{demo.origin}/graphql", f"{demo.origin}/mailbox", "rainbowMakers", kept["email"], kept["password"]):
+        assert word in last
+
+
+def test_the_address_alone_leads_to_both(demo: Demo) -> None:
+    with urlopen(demo.origin) as page:
+        html = page.read().decode()
+    for path in ("/graphql", "/mailbox"):
+        assert f'href="{path}"' in html
+
+
+def test_the_login_of_the_readme_needs_no_brand(demo: Demo) -> None:
+    kept = json.loads(demo.secrets.read_text("utf-8"))
+    example = (ROOT / "README.md").read_text("utf-8").partition("-d '")[2].partition("'")[0]
+    body = json.loads(example) | {"variables": {"input": {"email": kept["email"], "password": kept["password"]}}}
+    assert sorted(json.loads(example)["variables"]["input"]) == ["email", "password"]
+    request = Request(f"{demo.origin}/graphql", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urlopen(request) as answer:
+        assert json.load(answer)["data"]["login"]["data"]["auth_token"]
 
 
 def test_secrets_are_their_owners_alone(demo: Demo) -> None:

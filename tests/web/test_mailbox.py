@@ -22,7 +22,7 @@ from tests.mail.letters import make_mail
 from tests.make import make_brand, make_user
 
 HERE = "http://localhost:4000"
-PATHS = ("/mailbox", "/mailbox/mailbox.css", "/mailbox/newest", "/mailbox/newest/html", "/mailbox/newest/text")
+PATHS = ("/", "/mailbox", "/mailbox/mailbox.css", "/mailbox/newest", "/mailbox/newest/html", "/mailbox/newest/text")
 
 
 class Browser:
@@ -93,6 +93,11 @@ async def test_the_newest_mails_of_all_brands_come_first(
     assert set(listed) == set(made[-50:])
     assert "greyMakers" in page
     assert "Older mails are left out" in page
+
+
+async def test_the_front_page_leads_to_both(browser: Browser) -> None:
+    page = (await browser.get("/")).text
+    assert re.findall(r'<a href="([^"]+)"', page) == ["/graphql", "/mailbox"]
 
 
 async def test_an_empty_mailbox_says_so(browser: Browser) -> None:

@@ -114,10 +114,11 @@ class _Page:
 
 
 def mailbox_routes(find_server: Callable[[], Server | None]) -> list[BaseRoute]:
-    """The mailbox's routes. ``find_server`` gives the open server, None as long as there is none."""
+    """The front page and the mailbox. ``find_server`` gives the open server, None as long as there is none."""
     pages = {
         "/mailbox": _list_page,
         "/mailbox/mailbox.css": _style,
+        "/": _front,
         "/mailbox/{id}": _mail_page,
         "/mailbox/{id}/html": _html,
         "/mailbox/{id}/text": _text,
@@ -127,6 +128,10 @@ def mailbox_routes(find_server: Callable[[], Server | None]) -> list[BaseRoute]:
 
 async def _list_page(ctx: Context, _: Request) -> Response:
     page = await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
+async def _front(_ctx: Context, _: Request) -> Response:
+    return _page("front.html", {})
+
+
     names: dict[str, str] = {}
     for mail in page.items:
         if mail.brand_id not in names:
