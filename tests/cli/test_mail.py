@@ -72,7 +72,7 @@ def test_no_list_holds_a_link(shop: Cli, mails: list[str]) -> None:
 
 def test_a_mail_is_shown_with_its_link(shop: Cli, mails: list[str]) -> None:
     shown = shop.json("mail", "show", mails[0])
-    assert (shown["id"], shown["subject"]) == (mails[0], "Log in to shop")
+    assert (shown["id"], shown["brand"], shown["subject"]) == (mails[0], "shop", "Log in to shop")
     link = next(line for line in shown["text"].splitlines() if line.startswith("https://auth.example.com/link/login"))
     assert link in shown["html"]
     said = shop("mail", "show", mails[0]).out

@@ -53,16 +53,18 @@ def list_(
 def show(mail_id: MailId, html: Html = False, as_json: AsJson = False) -> None:
     """Show a mail as its reader sees it, LINK INCLUDED: whoever has it can use it in the reader's place."""
 
-    async def work(ctx: Context) -> tuple[Mail, RenderedMail]:
+    async def work(ctx: Context) -> tuple[str, Mail, RenderedMail]:
+        from keystead.brands import service as brands
         from keystead.mail import outbox
         from keystead.mail.rendering import render
 
         mail = await outbox.get_mail(ctx, mail_id)
-        return mail, await render(ctx.db.reads, mail, ctx.server.master_key)
+        brand = (await brands.get_brand(ctx, mail.brand_id)).name
+        return brand, mail, await render(ctx.db.reads, mail, ctx.server.master_key)
 
-    mail, rendered = run(work)
+    brand, mail, rendered = run(work)
     if as_json:
-        print_document({**_described(mail), **_parts(rendered)})
+        print_document({"brand": brand, **_described(mail), **_parts(rendered)})
     elif html:
         print_lines(rendered.html.rstrip())
     else:
