@@ -122,13 +122,35 @@ async def test_a_hundred_addresses_get_a_mail_each(server: Server, api: Api, bra
 async def test_a_mailbox_is_not_filled_with_what_its_owner_never_asked_for(
     server: Server, api: Api, ann: User, guests: list[Guest], clock: ManualClock
 ) -> None:
-    """The notices that somebody tried to use the address are counted with the links."""
-    for number in range(60):
-        assert (await claim(api, guests[number % 10].access, ANN)).data["changeAndValidateEmail"]
+    """A notice that somebody tried to use the address comes once an hour, also where a link was used meanwhile."""
+    for number in range(120):
+        token = await get_access_token(api, guests[number % 10].refresh)
+        assert (await claim(api, token, ANN)).data["changeAndValidateEmail"]
         clock.advance(seconds=50)
     mails = await mails_to(server, ANN)
     assert {mail.kind for mail in mails} == {MailKind.address_taken}
-    assert len(mails) == 5
+    assert len(mails) == 2
+    assert await use_at_page(api, await mailed_token(api, server, TokenPurpose.login, ANN))
+    assert (await claim(api, token, ANN)).data["changeAndValidateEmail"]
+    assert len(await mails_to(server, ANN, MailKind.address_taken)) == 2
+
+
+@pytest.mark.attack("A65")
+@pytest.mark.parametrize("ask", [request_login, request_reset])
+async def test_an_owner_gets_links_while_somebody_claims_the_address_all_day(
+    server: Server, api: Api, ann: User, guests: list[Guest], clock: ManualClock, ask: Callable[..., Awaitable[Answer]]
+) -> None:
+    """One guest, a claim every 20 seconds for 3 hours; the owner asks every 15 minutes and needs every link."""
+    links = {MailKind.magic_login, MailKind.reset_password}
+    for _ in range(12):
+        token = await get_access_token(api, guests[0].refresh)
+        for _ in range(45):
+            assert (await claim(api, token, ANN)).data["changeAndValidateEmail"]
+            clock.advance(seconds=20)
+        assert set((await ask(api, ANN)).data.values()) == {True}
+    mails = [mail.kind for mail in await mails_to(server, ANN)]
+    assert len([kind for kind in mails if kind in links]) == 12
+    assert mails.count(MailKind.address_taken) == 3
 
 
 @pytest.mark.attack("A65")

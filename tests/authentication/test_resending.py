@@ -77,7 +77,7 @@ async def test_for_a_taken_address_the_owner_is_told_again_and_the_answer_is_the
 ) -> None:
     guest = await make_anonymous(server, brand)
     await claim(server, guest, "\uff41nn@example.com")
-    for passed, sent in ((59, 1), (1, 2)):
+    for passed, sent in ((59, 1), (1, 1), (3539, 1), (1, 2)):
         clock.advance(seconds=passed)
         assert await resend(server, guest)
         assert await mails_to(server, "ann@example.com") == ["address_taken"] * sent

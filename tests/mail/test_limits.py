@@ -54,11 +54,10 @@ async def ask(
 
     async def write(tx: Tx) -> bool:
         may = await service.may_send(tx, brand.id, new.recipient_key, now, is_limited=is_limited)
-        if may:
-            await service.enqueue(tx, brand.id, new, now)
+        did = await service.enqueue(tx, brand.id, new, now, is_wanted=may, is_limited=is_limited)
         if then is not None:
             await then()
-        return may
+        return did
 
     return await server.db.run(write)
 
@@ -112,6 +111,29 @@ async def test_all_kinds_that_others_can_cause_count_together(
         clock.advance(hours=1)
 
 
+@pytest.mark.attack("A65")
+async def test_a_notice_that_others_can_cause_comes_once_an_hour(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    """Also where the mails before it counted no more, as a link was used; and links have the rest of the five."""
+    notice, sent = MailKind.address_taken, []
+    for _ in range(4):
+        sent.append(await ask(server, brand, ann, notice))
+        clock.advance(minutes=1)
+        sent.append(await ask(server, brand, ann))
+        await answer(server, brand)
+        clock.advance(minutes=14)
+    assert sent == [True, True, False, True, False, True, False, True]
+    assert await ask(server, brand, ann, notice), "an hour later"
+    assert await ask(server, brand, ann, notice, canonical="bob@example.com"), "to another recipient"
+    clock.advance(minutes=1)
+    sent = [await ask(server, brand, ann)]
+    for _ in range(4):
+        clock.advance(minutes=1)
+        sent.append(await ask(server, brand, ann))
+    assert sent == [True] * 4 + [False]
+
+
 async def test_notices_do_not_count(server: Server, brand: ActiveBrand, ann: User) -> None:
     now = server.clock.now()
     async with server.db.transaction() as tx:
@@ -151,8 +173,9 @@ async def test_recipients_and_brands_are_counted_apart(server: Server, brand: Ac
 
 
 async def test_without_throttling_nothing_is_held_back(server: Server, brand: ActiveBrand, ann: User) -> None:
-    sent = [await ask(server, brand, ann, is_limited=False) for _ in range(8)]
-    assert sent == [True] * 8
+    for kind in (MailKind.magic_login, MailKind.address_taken):
+        sent = [await ask(server, brand, ann, kind, is_limited=False) for _ in range(8)]
+        assert sent == [True] * 8
     assert not await ask(server, brand, ann)
 
 

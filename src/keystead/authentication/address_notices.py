@@ -14,12 +14,15 @@ from keystead.users.email_addresses import EmailAddress
 
 async def address_taken(
     tx: Tx, correspondence: Correspondence, owner: AddressOwner, device: Device, *, is_wanted: bool
-) -> None:
-    """Tells the owner of an address that somebody else claims it, or one that looks the same."""
+) -> bool:
+    """Tells the owner of an address that somebody else claims it, or one that looks the same; whether it did.
+
+    At most once an hour: whoever claims the address all day must not keep its owner's links from being sent.
+    """
     letters = _in_brand_language(correspondence)
     draft = letters.draft(MailKind.address_taken)
     shown = came_from(device)
-    await letters.send(tx, draft, owner.user_id, owner.email, owner.canonical, shown=shown, is_wanted=is_wanted)
+    return await letters.send(tx, draft, owner.user_id, owner.email, owner.canonical, shown=shown, is_wanted=is_wanted)
 
 
 async def address_changed(

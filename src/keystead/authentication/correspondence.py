@@ -60,10 +60,11 @@ class Correspondence:
         expires_at: datetime | None = None,
         shown: Mapping[str, str] | None = None,
         is_wanted: bool = True,
-    ) -> None:
-        """Writes the mail. ``recipient`` is an address as it is stored, ``canonical`` the form it is compared by.
+    ) -> bool:
+        """Writes the mail; whether it did. ``recipient`` is an address as it is stored, ``canonical`` the form it is
+        compared by.
 
-        Unless ``is_wanted`` the same is done and nothing comes of it.
+        Unless ``is_wanted`` the same is done and nothing comes of it; nor of a notice within an hour of the last one.
         """
         mail = NewMail(
             id=draft.id,
@@ -76,7 +77,7 @@ class Correspondence:
             shown={"brand": self.brand.name, **(shown or {})},
             expires_at=expires_at,
         )
-        await service.enqueue(tx, self.brand.id, mail, self.now, is_wanted=is_wanted)
+        return await service.enqueue(tx, self.brand.id, mail, self.now, is_wanted=is_wanted, is_limited=self.is_limited)
 
     async def note_answered(self, tx: Tx, canonical: str) -> None:
         """Notes that a link sent to this address was used."""

@@ -7,11 +7,14 @@ from datetime import datetime, timedelta
 from keystead.db.engine import Tx
 from keystead.mail import store
 from keystead.mail.deliveries import store as deliveries
-from keystead.mail.model import MailState, NewMail
+from keystead.mail.model import MailKind, MailState, NewMail
 
 MOST_A_MINUTE = 1
 MOST_AN_HOUR = 5
 """Mails to one recipient that others than the recipient can cause (security §7)."""
+RARE = frozenset({MailKind.address_taken})
+RARELY = timedelta(hours=1)
+"""How far apart two mails of a rare kind to one recipient are: they must not eat up the share of links."""
 KEEP_DELIVERED = timedelta(days=30)
 KEEP_UNDELIVERED = timedelta(days=90)
 """Longer: somebody has to see to them."""
@@ -34,12 +37,17 @@ async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *
     return not is_limited or (hour < MOST_AN_HOUR and minute < MOST_A_MINUTE)
 
 
-async def enqueue(tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wanted: bool = True) -> None:
-    """Writes the mail, to be delivered once the transaction has been committed.
+async def enqueue(
+    tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wanted: bool = True, is_limited: bool = True
+) -> bool:
+    """Writes the mail, to be delivered once the transaction has been committed; whether it did.
 
     Unless ``is_wanted`` nothing is written, and it costs the same: where nobody may learn whether there is a recipient.
+    Nor is a notice of a ``RARE`` kind, within an hour of the last one to this recipient (:func:`may_send` holds the
+    count still). ``is_limited`` is False where throttling is off.
     """
-    await store.insert_mail(tx, brand_id, mail, now, is_wanted=is_wanted)
+    last = now - RARELY if is_limited and mail.kind in RARE else None
+    return await store.insert_mail(tx, brand_id, mail, now, is_wanted=is_wanted, none_since=last)
 
 
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
