@@ -29,7 +29,7 @@ from tests.authentication.claimants import (
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox
 from tests.authentication.observing import events, is_alive
-from tests.make import change_brand, make_brand, make_caller, make_context, make_session, make_user
+from tests.make import change_brand, make_brand, make_caller, make_context, make_session
 from tests.races.conftest import outcome
 
 
@@ -106,24 +106,16 @@ async def test_an_address_that_was_never_proved_gets_no_mail_by_changing_back_an
 
 
 async def test_another_spelling_of_a_proved_address_stays_proved_and_another_address_is_not(
-    server: Server, brand: ActiveBrand
+    server: Server, brand: ActiveBrand, ann: User
 ) -> None:
-    bob = await make_user(server, brand, "bob@example.com")
-    opened = await make_session(server, brand, bob.id)
-    proved_at = (await row(server, bob.id))["verified_at"]
-    await claim(server, opened, "Bob@example.com")
-    found = await row(server, bob.id)
-    assert (found["email"], found["verified_at"]) == ("Bob@example.com", proved_at)
-    await claim(server, opened, NEW)
-    assert (await row(server, bob.id))["verified_at"] is None
-    assert await mails_to(server, "Bob@example.com") == ["address_changed"]
-
-
-async def test_the_owner_of_a_proved_address_hears_of_a_first_password(server: Server, brand: ActiveBrand) -> None:
-    bob = await make_user(server, brand, "bob@example.com")
-    await claim(server, await make_session(server, brand, bob.id), "Bob@example.com", PENDING)
-    assert await can_log_in(server, brand, "bob@example.com", PENDING)
-    assert await mails_to(server, "bob@example.com") == ["password_changed"]
+    opened = await make_session(server, brand, ann.id)
+    proved_at = (await row(server, ann.id))["verified_at"]
+    await claim(server, opened, "Ann@example.com", PASSWORD)
+    found = await row(server, ann.id)
+    assert (found["email"], found["verified_at"]) == ("Ann@example.com", proved_at)
+    await claim(server, opened, NEW, PASSWORD)
+    assert (await row(server, ann.id))["verified_at"] is None
+    assert await mails_to(server, "Ann@example.com") == ["address_changed"]
 
 
 async def test_an_address_granted_at_once_takes_the_place_of_a_claim(server: Server, brand: ActiveBrand) -> None:

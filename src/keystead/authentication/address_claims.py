@@ -4,7 +4,8 @@
     for another one dead, a mail, audit
 
 A claim on somebody else's address is stored and answered like any other; only its owner learns of it. Where the brand
-asks for no proof the address is a login at once, and a taken one is a conflict.
+asks for no proof the address is a login at once, and a taken one is a conflict; unless the caller has a login address
+that was proved and no password to confirm.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.claiming.writing import Claim, write_claim, write_grant
-from keystead.authentication.correspondence import open_correspondence, without_link
+from keystead.authentication.correspondence import open_correspondence
 from keystead.authentication.logout import signed_in_user
 from keystead.authentication.proof_requests import Asked, ask_for_proof
 from keystead.authentication.pseudonyms import pseudonym
@@ -43,6 +44,9 @@ async def claim(ctx: Context, new_email: str, password: str | None) -> None:
     A user with a password confirms it. One without may set it here; it is theirs together with the address. The same
     claim again is like having the link mailed again: the older one stays good where no other may follow yet.
 
+    A user whose login address was proved and who has no password always goes by link, for their own address, too: an
+    access token alone must not give their account a password.
+
     :raises BadUserInput: for text that is no address, or a new password that the rules refuse; names the field.
     :raises Forbidden: for a new password where the brand has no password login.
     :raises InvalidCredentials: when the password is missing or wrong, or user or session were changed meanwhile.
@@ -61,10 +65,7 @@ async def claim(ctx: Context, new_email: str, password: str | None) -> None:
     elif password is not None:
         require_feature(asked.brand.features, "password_login")
         asked = replace(asked, new_hash=await _hash_first(ctx, asked, password, share))
-    if asked.brand.features.email_verification:
-        await _claim(ctx, asked, TokenPurpose.verify)
-    else:
-        await _grant(ctx, asked)
+    await _write(ctx, asked, TokenPurpose.verify, at_once=not asked.brand.features.email_verification)
 
 
 async def claim_magically(ctx: Context, new_email: str) -> None:
@@ -80,7 +81,7 @@ async def claim_magically(ctx: Context, new_email: str) -> None:
     candidate = await users.find_login_of(ctx.db.reads, asked.brand.id, asked.caller.user_id)
     if candidate is not None and candidate.password_hash is not None:
         raise await _refusal(ctx, asked, "has_password", _BY_LINK_ALONE)
-    await _claim(ctx, asked, TokenPurpose.claim)
+    await _write(ctx, asked, TokenPurpose.claim)
 
 
 async def resend(ctx: Context) -> bool:
@@ -115,32 +116,29 @@ async def resend(ctx: Context) -> bool:
     return await ctx.db.run(send)
 
 
-async def _claim(ctx: Context, asked: Claim, purpose: TokenPurpose) -> None:
+async def _write(ctx: Context, asked: Claim, purpose: TokenPurpose, *, at_once: bool = False) -> None:
+    """Claims the address; ``at_once`` makes it the login instead.
+
+    Never at once where nothing was asked of the caller but an access token, and whoever has the mailbox of the login
+    address is the only one who has proved anything.
+    """
     device, correspondence = sessions.device(ctx.request), await open_correspondence(ctx, asked.brand)
 
-    async def write(tx: Tx) -> bool:
-        # The user's row first: whoever is ending this session holds it, and what they did is seen once it is ours.
-        before = await claims.lock_addresses(tx, asked.brand.id, asked.caller.user_id)
-        result = before and await write_claim(tx, correspondence, asked, before, purpose, device)
-        if result:
-            await audit.record(tx, _claimed(ctx, asked, purpose, result))
-        return result is not None
-
-    if not await ctx.db.run(write):
-        raise await _refusal(ctx, asked, "overtaken")
-
-
-async def _grant(ctx: Context, asked: Claim) -> None:
-    device, correspondence = sessions.device(ctx.request), without_link(ctx, asked.brand)
-
     async def write(tx: Tx) -> str | None:
+        # The user's row first: whoever is ending this session holds it, and what they did is seen once it is ours.
         before = await claims.lock_addresses(tx, asked.brand.id, asked.caller.user_id)
         if before is None:
             return "overtaken"
-        problem = await write_grant(tx, correspondence, asked, before, device)
-        if problem is None:
-            await audit.record(tx, _event(ctx, asked, "user.email_granted"))
-        return problem
+        if at_once and not (before.is_proved and asked.as_read is None):
+            problem = await write_grant(tx, correspondence, asked, before, device)
+            if problem is None:
+                await audit.record(tx, _event(ctx, asked, "user.email_granted"))
+            return problem
+        result = await write_claim(tx, correspondence, asked, before, purpose, device)
+        if result is None:
+            return "overtaken"
+        await audit.record(tx, _claimed(ctx, asked, purpose, result))
+        return None
 
     problem = await ctx.db.run(write)
     if problem == "taken":

@@ -1,7 +1,7 @@
 """Proving an address: what a link in a mail does once it is used. Security §13.
 
     consume the token  →  one conditional UPDATE makes the claim the login  →  rivals, other tokens, other sessions,
-    a notice to the old address, audit: all of it in one transaction
+    notices to the old address, audit: all of it in one transaction
 
 A claim is proved with the password that came with it, and the session that made it goes on. A login address that was
 granted without proof is another matter: whoever got it need not be its owner, so its passwords and sessions end.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
+from keystead.authentication import notices
 from keystead.authentication.address_notices import address_changed
 from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.correspondence import Correspondence, open_correspondence
@@ -25,6 +26,7 @@ from keystead.errors import TokenInvalid
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Device, EndReason
 from keystead.users.claims import service as claims
+from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import OneTimeToken
@@ -93,9 +95,7 @@ async def prove(tx: Tx, correspondence: Correspondence, token: OneTimeToken, eve
     if kept is not None:
         await sessions.end_others(tx, brand_id, user_id, kept, EndReason.address_proved, now)
     await _settle(tx, correspondence, token, event)
-    old, new = before.proved_other(canonical), _address(token)
-    if old is not None:
-        await address_changed(tx, correspondence, user_id, old, new, Device(event.ip_prefix, event.user_agent))
+    await _notify(tx, correspondence, token, before, Device(event.ip_prefix, event.user_agent))
     return Proved(user_id, ends_all=kept is None)
 
 
@@ -115,6 +115,19 @@ async def prove_login(tx: Tx, correspondence: Correspondence, token: OneTimeToke
     else:
         await correspondence.note_answered(tx, canonical)
     return Proved(user_id, ends_all=is_new)
+
+
+async def _notify(
+    tx: Tx, correspondence: Correspondence, token: OneTimeToken, before: Addresses, device: Device
+) -> None:
+    """Tells the login address of before, if it was proved: of another one in its place, of a first password."""
+    if before.login is None or not before.is_proved:
+        return
+    if before.is_claim_on(token.email_canonical) and before.pending_hash is not None:
+        await notices.password_added(tx, correspondence, token.user_id, before.login, device)
+    old = before.proved_other(token.email_canonical)
+    if old is not None:
+        await address_changed(tx, correspondence, token.user_id, old, _address(token), device)
 
 
 async def _settle(tx: Tx, correspondence: Correspondence, token: OneTimeToken, event: AuditEvent) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from keystead.authentication import notices
 from keystead.authentication.address_notices import address_changed
 from keystead.authentication.claiming import store
 from keystead.authentication.correspondence import Correspondence
@@ -91,16 +90,7 @@ async def write_grant(
         owner = await claims.find_owner(tx, brand_id, caller.user_id, asked.address)
         return "overtaken" if owner is None else "taken"
     await tokens.forget_others(tx, brand_id, caller.user_id, asked.address.canonical)
-    await _notify(tx, correspondence, asked, before, device)
+    old = before.proved_other(asked.address.canonical)
+    if old is not None:
+        await address_changed(tx, correspondence, caller.user_id, old, asked.address, device)
     return None
-
-
-async def _notify(tx: Tx, correspondence: Correspondence, asked: Claim, before: Addresses, device: Device) -> None:
-    """Tells a proved address that another one has taken its place, or that it was given a password."""
-    user_id, old = asked.caller.user_id, before.login
-    if old is None or not before.is_proved:
-        return
-    if old.canonical != asked.address.canonical:
-        await address_changed(tx, correspondence, user_id, old, asked.address, device)
-    elif asked.new_hash is not None:
-        await notices.password_changed(tx, correspondence, user_id, old.display, old.canonical, device)

@@ -1,0 +1,131 @@
+"""A user who has proved an address and has no password: an access token alone gives their account none."""
+
+from __future__ import annotations
+
+import pytest
+
+from keystead.authentication import address_claims, magic_login
+from keystead.authentication.open_links import look_at
+from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import SecretKind
+from keystead.mail.model import MailKind
+from keystead.users import credentials
+from keystead.users.model import User
+from tests.authentication.claimants import (
+    NEW,
+    PENDING,
+    can_log_in,
+    claim,
+    claimed,
+    mails_to,
+    make_anonymous,
+    newest_token,
+    reader,
+    row,
+    verify,
+)
+from tests.authentication.mailed import outbox
+from tests.authentication.observing import events, is_alive
+from tests.make import change_brand, make_brand, make_caller, make_session, make_user
+
+BOB = "bob@example.com"
+
+
+@pytest.fixture(params=[True, False], ids=["proof", "no proof"])
+async def brand(server: Server, request: pytest.FixtureRequest) -> ActiveBrand:
+    """A brand that asks for proof, and one that does not."""
+    return await make_brand(server, features={"email_verification": request.param, "magic_login": True})
+
+
+@pytest.fixture
+async def bob(server: Server, brand: ActiveBrand) -> User:
+    """A user who logs in by links."""
+    return await make_user(server, brand, BOB)
+
+
+@pytest.mark.parametrize("spelling", [BOB, "Bob@Example.com"])
+@pytest.mark.parametrize("password", [PENDING, None])
+async def test_for_their_own_address_it_waits_for_the_link(
+    server: Server, brand: ActiveBrand, bob: User, spelling: str, password: str | None
+) -> None:
+    thief, mine = await make_session(server, brand, bob.id), await make_session(server, brand, bob.id)
+    before = await row(server, bob.id)
+    await claim(server, thief, spelling, password)
+    found = await row(server, bob.id)
+    for name in ("email", "verified_at", "password_hash", "session_epoch"):
+        assert found[name] == before[name]
+    assert not await can_log_in(server, brand, BOB, PENDING)
+    assert await is_alive(server, mine)
+    assert [(mail.kind, mail.recipient) for mail in await outbox(server)] == [(MailKind.verify_email, spelling)]
+    assert len(await events(server, brand, "user.email_claimed")) == 1
+    assert await events(server, brand, "user.email_granted") == []
+
+
+async def test_the_page_of_ones_own_address_says_that_a_password_comes_with_it(
+    server: Server, brand: ActiveBrand, bob: User
+) -> None:
+    opened = await make_session(server, brand, bob.id)
+    await claim(server, opened, BOB, PENDING)
+    link = await look_at(reader(server), await newest_token(server, BOB), SecretKind.verify)
+    assert link is not None
+    assert (link.current_address, link.sets_password, link.ends_all_sessions) == (BOB, True, False)
+    assert link.claimed_from is not None
+
+
+async def test_the_owner_hears_of_the_password_that_their_click_has_set(
+    server: Server, brand: ActiveBrand, bob: User
+) -> None:
+    opened = await make_session(server, brand, bob.id)
+    await claim(server, opened, "Bob@Example.com", PENDING)
+    await verify(server, await newest_token(server, "Bob@Example.com"))
+    assert await can_log_in(server, brand, BOB, PENDING)
+    assert (await row(server, bob.id))["email"] == "Bob@Example.com"
+    assert await mails_to(server, BOB) == ["password_changed"]
+    (notice,) = await outbox(server, MailKind.password_changed)
+    assert notice.languages == (brand.policy.mail_language,)
+
+
+@pytest.mark.parametrize("password", [PENDING, None])
+async def test_another_address_takes_proof_and_the_old_one_hears_of_both(
+    server: Server, brand: ActiveBrand, bob: User, password: str | None
+) -> None:
+    opened = await make_session(server, brand, bob.id)
+    await claim(server, opened, NEW, password)
+    assert (await row(server, bob.id))["email"] == BOB
+    assert await mails_to(server, BOB) == []
+    await verify(server, await newest_token(server))
+    assert (await row(server, bob.id))["email"] == NEW
+    told = ["address_changed", "password_changed"] if password else ["address_changed"]
+    assert await mails_to(server, BOB) == told
+    assert await can_log_in(server, brand, NEW, PENDING) is (password is not None)
+
+
+async def test_no_notice_where_nothing_was_proved_before_or_no_password_came(
+    server: Server, brand: ActiveBrand, bob: User
+) -> None:
+    await claim(server, await make_session(server, brand, bob.id), BOB)
+    await verify(server, await newest_token(server, BOB))
+    await change_brand(server, brand, {"features": {"email_verification": True}})
+    guest = await make_anonymous(server, brand)
+    await claim(server, guest, NEW, PENDING)
+    await verify(server, await newest_token(server))
+    assert {mail.kind for mail in await outbox(server)} == {MailKind.verify_email}
+
+
+async def test_a_proof_that_comes_between_is_seen(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest claims and proves an address while the password for it is still being hashed by another request."""
+    guest = await make_anonymous(server, brand)
+    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    token = await newest_token(server, NEW, MailKind.change_email)
+    hash_new = credentials.hash_new
+
+    async def prove_meanwhile(*arguments: object, **more: object) -> str:
+        await magic_login.redeem(reader(server), token, None)
+        return await hash_new(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(credentials, "hash_new", prove_meanwhile)
+    await claim(server, guest, NEW, PENDING)
+    assert await claimed(server, guest.user_id) == NEW
+    assert not await can_log_in(server, brand, NEW, PENDING)
