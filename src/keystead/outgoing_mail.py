@@ -13,13 +13,15 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from keystead.hosts import parse_place
+
 IMPLICIT_TLS_PORT: Final = 465
 """RFC 8314 §3.3."""
 SUBMISSION_PORT: Final = 587
 """RFC 6409 §3.1."""
 LONGEST_NAME: Final = 100
+LONGEST_DOMAIN: Final = 253
 
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}", re.ASCII)
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -84,7 +86,10 @@ def parse_mail_server(url: str) -> MailServer:
     :raises ValueError: when it says nothing that can be followed.
     """
     parts = _split(url)
-    host, port = _host(parts)
+    try:
+        host, port = parse_place(parts.netloc.rpartition("@")[2])
+    except ValueError:
+        raise ValueError(f"must be {_FORMS}") from None
     user, password = _login(parts)
     encryption = _encryption(parts, has_login=user is not None, is_here=_is_here(host))
     usual_port = IMPLICIT_TLS_PORT if encryption is Encryption.implicit else SUBMISSION_PORT
@@ -102,7 +107,7 @@ def parse_mail_from(text: str) -> MailFrom:
         name = name[1:-1].strip()
     local, _, domain = raw.rpartition("@")
     domain = domain.lower()
-    if not _LOCAL_PART.fullmatch(local) or len(local) > 64 or not _DOMAIN.fullmatch(domain) or len(domain) > 253:
+    if not _LOCAL_PART.fullmatch(local) or len(local) > 64 or domain.startswith("[") or not is_mail_domain(domain):
         raise ValueError("must be one address, 'no-reply@example.com' or 'Name <no-reply@example.com>', in ASCII")
     # "=?" begins an encoded word (RFC 2047): a name that holds one would be read as another name.
     if not name.isprintable() or len(name) > LONGEST_NAME or set('"\\@,;') & set(name) or "=?" in name:
@@ -123,6 +128,11 @@ def default_mail_from(base_url: str) -> MailFrom:
     return MailFrom("", f"no-reply@[{'IPv6:' if version == 6 else ''}{host}]")
 
 
+def is_mail_domain(domain: str) -> bool:
+    """Whether mail can be from an address there: not every host has a name that is one (``mail_server``)."""
+    return domain.startswith("[") or (len(domain) <= LONGEST_DOMAIN and bool(_DOMAIN.fullmatch(domain)))
+
+
 def _split(url: str) -> SplitResult:
     refusal = ValueError(f"must be {_FORMS}")
     # urlsplit() leaves line breaks out instead of refusing them.
@@ -135,18 +145,6 @@ def _split(url: str) -> SplitResult:
     if parts.scheme not in ("smtp", "smtps") or parts.path not in ("", "/") or "#" in url:
         raise refusal
     return parts
-
-
-def _host(parts: SplitResult) -> tuple[str, int | None]:
-    """Host and port. What urlsplit() says about a bad one quotes it, and it may be the half of a password."""
-    try:
-        host, port = parts.hostname or "", parts.port
-        is_host = bool(_HOST.fullmatch(host)) or bool(ipaddress.ip_address(host))
-    except ValueError:
-        is_host, host, port = False, "", None
-    if not is_host or port == 0:
-        raise ValueError(f"must be {_FORMS}")
-    return host, port
 
 
 def _login(parts: SplitResult) -> tuple[str | None, str | None]:
@@ -169,10 +167,11 @@ def _decoded(text: str) -> str:
 
 
 def _encryption(parts: SplitResult, *, has_login: bool, is_here: bool) -> Encryption:
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    asked = options.pop("starttls", None)
-    if options or asked not in (None, "required", "off") or (asked and parts.scheme == "smtps"):
-        raise ValueError("only smtp:// takes an option, and it is starttls=required or starttls=off")
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    asked = options[0][1] if options else None
+    is_known = options in ([], [("starttls", "required")], [("starttls", "off")])
+    if not is_known or (options and parts.scheme == "smtps"):
+        raise ValueError("only smtp:// takes an option, and it is starttls=required or starttls=off, once")
     if parts.scheme == "smtps":
         return Encryption.implicit
     if asked == "off" and has_login and not is_here:

@@ -7,6 +7,7 @@ an unknown ``KEYSTEAD_*`` variable is a warning, since a newer release may know 
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keystead.errors import SettingsError
-from keystead.outgoing_mail import MailFrom, MailServer, default_mail_from, parse_mail_from, parse_mail_server
+from keystead.hosts import parse_place
+from keystead.outgoing_mail import (
+    MailFrom,
+    MailServer,
+    default_mail_from,
+    is_mail_domain,
+    parse_mail_from,
+    parse_mail_server,
+)
 
 PREFIX = "KEYSTEAD_"
 DEFAULT_PORT = 4000
@@ -23,6 +32,9 @@ SECRET_SETTINGS = ("master_key", "database_url", "smtp_url", "valkey_url")
 OUTSIDE_SETTINGS = ("KEYSTEAD_CONFIG", "KEYSTEAD_TEST_POSTGRES")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# RFC 3986 §3.3. Nobody has to escape what is none of these, in a page or in a mail.
+_URL_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,10 @@ def load_settings(
     values["is_base_url_chosen"] = "base_url" in raw
     values |= overrides or {}
     values["warnings"] = tuple(_unknown(environ))
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.smtp_url and not is_mail_domain(settings.mail_sender.domain):
+        raise SettingsError("KEYSTEAD_MAIL_FROM: must be set: mail cannot be from the host of KEYSTEAD_BASE_URL")
+    return settings
 
 
 def _from_file(environ: Mapping[str, str], folder: Path) -> dict[str, tuple[str, Any]]:
@@ -207,16 +222,21 @@ def _networks(origin: str, value: Any) -> tuple[Network, ...]:
 
 def _http_url(origin: str, value: Any) -> str:
     text = _text(origin, value).rstrip("/")
-    parts = urlsplit(text)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.query
-        or parts.fragment
-        or not text.isascii()
-    ):
-        raise SettingsError(f"{origin}: must be an http or https address without query or fragment")
+    if not _is_http_url(text):
+        raise SettingsError(f"{origin}: must be an http or https address without user, query or fragment")
     return text
+
+
+def _is_http_url(text: str) -> bool:
+    # urlsplit() leaves some characters out instead of refusing them.
+    if not text.isascii() or not text.isprintable() or set(" ?#") & set(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        parse_place(parts.netloc)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(_URL_PATH.fullmatch(parts.path))
 
 
 def _origins(origin: str, value: Any) -> tuple[str, ...]:

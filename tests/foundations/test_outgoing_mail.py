@@ -9,6 +9,7 @@ from keystead.outgoing_mail import (
     MailFrom,
     MailServer,
     default_mail_from,
+    is_mail_domain,
     parse_mail_from,
     parse_mail_server,
 )
@@ -22,6 +23,7 @@ from keystead.outgoing_mail import (
         ("smtp://Mail.Example.com", MailServer("mail.example.com", 587, Encryption.offered)),
         ("smtp://mailpit:1025", MailServer("mailpit", 1025, Encryption.offered)),
         ("smtp://mail_server:25", MailServer("mail_server", 25, Encryption.offered)),
+        (f"smtp://{'m' * 63}.x", MailServer(f"{'m' * 63}.x", 587, Encryption.offered)),
         ("smtp://u:p@mail.example.com", MailServer("mail.example.com", 587, Encryption.required, "u", "p")),
         ("smtp://u:p@10.0.0.7:25", MailServer("10.0.0.7", 25, Encryption.required, "u", "p")),
         ("smtp://u:p@localhost:25", MailServer("localhost", 25, Encryption.offered, "u", "p")),
@@ -53,6 +55,20 @@ def test_what_a_url_means(url: str, meant: MailServer) -> None:
         "smtp://mail.example.com:99999",
         "smtp://mail.example.com:x",
         "smtp://-mail.example.com",
+        "smtp://mail..example.com",
+        "smtp://mail.example.com-..x",
+        "smtp://mail.example.com.",
+        f"smtp://{'m' * 64}.example.com",
+        f"smtp://{'m.' * 126}com",
+        "smtp://1.2.3.4.5",
+        "smtp://256.0.0.1",
+        "smtp://[::1]x:25",
+        "smtp://[v1.x]",
+        "smtp://[127.0.0.1]",
+        "smtp://[fe80::1%25eth0]",
+        "smtp://mail.example.com:",
+        "smtp://mail.example.com?starttls=required&starttls=off",
+        "smtp://mail.example.com?starttls=off&starttls=off",
         "smtp://[::1",
         "smtp://mail.example.com\r\nNOOP",
         "smtp://mail .example.com",
@@ -148,3 +164,10 @@ def test_what_mails_cannot_be_from(text: str) -> None:
 )
 def test_without_the_setting_mails_are_from_the_servers_host(base_url: str, address: str) -> None:
     assert default_mail_from(base_url) == MailFrom("", address)
+
+
+def test_not_every_host_is_a_domain_that_mail_can_be_from() -> None:
+    for domain in ("id.example.com", "localhost", "[127.0.0.1]", "[IPv6:::1]"):
+        assert is_mail_domain(domain)
+    for domain in ("mail_server", "a..b", "-a.example", f"{'a' * 64}.example", f"{'a.' * 126}example", ""):
+        assert not is_mail_domain(domain)

@@ -51,7 +51,19 @@ def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
         ("KEYSTEAD_DATABASE_URL", "sqlite:///"),
         ("KEYSTEAD_BASE_URL", "auth.example.com"),
         ("KEYSTEAD_BASE_URL", "https://a.example/?x=1"),
+        ("KEYSTEAD_BASE_URL", "https://a b.example"),
+        ("KEYSTEAD_BASE_URL", "https://a>b.example"),
+        ("KEYSTEAD_BASE_URL", "https://a\x0bb.example"),
+        ("KEYSTEAD_BASE_URL", "https://a\tb.example"),
+        ("KEYSTEAD_BASE_URL", "https://a..example"),
+        ("KEYSTEAD_BASE_URL", "https://a.example:65536"),
+        ("KEYSTEAD_BASE_URL", "https://a.example:x"),
+        ("KEYSTEAD_BASE_URL", "https://[::1"),
+        ("KEYSTEAD_BASE_URL", "https://[::1]x"),
+        ("KEYSTEAD_BASE_URL", "https://me:s3cret@a.example"),
+        ("KEYSTEAD_BASE_URL", 'https://a.example/x<y"z'),
         ("KEYSTEAD_CORS_ORIGINS", "https://a.example/path"),
+        ("KEYSTEAD_CORS_ORIGINS", "https://a.example:65536"),
         ("KEYSTEAD_CORS_ORIGINS", "example.com"),
         ("KEYSTEAD_TRUSTED_PROXIES", "10.0.0.0/99"),
         ("KEYSTEAD_API_KEY_HEADERS", "authorization"),
@@ -66,6 +78,7 @@ def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
         ("KEYSTEAD_SMTP_URL_FILE", "/nowhere/smtp"),
         ("KEYSTEAD_SMTP_URL", "mail.example.com"),
         ("KEYSTEAD_SMTP_URL", "smtp://user:password@mail.example.com?starttls=off"),
+        ("KEYSTEAD_SMTP_URL", "smtp://mail..example.com"),
         ("KEYSTEAD_MAIL_FROM", "a@example.com, b@example.com"),
         ("KEYSTEAD_MAIL_FROM", "a@example.com\r\nBcc: b@example.com"),
     ],
@@ -100,6 +113,20 @@ def test_where_mail_goes_out_and_whom_it_is_from(tmp_path: Path) -> None:
     assert (settings.mail_server.host, settings.mail_server.password) == ("mail.example.com", "s3cret")
     assert (settings.mail_sender.name, settings.mail_sender.address) == ("Shop", "a@shop.example")
     assert "s3cret" not in repr(settings) + repr(settings.mail_server)
+
+
+@pytest.mark.parametrize("base_url", ["http://key_stead:4000", "https://id.example.com/auth", "http://[::1]:4000"])
+def test_a_host_that_mail_cannot_be_from_needs_a_sender_once_mail_is_sent(base_url: str, tmp_path: Path) -> None:
+    given = {"KEYSTEAD_BASE_URL": base_url}
+    assert load_settings(given, folder=tmp_path).base_url == base_url
+    given["KEYSTEAD_SMTP_URL"] = "smtp://mail.example.com"
+    if "_" in base_url:
+        with pytest.raises(SettingsError, match="KEYSTEAD_MAIL_FROM"):
+            load_settings(given, folder=tmp_path)
+    given["KEYSTEAD_MAIL_FROM"] = "hello@example.com"
+    load_settings(given, folder=tmp_path)
+    given.pop("KEYSTEAD_SMTP_URL")
+    load_settings(given, folder=tmp_path)
 
 
 def test_a_bad_smtp_url_does_not_tell_the_password(tmp_path: Path) -> None:
