@@ -6,8 +6,8 @@ committed. Where a clash is expected, write ``ON CONFLICT``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -51,6 +51,18 @@ class TooManyColumns(errors.BadUserInput):
 
 class Contention(errors.ServiceUnavailable):
     """The database undid the transaction because of another one (40001, 40P01); it may be run again."""
+
+
+@contextmanager
+def pointing_at_what_was_there() -> Iterator[None]:
+    """Around a statement that adds a row which points at one that was read before.
+
+    :raises Contention: when that one is deleted at this moment: run again, it is seen to be gone.
+    """
+    try:
+        yield
+    except ForeignKeyViolation as clash:
+        raise Contention(cause="a row that was read is deleted before another pointed at it") from clash
 
 
 class Tx(Protocol):

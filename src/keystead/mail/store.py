@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from keystead.db.engine import Row, Tx
+from keystead.db.engine import Row, Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Json, Text, UtcTime, Words, metadata
 from keystead.mail.model import LIMITED, Mail, MailKind, MailState, NewMail
@@ -169,27 +169,30 @@ async def insert_mail(
     """Adds a mail that waits for its first delivery; whether it did.
 
     It does not unless ``is_wanted``, nor if one of its kind was written to its recipient after ``none_since``.
+
+    :raises Contention: when its user is deleted at this moment.
     """
-    added = await tx.execute(
-        _INSERT_MAIL,
-        id=mail.id,
-        brand_id=brand_id,
-        kind=mail.kind.value,
-        user_id=mail.user_id,
-        recipient=mail.recipient,
-        recipient_key=mail.recipient_key,
-        languages=mail.languages,
-        link_base=mail.link_base,
-        shown=mail.shown,
-        expires_at=mail.expires_at,
-        created_at=now,
-        state=MailState.waiting.value,
-        attempts=0,
-        next_attempt_at=now,
-        is_doubtful=False,
-        is_wanted=is_wanted,
-        none_since=none_since,
-    )
+    with pointing_at_what_was_there():
+        added = await tx.execute(
+            _INSERT_MAIL,
+            id=mail.id,
+            brand_id=brand_id,
+            kind=mail.kind.value,
+            user_id=mail.user_id,
+            recipient=mail.recipient,
+            recipient_key=mail.recipient_key,
+            languages=mail.languages,
+            link_base=mail.link_base,
+            shown=mail.shown,
+            expires_at=mail.expires_at,
+            created_at=now,
+            state=MailState.waiting.value,
+            attempts=0,
+            next_attempt_at=now,
+            is_doubtful=False,
+            is_wanted=is_wanted,
+            none_since=none_since,
+        )
     return added > 0
 
 
