@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
 from keystead.context import ActiveBrand
-from keystead.db.engine import Row, Tx
+from keystead.db.engine import Row, Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, metadata
 from keystead.users.email_addresses import EmailAddress
@@ -152,20 +152,24 @@ async def issue(
     *,
     is_allowed: bool,
 ) -> bool:
-    """Adds a token in the place of the user's older one for that purpose; whether it did, which it does if allowed."""
-    row = await tx.find(
-        _ISSUE,
-        brand_id=brand_id,
-        user_id=user_id,
-        purpose=purpose.value,
-        email=address.display,
-        email_canonical=address.canonical,
-        email_skeleton=address.skeleton,
-        digest=digest,
-        created_at=now,
-        expires_at=expires_at,
-        is_allowed=is_allowed,
-    )
+    """Adds a token in the place of the user's older one for that purpose; whether it did, which it does if allowed.
+
+    :raises Contention: when the user is deleted at this moment.
+    """
+    with pointing_at_what_was_there():
+        row = await tx.find(
+            _ISSUE,
+            brand_id=brand_id,
+            user_id=user_id,
+            purpose=purpose.value,
+            email=address.display,
+            email_canonical=address.canonical,
+            email_skeleton=address.skeleton,
+            digest=digest,
+            created_at=now,
+            expires_at=expires_at,
+            is_allowed=is_allowed,
+        )
     return row is not None
 
 
@@ -181,16 +185,17 @@ async def issue_to_login(
     is_allowed: bool,
 ) -> OneTimeToken | None:
     """The same for whoever logs in with the address; None for nobody, a disabled user, or unless ``is_allowed``."""
-    row = await tx.find(
-        _ISSUE_TO_LOGIN,
-        brand_id=brand_id,
-        canonical=canonical,
-        purpose=purpose.value,
-        digest=digest,
-        created_at=now,
-        expires_at=expires_at,
-        is_allowed=is_allowed,
-    )
+    with pointing_at_what_was_there():
+        row = await tx.find(
+            _ISSUE_TO_LOGIN,
+            brand_id=brand_id,
+            canonical=canonical,
+            purpose=purpose.value,
+            digest=digest,
+            created_at=now,
+            expires_at=expires_at,
+            is_allowed=is_allowed,
+        )
     return None if row is None else _token(row)
 
 

@@ -1,0 +1,70 @@
+"""An owner who is deleted while mail to them is being written is nobody, and no error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from keystead.authentication import magic_login, recovery
+from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import SecretKind, generate
+from keystead.db.engine import Contention
+from keystead.ids import new_id
+from keystead.mail import store as mails
+from keystead.mail.links import recipient_key
+from keystead.mail.model import MailKind, NewMail
+from keystead.users import email_addresses
+from keystead.users import store as users
+from keystead.users.model import User
+from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
+from tests.authentication.claimants import claim, claimed, make_anonymous, reader
+from tests.authentication.mailed import outbox
+from tests.make import make_brand
+from tests.races.conftest import is_held_up, outcome
+
+ANN = "ann@example.com"
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """A brand with every kind of link."""
+    return await make_brand(server, features={"magic_login": True})
+
+
+async def ask_for_login(server: Server, brand: ActiveBrand) -> None:
+    await magic_login.request(reader(server), brand, ANN)
+
+
+async def ask_for_reset(server: Server, brand: ActiveBrand) -> None:
+    await recovery.request_reset(reader(server), brand, ANN)
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("ask", [ask_for_login, ask_for_reset, None], ids=["login", "reset", "claim"])
+async def test_the_caller_is_answered_as_ever(
+    server: Server, brand: ActiveBrand, ann: User, ask: Callable[[Server, ActiveBrand], Awaitable[None]] | None
+) -> None:
+    guest = await make_anonymous(server, brand)
+    async with server.db.transaction() as tx:
+        assert await users.delete_users(tx, brand.id, [ann.id]) == 1
+        work = ask(server, brand) if ask else claim(server, guest, ANN)
+        task = asyncio.create_task(outcome(work))
+        assert await is_held_up(task)
+    assert await task is None
+    kinds = [mail.kind for mail in await outbox(server)]
+    assert kinds == ([] if ask else [MailKind.verify_email])
+    assert await claimed(server, guest.user_id) == (None if ask else ANN)
+
+
+async def test_what_points_at_nobody_is_tried_again(server: Server, brand: ActiveBrand) -> None:
+    now, key = server.clock.now(), recipient_key(server.master_key, brand.id, ANN)
+    mail = NewMail(new_id(now), MailKind.address_taken, new_id(now), ANN, key)
+    with pytest.raises(Contention):
+        async with server.db.transaction() as tx:
+            await mails.insert_mail(tx, brand.id, mail, now)
+    secret, address = generate(SecretKind.verify), email_addresses.parse(ANN)
+    async with server.db.transaction() as tx:
+        assert not await tokens.issue(tx, brand.id, new_id(now), TokenPurpose.verify, address, secret, now)
