@@ -15,7 +15,7 @@ from tests.journeys.people import create_me, get_access_token, log_in
 from tests.make import change_brand
 
 GOOD = "violet indigo blue"
-GONE = "This link has been used or has run out"
+GONE = "This link has been used or has expired"
 
 
 async def claim(site: Site) -> tuple[str, str]:
@@ -43,7 +43,7 @@ async def test_an_address_is_proved_by_a_click(site: Site, page: Page) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Confirm your e-mail address")
     table = page.locator("dl")
     await expect(table).to_contain_text(NEW)
-    await expect(table).to_contain_text("an account without an address, made on 1 January 2026 at 12:00 UTC")
+    await expect(table).to_contain_text("a guest account, made on 1 January 2026 at 12:00 UTC")
     await expect(table).to_contain_text("127.0.0.1")
     await expect(page.get_by_role("listitem")).to_have_count(2)
     assert await me(site, token) == {"email": NEW, "verified": False}
@@ -91,15 +91,15 @@ async def test_a_new_password_is_set_after_a_bad_one_was_refused(site: Site, pag
     await site.api.send(query, {"email": ANN, "brand": site.brand.name})
     await page.goto(await site.newest_link(MailKind.reset_password))
     for password, repeated, said in (
-        ("password1", "password1", "one of the passwords that everybody tries first"),
+        ("password1", "password1", "one of the passwords that attackers try first"),
         (GOOD, "violet indigo green", "The two passwords are not the same."),
     ):
-        await page.get_by_label("New password").fill(password)
-        await page.get_by_label("The same once more").fill(repeated)
+        await page.get_by_label("New password", exact=True).fill(password)
+        await page.get_by_label("Repeat the new password").fill(repeated)
         await page.get_by_role("button").click()
         await expect(page.get_by_role("alert")).to_contain_text(said)
-        await expect(page.get_by_label("New password")).to_have_value("")
-        await expect(page.get_by_label("New password")).to_be_focused()
+        await expect(page.get_by_label("New password", exact=True)).to_have_value("")
+        await expect(page.get_by_label("New password", exact=True)).to_be_focused()
     # By keyboard alone: the first field has the focus.
     await page.keyboard.type(GOOD)
     await page.keyboard.press("Tab")

@@ -28,7 +28,9 @@ CONTRAST = """() => {
     }
     return 1;
   };
-  return [...document.querySelectorAll("h1, p, dt, dd, li, label, button, a, code")].map((element) => {
+  const shows = (element) => element.checkVisibility()
+    && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  return [...document.querySelectorAll("body *")].filter(shows).map((element) => {
     const [one, other] = [light(channels(getComputedStyle(element).color)), behind(element)];
     return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
   });

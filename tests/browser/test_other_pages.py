@@ -14,7 +14,7 @@ from tests.browser.conftest import ANN, Console, Site
 from tests.make import change_brand
 from tests.web.pages.visiting import Visitor
 
-REFUSED = "This was not sent from our page"
+REFUSED = "This did not come from our page"
 
 
 async def form_of(site: Site) -> tuple[str, str]:

@@ -60,7 +60,8 @@ async def test_a_used_link_is_gone_for_good(visitor: Visitor, asked: Asked, kind
     assert (await visitor.press(page, typed(page))).status in (200, 303)
     for answer in (await visitor.press(page, typed(page)), await visitor.open(link)):
         assert answer.status == 410
-        assert "This link has been used or has run out" in answer.text
+        assert "This link has been used or has expired" in answer.text
+        assert "If you have used it already, there is nothing left to do." in answer.text
 
 
 @pytest.mark.attack("A56")

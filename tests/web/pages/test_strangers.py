@@ -144,8 +144,8 @@ async def test_a_stranger_s_texts_do_not_speak_to_the_reader(
     assert page.status == 200
     assert "Address o'brien&co+x@example.com" in page.text
     assert not {"script", "img"} & {tag for tag, _ in page.tags}
-    place = page.text.partition("From ")[2].partition(" A password")[0]
-    assert place in ("192.0.2.7", "192.0.2.7, with Firefox, Linux")
+    place = page.text.partition("Device ")[2].partition(" A password")[0]
+    assert place in ("192.0.2.7", "Firefox, Linux (192.0.2.7)")
 
 
 async def _caller_with(server: Server, brand: ActiveBrand, nobody: Context, agent: str) -> Context:

@@ -37,6 +37,12 @@ def test_every_file_of_texts_is_a_language() -> None:
     assert {path.stem for path in module._FOLDER.iterdir()} == set(LANGUAGES)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_pages_say_log_in_and_speak_to_readers_formally(language: str) -> None:
+    said = (module._FOLDER / f"{language}.toml").read_text("utf-8")
+    assert not re.search(r"(?i)\bsign(?:s|ed|ing)?[ -](?:in|out|up)\b|\b(?:du|dich|dir|dein\w*)\b", said)
+
+
 @pytest.mark.parametrize(
     ("asked", "otherwise", "language"),
     [
@@ -67,4 +73,4 @@ def test_a_time_is_written_in_words_and_in_utc() -> None:
 @pytest.mark.attack("A103")
 def test_what_is_filled_in_is_escaped() -> None:
     said = choose_wording("en").say("verify.lead", brand="<script>{brand}</script>")
-    assert said.startswith("<b>&lt;script&gt;{brand}&lt;/script&gt;</b>")
+    assert "<b>&lt;script&gt;{brand}&lt;/script&gt;</b>" in said

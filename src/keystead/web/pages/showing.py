@@ -49,16 +49,15 @@ def consequences(link: OpenLink, wording: Wording) -> list[Markup]:
 
 
 def _account(link: OpenLink, wording: Wording) -> Markup | str:
-    address = link.current_address
-    if address is None:
-        return wording.say("fact.nameless", moment=wording.moment(link.user_created_at))
-    return wording.say("fact.login", address=address)
+    return link.current_address or wording.say("fact.guest", moment=wording.moment(link.user_created_at))
 
 
 def _device(device: Device, wording: Wording) -> Markup | str:
-    place = device.ip_prefix or wording.say("fact.unknown_place")
-    agent = _name_of(device.user_agent or "")
-    return wording.say("fact.from_there", place=place, device=agent) if agent else place
+    """The one that the session was opened with, which need not be where its address is now."""
+    place, agent = device.ip_prefix, _name_of(device.user_agent or "")
+    if place and agent:
+        return wording.say("fact.from_there", place=place, device=agent)
+    return place or agent or wording.say("fact.unknown")
 
 
 def _name_of(user_agent: str) -> str:

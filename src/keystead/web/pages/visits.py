@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from keystead.authentication import magic_login, open_links, proof, recovery
@@ -66,8 +67,8 @@ async def find_visit(
     return Visit(ctx, path, secret, link, asked_redirect, wording, seals.seal(secret))
 
 
-def show(visit: Visit, *, wrong: str | None = None) -> Answer:
-    """The page that says what the link would do, with the form that does it; ``wrong`` is what it said last time."""
+def show(visit: Visit, *, wrong: Sequence[str] = ()) -> Answer:
+    """The page that says what the link would do, with the form that does it; ``wrong`` is what was wrong last time."""
     link, wording, brand = visit.link, visit.wording, visit.link.brand
     name, target = link.token.purpose.value, visit.target
     text = render(
@@ -114,14 +115,18 @@ async def carry_out(visit: Visit, form: dict[str, str]) -> Answer:
 async def _reset(visit: Visit, form: dict[str, str]) -> Answer:
     password = form.get("password", "")
     if password != form.get("repeated", ""):
-        return show(visit, wrong=visit.wording.say("wrong.differ"))
+        too_short = [_wrong(visit, "length")] if len(password) < _minimum(visit.link) else []
+        return show(visit, wrong=[*too_short, _wrong(visit, "differ")])
     try:
         await recovery.reset_password(visit.ctx, visit.secret.reveal(), password, field="password")
     except BadUserInput as error:
         reason = error.extensions.get("reason")
-        name = reason if reason in _REASONS else "other"
-        return show(visit, wrong=visit.wording.say(f"wrong.{name}", minimum=_minimum(visit.link)))
+        return show(visit, wrong=[_wrong(visit, reason if reason in _REASONS else "other")])
     return _done(visit, "done_reset")
+
+
+def _wrong(visit: Visit, name: str) -> str:
+    return visit.wording.say(f"wrong.{name}", minimum=_minimum(visit.link))
 
 
 def _handed_over(visit: Visit, fresh: Secret) -> Answer:
