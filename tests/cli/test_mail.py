@@ -116,6 +116,23 @@ def test_every_kind_is_previewed_without_a_secret(sqlite_cli: Cli) -> None:
     assert sqlite_cli("mail", "preview", "verify_email").out.startswith("Subject: Confirm")
 
 
+def test_a_preview_says_whose_wording_it_is_and_in_which_language(sqlite_cli: Cli) -> None:
+    sqlite_cli.json("brand", "create", "shop")
+    ours = "note: shop has no wording of its own here: this is the one that comes with Keystead"
+    said = sqlite_cli("mail", "preview", "verify_email", "--brand", "shop", "--language", "FR")
+    assert said.err.strip() == f"{ours}, in 'en'"
+    assert said.out.startswith("Subject: Confirm")
+    words = ("mail", "preview", "verify_email", "--brand", "shop", "--language", "de-AT", "--html")
+    assert sqlite_cli(*words).err.strip() == ours
+    said = sqlite_cli("mail", "preview", "verify_email", "--language", "fr")
+    assert said.err.strip() == "note: there is no wording in 'fr': this is the one that comes with Keystead, in 'en'"
+    for language in ("en", "en-GB", "de"):
+        assert sqlite_cli("mail", "preview", "verify_email", "--language", language).err == ""
+    sqlite_cli.json("mail", "template", "set", "verify_email", "--brand", "shop", "--language", "en", stdin=FRENCH)
+    said = sqlite_cli("mail", "preview", "verify_email", "--brand", "shop", "--language", "it")
+    assert said.err.strip() == "note: there is no wording in 'it': this is the one of shop, in 'en'"
+
+
 def test_a_preview_begins_links_where_the_brands_begin(shop: Cli) -> None:
     shop.json("brand", "update", "shop", "--base-url", "https://id.shop.example")
     made = shop.json("mail", "preview", "verify_email", "--brand", "shop")

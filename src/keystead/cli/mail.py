@@ -127,6 +127,8 @@ def preview(
 
 def _parse_state(raw: str | None) -> MailState | None:
     from keystead.errors import BadUserInput
+    if not as_json:
+        mail_templates.note_origin(wording, brand, language)
     from keystead.mail.model import MailState
 
     try:

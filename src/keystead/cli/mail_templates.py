@@ -57,8 +57,7 @@ def show(kind: MailKindName, brand: BrandName, language: Language = "en", as_jso
         shown = {"kind": kind, "language": wording.language, "is_own": wording.is_own, "source": wording.source}
         print_document(shown)
         return
-    if not wording.is_own:
-        note(f"note: {brand} has no wording of its own here: this is the one that comes with Keystead")
+    note_origin(wording, brand, language)
     print_lines(wording.source.rstrip())
 
 
@@ -108,6 +107,18 @@ def remove(kind: MailKindName, brand: BrandName, language: Language, as_json: As
         print_document({"success": True, "kind": kind, "language": language.lower()})
     else:
         print_lines(f"{brand} has no wording of its own for {kind} in '{language.lower()}' any more.")
+
+
+def note_origin(wording: Wording, brand: str | None, language: str) -> None:
+    """Says where a wording comes from: if it is not the brand's own, or in another language than was asked for."""
+    is_asked_for = f"{language.lower()}-".startswith(f"{wording.language}-")
+    if is_asked_for and (wording.is_own or brand is None):
+        return
+    missing = f"there is no wording in '{language.lower()}'"
+    if brand is not None and not wording.is_own:
+        missing = f"{brand} has no wording of its own here"
+    found = f"the one of {brand}" if wording.is_own else "the one that comes with Keystead"
+    note(f"note: {missing}: this is {found}{'' if is_asked_for else f', in {wording.language!r}'}")
 
 
 def _described(template: Template) -> dict[str, Any]:
