@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from dataclasses import replace
 
 import pytest
 
-from keystead.mail.sender import DeliveryFailed, DeliveryRefused, Limits, SmtpTransport
-from keystead.outgoing_mail import parse_mail_server
+from keystead.mail.sender import (
+    LONGEST_CONVERSATION,
+    DeliveryError,
+    DeliveryFailed,
+    DeliveryRefused,
+    DeliveryUncertain,
+    Limits,
+    SmtpTransport,
+)
+from keystead.mail.smtp_failures import Hidden
+from keystead.outgoing_mail import Encryption, MailServer, parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, LOGIN, TO, failure, message, refusal, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers
@@ -16,8 +27,21 @@ from tests.smtp_server import SmtpServer, SmtpServers
 AT_ONCE = Limits(connect=0.05, command=0.05, whole=0.1, goodbye=0.05)
 
 
-@pytest.mark.parametrize("verb", ["RCPT", "DATA", "."])
-@pytest.mark.parametrize("reply", ["550 5.1.1 No such mailbox", "552 5.2.2 Full", "554 5.7.1 Spam"])
+@pytest.mark.parametrize(
+    ("verb", "reply"),
+    [
+        *((verb, "550 5.1.1 No such mailbox") for verb in ("RCPT", "DATA", ".")),
+        *((verb, "552 5.2.2 Full") for verb in ("RCPT", "DATA", ".")),
+        (".", "554 5.6.0 Cannot be read"),
+        ("RCPT", "550 No such mailbox"),
+        ("RCPT", "550 5.0.0 No such mailbox"),
+        ("RCPT", "550 5.1.10 No mail for that domain"),
+        ("RCPT", "551 Not here"),
+        ("RCPT", "553 No such name"),
+        ("DATA", "552 Too much"),
+        (".", "552 Too much"),
+    ],
+)
 async def test_what_is_refused_for_good(smtp: SmtpServer, verb: str, reply: str) -> None:
     smtp.answer(verb, reply)
     assert await refusal(smtp) == reply
@@ -26,6 +50,21 @@ async def test_what_is_refused_for_good(smtp: SmtpServer, verb: str, reply: str)
 @pytest.mark.parametrize(
     ("verb", "reply"),
     [
+        # About us, and somebody can mend it.
+        ("RCPT", "554 5.7.1 Relay access denied"),
+        ("RCPT", "550 5.7.1 Client host rejected: cannot find your reverse hostname"),
+        ("RCPT", "550 5.4.5 Daily sending quota exceeded"),
+        ("RCPT", "550 5.3.2 Not now"),
+        ("RCPT", "550 5.5.1 Say hello first"),
+        ("RCPT", "554 5.7.0 authentication required"),
+        ("RCPT", "554 Relaying denied"),
+        ("RCPT", "552 Quota"),
+        ("RCPT", "550 5.1.8 Bad sender's domain"),
+        ("RCPT", "550 4.1.1 Which of them is it?"),
+        ("DATA", "550 No valid recipients"),
+        (".", "554 5.7.1 Spam"),
+        (".", "550 You send too much"),
+        # Not yet.
         ("CONNECT", "554 5.3.2 No SMTP service here"),
         ("CONNECT", "421 4.3.2 Come back later"),
         ("EHLO", "502 5.5.2 What?"),
@@ -74,10 +113,35 @@ async def test_nobody_there(smtp: SmtpServer) -> None:
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "."])
 async def test_a_silent_server_is_waited_for_so_long_and_no_longer(smtp: SmtpServer, verb: str) -> None:
     smtp.withhold(verb)
-    transport = transport_to(smtp, limits=AT_ONCE)
-    with pytest.raises(DeliveryFailed, match="took too long"):
+    transport = transport_to(smtp, limits=replace(ENDLESS, acceptance=0.05) if verb == "." else AT_ONCE)
+    with pytest.raises(DeliveryFailed, match=r"took too long|did not say") as caught:
         await transport.send(message(), FROM, TO)
+    assert isinstance(caught.value, DeliveryUncertain) == transport.may_have_taken == (verb == ".")
     await smtp.nobody_is_connected()
+
+
+async def test_the_verdict_on_a_whole_mail_has_a_limit_of_its_own(smtp: SmtpServer) -> None:
+    silence = smtp.withhold(".", times=1)
+    transport = transport_to(smtp, limits=Limits(connect=1, command=1, whole=1, acceptance=30))
+    sending = asyncio.create_task(transport.send(message(), FROM, TO))
+    await smtp.mails(1)
+    await asyncio.wait([sending], timeout=1.1)
+    assert not sending.done()
+    silence.release()
+    await sending
+    assert transport.may_have_taken
+    smtp.answer("RCPT", "550 5.1.1 No such mailbox", times=1)
+    smtp.answer(".", "451 4.3.0 Later", times=1)
+    for _ in range(2):
+        with pytest.raises(DeliveryError):
+            await transport.send(message(), FROM, TO)
+        assert not transport.may_have_taken
+    await transport.close()
+    assert len(smtp.received) == 1
+
+
+def test_who_waits_for_a_whole_conversation_knows_how_long() -> None:
+    assert LONGEST_CONVERSATION == Limits().whole + Limits().acceptance == 300
 
 
 async def test_a_mail_as_a_whole_has_a_limit_too(smtp: SmtpServer) -> None:
@@ -104,13 +168,68 @@ async def test_a_reason_tells_no_password_address_or_token(servers: SmtpServers,
     reason = await refusal(server)
     assert reason.startswith("550 5.1.1 <[hidden]> : no, [hidden] [31mis not [address] xxx")
     assert len(reason) == 200
+    server.behave()
     server.answer("AUTH", f"535 5.7.8 {LOGIN[0]} does not have {LOGIN[1]}, AHMzY3JldA== nor {FROM}")
     reason = await failure_of_login(server)
     assert "s3cret" not in reason
     assert "@" not in reason.replace("p@", "")
     server.behave()
-    server.answer(".", "554 5.7.1 Bad link: https://id.example.com/link/login?token=ks_ml_0123456789abcdefghij")
+    server.answer(".", "554 5.6.0 Bad link: https://id.example.com/link/login?token=ks_ml_0123456789abcdefghij")
     assert (await refusal(server)).endswith("/link/login?token=[hidden]")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("550 5.1.1 Unknown user: ann", "550 5.1.1 Unknown user: [hidden]"),
+        ("550 Ann at example.com is unknown", "550 [hidden] at example.com is unknown"),
+        ("550 5.1.1 ann%40example.com unknown", "550 5.1.1 [hidden] unknown"),
+        ("550 5.1.1 bob%40example.com unknown", "550 5.1.1 [address] unknown"),
+        ("550 5.1.1 <ann+a=example.com> unknown", "550 5.1.1 <[hidden]+a=example.com> unknown"),
+        ("550 5.1.1 Annoyed by ann_2, hannah and @", "550 5.1.1 Annoyed by ann_2, hannah and @"),
+    ],
+)
+async def test_no_reason_names_the_recipient(smtp: SmtpServer, said: str, told: str) -> None:
+    smtp.answer("RCPT", said)
+    assert await refusal(smtp) == told
+
+
+async def test_codes_stay_whatever_recipients_are_called(smtp: SmtpServer) -> None:
+    smtp.answer("RCPT", "550 5.1.1 No 550 here")
+    assert await refusal(smtp, recipient="550@example.com") == "550 5.1.1 No [hidden] here"
+    smtp.behave()
+    smtp.answer("RCPT", "550 5.1.1 No such login")
+    assert await refusal(smtp, recipient="5.1.1@example.com") == "550 5.1.1 No such login"
+
+
+def test_what_is_hidden_is_found_however_it_is_spaced_and_encoded() -> None:
+    hidden = Hidden(FROM, ["a+b@example.com"], "me", "two  spaces\u00a0more")
+    said = f"{FROM}: two \t spaces more, two%20%20spaces%C2%A0more; A%2Bb: A%2bB%40example.com"
+    assert hidden.remove_from(said) == "[hidden]: [hidden], [hidden]; [hidden]: [hidden]"
+    assert Hidden("", (), None, None).remove_from("nothing to hide") == "nothing to hide"
+
+
+@pytest.mark.parametrize("piece", ["a", "@", "a@", "ks_aa_", "ks_", " ", "ann", "%40"])
+def test_a_long_reply_costs_no_time(piece: str) -> None:
+    hidden = Hidden(FROM, [TO], *LOGIN)
+    began = time.process_time()
+    hidden.remove_from(piece * (32_000 // len(piece)))
+    assert time.process_time() - began < 0.2
+
+
+async def test_what_settings_can_mend_is_to_be_tried_again(smtp: SmtpServer) -> None:
+    url = f"smtp://127.0.0.1:{smtp.port}"
+    for server, ourselves, sender in (
+        (MailServer("mail..example.com", 25, Encryption.off), "shop.example", FROM),
+        (MailServer(f"{'m' * 64}.example.com", 25, Encryption.off), "shop.example", FROM),
+        (parse_mail_server(url), "shop example", FROM),
+        (parse_mail_server(url), "shop.example", "no-reply@sh\x0bop.example"),
+    ):
+        transport = SmtpTransport(server, ourselves, ENDLESS)
+        with pytest.raises(DeliveryFailed, match="settings of mail"):
+            await transport.send(message(), sender, TO)
+        await transport.close()
+    await smtp.nobody_is_connected()
 
 
 async def failure_of_login(server: SmtpServer) -> str:

@@ -6,6 +6,7 @@ Nothing that is said in a conversation is logged, here or by aiosmtplib: neither
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,16 +14,27 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP as ASCII_HEADERS
 from email.policy import SMTPUTF8 as UTF8_HEADERS
+from typing import Final
 
 import aiosmtplib
 
+from keystead.mail import lookup
 from keystead.mail.message import envelope_address
 from keystead.mail.smtp_failures import Hidden, judged
-from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused, Transport
+from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused, DeliveryUncertain, Transport
 from keystead.outgoing_mail import Encryption, MailServer
 from keystead.time_limit import within
 
-__all__ = ["DeliveryError", "DeliveryFailed", "DeliveryRefused", "Limits", "SmtpTransport", "Transport"]
+__all__ = [
+    "LONGEST_CONVERSATION",
+    "DeliveryError",
+    "DeliveryFailed",
+    "DeliveryRefused",
+    "DeliveryUncertain",
+    "Limits",
+    "SmtpTransport",
+    "Transport",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +42,23 @@ class Limits:
     """Seconds after which a server has taken too long."""
 
     connect: float = 10.0
+    """For its name to be found, for each of its addresses to answer, and for TLS."""
     command: float = 20.0
     whole: float = 60.0
-    """A mail from connecting to its acceptance."""
+    """From connecting to where the server asks for the mail."""
+    acceptance: float = 240.0
+    """From the mail to the word that it is taken. Servers look long at a whole mail; RFC 5321 §4.5.3.2.6 gives them ten
+    minutes, which is as long as a link for logging in is good."""
     goodbye: float = 2.0
+
+
+LONGEST_CONVERSATION: Final = Limits().whole + Limits().acceptance
+"""Seconds that one mail can take: whoever waits for :meth:`SmtpTransport.send` waits for longer than this."""
+
+_START_INPUT: Final = 354
+_TAKEN: Final = 250
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_FIRST_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 class SmtpTransport:
@@ -48,13 +73,16 @@ class SmtpTransport:
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._client: aiosmtplib.SMTP | None = None
+        self.may_have_taken = False
+        """Whether the mail that was sent last may arrive: it is being handed over as a whole, or has been."""
 
     async def send(self, message: EmailMessage, sender: str, recipient: str) -> None:
         """Hands the message over; see :class:`~keystead.mail.transport.Transport`."""
         to = envelope_address(recipient)
         async with self._turn:
+            self.may_have_taken = False
             with judged(self._hidden(sender, recipient, to)):
-                await within(self._limits.whole, self._deliver(message, sender, to))
+                await self._deliver(message, sender, to)
 
     async def check(self) -> str | None:
         """Connects and logs in, without a mail: the version of TLS, or None where it is done in the clear.
@@ -83,22 +111,43 @@ class SmtpTransport:
         return version
 
     async def _deliver(self, message: EmailMessage, sender: str, recipient: str) -> None:
+        client, content = await within(self._limits.whole, self._announce(message, sender, recipient))
+        with _closed_by_errors(client):
+            await self._hand_over(client, content)
+
+    async def _announce(self, message: EmailMessage, sender: str, recipient: str) -> tuple[aiosmtplib.SMTP, bytes]:
+        """Goes as far as where the server waits for the mail; the mail as it is to be sent."""
         client = await self._ready()
         with _closed_by_errors(client):
-            await self._hand_over(client, message, sender, recipient)
+            needs_utf8 = not recipient.isascii()
+            if needs_utf8 and not client.supports_extension("smtputf8"):
+                raise DeliveryRefused(
+                    "the address has letters outside ASCII, and the mail server takes none (SMTPUTF8)"
+                )
+            content = message.as_bytes(policy=UTF8_HEADERS if needs_utf8 else ASCII_HEADERS)
+            options = ["SMTPUTF8"] if needs_utf8 else []
+            if client.supports_extension("size"):
+                options.append(f"SIZE={len(content)}")
+            await client.mail(sender, options=options)
+            await _name_recipient(client, recipient)
+            reply = await client.execute_command(b"DATA")
+            if reply.code != _START_INPUT:
+                raise aiosmtplib.SMTPDataError(reply.code, reply.message)
+        return client, content
 
-    async def _hand_over(self, client: aiosmtplib.SMTP, message: EmailMessage, sender: str, recipient: str) -> None:
-        needs_utf8 = not recipient.isascii()
-        if needs_utf8 and not client.supports_extension("smtputf8"):
-            raise DeliveryRefused("the address has letters outside ASCII, and the mail server takes none (SMTPUTF8)")
-        content = message.as_bytes(policy=UTF8_HEADERS if needs_utf8 else ASCII_HEADERS)
-        options = ["SMTPUTF8"] if needs_utf8 else []
-        if client.supports_extension("size"):
-            options.append(f"SIZE={len(content)}")
-        await client.mail(sender, options=options)
-        await client.rcpt(recipient, encoding="utf-8")
-        # A server may look long at a whole mail before it takes it. Nobody is helped by sending it twice.
-        await client.data(content, timeout=self._limits.whole)
+    async def _hand_over(self, client: aiosmtplib.SMTP, content: bytes) -> None:
+        # Not by client.data(): it has one limit for the word to begin and for the verdict on the whole.
+        if client.protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        self.may_have_taken = True
+        client.protocol.write(_as_data(content))
+        try:
+            reply = await client.protocol.read_response(timeout=self._limits.acceptance)
+        except TimeoutError:
+            raise DeliveryUncertain("the mail server was given the mail, and did not say whether it takes it") from None
+        self.may_have_taken = reply.code == _TAKEN
+        if not self.may_have_taken:
+            raise aiosmtplib.SMTPDataError(reply.code, reply.message)
 
     async def _ready(self) -> aiosmtplib.SMTP:
         """A connection that is known to be alive, with no mail begun."""
@@ -111,27 +160,35 @@ class SmtpTransport:
         return self._client
 
     async def _connect(self) -> aiosmtplib.SMTP:
-        encryption = self._server.encryption
+        server, limits = self._server, self._limits
+        # Reading the system's certificates takes a while. They are read each time: they change while we run.
+        tls_context = None if server.encryption is Encryption.off else await asyncio.to_thread(_tls_context)
         client = aiosmtplib.SMTP(
-            hostname=self._server.host,
-            port=self._server.port,
+            # Whom the certificate is to name.
+            hostname=server.host,
             local_hostname=self._hostname,
-            timeout=self._limits.command,
-            use_tls=encryption is Encryption.implicit,
+            timeout=limits.command,
+            use_tls=server.encryption is Encryption.implicit,
             start_tls=False,
-            # Reading the system's certificates takes a while. They are read each time: they change while we run.
-            tls_context=None if encryption is Encryption.off else await asyncio.to_thread(_tls_context),
+            tls_context=tls_context,
         )
         try:
-            await client.connect(timeout=self._limits.connect)
+            opened = await lookup.connect(await self._addresses(), limits.connect)
+            await client.connect(sock=opened, timeout=limits.connect)
             await client.ehlo()
-            if encryption in (Encryption.required, Encryption.offered):
+            if server.encryption in (Encryption.required, Encryption.offered):
                 await self._start_tls(client)
             await self._log_in(client)
         except BaseException:
             client.close()
             raise
         return client
+
+    async def _addresses(self) -> list[lookup.Address]:
+        try:
+            return await within(self._limits.connect, lookup.addresses_of(self._server.host, self._server.port))
+        except TimeoutError:
+            raise DeliveryFailed("looking up the mail server's name took too long") from None
 
     async def _start_tls(self, client: aiosmtplib.SMTP) -> None:
         if client.supports_extension("starttls"):
@@ -153,8 +210,8 @@ class SmtpTransport:
             raise DeliveryFailed("the mail server offers no login by PLAIN or LOGIN")
         await ways[offered[0]](user, password)
 
-    def _hidden(self, *addresses: str) -> Hidden:
-        return Hidden(addresses, self._server.user, self._server.password)
+    def _hidden(self, sender: str = "", *recipients: str) -> Hidden:
+        return Hidden(sender, recipients, self._server.user, self._server.password)
 
 
 def _tls_context() -> ssl.SSLContext:
@@ -162,6 +219,20 @@ def _tls_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+async def _name_recipient(client: aiosmtplib.SMTP, recipient: str) -> None:
+    try:
+        await client.rcpt(recipient, encoding="utf-8")
+    except ValueError:
+        raise DeliveryRefused("the recipient's address cannot be said in SMTP") from None
+
+
+def _as_data(content: bytes) -> bytes:
+    """RFC 5321 §2.3.8 and §4.5.2: lines end with CRLF, a dot that begins one is doubled, a dot alone is the end."""
+    lines = _LINE_END.sub(b"\r\n", content)
+    end = b".\r\n" if lines.endswith(b"\r\n") else b"\r\n.\r\n"
+    return _FIRST_DOT.sub(b"..", lines) + end
 
 
 @contextmanager

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
+from urllib.parse import quote
 
 import aiosmtplib
 
 from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused
 
 LONGEST_REASON: Final = 200
+LONGEST_REPLY: Final = 2_000
+"""So much of what a server says is looked at. It may say 32 KB."""
 
+_FOR_GOOD: Final = {
+    "1",  # 5.1.x: the address: no such mailbox, no such domain
+    "2",  # 5.2.x: the mailbox: disabled, full
+    "6",  # 5.6.x: the content: cannot be converted, cannot be read
+}
+"""Subjects of RFC 3463 §3 by which a mail is refused for good. The others are about us or the server, and somebody can
+mend them: 5.3.x the mail system, 5.4.x routes and quotas, 5.5.x the protocol, 5.7.x policy, logins, our reputation."""
+_ABOUT_THE_SENDER: Final = ("1.7", "1.8")
+"""RFC 3463 §3.2: the sender's address, of all that is 5.1.x."""
+_UNDEFINED: Final = "0"
+"""5.0.x says nothing that the code before it does not say."""
+_FOR_GOOD_UNEXPLAINED: Final = {
+    aiosmtplib.SMTPRecipientRefused: (550, 551, 553),  # no such mailbox; not here; no such name
+    aiosmtplib.SMTPDataError: (552,),  # too much for the mailbox
+}
+"""RFC 5321 §4.2.2, where the server says no more than the code. 554 is for anything, denied relaying included."""
 _ABOUT_US: Final = (530, 534, 535, 538)
 """RFC 4954 §6: these are about our login, whatever command they answer."""
-_ADDRESS = re.compile(r"[^\s<>\"'(),:;\[\]]+@[^\s<>\"'(),:;\[\]]+")
+_EXPLANATION = re.compile(r"(?P<class>[245])\.(?P<subject>\d{1,3})\.(?P<detail>\d{1,3})(?!\S)", re.ASCII)
+"""RFC 2034 §4: an enhanced code comes first."""
+_WORD = re.compile(r"[^\s<>\"'(),:;\[\]]+")
 _TOKEN = re.compile(r"ks_[a-z]{2}_[0-9A-Za-z]+")
 """Of any length: a server may quote a piece of a mail."""
 _STAGES: Final = {
@@ -29,26 +51,29 @@ _STAGES: Final = {
 
 
 class Hidden:
-    """What no reason shows, should a server repeat it."""
+    """What no reason shows, should a server repeat it: addresses, the names before the recipients' @, the login."""
 
-    def __init__(self, addresses: Iterable[str], user: str | None, password: str | None) -> None:
+    def __init__(self, sender: str, recipients: Iterable[str], user: str | None, password: str | None) -> None:
         pairs = [] if user is None or password is None else [user, password, f"\0{user}\0{password}"]
         encoded = [base64.b64encode(text.encode()).decode() for text in pairs]
-        self._words = sorted({*addresses, *pairs[:2], *encoded}, key=len, reverse=True)
+        names = {recipient.rpartition("@")[0] for recipient in recipients}
+        texts = _variants({sender, *recipients, *pairs[:2], *encoded})
+        # A name may be as short as "a": it is hidden where it is a word.
+        parts = [re.escape(text) for text in texts]
+        parts += [rf"(?<!\w){re.escape(name)}(?!\w)" for name in _variants(names)]
+        self._secrets = re.compile("|".join(parts) or r"(?!)", re.IGNORECASE)
 
     def remove_from(self, text: str) -> str:
-        """``text`` as one printable line of at most 200 characters without any of it."""
-        line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-        for word in self._words:
-            line = re.sub(re.escape(word), "[hidden]", line, flags=re.IGNORECASE)
-        return _TOKEN.sub("[hidden]", _ADDRESS.sub("[address]", line))[:LONGEST_REASON]
+        """``text`` as one printable line without any of it. No more than its first 2,000 characters are read."""
+        line = self._secrets.sub("[hidden]", _line(text[:LONGEST_REPLY]))
+        return _WORD.sub(_without_address, _TOKEN.sub("[hidden]", line))
 
 
 @contextmanager
 def judged(hidden: Hidden) -> Iterator[None]:
     """Turns whatever goes wrong in a conversation into the verdict on the mail.
 
-    :raises DeliveryRefused: for a 5xx to the recipient or to the mail itself.
+    :raises DeliveryRefused: for a 5xx that is about the recipient or the mail itself.
     :raises DeliveryFailed: for everything else: another time, it may work.
     """
     try:
@@ -56,10 +81,10 @@ def judged(hidden: Hidden) -> Iterator[None]:
     except aiosmtplib.SMTPResponseException as error:
         verdict = _refusal(error, hidden)
     except (aiosmtplib.SMTPException, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
-        verdict = DeliveryFailed(hidden.remove_from(_trouble(error)))
+        verdict = DeliveryFailed(_line(_trouble(error))[:LONGEST_REASON])
     except ValueError:
-        # From aiosmtplib: it would not fit into a command, and never will.
-        verdict = DeliveryRefused("one of its addresses cannot be said in SMTP")
+        # The host's name, ours, the login or the sender would not fit into what is to be said. Settings mend it.
+        verdict = DeliveryFailed("something in the settings of mail cannot be said in SMTP")
     else:
         return
     # Without its cause, which quotes addresses.
@@ -70,11 +95,22 @@ def _refusal(error: aiosmtplib.SMTPResponseException, hidden: Hidden) -> Deliver
     if not 100 <= error.code < 600:
         return DeliveryFailed("the mail server does not speak SMTP")
     stage = next((words for kind, words in _STAGES.items() if isinstance(error, kind)), "")
-    reason = hidden.remove_from(f"{stage}{error.code} {error.message}")
-    is_about_the_mail = isinstance(error, (aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError))
-    if is_about_the_mail and error.code >= 500 and error.code not in _ABOUT_US:
-        return DeliveryRefused(reason)
-    return DeliveryFailed(reason)
+    explanation = _EXPLANATION.match(error.message)
+    # Codes are kept, whatever they are equal to.
+    codes = f"{error.code} {explanation[0]}" if explanation else str(error.code)
+    said = hidden.remove_from(error.message[explanation.end() if explanation else 0 :])
+    reason = f"{stage}{codes} {said}"[:LONGEST_REASON].rstrip()
+    return DeliveryRefused(reason) if _is_for_good(error, explanation) else DeliveryFailed(reason)
+
+
+def _is_for_good(error: aiosmtplib.SMTPResponseException, explanation: re.Match[str] | None) -> bool:
+    unexplained = next((codes for kind, codes in _FOR_GOOD_UNEXPLAINED.items() if isinstance(error, kind)), None)
+    if unexplained is None or error.code < 500 or error.code in _ABOUT_US:
+        return False
+    if explanation is None or explanation.group("class", "subject") == ("5", _UNDEFINED):
+        return error.code in unexplained
+    is_about_the_sender = f"{explanation['subject']}.{explanation['detail']}" in _ABOUT_THE_SENDER
+    return explanation["class"] == "5" and explanation["subject"] in _FOR_GOOD and not is_about_the_sender
 
 
 def _trouble(error: BaseException) -> str:
@@ -88,11 +124,27 @@ def _trouble(error: BaseException) -> str:
                 return f"TLS failed: {cause.reason or 'no reason given'}"
             case socket.gaierror():
                 return f"the mail server's name was not found: {cause.strerror}"
-            case OSError() if cause.strerror:
-                return f"the mail server cannot be reached: {cause.strerror}"
+            case OSError() if cause.errno:
+                return f"the mail server cannot be reached: {os.strerror(cause.errno)}"
         cause = cause.__cause__
     if isinstance(error, TimeoutError):
         return "the mail server took too long"
     if isinstance(error, ConnectionError):
         return "the mail server ended the conversation"
     return "the mail server did not do as it should"
+
+
+def _line(text: str) -> str:
+    """``text`` on one line, nothing in it but what can be seen, and single spaces."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def _variants(texts: Iterable[str]) -> list[str]:
+    """As they may stand in a line: as they are, or percent-encoded. The longest first, which may hold the others."""
+    lines = {_line(form) for text in texts for form in (text, quote(text, safe=""))}
+    return sorted(lines - {""}, key=len, reverse=True)
+
+
+def _without_address(word: re.Match[str]) -> str:
+    bare = word[0].strip("@")
+    return "[address]" if "@" in bare or "%40" in bare else word[0]

@@ -26,10 +26,6 @@ class DeliveryUncertain(DeliveryFailed):
     """It may have been taken: the whole mail was handed over, and no answer came."""
 
 
-class DeliveryUncertain(DeliveryFailed):
-    """It may have been taken: the server has all of it and did not answer. Whoever tries again may send it twice."""
-
-
 class Transport(Protocol):
     """Carries mails, one after the other."""
 
@@ -46,7 +42,6 @@ class Transport(Protocol):
         :raises DeliveryRefused: when it was refused for good.
         :raises DeliveryUncertain: when it is not known whether it was taken.
         :raises DeliveryFailed: when it is to be tried again.
-        :raises DeliveryUncertain: one of these, when it may have been taken.
         """
 
     async def close(self) -> None:
