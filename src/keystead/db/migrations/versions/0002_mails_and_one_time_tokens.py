@@ -10,6 +10,8 @@ from keystead.db import types
 revision = "0002"
 down_revision = "0001"
 
+_COMPARED = ("pending_email_canonical", "pending_email_skeleton")
+
 
 def upgrade() -> None:
     """Expand."""
@@ -102,8 +104,30 @@ def upgrade() -> None:
             "ix_users_brand_id_pending_email_skeleton", ["brand_id", "pending_email_skeleton"], unique=False
         )
 
-    # Claims from before there was mail. Where lower() is not enough, the owner claims the address anew.
-    op.execute(
-        "UPDATE users SET pending_email_canonical = lower(pending_email),"
-        " pending_email_skeleton = lower(pending_email), pending_at = updated_at WHERE pending_email IS NOT NULL"
+    _complete_claims(op.get_bind())
+
+
+def _complete_claims(connection: sa.Connection) -> None:
+    """Fills in what is compared of the claims from before there was mail.
+
+    In ASCII that is lower case, whatever the database and its locale take for lower case. The forms of other addresses
+    are more than a migration should know: these are shown as before, and can be claimed anew.
+    """
+    users = sa.table(
+        "users",
+        sa.column("id", types.Id()),
+        sa.column("updated_at", types.UtcTime()),
+        *(sa.column(name, types.Text()) for name in ("pending_email", *_COMPARED)),
+        sa.column("pending_at", types.UtcTime()),
     )
+    claims = connection.execute(sa.select(users.c.id, users.c.pending_email).where(users.c.pending_email.is_not(None)))
+    forms = [{"user": user_id, "form": email.lower()} for user_id, email in claims if _is_plain(email)]
+    connection.execute(sa.update(users).where(users.c.pending_email.is_not(None)).values(pending_at=users.c.updated_at))
+    if forms:
+        same = {name: sa.bindparam("form") for name in _COMPARED}
+        connection.execute(sa.update(users).where(users.c.id == sa.bindparam("user")).values(same), forms)
+
+
+def _is_plain(email: str) -> bool:
+    # "=?" begins an encoded word, which no address may hold any more.
+    return email.isascii() and "=?" not in email
