@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP as ASCII_HEADERS
 from email.policy import SMTPUTF8 as UTF8_HEADERS
@@ -18,11 +16,11 @@ from typing import Final
 
 import aiosmtplib
 
-from keystead.mail import lookup
 from keystead.mail.message import envelope_address
+from keystead.mail.smtp_connection import Limits, connected
 from keystead.mail.smtp_failures import Hidden, judged
 from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused, DeliveryUncertain, Transport
-from keystead.outgoing_mail import Encryption, MailServer
+from keystead.outgoing_mail import MailServer
 from keystead.time_limit import within
 
 __all__ = [
@@ -35,21 +33,6 @@ __all__ = [
     "SmtpTransport",
     "Transport",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds after which a server has taken too long."""
-
-    connect: float = 10.0
-    """For its name to be found, for each of its addresses to answer, and for TLS."""
-    command: float = 20.0
-    whole: float = 60.0
-    """From connecting to where the server asks for the mail."""
-    acceptance: float = 240.0
-    """From the mail to the word that it is taken. Servers look long at a whole mail; RFC 5321 §4.5.3.2.6 gives them ten
-    minutes, which is as long as a link for logging in is good."""
-    goodbye: float = 2.0
 
 
 LONGEST_CONVERSATION: Final = Limits().whole + Limits().acceptance
@@ -156,69 +139,11 @@ class SmtpTransport:
                 await self._client.rset()
                 return self._client
             self._client.close()
-        self._client = await self._connect()
+        self._client = await connected(self._server, self._hostname, self._limits)
         return self._client
-
-    async def _connect(self) -> aiosmtplib.SMTP:
-        server, limits = self._server, self._limits
-        # Reading the system's certificates takes a while. They are read each time: they change while we run.
-        tls_context = None if server.encryption is Encryption.off else await asyncio.to_thread(_tls_context)
-        client = aiosmtplib.SMTP(
-            # Whom the certificate is to name.
-            hostname=server.host,
-            local_hostname=self._hostname,
-            timeout=limits.command,
-            use_tls=server.encryption is Encryption.implicit,
-            start_tls=False,
-            tls_context=tls_context,
-        )
-        try:
-            opened = await lookup.connect(await self._addresses(), limits.connect)
-            await client.connect(sock=opened, timeout=limits.connect)
-            await client.ehlo()
-            if server.encryption in (Encryption.required, Encryption.offered):
-                await self._start_tls(client)
-            await self._log_in(client)
-        except BaseException:
-            client.close()
-            raise
-        return client
-
-    async def _addresses(self) -> list[lookup.Address]:
-        try:
-            return await within(self._limits.connect, lookup.addresses_of(self._server.host, self._server.port))
-        except TimeoutError:
-            raise DeliveryFailed("looking up the mail server's name took too long") from None
-
-    async def _start_tls(self, client: aiosmtplib.SMTP) -> None:
-        if client.supports_extension("starttls"):
-            await client.starttls()
-            # What was said in the clear counts no more (RFC 3207 §4.2).
-            await client.ehlo()
-        elif self._server.encryption is Encryption.required:
-            raise DeliveryFailed("the mail server offers no STARTTLS, and nothing is said to it in the clear")
-
-    async def _log_in(self, client: aiosmtplib.SMTP) -> None:
-        user, password = self._server.user, self._server.password
-        if user is None or password is None:
-            return
-        if client.get_transport_info("sslcontext") is None and not self._server.is_here:
-            raise DeliveryFailed("the password is not sent in the clear")
-        ways = {"plain": client.auth_plain, "login": client.auth_login}
-        offered = [way for way in ways if way in client.server_auth_methods]
-        if not offered:
-            raise DeliveryFailed("the mail server offers no login by PLAIN or LOGIN")
-        await ways[offered[0]](user, password)
 
     def _hidden(self, sender: str = "", *recipients: str) -> Hidden:
         return Hidden(sender, recipients, self._server.user, self._server.password)
-
-
-def _tls_context() -> ssl.SSLContext:
-    """Certificates are verified, and so is the name in them; ``SSL_CERT_FILE`` says whom to trust instead."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 async def _name_recipient(client: aiosmtplib.SMTP, recipient: str) -> None:

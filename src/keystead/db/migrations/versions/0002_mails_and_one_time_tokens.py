@@ -124,8 +124,9 @@ def _complete_claims(connection: sa.Connection) -> None:
     forms = [{"user": user_id, "form": email.lower()} for user_id, email in claims if _is_plain(email)]
     connection.execute(sa.update(users).where(users.c.pending_email.is_not(None)).values(pending_at=users.c.updated_at))
     if forms:
-        same = {name: sa.bindparam("form") for name in _COMPARED}
-        connection.execute(sa.update(users).where(users.c.id == sa.bindparam("user")).values(same), forms)
+        form: sa.BindParameter[str] = sa.bindparam("form")
+        statement = sa.update(users).where(users.c.id == sa.bindparam("user"))
+        connection.execute(statement.values(dict.fromkeys(_COMPARED, form)), forms)
 
 
 def _is_plain(email: str) -> bool:
