@@ -18,6 +18,7 @@ from keystead.mail.model import LINK_KINDS, Mail, MailKind, MailState, RenderedM
 from keystead.mail.sender import SmtpTransport
 from keystead.outgoing_mail import parse_mail_server
 from keystead.users.one_time_tokens.model import TokenPurpose
+from keystead.users.one_time_tokens.service import is_good
 from tests.api import Api
 from tests.smtp_server import ReceivedMail, SmtpServer
 
@@ -113,7 +114,7 @@ def assert_gone(answer: httpx.Response, case: object = "") -> None:
 
 def make_postman(server: Server, smtp: SmtpServer, holder: str = "node-1") -> Delivery:
     """The worker of one process, which delivers to this mail server by one conversation."""
-    return Delivery(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder)
+    return Delivery(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder, is_good)
 
 
 async def delivered(server: Server, smtp: SmtpServer) -> list[ReceivedMail]:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import Secret
 from keystead.ids import new_id
 from keystead.mail import links, service
 from keystead.mail.model import MailKind, NewMail
+from keystead.users import email_addresses
 from keystead.users.model import User
+from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
+
+PURPOSES = {
+    MailKind.verify_email: TokenPurpose.verify,
+    MailKind.change_email: TokenPurpose.claim,
+    MailKind.magic_login: TokenPurpose.login,
+    MailKind.reset_password: TokenPurpose.reset,
+}
 
 
 async def make_mail(
@@ -32,3 +43,28 @@ async def make_mail(
     async with server.db.transaction() as tx:
         await service.enqueue(tx, brand.id, mail, now)
     return mail.id
+
+
+async def make_link_mail(
+    server: Server, brand: ActiveBrand, user: User, kind: MailKind = MailKind.magic_login, **choices: Any
+) -> str:
+    """The same with a link that leads somewhere, in the place of the user's older one for that purpose."""
+    now, purpose = server.clock.now(), PURPOSES[kind]
+    expires_at = one_time_tokens.lifetime_end(purpose, now)
+    mail_id = await make_mail(server, brand, user, kind, **{"expires_at": expires_at, **choices})
+    address = email_addresses.parse(str(user.profile.email))
+    async with server.db.transaction() as tx:
+        await one_time_tokens.issue(tx, brand.id, user.id, purpose, address, secret_of(server, mail_id, kind), now)
+    return mail_id
+
+
+async def use_link(server: Server, brand: ActiveBrand, mail_id: str, kind: MailKind = MailKind.magic_login) -> None:
+    """As a click does."""
+    async with server.db.transaction() as tx:
+        secret = secret_of(server, mail_id, kind)
+        assert await one_time_tokens.consume(tx, brand.id, secret, server.clock.now()) is not None
+
+
+def secret_of(server: Server, mail_id: str, kind: MailKind) -> Secret:
+    """The token in the mail's link."""
+    return links.link_secret(server.master_key, kind, mail_id)

@@ -12,7 +12,7 @@ from keystead.mail.delivery import BATCH, CONVERSATIONS, LEASE, SEND_WITHIN, Del
 from keystead.mail.model import MailState
 from keystead.users.model import User
 from tests.mail.letters import make_mail
-from tests.mail.post import Post, Sent, compose, make_delivery
+from tests.mail.post import Post, Sent, always_good, compose, make_delivery
 from tests.make import make_context
 
 
@@ -46,7 +46,7 @@ async def test_each_conversation_carries_one_mail_at_a_time_and_ends_with_the_la
 
     for post in posts:
         post.before_taking = look
-    await Delivery(server, posts, "node-1", compose).deliver_all_due()
+    await Delivery(server, posts, "node-1", always_good, compose).deliver_all_due()
     assert sorted(posts[0].mail_ids + posts[1].mail_ids) == sorted(made)
     assert [bool(post.sent) for post in posts] == [True, True]
     assert [post.is_open for post in posts] == [False, False]

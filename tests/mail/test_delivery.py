@@ -20,7 +20,7 @@ from keystead.users import service as users
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
-from tests.mail.post import Post, Sent, compose, make_delivery
+from tests.mail.post import Post, Sent, always_good, compose, make_delivery
 from tests.make import make_context, make_user
 
 AWAY = DeliveryFailed("421 4.3.2 The service shuts down")
@@ -97,7 +97,7 @@ async def test_a_mail_that_was_put_back_has_all_its_attempts_again(
     worker = make_delivery(server, post)
     post.error = DeliveryRefused("550 5.1.1 No such mailbox")
     assert await worker.deliver_due() == 1
-    await outbox.retry(make_context(server), mail_id)
+    await outbox.retry(make_context(server), mail_id, always_good)
     post.error = AWAY
     assert await worker.deliver_due() == 0
     mail = await outbox.get_mail(make_context(server), mail_id)
@@ -155,7 +155,7 @@ async def test_what_waited_for_a_mail_server_for_weeks_is_not_sent_unless_asked_
     clock.advance(days=7, seconds=1)
     assert (await make_delivery(server, post).deliver_due(), post.attempts) == (1, 0)
     assert await state(server, old) == (MailState.dead, "Nobody delivered it in time.")
-    await outbox.retry(make_context(server), old)
+    await outbox.retry(make_context(server), old, always_good)
     assert (await make_delivery(server, post).deliver_due(), post.mail_ids) == (1, [old])
 
 

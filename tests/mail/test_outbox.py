@@ -18,6 +18,7 @@ from keystead.pagination import PageRequest
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
+from tests.mail.post import always_good
 from tests.make import make_brand, make_context, make_user
 
 _SET_STATE = Statement(
@@ -51,7 +52,7 @@ async def test_an_unknown_mail_is_not_found(server: Server, mail_id: str) -> Non
     with pytest.raises(NotFound):
         await outbox.get_mail(make_context(server), mail_id)
     with pytest.raises(NotFound):
-        await outbox.retry(make_context(server), mail_id)
+        await outbox.retry(make_context(server), mail_id, always_good)
 
 
 async def test_the_newest_mail_comes_first_page_by_page(
@@ -103,7 +104,7 @@ async def test_a_dead_mail_is_put_back_and_the_trail_says_so(
     mail_id, ctx = await make_mail(server, brand, ann), make_context(server)
     await set_state(server, mail_id, MailState.dead)
     clock.advance(days=2)
-    await outbox.retry(ctx, mail_id)
+    await outbox.retry(ctx, mail_id, always_good)
     mail = await outbox.get_mail(ctx, mail_id)
     assert (mail.state, mail.attempts, mail.last_error) == (MailState.waiting, 0, None)
     assert mail.next_attempt_at == clock.now()
@@ -118,7 +119,7 @@ async def test_a_mail_that_is_not_dead_is_left_alone(
     mail_id, ctx = await make_mail(server, brand, ann), make_context(server)
     await set_state(server, mail_id, state)
     with pytest.raises(Conflict, match=state.value):
-        await outbox.retry(ctx, mail_id)
+        await outbox.retry(ctx, mail_id, always_good)
     assert (await outbox.get_mail(ctx, mail_id)).state is state
     events = (await audit.list_events(ctx, brand.id, PageRequest())).items
     assert "mail.retried" not in {event.event for event in events}
@@ -132,5 +133,5 @@ async def test_a_dead_mail_whose_link_ran_out_stays_dead(
     await set_state(server, mail_id, MailState.dead)
     clock.advance(minutes=10)
     with pytest.raises(Conflict, match="run out"):
-        await outbox.retry(make_context(server), mail_id)
+        await outbox.retry(make_context(server), mail_id, always_good)
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.dead

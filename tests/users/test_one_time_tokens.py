@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.users import email_addresses
@@ -176,8 +177,6 @@ async def test_a_secret_of_another_kind_is_no_token_for_that(server: Server, bra
 
 @pytest.mark.parametrize("ending", ["disabled", "brand", "deleted"])
 async def test_it_ends_with_its_user_and_its_brand(server: Server, brand: ActiveBrand, ann: User, ending: str) -> None:
-    from keystead.brands import service as brands
-
     secret, ctx = await issue(server, ann, brand, TokenPurpose.login), make_context(server)
     if ending == "disabled":
         await users.update_user(ctx, brand.id, ann.id, UserChanges(is_disabled=True))
@@ -187,6 +186,27 @@ async def test_it_ends_with_its_user_and_its_brand(server: Server, brand: Active
         await brands.set_disabled(ctx, brand.name, True)
     assert not await is_good(server, secret)
     assert await consume(server, brand, secret) is None
+
+
+@PURPOSES
+async def test_a_mail_asks_whether_its_token_was_used_replaced_or_ran_out(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, purpose: TokenPurpose
+) -> None:
+    older, newer = [await issue(server, ann, brand, purpose) for _ in range(2)]
+
+    async def ask(*secrets: Secret) -> list[bool]:
+        return [await tokens.is_good(server.db.reads, secret, clock.now()) for secret in secrets]
+
+    assert await ask(older, newer, generate(KINDS[purpose])) == [False, True, False]
+    await brands.set_disabled(make_context(server), brand.name, True)
+    assert await ask(newer) == [True], "the brand may be enabled again before it runs out"
+    await brands.set_disabled(make_context(server), brand.name, False)
+    used, late = newer, await issue(server, ann, brand, purpose)
+    clock.advance(seconds=(tokens.lifetime_end(purpose, clock.now()) - clock.now()).total_seconds())
+    assert await ask(used, late) == [False, False]
+    last = await issue(server, ann, brand, purpose)
+    assert await consume(server, brand, last) is not None
+    assert await ask(last) == [False]
 
 
 async def test_a_login_is_found_by_its_canonical_form_and_kept_as_stored(

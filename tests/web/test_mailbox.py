@@ -18,7 +18,7 @@ from keystead.users.model import User
 from keystead.web.app import Application, load_worker_settings
 from keystead.web.loopback import is_from_this_machine
 from tests.clocks import ManualClock
-from tests.mail.letters import make_mail
+from tests.mail.letters import make_link_mail, make_mail, use_link
 from tests.make import make_brand, make_user
 
 HERE = "http://localhost:4000"
@@ -52,7 +52,7 @@ async def ann(server: Server, brand: ActiveBrand) -> User:
 @pytest.fixture
 async def mail_id(server: Server, brand: ActiveBrand, ann: User) -> str:
     """A mail to Ann with a link."""
-    return await make_mail(server, brand, ann, MailKind.magic_login, **link(server))
+    return await make_link_mail(server, brand, ann, link_base=HERE)
 
 
 @pytest.fixture
@@ -122,6 +122,16 @@ async def test_a_link_that_ran_out_is_said_to_have(browser: Browser, mail_id: st
     assert "good until 2026-01-01 12:10:00 UTC" in (await browser.get(f"/mailbox/{mail_id}")).text
     clock.advance(minutes=10)
     assert "ran out 2026-01-01 12:10:00 UTC" in (await browser.get(f"/mailbox/{mail_id}")).text
+
+
+async def test_a_link_that_was_used_or_replaced_is_said_to_be(
+    browser: Browser, server: Server, brand: ActiveBrand, ann: User, mail_id: str
+) -> None:
+    newer = await make_link_mail(server, brand, ann, link_base=HERE)
+    assert "<dd>used or replaced</dd>" in (await browser.get(f"/mailbox/{mail_id}")).text
+    assert "<dd>good until 2026-01-01 12:10:00 UTC</dd>" in (await browser.get(f"/mailbox/{newer}")).text
+    await use_link(server, brand, newer)
+    assert "<dd>used or replaced</dd>" in (await browser.get(f"/mailbox/{newer}")).text
 
 
 async def test_a_mail_without_a_link_is_shown_too(

@@ -22,7 +22,7 @@ from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.store import one_time_tokens as token_table
 from keystead.web.upkeep import Upkeep
 from tests.clocks import ManualClock
-from tests.mail.letters import make_mail
+from tests.mail.letters import make_link_mail, make_mail
 from tests.mail.post import Post, make_delivery
 from tests.make import SETTINGS, make_brand, make_context, make_server, make_user
 from tests.smtp_server import SmtpServer
@@ -55,6 +55,21 @@ async def test_mail_is_delivered_to_the_mail_server(
     assert mail.message["Message-ID"] == f"<{mail_id}@auth.example.com>"
     await upkeep.stop()
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.delivered
+
+
+async def test_a_mail_whose_link_was_replaced_is_not_delivered(
+    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
+) -> None:
+    ann = await make_user(server, brand)
+    await upkeep.stop()
+    server.clock = SystemClock()
+    dead, alive = [await make_link_mail(server, brand, ann) for _ in range(2)]
+    upkeep = Upkeep(upkeep._server)
+    upkeep.start()
+    (mail,) = await smtp.mails(1)
+    assert alive in str(mail.message["Message-ID"])
+    await upkeep.stop()
+    assert (await outbox.get_mail(make_context(server), dead)).state is MailState.dead
 
 
 async def test_who_stops_delivers_what_is_in_hand(

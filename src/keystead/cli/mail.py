@@ -14,7 +14,7 @@ from keystead.cli.work import each, run
 if TYPE_CHECKING:
     from keystead.brands.model import Brand
     from keystead.context import Context
-    from keystead.mail.model import Mail, MailState, RenderedMail
+    from keystead.mail.model import LinkState, Mail, MailState, RenderedMail
     from keystead.mail.templates.model import Wording
 
 group = typer.Typer(help="Mails: the outbox, and what mails say.", no_args_is_help=True)
@@ -53,23 +53,26 @@ def list_(
 def show(mail_id: MailId, html: Html = False, as_json: AsJson = False) -> None:
     """Show a mail as its reader sees it, LINK INCLUDED: whoever has it can use it in the reader's place."""
 
-    async def work(ctx: Context) -> tuple[str, Mail, RenderedMail]:
+    async def work(ctx: Context) -> tuple[str, Mail, LinkState | None, RenderedMail]:
         from keystead.brands import service as brands
         from keystead.mail import outbox
+        from keystead.mail.links import find_link_state
         from keystead.mail.rendering import render
+        from keystead.users.one_time_tokens.service import is_good
 
+        tx, master_key = ctx.db.reads, ctx.server.master_key
         mail = await outbox.get_mail(ctx, mail_id)
+        link = await find_link_state(tx, mail, master_key, ctx.now(), is_good)
         brand = (await brands.get_brand(ctx, mail.brand_id)).name
-        return brand, mail, await render(ctx.db.reads, mail, ctx.server.master_key)
+        return brand, mail, link, await render(tx, mail, master_key)
 
-    brand, mail, rendered = run(work)
+    brand, mail, link, rendered = run(work)
     if as_json:
-        print_document({"brand": brand, **_described(mail), **_parts(rendered)})
+        print_document({"brand": brand, **_described(mail), "link_state": link, **_parts(rendered)})
     elif html:
         print_lines(rendered.html.rstrip())
     else:
-        head = (f"To: {mail.recipient}", f"Date: {mail.created_at:%Y-%m-%d %H:%M:%S} UTC", f"State: {_state(mail)}")
-        print_lines(*head, f"Subject: {rendered.subject}", "", rendered.text.rstrip())
+        print_lines(*_head(mail, link), f"Subject: {rendered.subject}", "", rendered.text.rstrip())
 
 
 @group.command("retry")
@@ -78,8 +81,9 @@ def retry(mail_id: MailId, as_json: AsJson = False) -> None:
 
     async def work(ctx: Context) -> None:
         from keystead.mail import outbox
+        from keystead.users.one_time_tokens.service import is_good
 
-        await outbox.retry(ctx, mail_id)
+        await outbox.retry(ctx, mail_id, is_good)
 
     run(work)
     if as_json:
@@ -123,12 +127,12 @@ def preview(
         print_lines(rendered.html.rstrip())
     else:
         print_lines(f"Subject: {rendered.subject}", "", rendered.text.rstrip())
+    if not as_json:
+        mail_templates.note_origin(wording, brand, language)
 
 
 def _parse_state(raw: str | None) -> MailState | None:
     from keystead.errors import BadUserInput
-    if not as_json:
-        mail_templates.note_origin(wording, brand, language)
     from keystead.mail.model import MailState
 
     try:
@@ -155,6 +159,13 @@ def _described(mail: Mail) -> dict[str, Any]:
 
 def _parts(rendered: RenderedMail) -> dict[str, str]:
     return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
+
+
+def _head(mail: Mail, link: LinkState | None) -> list[str]:
+    from keystead.mail.links import tell_link_state
+
+    lines = [f"To: {mail.recipient}", f"Date: {mail.created_at:%Y-%m-%d %H:%M:%S} UTC", f"State: {_state(mail)}"]
+    return lines if link is None else [*lines, f"Link: {tell_link_state(link, mail)}"]
 
 
 def _state(mail: Mail) -> str:

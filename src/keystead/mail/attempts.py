@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keystead.crypto.secrets import PATTERNS
-from keystead.mail.model import Mail, MailState
+from keystead.mail.model import LinkState, Mail, MailState
 
 PAUSES = (
     timedelta(seconds=10),
@@ -54,9 +54,9 @@ def failed(mail: Mail, reason: str) -> Outcome:
     return Outcome(MailState.waiting if mail.attempts < MOST_ATTEMPTS else MailState.dead, told(reason))
 
 
-def hopeless(mail: Mail, now: datetime) -> Outcome | None:
+def hopeless(mail: Mail, link: LinkState | None, now: datetime) -> Outcome | None:
     """The mail's end without another attempt; None for a mail that is to be sent."""
-    reason = _why_not(mail, now)
+    reason = _why_not(mail, link, now)
     if reason is None:
         return None
     return Outcome(MailState.dead, told(f"{reason} Before that: {mail.last_error}") if mail.last_error else reason)
@@ -68,9 +68,11 @@ def told(reason: str) -> str:
     return _ADDRESS.sub("[address]", _TOKENS.sub("[hidden]", line))[:LONGEST_ERROR] or "The mail server gave no reason."
 
 
-def _why_not(mail: Mail, now: datetime) -> str | None:
-    if mail.expires_at is not None and mail.expires_at <= now:
+def _why_not(mail: Mail, link: LinkState | None, now: datetime) -> str | None:
+    if link is LinkState.ran_out:
         return "The link ran out before the mail could be sent."
+    if link is LinkState.used_or_replaced:
+        return "The link was used or replaced before the mail could be sent."
     if now - mail.next_attempt_at > STALE_AFTER:
         return "Nobody delivered it in time."
     if mail.attempts > MOST_ATTEMPTS:

@@ -17,6 +17,7 @@ import structlog
 from keystead.context import Server
 from keystead.mail.attempts import DELIVERED, Outcome, failed, hopeless, pause, refused
 from keystead.mail.deliveries import store
+from keystead.mail.links import IsLinkGood, find_link_state
 from keystead.mail.message import build_message
 from keystead.mail.model import Mail, MailState
 from keystead.mail.rendering import render
@@ -47,7 +48,8 @@ async def compose(server: Server, mail: Mail) -> EmailMessage:
 class Delivery:
     """Delivers mails for one process, which is called ``holder`` and by no name that another process has.
 
-    Each of the ``transports`` carries one mail after the other.
+    Each of the ``transports`` carries one mail after the other. A mail whose link is not good any more, as
+    ``is_link_good`` says, is not sent.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Delivery:
         server: Server,
         transports: Sequence[Transport],
         holder: str,
+        is_link_good: IsLinkGood,
         compose: Compose = compose,
         count: Callable[[MailState], None] = lambda _: None,
     ) -> None:
@@ -65,6 +68,7 @@ class Delivery:
             self._free.put_nowait(transport)
         self._sender = server.settings.mail_sender.address
         self._holder = holder
+        self._is_link_good = is_link_good
         self._compose = compose
         self._count = count
         self._is_closing = False
@@ -118,10 +122,10 @@ class Delivery:
         return is_recorded and outcome.state is not MailState.waiting
 
     async def _attempt(self, mail: Mail) -> Outcome:
-        end = hopeless(mail, self._server.clock.now())
-        if end is not None:
-            return end
         try:
+            end = await self._look_ahead(mail)
+            if end is not None:
+                return end
             await self._send(mail)
         except DeliveryRefused as error:
             return refused(error.reason)
@@ -134,6 +138,11 @@ class Delivery:
             _log.error("mail_not_sent", mail=mail.id, kind=mail.kind.value, exc_info=error)
             return failed(mail, "The mail could not be put together: the log says why.")
         return DELIVERED
+
+    async def _look_ahead(self, mail: Mail) -> Outcome | None:
+        server, now = self._server, self._server.clock.now()
+        link = await find_link_state(server.db.reads, mail, server.master_key, now, self._is_link_good)
+        return hopeless(mail, link, now)
 
     async def _send(self, mail: Mail) -> None:
         message = await self._compose(self._server, mail)

@@ -8,13 +8,19 @@ nothing (security §2, A33). Whoever delivers, lists or previews mail holds the 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from keystead.crypto import secrets
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.secrets import Secret
-from keystead.mail.model import LINK_KINDS, LINK_PATHS, MailKind
+from keystead.db.engine import Tx
+from keystead.mail.model import LINK_KINDS, LINK_PATHS, LinkState, Mail, MailKind
 
-__all__ = ["LINK_KINDS", "link_secret", "link_url", "recipient_key"]
+__all__ = ["LINK_KINDS", "IsLinkGood", "find_link_state", "link_secret", "link_url", "recipient_key", "tell_link_state"]
+
+IsLinkGood = Callable[[Tx, Secret, datetime], Awaitable[bool]]
+"""Whether a one-time token could be used at this moment. Tokens are kept upstairs: whoever asks is handed this."""
 
 
 def link_secret(master_key: MasterKey, kind: MailKind, mail_id: str) -> Secret:
@@ -38,3 +44,27 @@ def recipient_key(master_key: MasterKey, brand_id: str, canonical: str) -> bytes
     """32 bytes by which mails of a brand to one mailbox are counted, whether or not anybody has the address."""
     message = f"{brand_id}\0{canonical}".encode()
     return hmac.digest(master_key.derive("mail-recipient"), message, "sha256")
+
+
+async def find_link_state(
+    tx: Tx, mail: Mail, master_key: MasterKey, now: datetime, is_link_good: IsLinkGood
+) -> LinkState | None:
+    """Whether the link in ``mail`` leads anywhere at this moment; None for a mail without one."""
+    if mail.kind not in LINK_KINDS:
+        return None
+    if mail.expires_at is not None and mail.expires_at <= now:
+        return LinkState.ran_out
+    is_good = await is_link_good(tx, link_secret(master_key, mail.kind, mail.id), now)
+    return LinkState.good if is_good else LinkState.used_or_replaced
+
+
+def tell_link_state(state: LinkState, mail: Mail) -> str:
+    """The same in words: ``good until 2026-01-01 12:10:00 UTC``."""
+    at = "" if mail.expires_at is None else f"{mail.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    match state:
+        case LinkState.good:
+            return f"good until {at}"
+        case LinkState.ran_out:
+            return f"ran out {at}"
+        case _:
+            return "used or replaced"

@@ -62,7 +62,16 @@ class MailState(StrEnum):
     sending = "sending"
     delivered = "delivered"
     dead = "dead"
-    """Given up: refused for good, tried too often, or its link ran out before it could be sent."""
+    """Given up: refused for good, tried too often, or its link was over before it could be sent."""
+
+
+class LinkState(StrEnum):
+    """Whether the link in a mail leads anywhere."""
+
+    good = "good"
+    used_or_replaced = "used_or_replaced"
+    """By a click, by the link of a newer mail, or by whatever kills a user's links."""
+    ran_out = "ran_out"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from keystead.context import Context
 from keystead.db.engine import Database
 from keystead.errors import Conflict, NotFound
 from keystead.mail import store
-from keystead.mail.model import Mail, MailState
+from keystead.mail.links import IsLinkGood, find_link_state
+from keystead.mail.model import LinkState, Mail, MailState
 from keystead.pagination import Page, PageRequest
 
 __all__ = ["count_late", "count_states", "get_mail", "list_mails", "retry"]
@@ -55,15 +56,19 @@ async def count_late(db: Database, before: datetime) -> int:
     return await store.count_late(db.scans, before)
 
 
-async def retry(ctx: Context, mail_id: str) -> None:
+async def retry(ctx: Context, mail_id: str, is_link_good: IsLinkGood) -> None:
     """Has a dead mail delivered after all: at once, and with all the attempts of a new one.
 
     :raises NotFound: when there is no such mail.
-    :raises Conflict: unless it is dead, or when its link has run out.
+    :raises Conflict: unless it is dead, or when its link has run out, was used or replaced.
     """
     async with ctx.db.transaction() as tx:
         mail = await store.find_mail(tx, mail_id)
-        is_retried = mail is not None and await store.retry(tx, mail.brand_id, mail_id, ctx.now())
+        link, is_retried = None, False
+        if mail is not None:
+            link = await find_link_state(tx, mail, ctx.server.master_key, ctx.now(), is_link_good)
+            is_open = link in (None, LinkState.good)
+            is_retried = is_open and await store.retry(tx, mail.brand_id, mail_id, ctx.now())
         if mail is not None and is_retried:
             details = {"kind": mail.kind.value}
             event = audit.describe(ctx, "mail.retried", brand_id=mail.brand_id, subject_id=mail_id, details=details)
@@ -71,10 +76,12 @@ async def retry(ctx: Context, mail_id: str) -> None:
     if mail is None:
         raise NotFound("There is no such mail.")
     if not is_retried:
-        raise Conflict(_why_not(mail))
+        raise Conflict(_why_not(mail, link))
 
 
-def _why_not(mail: Mail) -> str:
+def _why_not(mail: Mail, link: LinkState | None) -> str:
     if mail.state is not MailState.dead:
         return f"Only a mail that is dead is tried again; this one is {mail.state}."
+    if link is LinkState.used_or_replaced:
+        return "The link in this mail was used or replaced: it leads nowhere any more."
     return "The link in this mail has run out: its reader has to ask for another one."

@@ -28,9 +28,11 @@ from keystead.brands import service as brands
 from keystead.context import Context, Server
 from keystead.errors import NotFound
 from keystead.mail import outbox
+from keystead.mail.links import find_link_state, tell_link_state
 from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.rendering import render
 from keystead.pagination import PageRequest
+from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.web.loopback import is_from_this_machine
 from keystead.web.server import system_context
 
@@ -116,9 +118,9 @@ class _Page:
 def mailbox_routes(find_server: Callable[[], Server | None]) -> list[BaseRoute]:
     """The front page and the mailbox. ``find_server`` gives the open server, None as long as there is none."""
     pages = {
+        "/": _front,
         "/mailbox": _list_page,
         "/mailbox/mailbox.css": _style,
-        "/": _front,
         "/mailbox/{id}": _mail_page,
         "/mailbox/{id}/html": _html,
         "/mailbox/{id}/text": _text,
@@ -126,12 +128,12 @@ def mailbox_routes(find_server: Callable[[], Server | None]) -> list[BaseRoute]:
     return [Route(path, _Page(find_server, show)) for path, show in pages.items()]
 
 
-async def _list_page(ctx: Context, _: Request) -> Response:
-    page = await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
 async def _front(_ctx: Context, _: Request) -> Response:
     return _page("front.html", {})
 
 
+async def _list_page(ctx: Context, _: Request) -> Response:
+    page = await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
     names: dict[str, str] = {}
     for mail in page.items:
         if mail.brand_id not in names:
@@ -145,11 +147,12 @@ async def _front(_ctx: Context, _: Request) -> Response:
 
 async def _mail_page(ctx: Context, request: Request) -> Response:
     mail = await _get_mail(ctx, request)
+    link = await find_link_state(ctx.db.reads, mail, ctx.server.master_key, ctx.now(), one_time_tokens.is_good)
     shown = {
         "mail": mail,
         "rendered": await _rendered(ctx, mail),
         "brand": await _brand_name(ctx, mail),
-        "has_run_out": mail.expires_at is not None and mail.expires_at <= ctx.now(),
+        "link": None if link is None else tell_link_state(link, mail),
     }
     return _page("mail.html", shown)
 

@@ -103,7 +103,7 @@ def _delivery(server: Server, holder: str) -> Delivery | None:
 
     hostname = server.settings.mail_sender.domain
     transports = [SmtpTransport(mail_server, hostname) for _ in range(CONVERSATIONS)]
-    return Delivery(server, transports, holder, count=metrics.count_mail)
+    return Delivery(server, transports, holder, one_time_tokens.is_good, count=metrics.count_mail)
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "forget",
     "forget_rivals",
     "hand_over",
+    "is_good",
     "issue",
     "issue_to_login",
     "lifetime_end",
@@ -83,6 +84,14 @@ async def issue_to_login(
 async def find(tx: Tx, secret: Secret, now: datetime) -> tuple[OneTimeToken, ActiveBrand] | None:
     """The token and its brand if it is good at this moment, or None. Looking consumes nothing."""
     return await store.find_token(tx, secret.digest(), now)
+
+
+async def is_good(tx: Tx, secret: Secret, now: datetime) -> bool:
+    """Whether the token is there, unused, and has not run out.
+
+    Not whether its user and its brand are open: they may be again before it runs out.
+    """
+    return await store.is_good(tx, secret.digest(), now)
 
 
 async def consume(tx: Tx, brand_id: str, secret: Secret, now: datetime) -> OneTimeToken | None:

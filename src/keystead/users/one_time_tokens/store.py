@@ -83,7 +83,7 @@ _TO_ONE = select(*_given.values()).where(
 _ISSUE = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _TO_ONE))
 _ISSUE_TO_LOGIN = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _LOGIN))
 
-# Good at this moment: neither used nor run out, and its user and brand are open.
+# Good at this moment: neither used nor run out. To be of use, its user and brand have to be open, too.
 _IS_GOOD = and_(_T.digest == bindparam("digest"), _T.consumed_at.is_(None), _T.expires_at > bindparam("now"))
 _USER_IS_OPEN = (
     select(_U.id)
@@ -98,6 +98,7 @@ _FIND = Statement(
     .where(_IS_GOOD, IS_ACTIVE, _USER_IS_OPEN),
     unbranded="the digest of the token names the brand",
 )
+_LOOK = Statement(select(_T.digest).where(_IS_GOOD), unbranded="the digest of the token names the brand")
 _OWN = (_T.brand_id == bindparam("brand_id"), _IS_GOOD, _USER_IS_OPEN)
 _PRESENTED = (_T.brand_id == bindparam("brand_id"), _T.digest == bindparam("digest"))
 _RIVALS = users.alias("rivals")
@@ -203,6 +204,11 @@ async def find_token(tx: Tx, digest: bytes, now: datetime) -> tuple[OneTimeToken
     """The token and its brand, if it is good at this moment; nothing is consumed."""
     row = await tx.find(_FIND, digest=digest, now=now)
     return None if row is None else (_token(row[: len(_SHOWN)]), active_brand(row[len(_SHOWN) :]))
+
+
+async def is_good(tx: Tx, digest: bytes, now: datetime) -> bool:
+    """Whether there is such a token, neither used nor run out; whatever has become of its user and its brand."""
+    return await tx.find(_LOOK, digest=digest, now=now) is not None
 
 
 async def consume(tx: Tx, brand_id: str, digest: bytes, now: datetime) -> OneTimeToken | None:
