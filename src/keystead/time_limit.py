@@ -1,4 +1,4 @@
-"""A limit on how long something may take, which costs nothing when it need not wait."""
+"""A limit on how long something may take, which costs nothing when it need not wait; and who else ends it."""
 
 from __future__ import annotations
 
@@ -44,3 +44,9 @@ def _rest(work: Coroutine[Any, Any, T], waiting: Any) -> Generator[Any, Any, T]:
         except StopIteration as done:
             result: T = done.value
             return result
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody ends this task. Otherwise a CancelledError is a mishap of something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -23,7 +23,10 @@ MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.alterations"
 OF_EVERY_BRAND = {
     "keystead.db.migrate._CURRENT": "one row for the whole database",
     "keystead.mail.deliveries.store._FIND_DUE": "one worker delivers the mails of every brand",
-    "keystead.mail.deliveries.store._TAKE": "the same",
+    "keystead.mail.deliveries.store._TAKE_FRESH": "the same",
+    "keystead.mail.deliveries.store._TAKE_ABANDONED": "the same",
+    "keystead.mail.deliveries.store._TAKE_WAITING": "the same",
+    "keystead.mail.deliveries.store._GIVE_BACK": "the same: it gives back what it took",
     "keystead.mail.store._LIST_ALL": "the command line shows the operator one outbox",
     "keystead.mail.store._COUNT_ALL": "the same",
     "keystead.mail.store._COUNT_STATES": "the same",

@@ -15,6 +15,9 @@ from keystead.mail.delivery import CONVERSATIONS, Delivery
 from keystead.mail.links import IsLinkGood
 from keystead.mail.model import Mail, MailState
 
+LONGEST_WAIT = 20.0
+"""Seconds after which a test that waits has failed."""
+
 
 class Sent(NamedTuple):
     """One mail that was taken."""
@@ -38,6 +41,10 @@ class Post:
         """By recipient."""
         self.before_taking: Callable[[Sent], Awaitable[object]] | None = None
         self.is_asked = asyncio.Event()
+        self._takes = asyncio.Event()
+        self.may_have_taken = False
+        self.has_it_all = False
+        """Whether it has the whole mail while ``before_taking`` lasts."""
 
     async def send(self, message: EmailMessage, sender: str, recipient: str) -> None:
         """As a transport does it."""
@@ -46,6 +53,7 @@ class Post:
         self.is_asked.set()
         mail = Sent(str(message["Message-ID"]), sender, recipient)
         self.busy += 1
+        self.may_have_taken = self.has_it_all
         try:
             if self.before_taking is not None:
                 await self.before_taking(mail)
@@ -54,21 +62,31 @@ class Post:
         error = self.errors_of.get(recipient, self.error)
         if error is not None:
             raise error
+        self.may_have_taken = True
         self.sent.append(mail)
+        self._takes.set()
 
     async def close(self) -> None:
         """No mail follows."""
         self.is_open = False
 
-    def hold_up(self) -> asyncio.Event:
-        """From now on it is silent until the event is set."""
+    def hold_up(self, *recipients: str) -> asyncio.Event:
+        """From now on it is silent until the event is set; only about these recipients, where some are named."""
         is_over = asyncio.Event()
 
-        async def wait(_: Sent) -> None:
-            await is_over.wait()
+        async def wait(mail: Sent) -> None:
+            if not recipients or mail.recipient in recipients:
+                await is_over.wait()
 
         self.before_taking = wait
         return is_over
+
+    async def has_taken(self, count: int) -> None:
+        """Waits until it has taken so many mails."""
+        async with asyncio.timeout(LONGEST_WAIT):
+            while len(self.sent) < count:
+                self._takes.clear()
+                await self._takes.wait()
 
     @property
     def mail_ids(self) -> list[str]:
@@ -98,5 +116,10 @@ def make_delivery(
     composing: Callable[[Server, Mail], Awaitable[EmailMessage]] = compose,
     count: Callable[[MailState], None] = lambda _: None,
 ) -> Delivery:
-    """The worker of one process."""
-    return Delivery(server, [post] * CONVERSATIONS, holder, is_link_good, composing, count)
+    """The worker of one process. It rests for no time at all."""
+    return Delivery(server, [post] * CONVERSATIONS, holder, is_link_good, composing, count, rest)
+
+
+async def rest(_seconds: float) -> None:
+    """No longer than it takes others to have their turn."""
+    await asyncio.sleep(0)

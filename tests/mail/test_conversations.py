@@ -1,4 +1,4 @@
-"""A worker and its mail server: how many conversations, how long, and how they end."""
+"""A worker and its mail server: how many conversations, how long, and which mails they carry first."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ import asyncio
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.mail import delivery, outbox
-from keystead.mail.delivery import BATCH, CONVERSATIONS, LEASE, SEND_WITHIN, Delivery
+from keystead.mail import conversation, delivery, outbox
+from keystead.mail.conversation import LEASE, SEND_WITHIN
+from keystead.mail.delivery import CONVERSATIONS, Delivery
 from keystead.mail.model import MailState
+from keystead.mail.sender import LONGEST_CONVERSATION
+from keystead.mail.transport import DeliveryFailed
 from keystead.users.model import User
+from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
 from tests.mail.post import Post, Sent, always_good, compose, make_delivery
 from tests.make import make_context
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy worker looks for mails all the time."""
+    monkeypatch.setattr(delivery, "LOOK_SECONDS", 0)
 
 
 async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
@@ -25,20 +35,21 @@ async def test_a_silent_server_is_left_after_a_while(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_id, post = await make_mail(server, brand, ann), Post()
-    monkeypatch.setattr(delivery, "SEND_WITHIN", 0.01)
+    monkeypatch.setattr(conversation, "SEND_WITHIN", 0.01)
     post.hold_up()
-    assert await make_delivery(server, post).deliver_due() == 0
+    assert await make_delivery(server, post).deliver_all_due() == 0
     assert await state(server, mail_id) == (MailState.waiting, "The mail server took longer than 0 s.")
 
 
-def test_a_lease_outlasts_every_delivery() -> None:
-    assert LEASE.total_seconds() / 2 >= BATCH / CONVERSATIONS * SEND_WITHIN
+def test_a_lease_outlasts_every_delivery_by_clocks_a_minute_apart() -> None:
+    assert SEND_WITHIN > LONGEST_CONVERSATION
+    assert LEASE.total_seconds() >= SEND_WITHIN + 2 * 60
 
 
 async def test_each_conversation_carries_one_mail_at_a_time_and_ends_with_the_last(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
-    made, posts = [await make_mail(server, brand, ann) for _ in range(BATCH + 3)], [Post(), Post()]
+    made, posts = [await make_mail(server, brand, ann) for _ in range(3 * CONVERSATIONS)], [Post(), Post()]
 
     async def look(_: Sent) -> None:
         assert all(post.busy <= 1 for post in posts)
@@ -52,38 +63,59 @@ async def test_each_conversation_carries_one_mail_at_a_time_and_ends_with_the_la
     assert [post.is_open for post in posts] == [False, False]
 
 
-async def test_who_finishes_waits_for_the_mails_in_hand_and_takes_no_more(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    first, post = await make_mail(server, brand, ann), Post()
-    is_over, worker = post.hold_up(), make_delivery(server, post)
-    working = asyncio.create_task(worker.deliver_due())
+async def test_a_silent_recipient_holds_up_one_conversation_only(server: Server, brand: ActiveBrand, ann: User) -> None:
+    """The others carry all that comes meanwhile, and take their leave when there is nothing more."""
+    post = Post()
+    is_over = post.hold_up("slow@tarpit.example")
+    slow = await make_mail(server, brand, ann, recipient="slow@tarpit.example")
+    working = asyncio.create_task(make_delivery(server, post).deliver_all_due())
     await post.is_asked.wait()
-    second = await make_mail(server, brand, ann)
-    finishing = asyncio.create_task(worker.finish(60))
-    await asyncio.sleep(0)
-    assert not finishing.done()
+    first = [await make_mail(server, brand, ann) for _ in range(3 * CONVERSATIONS)]
+    await post.has_taken(len(first))
+    later = await make_mail(server, brand, ann)
+    await post.has_taken(len(first) + 1)
+    assert sorted(post.mail_ids) == sorted([*first, later])
+    assert (await state(server, slow))[0] is MailState.sending
+    assert not working.done()
     is_over.set()
-    await finishing
-    assert (await working, await worker.deliver_due()) == (1, 0)
-    assert [(await state(server, mail_id))[0] for mail_id in (first, second)] == [
-        MailState.delivered,
-        MailState.waiting,
-    ]
+    assert await working == len(first) + 2
 
 
-async def test_who_finishes_does_not_wait_for_ever(server: Server, brand: ActiveBrand, ann: User) -> None:
-    mail_id, post = await make_mail(server, brand, ann), Post()
-    post.hold_up()
+async def test_new_mails_go_before_those_that_failed(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    post = Post()
+    for number in range(3 * CONVERSATIONS):
+        await make_mail(server, brand, ann, recipient=f"{number}@tarpit.example")
+    post.error = DeliveryFailed("451 later")
+    worker = Delivery(server, [post], "node-1", always_good, compose)
+    assert await worker.deliver_all_due() == 0
+    clock.advance(minutes=1)
+    fresh = [await make_mail(server, brand, ann) for _ in range(2 * CONVERSATIONS)]
+    post.error = None
+    await worker.deliver_all_due()
+    assert sorted(post.mail_ids[: len(fresh)]) == sorted(fresh)
+    assert len(post.sent) == 5 * CONVERSATIONS
+
+
+async def test_one_conversation_is_kept_for_new_mails(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    """However many recipients are silent again and again."""
+    post = Post()
+    for number in range(2 * CONVERSATIONS):
+        await make_mail(server, brand, ann, recipient=f"{number}@tarpit.example")
+    post.error = DeliveryFailed("451 later")
     worker = make_delivery(server, post)
-    working = asyncio.create_task(worker.deliver_due())
+    assert await worker.deliver_all_due() == 0
+    clock.advance(minutes=1)
+    post.error = None
+    is_over = post.hold_up(*(f"{number}@tarpit.example" for number in range(2 * CONVERSATIONS)))
+    post.is_asked.clear()
+    working = asyncio.create_task(worker.deliver_all_due())
     await post.is_asked.wait()
-    await worker.finish(0.01)
-    working.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await working
-    assert (await state(server, mail_id))[0] is MailState.sending, "another node delivers it when the lease is over"
-
-
-async def test_nothing_in_hand_means_no_wait(server: Server) -> None:
-    await make_delivery(server, Post()).finish(0)
+    fresh = await make_mail(server, brand, ann)
+    await post.has_taken(1)
+    assert (post.mail_ids, post.busy) == ([fresh], CONVERSATIONS - 1)
+    is_over.set()
+    assert await working == 2 * CONVERSATIONS + 1

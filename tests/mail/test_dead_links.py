@@ -14,7 +14,8 @@ from keystead.crypto.secrets import Secret
 from keystead.db.engine import Tx, open_database
 from keystead.errors import Conflict, ServiceUnavailable
 from keystead.mail import outbox
-from keystead.mail.delivery import LEASE, Delivery
+from keystead.mail.conversation import LEASE
+from keystead.mail.delivery import Delivery
 from keystead.mail.links import LINK_KINDS, find_link_state, tell_link_state
 from keystead.mail.model import LinkState, MailKind, MailState
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
@@ -75,7 +76,7 @@ async def test_a_link_that_was_used_is_not_sent(server: Server, brand: ActiveBra
     mail_id, post = await make_link_mail(server, brand, ann, kind), Post()
     await use_link(server, brand, mail_id, kind)
     with capture_logs() as lines:
-        assert await worker(server, post).deliver_due() == 1
+        assert await worker(server, post).deliver_all_due() == 1
     assert (post.attempts, await state(server, mail_id)) == (0, (MailState.dead, GONE))
     assert [(line["event"], line["reason"]) for line in lines] == [("mail_given_up", GONE)]
 
@@ -95,7 +96,7 @@ async def test_after_an_outage_what_was_replaced_meanwhile_is_not_sent(
 ) -> None:
     post, old = Post(), await make_link_mail(server, brand, ann, MailKind.verify_email)
     post.error = DeliveryFailed("421 4.3.2 The service shuts down")
-    assert await worker(server, post).deliver_due() == 0
+    assert await worker(server, post).deliver_all_due() == 0
     clock.advance(minutes=2)
     new = await make_link_mail(server, brand, ann, MailKind.verify_email)
     post.error = None
@@ -124,11 +125,11 @@ async def test_a_mail_that_a_dead_node_left_behind_is_not_sent_again_once_its_li
     """The mail server took it, its reader clicked, and nobody wrote down that it was delivered."""
     mail_id, first, again = await make_link_mail(server, brand, ann, MailKind.verify_email), Post(), Post()
     is_over = first.hold_up()
-    working = asyncio.create_task(worker(server, first, "here").deliver_due())
+    working = asyncio.create_task(worker(server, first, "here").deliver_all_due())
     await first.is_asked.wait()
     await use_link(second, brand, mail_id, MailKind.verify_email)
     clock.advance(seconds=LEASE.total_seconds())
-    assert await worker(second, again, "there").deliver_due() == 1
+    assert await worker(second, again, "there").deliver_all_due() == 1
     is_over.set()
     assert await working == 0, "it is not theirs any more"
     assert (first.mail_ids, again.attempts) == ([mail_id], 0)

@@ -12,7 +12,7 @@ from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.mail import outbox
 from keystead.mail.attempts import MOST_ATTEMPTS, PAUSES, pause, told
-from keystead.mail.delivery import BATCH
+from keystead.mail.delivery import CONVERSATIONS
 from keystead.mail.model import Mail, MailKind, MailState
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
 from keystead.pagination import PageRequest
@@ -34,27 +34,24 @@ async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
 async def test_a_mail_is_delivered_once(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
     mail_id, post, counted = await make_mail(server, brand, ann), Post(), list[MailState]()
     worker = make_delivery(server, post, count=counted.append)
-    assert (await worker.deliver_due(), await worker.deliver_due()) == (1, 0)
+    assert (await worker.deliver_all_due(), await worker.deliver_all_due()) == (1, 0)
     clock.advance(days=1)
-    assert await worker.deliver_due() == 0
+    assert await worker.deliver_all_due() == 0
     assert post.sent == [Sent(f"<{mail_id}@auth.example.com>", "no-reply@auth.example.com", "ann@example.com")]
     mail = await outbox.get_mail(make_context(server), mail_id)
     assert (mail.state, mail.attempts, mail.delivered_at) == (MailState.delivered, 1, mail.created_at)
     assert counted == [MailState.delivered]
 
 
-async def test_more_mails_than_a_batch_go_in_the_order_of_their_time(
+async def test_many_mails_go_in_the_order_of_their_time(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     made = []
-    for _ in range(2 * BATCH + 1):
+    for _ in range(4 * CONVERSATIONS + 1):
         made.append(await make_mail(server, brand, ann))
         clock.advance(seconds=1)
     post = Post()
-    worker = make_delivery(server, post)
-    assert await worker.deliver_due() == BATCH
-    assert post.mail_ids == made[:BATCH]
-    await worker.deliver_all_due()
+    assert await make_delivery(server, post).deliver_all_due() == len(made)
     assert post.mail_ids == made
 
 
@@ -66,23 +63,23 @@ async def test_it_is_tried_again_later_and_later_until_it_is_given_up(
     worker = make_delivery(server, post, count=counted.append)
     started = clock.now()
     for attempt in range(1, MOST_ATTEMPTS):
-        assert await worker.deliver_due() == 0
+        assert await worker.deliver_all_due() == 0
         assert post.attempts == attempt
         assert await state(server, mail_id) == (MailState.waiting, str(AWAY))
         clock.advance(seconds=pause(attempt).total_seconds() - 1)
-        await worker.deliver_due()
+        await worker.deliver_all_due()
         assert post.attempts == attempt, "not before its time"
         clock.advance(seconds=1)
     assert timedelta(hours=24) < clock.now() - started < timedelta(hours=25)
     with capture_logs() as lines:
-        assert await worker.deliver_due() == 1
+        assert await worker.deliver_all_due() == 1
     assert await state(server, mail_id) == (MailState.dead, str(AWAY))
     assert counted == [*[MailState.waiting] * (MOST_ATTEMPTS - 1), MailState.dead]
     assert [(line["event"], line["mail"], line["kind"], line["reason"]) for line in lines] == [
         ("mail_given_up", mail_id, "password_changed", str(AWAY))
     ]
     clock.advance(days=30)
-    assert await worker.deliver_due() == 0
+    assert await worker.deliver_all_due() == 0
 
 
 def test_the_pauses_grow_to_an_hour() -> None:
@@ -96,10 +93,10 @@ async def test_a_mail_that_was_put_back_has_all_its_attempts_again(
     mail_id, post = await make_mail(server, brand, ann), Post()
     worker = make_delivery(server, post)
     post.error = DeliveryRefused("550 5.1.1 No such mailbox")
-    assert await worker.deliver_due() == 1
+    assert await worker.deliver_all_due() == 1
     await outbox.retry(make_context(server), mail_id, always_good)
     post.error = AWAY
-    assert await worker.deliver_due() == 0
+    assert await worker.deliver_all_due() == 0
     mail = await outbox.get_mail(make_context(server), mail_id)
     assert (mail.state, mail.attempts) == (MailState.waiting, 1)
 
@@ -110,12 +107,12 @@ async def test_what_is_refused_for_good_is_not_tried_again(
     mail_id, post = await make_mail(server, brand, ann), Post()
     post.error = DeliveryRefused("550 5.1.1 <ann@example.com>: No such mailbox")
     with capture_logs() as lines:
-        assert await make_delivery(server, post).deliver_due() == 1
+        assert await make_delivery(server, post).deliver_all_due() == 1
     assert await state(server, mail_id) == (MailState.dead, "550 5.1.1 <[address]>: No such mailbox")
     assert [line["event"] for line in lines] == ["mail_given_up"]
     assert "ann@" not in str(lines)
     clock.advance(days=1)
-    assert await make_delivery(server, post).deliver_due() == 0
+    assert await make_delivery(server, post).deliver_all_due() == 0
 
 
 async def test_a_link_that_has_run_out_is_not_sent(
@@ -128,7 +125,7 @@ async def test_a_link_that_has_run_out_is_not_sent(
     ]
     clock.advance(minutes=10)
     post = Post()
-    assert await make_delivery(server, post).deliver_due() == 2
+    assert await make_delivery(server, post).deliver_all_due() == 2
     assert post.mail_ids == [in_time]
     assert await state(server, late) == (MailState.dead, "The link ran out before the mail could be sent.")
 
@@ -141,9 +138,9 @@ async def test_a_link_that_ran_out_between_attempts_tells_what_went_wrong(
     post = Post()
     post.error = AWAY
     worker = make_delivery(server, post)
-    assert await worker.deliver_due() == 0
+    assert await worker.deliver_all_due() == 0
     clock.advance(seconds=10)
-    assert await worker.deliver_due() == 1
+    assert await worker.deliver_all_due() == 1
     said = f"The link ran out before the mail could be sent. Before that: {AWAY}"
     assert (await state(server, mail_id), post.attempts) == ((MailState.dead, said), 1)
 
@@ -153,10 +150,10 @@ async def test_what_waited_for_a_mail_server_for_weeks_is_not_sent_unless_asked_
 ) -> None:
     old, post = await make_mail(server, brand, ann), Post()
     clock.advance(days=7, seconds=1)
-    assert (await make_delivery(server, post).deliver_due(), post.attempts) == (1, 0)
+    assert (await make_delivery(server, post).deliver_all_due(), post.attempts) == (1, 0)
     assert await state(server, old) == (MailState.dead, "Nobody delivered it in time.")
     await outbox.retry(make_context(server), old, always_good)
-    assert (await make_delivery(server, post).deliver_due(), post.mail_ids) == (1, [old])
+    assert (await make_delivery(server, post).deliver_all_due(), post.mail_ids) == (1, [old])
 
 
 async def test_the_failure_of_one_mail_is_its_own(server: Server, brand: ActiveBrand, ann: User) -> None:
@@ -166,7 +163,7 @@ async def test_the_failure_of_one_mail_is_its_own(server: Server, brand: ActiveB
         if error is not None:
             post.errors_of[f"{name}@example.com"] = error
     with capture_logs() as lines:
-        assert await make_delivery(server, post).deliver_due() == 2
+        assert await make_delivery(server, post).deliver_all_due() == 2
     assert [mail.recipient for mail in post.sent] == ["eve@example.com"]
     by_hand = "The mail could not be put together: the log says why."
     page = await outbox.list_mails(make_context(server), PageRequest())
@@ -204,7 +201,7 @@ async def test_the_mails_of_a_deleted_user_are_gone(server: Server, brand: Activ
     await make_mail(server, brand, ann)
     await users.delete_users(make_context(server), brand.id, [ann.id])
     post = Post()
-    assert (await make_delivery(server, post).deliver_due(), post.attempts) == (0, 0)
+    assert (await make_delivery(server, post).deliver_all_due(), post.attempts) == (0, 0)
 
 
 async def test_a_user_may_be_deleted_while_their_mail_is_sent(server: Server, brand: ActiveBrand, ann: User) -> None:
@@ -217,7 +214,7 @@ async def test_a_user_may_be_deleted_while_their_mail_is_sent(server: Server, br
             await users.delete_users(make_context(server), brand.id, [ann.id])
 
     post.before_taking = delete
-    assert await make_delivery(server, post, count=counted.append).deliver_due() == 1
+    assert await make_delivery(server, post, count=counted.append).deliver_all_due() == 1
     assert sorted(post.mail_ids) == sorted([gone, kept])
     assert (await state(server, kept), counted) == ((MailState.delivered, None), [MailState.delivered])
 

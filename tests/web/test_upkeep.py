@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from keystead.users import email_addresses
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.store import one_time_tokens as token_table
+from keystead.web import upkeep as upkeep_module
 from keystead.web.upkeep import Upkeep
 from tests.clocks import ManualClock
 from tests.mail.letters import make_link_mail, make_mail
@@ -83,6 +85,61 @@ async def test_who_stops_delivers_what_is_in_hand(
     silence.release()
     await upkeep.stop()
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.delivered
+
+
+async def test_who_stops_gives_back_what_nobody_can_have(
+    db: Database, server: Server, brand: ActiveBrand, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mail server has fallen silent: what it has not got goes to another node at once."""
+    monkeypatch.setattr(upkeep_module, "FINISH_SECONDS", 0.01)
+    ann = await make_user(server, brand)
+    server.clock = SystemClock()
+    smtp.withhold("RCPT")
+    made = [await make_mail(server, brand, ann) for _ in range(6)]
+    working = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
+    working.start()
+    await smtp.heard("RCPT", 4)
+    await working.stop()
+    mails = [await outbox.get_mail(make_context(server), mail_id) for mail_id in made]
+    assert {(mail.state, mail.attempts) for mail in mails} == {(MailState.waiting, 0)}
+
+
+async def test_who_stops_leaves_what_may_have_arrived_to_its_lease(
+    db: Database, server: Server, brand: ActiveBrand, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "FINISH_SECONDS", 0.01)
+    ann = await make_user(server, brand)
+    server.clock = SystemClock()
+    smtp.withhold(".")
+    for _ in range(6):
+        await make_mail(server, brand, ann)
+    working = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
+    working.start()
+    received = await smtp.mails(4)
+    await working.stop()
+    states = await outbox.count_states(server.db)
+    assert (len(received), states[MailState.sending], states[MailState.waiting]) == (4, 4, 2)
+
+
+async def test_a_cancellation_that_nobody_asked_for_ends_no_task(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mishap of what a round waited for is no order to stop; stop() is one."""
+    monkeypatch.setattr(upkeep_module, "KEYRING_SECONDS", 0)
+    upkeep, rounds, is_third = Upkeep(server), 0, asyncio.Event()
+
+    async def stray() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            is_third.set()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(upkeep, "follow_keyring", stray)
+    upkeep.start()
+    await asyncio.wait_for(is_third.wait(), 20)
+    await upkeep.stop()
+    assert all(task.cancelled() for task in upkeep._tasks)
 
 
 async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, brand: ActiveBrand) -> None:

@@ -19,9 +19,12 @@ PAUSES = (
 """How long a mail waits after its first failure, its second, and so on; then as long as after the last of these."""
 MOST_ATTEMPTS = 29
 """Then a mail is dead: 24 h and 21 min after the first attempt."""
+PAUSE_IN_DOUBT = timedelta(hours=1)
+"""How long a mail waits that may have arrived. It is tried once more, and no more."""
 STALE_AFTER = timedelta(days=7)
 """A mail that nobody looked at for so long is not sent any more: there was no mail server all the while."""
 LONGEST_ERROR = 200
+IN_DOUBT = "It may have arrived:"
 
 _TOKENS = re.compile("|".join(pattern.pattern for pattern in PATTERNS.values()))
 _ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
@@ -34,6 +37,10 @@ class Outcome:
     state: MailState
     """``delivered``, ``dead``, or ``waiting`` for the next attempt."""
     reason: str | None = None
+    pause: timedelta = timedelta(0)
+    """How long it is to wait."""
+    is_doubtful: bool = False
+    """The mail may have arrived, at this attempt or an earlier one."""
 
 
 DELIVERED = Outcome(MailState.delivered)
@@ -44,14 +51,30 @@ def pause(attempts: int) -> timedelta:
     return PAUSES[min(attempts, len(PAUSES)) - 1]
 
 
-def refused(reason: str) -> Outcome:
+def refused(mail: Mail, reason: str) -> Outcome:
     """The mail server said no, for good."""
-    return Outcome(MailState.dead, told(reason))
+    return _dead(mail, reason)
 
 
 def failed(mail: Mail, reason: str) -> Outcome:
     """It did not work this time; the attempt is counted in ``mail`` already."""
-    return Outcome(MailState.waiting if mail.attempts < MOST_ATTEMPTS else MailState.dead, told(reason))
+    if mail.is_doubtful or mail.attempts >= MOST_ATTEMPTS:
+        return _dead(mail, reason)
+    return Outcome(MailState.waiting, told(reason), pause(mail.attempts))
+
+
+def uncertain(mail: Mail, reason: str) -> Outcome:
+    """The whole mail was handed over and nobody said whether it was taken."""
+    said = told(f"{IN_DOUBT} {reason}")
+    is_over = mail.is_doubtful or mail.attempts >= MOST_ATTEMPTS
+    if is_over:
+        return Outcome(MailState.dead, said, is_doubtful=True)
+    return Outcome(MailState.waiting, said, PAUSE_IN_DOUBT, is_doubtful=True)
+
+
+def _dead(mail: Mail, reason: str) -> Outcome:
+    said = f"{IN_DOUBT} an earlier attempt ended without an answer. {reason}" if mail.is_doubtful else reason
+    return Outcome(MailState.dead, told(said), is_doubtful=mail.is_doubtful)
 
 
 def hopeless(mail: Mail, link: LinkState | None, now: datetime) -> Outcome | None:
@@ -59,7 +82,8 @@ def hopeless(mail: Mail, link: LinkState | None, now: datetime) -> Outcome | Non
     reason = _why_not(mail, link, now)
     if reason is None:
         return None
-    return Outcome(MailState.dead, told(f"{reason} Before that: {mail.last_error}") if mail.last_error else reason)
+    said = told(f"{reason} Before that: {mail.last_error}") if mail.last_error else reason
+    return Outcome(MailState.dead, said, is_doubtful=mail.is_doubtful)
 
 
 def told(reason: str) -> str:

@@ -1,7 +1,8 @@
-"""Delivering mail: after the commit, in the background, again until it works. No request waits for it.
+"""Delivering mails: after the commit, in the background, again until it works. No request waits for it.
 
 A mail is taken on a lease that is longer than its delivery can last. Whoever dies with mails in hand leaves them to the
-others when the lease runs out: then, and only then, a mail may arrive twice, both times with the same Message-ID.
+others when the lease runs out. A mail arrives twice when the mail server took it and nobody could write that down: the
+process died, the server did not say so, or the database was away. Both times it has the same Message-ID.
 """
 
 from __future__ import annotations
@@ -9,47 +10,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
-from email.message import EmailMessage
 
 import structlog
 
 from keystead.context import Server
-from keystead.mail.attempts import DELIVERED, Outcome, failed, hopeless, pause, refused
+from keystead.mail.conversation import LEASE, Compose, Conversation, Lease, Work, compose
 from keystead.mail.deliveries import store
-from keystead.mail.links import IsLinkGood, find_link_state
-from keystead.mail.message import build_message
-from keystead.mail.model import Mail, MailState
-from keystead.mail.rendering import render
-from keystead.mail.transport import DeliveryFailed, DeliveryRefused, Transport
+from keystead.mail.links import IsLinkGood
+from keystead.mail.model import MailState
+from keystead.mail.transport import Transport
 from keystead.time_limit import within
 
 CONVERSATIONS = 4
 """Of one process with the mail server, at a time. Providers refuse those who come with many."""
-BATCH = 2 * CONVERSATIONS
-"""Mails that one process has in hand."""
-SEND_WITHIN = 75.0
-"""Seconds after which a mail is given up, for this time. A transport is quicker to give up: this is the last resort."""
-LEASE = timedelta(minutes=5)
-"""How long nobody else may deliver a mail: well beyond what a whole batch may take."""
+LOOK_SECONDS = 1.0
+"""How often a worker looks for mails while some of its conversations last."""
+GIVE_BACK_SECONDS = 2.0
+"""How long a process that ends waits for the database to take its mails back."""
 
 _log = structlog.get_logger("keystead.mail")
-
-Compose = Callable[[Server, Mail], Awaitable[EmailMessage]]
-"""Puts a mail's wording and its link into a message."""
-
-
-async def compose(server: Server, mail: Mail) -> EmailMessage:
-    """The mail's wording, its link, and its headers: the same again for each attempt."""
-    rendered = await render(server.db.reads, mail, server.master_key)
-    return build_message(mail, rendered, server.settings.mail_sender)
 
 
 class Delivery:
     """Delivers mails for one process, which is called ``holder`` and by no name that another process has.
 
-    Each of the ``transports`` carries one mail after the other. A mail whose link is not good any more, as
-    ``is_link_good`` says, is not sent.
+    Each of the ``transports`` carries one mail after the other, and takes the next as soon as it is free: a recipient
+    whose server is slow holds up one of them. One is kept for mails that nobody has tried to deliver. A mail whose link
+    is not good any more, as ``is_link_good`` says, is not sent.
     """
 
     def __init__(
@@ -60,113 +47,114 @@ class Delivery:
         is_link_good: IsLinkGood,
         compose: Compose = compose,
         count: Callable[[MailState], None] = lambda _: None,
+        rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._server = server
-        self._transports = tuple(transports)
-        self._free: asyncio.Queue[Transport] = asyncio.Queue()
-        for transport in transports:
-            self._free.put_nowait(transport)
-        self._sender = server.settings.mail_sender.address
         self._holder = holder
-        self._is_link_good = is_link_good
-        self._compose = compose
-        self._count = count
-        self._is_closing = False
+        self._work = Work(server, holder, is_link_good, compose, count, rest)
+        self._free = [Conversation(self._work, transport) for transport in transports]
+        self._busy: dict[asyncio.Task[int], Conversation] = {}
+        self._most_repeats = max(1, len(transports) - 1)
+        self._repeats = 0
+        self._taking = asyncio.Lock()
+        self._is_closing = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
-    async def deliver_due(self) -> int:
-        """Delivers a few of the mails that are due; how many of them need no further attempt.
+    async def deliver_all_due(self) -> int:
+        """Delivers until nothing is due and nothing in hand; how many mails need no further attempt.
 
-        Fewer than there were in hand: some have to be tried again. Not for two tasks at once.
+        Looks for more each second while it lasts. Not for two tasks at once.
         """
-        if self._is_closing:
+        if self._is_closing.is_set():
             return 0
         self._is_idle.clear()
+        ended = 0
         try:
-            return sum(await asyncio.gather(*(self._deliver(mail) for mail in await self._take())))
+            while True:
+                for lease in await self._take(len(self._free)):
+                    self._begin(lease)
+                if not self._busy:
+                    return ended
+                await asyncio.wait(self._busy, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                ended += self._collect()
         finally:
+            await self._break_off()
             self._is_idle.set()
 
-    async def deliver_all_due(self) -> None:
-        """Delivers until nothing is due, then takes leave of the mail server."""
-        while await self.deliver_due():
-            pass
-        await asyncio.gather(*(transport.close() for transport in self._transports))
-
     async def finish(self, seconds: float) -> None:
-        """Takes no more mails, and waits up to ``seconds`` for those in hand.
+        """Takes no more mails, and waits up to ``seconds`` for those in hand. The others wait for another node.
 
-        What is not done by then is tried again when its lease is over.
+        Only those that may have arrived by then stay in our hands, and are tried again when their lease is over.
         """
-        self._is_closing = True
+        self._is_closing.set()
         with suppress(TimeoutError):
             await within(seconds, self._is_idle.wait())
+        await self._break_off()
+        try:
+            await within(GIVE_BACK_SECONDS, self._give_back())
+        except Exception as error:
+            _log.warning("mails_not_given_back", exc_info=error)
 
-    async def _take(self) -> list[Mail]:
-        db, now = self._server.db, self._server.clock.now()
-        if not await store.is_any_due(db.reads, now):
+    async def _give_back(self) -> None:
+        async with self._taking:
+            begun = sorted(self._work.begun)
+            await self._server.db.run(lambda tx: store.give_back(tx, self._holder, begun))
+
+    async def _take(self, limit: int) -> list[Lease]:
+        """Mails for so many conversations, not more. Trouble with the database is told and means none."""
+        if limit == 0 or self._is_closing.is_set():
             return []
-        return await db.run(lambda tx: store.take(tx, self._holder, now, now + LEASE, BATCH))
-
-    async def _deliver(self, mail: Mail) -> bool:
-        outcome = await self._attempt(mail)
+        db, now = self._server.db, self._server.clock.now()
         try:
-            is_recorded = await self._record(mail, outcome)
+            # One at a time: together they would take more repeats than they may.
+            async with self._taking:
+                if not await store.is_any_due(db.reads, now):
+                    return []
+                room, until = self._most_repeats - self._repeats, now + LEASE
+                mails = await db.run(lambda tx: store.take(tx, self._holder, now, until, limit, room))
+                leases = [Lease(mail, until) for mail in mails]
+                self._repeats += sum(lease.is_repeat for lease in leases)
         except Exception as error:
-            # The mail stays leased and is tried again later: rather twice than never.
-            _log.warning("mail_outcome_not_recorded", mail=mail.id, outcome=outcome.state.value, exc_info=error)
-            return False
-        if is_recorded:
-            self._tell(mail, outcome)
-        return is_recorded and outcome.state is not MailState.waiting
+            _log.warning("mails_not_taken", exc_info=error)
+            return []
+        # What was taken while the end came is given back with the rest.
+        return [] if self._is_closing.is_set() else leases
 
-    async def _attempt(self, mail: Mail) -> Outcome:
-        try:
-            end = await self._look_ahead(mail)
-            if end is not None:
-                return end
-            await self._send(mail)
-        except DeliveryRefused as error:
-            return refused(error.reason)
-        except DeliveryFailed as error:
-            return failed(mail, error.reason)
-        except TimeoutError:
-            return failed(mail, f"The mail server took longer than {SEND_WITHIN:.0f} s.")
-        except Exception as error:
-            # A template of the brand's, mostly. It may be mended, and must not hold up the other mails.
-            _log.error("mail_not_sent", mail=mail.id, kind=mail.kind.value, exc_info=error)
-            return failed(mail, "The mail could not be put together: the log says why.")
-        return DELIVERED
+    def _begin(self, lease: Lease) -> None:
+        conversation = self._free.pop()
+        self._busy[asyncio.create_task(self._converse(conversation, lease))] = conversation
 
-    async def _look_ahead(self, mail: Mail) -> Outcome | None:
-        server, now = self._server, self._server.clock.now()
-        link = await find_link_state(server.db.reads, mail, server.master_key, now, self._is_link_good)
-        return hopeless(mail, link, now)
+    async def _converse(self, conversation: Conversation, first: Lease) -> int:
+        """Delivers one mail after the other until there is none; how many need no further attempt."""
+        ended, leases = 0, [first]
+        while leases:
+            try:
+                ended += await conversation.carry(leases[0])
+            finally:
+                self._repeats -= leases[0].is_repeat
+            leases = await self._take(1)
+        await conversation.close()
+        return ended
 
-    async def _send(self, mail: Mail) -> None:
-        message = await self._compose(self._server, mail)
-        transport = await self._free.get()
-        try:
-            await within(SEND_WITHIN, transport.send(message, self._sender, mail.recipient))
-        finally:
-            self._free.put_nowait(transport)
+    def _collect(self) -> int:
+        """Frees the conversations that are over; how many mails they brought to an end."""
+        ended = 0
+        for task in [task for task in self._busy if task.done()]:
+            self._free.append(self._busy.pop(task))
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                ended += task.result()
+            else:
+                _log.error("mail_conversation_failed", exc_info=error)
+        return ended
 
-    async def _record(self, mail: Mail, outcome: Outcome) -> bool:
-        now = self._server.clock.now()
-        at = now + pause(mail.attempts) if outcome.state is MailState.waiting else now
-        return await self._server.db.run(
-            lambda tx: store.settle(tx, mail.brand_id, mail, self._holder, outcome.state, now, at, outcome.reason)
-        )
-
-    def _tell(self, mail: Mail, outcome: Outcome) -> None:
-        """For the operator: never an address, never what the mail says."""
-        self._count(outcome.state)
-        told_of = {"mail": mail.id, "kind": mail.kind.value, "brand": mail.brand_id, "attempt": mail.attempts}
-        match outcome.state:
-            case MailState.delivered:
-                _log.info("mail_delivered", **told_of)
-            case MailState.dead:
-                _log.warning("mail_given_up", reason=outcome.reason, **told_of)
-            case _:
-                _log.warning("mail_postponed", reason=outcome.reason, **told_of)
+    async def _break_off(self) -> None:
+        """Ends what is left of the conversations: none goes on beside the next round."""
+        for task in self._busy:
+            task.cancel()
+        if self._busy:
+            await asyncio.wait(self._busy)
+        self._collect()

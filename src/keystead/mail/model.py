@@ -114,6 +114,8 @@ class Mail(msgspec.Struct, frozen=True):
     next_attempt_at: datetime
     delivered_at: datetime | None
     last_error: str | None
+    is_doubtful: bool = False
+    """It may have arrived already: an attempt ended without an answer to the whole mail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from keystead.db.engine import Tx
 from keystead.installation import service as installation
 from keystead.mail import service as mail
 from keystead.sessions import service as sessions
+from keystead.time_limit import is_being_cancelled
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.web import metrics
 from keystead.web.server import system_context
@@ -106,10 +107,14 @@ def _delivery(server: Server, holder: str) -> Delivery | None:
     return Delivery(server, transports, holder, one_time_tokens.is_good, count=metrics.count_mail)
 
 
-async def _repeat(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await work()
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            _log.warning("upkeep_failed", work=work.__name__, exc_info=error)
         except Exception as error:
             _log.warning("upkeep_failed", work=work.__name__, exc_info=error)
         await asyncio.sleep(seconds)

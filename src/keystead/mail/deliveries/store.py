@@ -137,7 +137,7 @@ def _in_order(rows: list[Row]) -> list[Mail]:
 
 
 async def give_back(tx: Tx, holder: str, begun: list[str]) -> int:
-    """Has the mails that ``holder`` took wait again, as if they had not been taken; how many there were.
+    """Has the mails of every brand that ``holder`` took wait again, as if nobody had taken them; how many there were.
 
     Not those among ``begun``: they may have arrived.
     """
