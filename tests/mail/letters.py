@@ -41,7 +41,7 @@ async def make_mail(
         }
     )
     async with server.db.transaction() as tx:
-        await service.enqueue(tx, brand.id, mail, now)
+        await service.enqueue(tx, brand.id, mail, now, is_limited=False)
     return mail.id
 
 
