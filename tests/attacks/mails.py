@@ -13,7 +13,7 @@ import httpx
 from keystead.context import Server
 from keystead.mail import rendering, store
 from keystead.mail.delivery import Delivery
-from keystead.mail.links import link_secret, link_url
+from keystead.mail.links import IsLinkGood, link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, MailState, RenderedMail
 from keystead.mail.sender import SmtpTransport
 from keystead.outgoing_mail import parse_mail_server
@@ -112,12 +112,14 @@ def assert_gone(answer: httpx.Response, case: object = "") -> None:
     assert answer.status_code == 410, (case, answer.status_code, answer.text)
 
 
-def make_postman(server: Server, smtp: SmtpServer, holder: str = "node-1") -> Delivery:
+def make_postman(
+    server: Server, smtp: SmtpServer, holder: str = "node-1", is_link_good: IsLinkGood = is_good
+) -> Delivery:
     """The worker of one process, which delivers to this mail server by one conversation."""
-    return Delivery(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder, is_good)
+    return Delivery(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder, is_link_good)
 
 
-async def delivered(server: Server, smtp: SmtpServer) -> list[ReceivedMail]:
+async def delivered(server: Server, smtp: SmtpServer, is_link_good: IsLinkGood = is_good) -> list[ReceivedMail]:
     """Everything that a mail server has taken once all that is due has been delivered to it."""
-    await make_postman(server, smtp).deliver_all_due()
+    await make_postman(server, smtp, is_link_good=is_link_good).deliver_all_due()
     return list(smtp.received)

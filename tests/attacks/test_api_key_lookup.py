@@ -14,6 +14,7 @@ SECRET_WORDS = {
     *("reveal", "mac", "hmac", "signature", "raw", "bearer", "credential", "credentials"),
 }
 NO_ORACLES = {
+    ("authentication/claiming/writing.py", "is_repeated"): "two hashes of ours; the password was verified before",
     ("crypto/password_rules.py", "_is_made_of"): "a password that is being chosen, against words that are no secret",
     ("crypto/secrets.py", "parse"): "the check sum, which anybody can work out",
     ("sessions/refresh_tokens/rotation.py", "_replay"): "two digests of ours; the caller has shown the token before",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from html.parser import HTMLParser
 
 import httpx
 import pytest
 
 from keystead.context import ActiveBrand, Server
+from keystead.crypto.secrets import Secret
+from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, SettingsError
 from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.mail.templates import service as templates
@@ -70,6 +73,11 @@ def _assert_sound(mail: ReceivedMail, recipient: str) -> None:
     assert mail.sender == "no-reply@auth.example.com"
 
 
+async def _any_link_is_good(tx: Tx, secret: Secret, now: datetime) -> bool:
+    """These mails are written without their tokens, many of one kind to one user."""
+    return True
+
+
 @pytest.mark.attack("A66")
 @pytest.mark.parametrize("kind", list(MailKind))
 async def test_no_text_in_a_mail_makes_another_header_or_another_tag(
@@ -95,7 +103,7 @@ async def test_no_text_in_a_mail_makes_another_header_or_another_tag(
         assert _tags(by_id[mail_id].html) == _tags(plain.html), text[:40]
         assert "\n" not in by_id[mail_id].subject, text[:40]
         assert "49" not in by_id[mail_id].subject
-    received = await delivered(server, smtp)
+    received = await delivered(server, smtp, _any_link_is_good)
     assert len(received) == len(wanted)
     for mail in received:
         _assert_sound(mail, "ann@example.com")

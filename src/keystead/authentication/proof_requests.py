@@ -54,9 +54,9 @@ async def ask_for_proof(
     is_linked = is_allowed and owner is None
     await tokens.issue(tx, brand_id, user_id, purpose, address, secret, now, is_allowed=is_linked)
     if owner is not None:
-        await address_taken(tx, correspondence, owner, device, is_wanted=is_allowed)
+        is_mailed = await address_taken(tx, correspondence, owner, device, is_wanted=is_allowed)
     else:
-        await correspondence.send(
+        is_mailed = await correspondence.send(
             tx,
             link,
             user_id,
@@ -66,7 +66,7 @@ async def ask_for_proof(
             shown=came_from(device),
             is_wanted=is_allowed,
         )
-    return Asked(is_taken=owner is not None, is_mailed=is_allowed)
+    return Asked(is_taken=owner is not None, is_mailed=is_mailed)
 
 
 def _secret(draft: Draft) -> Secret:
