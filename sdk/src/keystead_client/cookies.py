@@ -1,7 +1,7 @@
 """The two cookies in which a browser holds its session: written, deleted, and read strictly.
 
-Neither names a ``Domain`` (no subdomain receives them), both are ``HttpOnly`` (no script reads them) and ``SameSite=Lax`` (no foreign
-page posts with them).
+Neither names a ``Domain`` (no subdomain receives them), both are ``HttpOnly`` (no script reads them) and ``SameSite=Lax``
+(no foreign page posts with them).
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from keystead_client.tokens import Tokens
 # What a JWT or an opaque secret consists of: RFC 6750's b64token. Anything else is no token of ours.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_PROXIED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
+_PROXIED = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CookieOptions:
     """Names and attributes of the cookies.
 
-    ``secure``: None means everywhere except in local development, which is plain HTTP to a loopback name without a proxy in between.
-    A server behind a proxy that speaks HTTP to it and hides the public host name should say True. Ages are in seconds.
+    ``secure``: None means everywhere except in local development, which is plain HTTP to a loopback name without a proxy
+    in between. A server behind a proxy that speaks HTTP to it and hides the public host name should say True. Ages are in seconds.
     """
 
     secure: bool | None = None
@@ -80,8 +82,8 @@ def clear_cookies(options: CookieOptions = DEFAULT, *, is_local: bool = False) -
 def read_cookies(headers: Iterable[str], options: CookieOptions = DEFAULT) -> CookieTokens:
     """The tokens in the ``Cookie`` headers of a request.
 
-    A name that occurs twice counts as absent: a neighbouring subdomain can add a second one but cannot take ours away, and which of two
-    a browser sends first is the attacker's choice.
+    A name that occurs twice counts as absent: a neighbouring subdomain can add a second one but cannot take ours
+    away, and which of two a browser sends first is the attacker's choice.
     """
     found: dict[str, list[str]] = {name: [] for name in options.names}
     for part in ";".join(headers).split(";"):

@@ -14,10 +14,13 @@ _MOST_TARGET = 2000
 
 
 class PathRules:
-    """Prefixes of whole segments: ``/auth`` holds ``/auth`` and ``/auth/x``, never ``/authors``. ``/`` holds the root page alone."""
+    """Prefixes of whole segments: ``/auth`` holds ``/auth`` and ``/auth/x``, never ``/authors``.
+
+    ``/`` holds the root page alone.
+    """
 
     def __init__(self, prefixes: Iterable[str]) -> None:
-        """Raises ``ValueError`` for a prefix that is no plain path, ``TypeError`` for one string in place of several."""
+        """Raises ``ValueError`` for a prefix that is no plain path, ``TypeError`` for one string in place of many."""
         if isinstance(prefixes, str):
             raise TypeError("paths are given as a tuple, for example ('/auth',)")
         given = tuple(prefixes)
@@ -28,7 +31,7 @@ class PathRules:
         self._has_root = "/" in given
 
     def hold(self, path: str, raw_path: bytes | None = None) -> bool:
-        """Whether the decoded ``path`` lies under one of the prefixes; a path that can be read in two ways never does."""
+        """Whether the decoded ``path`` lies under one of the prefixes; one that can be read in two ways never does."""
         if _AMBIGUOUS.search(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
             return False
         if path == "/":
@@ -53,8 +56,8 @@ def is_for_programs(accept: str) -> bool:
 def redirect_target(raw: str | None, default: str = "/") -> str:
     """Where to send a browser after it has logged in: ``raw`` if it is a path of this very origin, else ``default``.
 
-    Browsers read ``//host``, ``/\\host`` and ``/<tab>/host`` as another origin; such targets are refused, also when they are escaped or
-    hidden behind dots.
+    Browsers read ``//host``, ``/\\host`` and ``/<tab>/host`` as another origin; such targets are refused, also when
+    they are escaped or hidden behind dots.
     """
     if not raw or len(raw) > _MOST_TARGET or not raw.startswith("/"):
         return default
@@ -68,10 +71,10 @@ def redirect_target(raw: str | None, default: str = "/") -> str:
 
 
 def login_location(login_path: str, path: str, query: bytes) -> str:
-    """``<login>?redirect=<path>``, with the query of the page that was asked for; a path that is not safe becomes ``/``."""
+    """``<login>?redirect=<path>``, with the query of the page that was asked for; an unsafe path becomes ``/``."""
     asked = quote(path, safe="/~!$&'()*+,:@=")
     if query:
-        asked = f"{asked}?{quote(query.decode('latin-1'), safe="/?~!$&'()*+,;:@=%")}"
+        asked += "?" + quote(query.decode("latin-1"), safe="/?~!$&'()*+,;:@=%")
         if len(asked) > _MOST_TARGET:
             asked = asked.partition("?")[0]
     joint = "&" if "?" in login_path else "?"

@@ -1,0 +1,173 @@
+"""Logging in and out, and asking who is there, inside an application behind ``KeysteadMiddleware``.
+
+Every function speaks of the request that is being served; the middleware says which one that is, through a context
+variable. Called outside a request they raise ``RuntimeError``.
+
+    RedirectToLogin     what require_auth raises, and the middleware turns into a redirect (or a 401 for programs)
+    NotAuthenticated    what require_auth(mode="raise") raises
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from keystead_client.browser import Browser
+from keystead_client.errors import InvalidCredentials, KeysteadError, NetworkError, NotAuthenticated, Unauthorized
+from keystead_client.gate import User
+from keystead_client.paths import redirect_target
+
+__all__ = [
+    "AuthError",
+    "AuthResult",
+    "NotAuthenticated",
+    "RedirectToLogin",
+    "get_auth_token",
+    "get_refresh_token",
+    "get_user",
+    "logged_in",
+    "login",
+    "logout",
+    "redirect_target",
+    "refresh_tokens",
+    "require_auth",
+]
+
+ErrorCode = Literal["INVALID_CREDENTIALS", "TOKEN_EXPIRED", "NETWORK_ERROR", "SERVER_ERROR"]
+
+current_browser: ContextVar[Browser] = ContextVar("keystead_browser")
+"""Set by the middleware, for the time of a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthError:
+    """Why something did not succeed. ``message`` is for people and holds no secret."""
+
+    code: ErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResult:
+    """What became of a login, a logout or a refresh."""
+
+    success: bool
+    user: User | None = None
+    auth_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    error: AuthError | None = None
+
+
+class RedirectToLogin(Exception):
+    """Ends the request: the browser is sent to ``location``."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location
+
+
+async def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
+    """Logs in and sets both cookies on the response; whatever session the browser brought is replaced.
+
+    Never raises for a refusal: ``error`` tells. Raises ``RuntimeError`` when the response has begun.
+    """
+    browser = _browser()
+    browser.must_not_have_answered()
+    try:
+        await browser.log_in(email, password, brand)
+    except KeysteadError as error:
+        return AuthResult(False, error=_explain(error))
+    return await _result(browser)
+
+
+async def logout() -> AuthResult:
+    """Ends the session on the server and deletes both cookies.
+
+    The cookies go even where the server cannot be reached; then ``error`` tells that the session may live on there.
+    """
+    browser = _browser()
+    browser.must_not_have_answered()
+    try:
+        await browser.log_out()
+    except KeysteadError as error:
+        return AuthResult(False, error=_explain(error))
+    return AuthResult(True)
+
+
+async def refresh_tokens() -> AuthResult:
+    """New tokens now, not when they are due. ``TOKEN_EXPIRED``: there is no session, or it is over."""
+    browser = _browser()
+    browser.must_not_have_answered()
+    try:
+        if not await browser.refresh():
+            return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "there is no session, or it is over"))
+    except KeysteadError as error:
+        return AuthResult(False, error=_explain(error))
+    return await _result(browser)
+
+
+async def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "raise"] = "redirect") -> User:
+    """The user who is logged in.
+
+    Nobody is: raises :class:`RedirectToLogin` to ``redirect_to`` (default: the middleware's ``login_path``), or
+    ``NotAuthenticated`` with ``mode="raise"``. The server cannot tell: raises its error, which the middleware answers
+    with 503.
+    """
+    browser = _browser()
+    user = await browser.user()
+    if user is not None:
+        return user
+    if mode == "raise":
+        raise NotAuthenticated("nobody is logged in")
+    raise RedirectToLogin(browser.location_of_login(redirect_to))
+
+
+async def get_user() -> User | None:
+    """Who is logged in; None: nobody, or the server cannot tell."""
+    try:
+        return await _browser().user()
+    except KeysteadError:
+        return None
+
+
+async def logged_in() -> bool:
+    """Whether somebody is logged in: the tokens are checked, a cookie alone is not enough."""
+    return await get_user() is not None
+
+
+def get_auth_token() -> str | None:
+    """The access token as the browser holds it (or will, after this response). Not checked."""
+    return _browser().tokens.auth_token
+
+
+def get_refresh_token() -> str | None:
+    """The refresh token as the browser holds it (or will, after this response). Not checked."""
+    return _browser().tokens.refresh_token
+
+
+def _browser() -> Browser:
+    try:
+        return current_browser.get()
+    except LookupError:
+        raise RuntimeError("no request is being served: is KeysteadMiddleware around the application?") from None
+
+
+async def _result(browser: Browser) -> AuthResult:
+    try:
+        user = await browser.user()
+    except KeysteadError as error:
+        return AuthResult(False, error=_explain(error))
+    if user is None:
+        return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "the session is over"))
+    return AuthResult(True, user, browser.tokens.auth_token, browser.tokens.refresh_token)
+
+
+def _explain(error: KeysteadError) -> AuthError:
+    if isinstance(error, InvalidCredentials):
+        return AuthError("INVALID_CREDENTIALS", error.message)
+    if isinstance(error, NetworkError):
+        return AuthError("NETWORK_ERROR", error.message)
+    if isinstance(error, NotAuthenticated) and not isinstance(error, Unauthorized):
+        return AuthError("TOKEN_EXPIRED", error.message)
+    return AuthError("SERVER_ERROR", error.message)

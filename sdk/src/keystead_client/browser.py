@@ -1,0 +1,132 @@
+"""One request of a browser: the tokens it brought, what became of them, and the cookies that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from keystead_client.cookies import CookieOptions, CookieTokens, clear_cookies, set_cookies
+from keystead_client.errors import KeysteadError
+from keystead_client.gate import Gate, User
+from keystead_client.tokens import Tokens
+
+
+@dataclass(slots=True)
+class Browser:
+    """The state of one request. Not for two tasks at once, except to read."""
+
+    gate: Gate
+    tokens: CookieTokens
+    options: CookieOptions
+    is_local: bool
+    forwarded_for: str | None
+    location_of_login: Callable[[str | None], str]
+    """The address of the login page (another one, if given) that leads back to this request's page."""
+    brand: str | None
+    refresh_buffer: float
+    clock: Callable[[], float]
+    has_begun_to_answer: bool = False
+    set_cookies: list[str] = field(default_factory=list, repr=False)
+    outage: KeysteadError | None = None
+    """Why it could not be told whether the tokens are good."""
+    _user: User | None = None
+    _is_judged: bool = False
+
+    async def user(self) -> User | None:
+        """Who is logged in, asked once for each request. Raises the client's error where that cannot be told."""
+        if not self._is_judged:
+            try:
+                self._user = await self._judge()
+            except KeysteadError as error:
+                self.outage = error
+                raise
+            self._is_judged = True
+        return self._user
+
+    async def refresh(self) -> bool:
+        """New tokens for this browser; False: there is no session, or it is over. Raises the client's errors."""
+        if self.tokens.refresh_token is None:
+            return False
+        renewed = await self.gate.refresh(self.tokens.refresh_token, self.forwarded_for)
+        if renewed is None:
+            self.drop()
+            return False
+        self.keep(renewed)
+        return True
+
+    async def log_in(self, email: str, password: str, brand: str | None) -> None:
+        """Replaces whatever session the browser had. Raises the client's errors, and then leaves the old one."""
+        tokens = await self.gate.server.login_with(
+            email, password, brand=brand or self.brand, forwarded_for=self.forwarded_for
+        )
+        self.keep(tokens)
+
+    async def log_out(self) -> None:
+        """Deletes the cookies, whatever happens, and ends the session on the server. Raises the client's errors."""
+        try:
+            # The server takes only a living access token for it; a user it does not know needs no logout.
+            if await self.user() is not None and self.tokens.auth_token is not None:
+                await self.gate.server.logout_with(self.tokens.auth_token, forwarded_for=self.forwarded_for)
+        finally:
+            self.gate.forget(self.tokens.auth_token, self.tokens.refresh_token)
+            self.drop()
+
+    def keep(self, tokens: Tokens) -> None:
+        """From now on these are the browser's tokens. A standing session keeps its refresh token."""
+        refresh_token = tokens.refresh_token or self.tokens.refresh_token
+        self.tokens = CookieTokens(tokens.auth_token, refresh_token)
+        written = Tokens(tokens.auth_token, refresh_token, tokens.kind)
+        self.set_cookies = set_cookies(written, self.options, is_local=self.is_local)
+        self._is_judged, self._user = False, None
+
+    def drop(self) -> None:
+        """The browser's session is over: it shall forget its cookies."""
+        self.tokens = CookieTokens()
+        self.set_cookies = clear_cookies(self.options, is_local=self.is_local)
+        self._is_judged, self._user = True, None
+
+    def must_not_have_answered(self) -> None:
+        """Raises ``RuntimeError`` when the headers are gone: cookies could not be set any more."""
+        if self.has_begun_to_answer:
+            raise RuntimeError("the response has begun: cookies can no longer be set")
+
+    async def _judge(self) -> User | None:
+        if self.tokens.auth_token is None and self.tokens.refresh_token is None:
+            return None
+        has_tried = not self._is_fresh() and self.tokens.refresh_token is not None
+        if has_tried and not await self._refreshed_if_possible():
+            return None
+        user = await self._check()
+        if user is not None:
+            return user
+        # Refused before its time: revoked, or from another key. One refresh tells, never two.
+        if has_tried or not await self.refresh():
+            self.drop()
+            return None
+        user = await self._check()
+        if user is None:
+            self.drop()
+        return user
+
+    async def _refreshed_if_possible(self) -> bool:
+        try:
+            return await self.refresh()
+        except KeysteadError as error:
+            # The old access token may still have a minute, or a verifier that knows it.
+            if self.tokens.auth_token is None:
+                raise
+            self.outage = error
+            return True
+
+    async def _check(self) -> User | None:
+        if self.tokens.auth_token is None:
+            return None
+        user = await self.gate.check(self.tokens.auth_token, self.forwarded_for)
+        if user is None and self.outage is not None:
+            # Past its life while the refresh cannot be had: the session may be good, so the cookies stay.
+            raise self.outage
+        self.outage = None
+        return user
+
+    def _is_fresh(self) -> bool:
+        return Tokens(self.tokens.auth_token, None).is_fresh(self.clock(), self.refresh_buffer)

@@ -1,0 +1,41 @@
+"""Dependencies for FastAPI applications behind ``KeysteadMiddleware``.
+
+@app.get("/api/orders")
+async def orders(user: CurrentUser) -> list[Order]: ...
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, HTTPException
+
+from keystead_client import auth
+from keystead_client.errors import KeysteadError, NotAuthenticated
+from keystead_client.gate import User
+
+
+async def current_user() -> User:
+    """The user who is logged in; else the answer is 401, or 503 where the server cannot tell."""
+    try:
+        return await auth.require_auth(mode="raise")
+    except NotAuthenticated:
+        raise HTTPException(401, "Not logged in", {"WWW-Authenticate": 'Cookie realm="keystead"'}) from None
+    except KeysteadError as error:
+        seconds = max(1, round(error.retry_after or 5))
+        raise HTTPException(503, "Cannot tell who is logged in", {"Retry-After": str(seconds)}) from None
+
+
+async def optional_user() -> User | None:
+    """The user who is logged in, or None."""
+    return await auth.get_user()
+
+
+async def page_user() -> User:
+    """The user who is logged in; else the browser is sent to the login page."""
+    return await auth.require_auth()
+
+
+CurrentUser = Annotated[User, Depends(current_user)]
+OptionalUser = Annotated[User | None, Depends(optional_user)]
+PageUser = Annotated[User, Depends(page_user)]

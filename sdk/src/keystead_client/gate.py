@@ -1,0 +1,98 @@
+"""What the server says about a browser's tokens, asked as seldom as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from keystead_client.errors import (
+    NotAuthenticated,
+    RefreshTokenExpired,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    Unauthorized,
+)
+from keystead_client.flights import Flights
+from keystead_client.tokens import Tokens
+
+User = Mapping[str, Any]
+"""``id`` and ``email``; the ``id`` alone where a verifier judged the token."""
+
+REMEMBERED_REFRESH = 10.0
+"""Seconds: as long as the server's own grace for a token that has just been replaced."""
+REMEMBERED_CHECK = 1.0
+"""Seconds for which a revoked token may still pass."""
+
+SESSION_IS_OVER = (RefreshTokenInvalid, RefreshTokenExpired, RefreshTokenReused)
+
+
+class AuthServer(Protocol):
+    """The part of :class:`keystead_client.client.AsyncClient` that is needed here: nothing of it holds a session."""
+
+    async def login_with(
+        self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
+    ) -> Tokens:
+        """The tokens of a new session."""
+
+    async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
+        """The next tokens."""
+
+    async def me_with(self, auth_token: str, *, forwarded_for: str | None = None) -> Mapping[str, Any]:
+        """The user."""
+
+    async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
+        """Ends the session."""
+
+    async def close(self) -> None:
+        """Closes the connections."""
+
+
+class Verifies(Protocol):
+    """Judges an access token by itself, as :class:`keystead_client.verify.Verifier` does."""
+
+    @property
+    def verify_async(self) -> Callable[[str], Awaitable[Any]]:
+        """The claims, with a ``user_id``. Raises ``NotAuthenticated`` for a bad token."""
+
+
+class Gate:
+    """Asks about tokens for every request of one application."""
+
+    def __init__(self, server: AuthServer, verifier: Verifies | None, clock: Callable[[], float]) -> None:
+        self.server = server
+        self._verifier = verifier
+        self._checks: Flights[User | None] = Flights(REMEMBERED_CHECK, clock)
+        self._refreshes: Flights[Tokens | None] = Flights(REMEMBERED_REFRESH, clock)
+
+    async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
+        """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
+        return await self._checks.join(auth_token, lambda: self._check(auth_token, forwarded_for))
+
+    async def refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
+        """The tokens that replace this one; None: the session is over, says the server. Raises the client's errors."""
+        return await self._refreshes.join(refresh_token, lambda: self._refresh(refresh_token, forwarded_for))
+
+    def forget(self, auth_token: str | None, refresh_token: str | None) -> None:
+        """Believe nothing about these tokens any more."""
+        if auth_token:
+            self._checks.forget(auth_token)
+        if refresh_token:
+            self._refreshes.forget(refresh_token)
+
+    async def _check(self, auth_token: str, forwarded_for: str | None) -> User | None:
+        try:
+            if self._verifier is not None:
+                claims = await self._verifier.verify_async(auth_token)
+                return {"id": claims.user_id}
+            return await self.server.me_with(auth_token, forwarded_for=forwarded_for) or None
+        except Unauthorized:
+            # The application's own key or brand token is bad: that says nothing about the user.
+            raise
+        except NotAuthenticated:
+            return None
+
+    async def _refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
+        try:
+            return await self.server.refresh_with(refresh_token, forwarded_for=forwarded_for)
+        except SESSION_IS_OVER:
+            return None
