@@ -1,0 +1,24 @@
+"""The Python client of Keystead: log in, stay logged in, read and write records."""
+
+from __future__ import annotations
+
+from keystead_client.async_client import AsyncClient
+from keystead_client.client import Client
+from keystead_client.entities import AsyncEntity, Entity, Page
+from keystead_client.errors import KeysteadError, NetworkError, NotAuthenticated
+from keystead_client.tokens import FileTokens, MemoryTokens, Tokens, TokenStore
+
+__all__ = [
+    "AsyncClient",
+    "AsyncEntity",
+    "Client",
+    "Entity",
+    "FileTokens",
+    "KeysteadError",
+    "MemoryTokens",
+    "NetworkError",
+    "NotAuthenticated",
+    "Page",
+    "TokenStore",
+    "Tokens",
+]

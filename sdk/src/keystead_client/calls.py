@@ -1,0 +1,80 @@
+"""The operations on sessions, each as a flow of its own; they know no token store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keystead_client import documents
+from keystead_client.errors import ServerError
+from keystead_client.flow import Flow, Question, ask
+from keystead_client.tokens import Kind, Tokens
+
+Headers = Mapping[str, str]
+
+
+def log_in(email: str, password: str, *, brand: str | None, kind: Kind, headers: Headers, retries: int) -> Flow[Tokens]:
+    """A new session. Never repeated where it may have been opened: the other one would be nobody's."""
+    if kind == "standing":
+        variables = {"email": email, "brand": brand, "password": password}
+        data = yield from ask(Question(documents.LOG_IN_STANDING, variables, headers=headers), retries)
+        return Tokens(None, _text(data, "login"), "standing")
+    given = {"email": email, "password": password, "pylo_app_id": brand}
+    data = yield from ask(Question(documents.LOG_IN, {"input": given}, headers=headers), retries)
+    return _pair(data, "login")
+
+
+def create_me(*, headers: Headers, retries: int) -> Flow[Tokens]:
+    """A new anonymous user with a standing session."""
+    data = yield from ask(Question(documents.CREATE_ME, headers=headers), retries)
+    return Tokens(None, _text(data, "createMe"), "standing")
+
+
+def refresh_pair(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
+    """The next tokens. Repeatable: the server answers a repetition with the same refresh token."""
+    question = Question(documents.REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
+    return _pair((yield from ask(question, retries)), "refreshToken")
+
+
+def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Headers, retries: int) -> Flow[str]:
+    """An access token of a standing session, good for ``expires_in`` seconds; None: as long as the brand says."""
+    variables = {"token": refresh_token, "seconds": expires_in}
+    data = yield from ask(Question(documents.GET_ACCESS_TOKEN, variables, None, headers, True), retries)
+    return _text(data, "getAccessToken")
+
+
+def me(select: Sequence[str], *, headers: Headers, retries: int) -> Flow[dict[str, Any]]:
+    """The user whose access token is among the headers."""
+    return user_of((yield from ask(Question(documents.me(select), {}, None, headers, True), retries)))
+
+
+def user_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The user in the answer of ``me``."""
+    user = data.get("me")
+    if not isinstance(user, dict):
+        raise _unexpected("me")
+    return user
+
+
+def log_out(*, headers: Headers, retries: int) -> Flow[None]:
+    """Ends the session whose access token is among the headers."""
+    yield from ask(Question(documents.LOG_OUT, {}, None, headers, False), retries)
+
+
+def _pair(data: Mapping[str, Any], field: str) -> Tokens:
+    try:
+        given = data[field]["data"]
+        return Tokens(_text(given, "auth_token"), _text(given, "refresh_token"), "pair")
+    except (KeyError, TypeError):
+        raise _unexpected(field) from None
+
+
+def _text(data: Mapping[str, Any], field: str) -> str:
+    value = data.get(field)
+    if not isinstance(value, str) or not value:
+        raise _unexpected(field)
+    return value
+
+
+def _unexpected(field: str) -> ServerError:
+    return ServerError(f"the server's answer has no {field}")

@@ -1,0 +1,151 @@
+"""The client without ``await``: it drives the flows over httpx, from any thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from keystead_client import calls, documents
+from keystead_client.connection import ME, Configured, network_error, reply_of
+from keystead_client.entities import Entity
+from keystead_client.errors import KeysteadError
+from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step
+from keystead_client.tokens import Kind, Tokens
+
+T = TypeVar("T")
+
+
+class Client(Configured):
+    """Talks to one Keystead server for one session at most, from any thread.
+
+    ``endpoint``, ``api_key`` and ``brand_token`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY`` and
+    ``KEYSTEAD_BRAND_TOKEN``. ``timeout`` and ``refresh_buffer`` are seconds: access tokens are renewed so long before
+    they expire. ``retries``: how often a request is repeated that is safe to repeat. Every method raises
+    ``KeysteadError``.
+    """
+
+    def __init__(
+        self, endpoint: str | None = None, *, transport: httpx.BaseTransport | None = None, **options: Any
+    ) -> None:
+        super().__init__(endpoint, **options)
+        self._http = httpx.Client(transport=transport, **self._options())
+
+    # ------------------------------------------------------------------------------------------- the client's session
+
+    def login(self, email: str, password: str, *, brand: str | None = None, session: Kind = "pair") -> Tokens:
+        """Log in; the tokens are kept. Raises ``InvalidCredentials``."""
+        return self._run(self._session.log_in(email, password, brand or self._brand, session))
+
+    def create_me(self) -> Tokens:
+        """Become a new anonymous user, with a standing session. Needs a brand token."""
+        return self._run(self._session.create_me())
+
+    def get_access_token(self, expires_in: int | None = None) -> str:
+        """An access token of the standing session, to be given away; ``expires_in`` is seconds, 900 by default."""
+        return self._run(self._session.access_token(expires_in))
+
+    def refresh(self) -> Tokens:
+        """Renew the access token now. Raises ``NotAuthenticated`` where the session is over."""
+        return self._flights.run(self.url, lambda: self._run(self._session.refresh()), self._patience)
+
+    def logout(self) -> None:
+        """End the session, here and on the server."""
+        self._run(self._session.log_out())
+
+    def logout_everywhere(self, *, force: bool = False) -> None:
+        """End all sessions of the user. Raises ``NoLoginMethod`` where there is no way back in, unless ``force``."""
+        self._run(self._session.log_out_everywhere(force))
+
+    def me(self, select: Sequence[str] = ME) -> dict[str, Any]:
+        """The user. Raises ``NotAuthenticated``."""
+        return calls.user_of(self.execute(documents.me(select)))
+
+    def execute(
+        self, document: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
+    ) -> dict[str, Any]:
+        """The ``data`` of any GraphQL document. The first error of an answer is raised; it holds the partial data."""
+        return self._run(self._session.execute(Question.of(document, variables, operation_name)))
+
+    def entity(self, name: str) -> Entity:
+        """The records of one entity, for example ``customer``."""
+        return Entity(name, self.execute)
+
+    # --------------------------------------------------------------------------- sessions of others: nothing is kept
+
+    def login_with(
+        self,
+        email: str,
+        password: str,
+        *,
+        brand: str | None = None,
+        session: Kind = "pair",
+        forwarded_for: str | None = None,
+    ) -> Tokens:
+        """Log somebody in."""
+        headers = self._endpoint.headers(forwarded_for=forwarded_for)
+        flow = calls.log_in(
+            email, password, brand=brand or self._brand, kind=session, headers=headers, retries=self._session.retries
+        )
+        return self._run(flow)
+
+    def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
+        """The next tokens of a pair session."""
+        headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
+        return self._run(calls.refresh_pair(refresh_token, headers=headers, retries=self._session.retries))
+
+    def me_with(
+        self, auth_token: str, select: Sequence[str] = ME, *, forwarded_for: str | None = None
+    ) -> dict[str, Any]:
+        """The user of an access token. Raises ``NotAuthenticated`` where it is no longer good."""
+        headers = self._endpoint.headers(auth_token, forwarded_for=forwarded_for)
+        return self._run(calls.me(select, headers=headers, retries=self._session.retries))
+
+    def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
+        """End the session of an access token."""
+        headers = self._endpoint.headers(auth_token, forwarded_for=forwarded_for)
+        self._run(calls.log_out(headers=headers, retries=self._session.retries))
+
+    # ------------------------------------------------------------------------------------------------- driving flows
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    outcome = self._take(step)
+                except KeysteadError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _take(self, step: Step) -> Reply | str | None:
+        match step:
+            case Send():
+                try:
+                    return reply_of(self._http.post(**self._request(step)))
+                except httpx.RequestError as error:
+                    raise network_error(error) from None
+            case Sleep(seconds):
+                time.sleep(seconds)
+                return None
+            case Refresh(stale):
+                return self._session.token_other_than(stale) or self.refresh().auth_token

@@ -1,0 +1,70 @@
+"""Where the server is, and what the client shows of itself there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The URL of ``/graphql`` and the credentials of the client itself; those of a user are not among them."""
+
+    url: str
+    api_key: str | None = field(default=None, repr=False)
+    brand_token: str | None = field(default=None, repr=False)
+    forwarded_for: str | None = None
+
+    def headers(
+        self, auth_token: str | None = None, *, forwarded_for: str | None = None, is_exchange: bool = False
+    ) -> dict[str, str]:
+        """The headers of one request.
+
+        An exchange of a refresh token goes without credentials: the token says by itself whose it is, and a bad
+        credential beside it would have the whole request refused.
+        """
+        given = {
+            "Authorization": f"Bearer {auth_token}" if auth_token and not is_exchange else None,
+            "keystead-api-key": None if is_exchange else self.api_key,
+            "keystead-brand-authorization": None if is_exchange else self.brand_token,
+            "X-Forwarded-For": forwarded_for or self.forwarded_for,
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+def endpoint_from(
+    url: str | None,
+    api_key: str | None = None,
+    brand_token: str | None = None,
+    forwarded_for: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Endpoint:
+    """What was given, else ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY``, ``KEYSTEAD_BRAND_TOKEN``.
+
+    Raises ``ValueError`` where there is no URL, or none that can be used.
+    """
+    environment = os.environ if environment is None else environment
+    url = url or environment.get("KEYSTEAD_ENDPOINT")
+    if not url:
+        raise ValueError("no endpoint: give one, or set KEYSTEAD_ENDPOINT")
+    return Endpoint(
+        graphql_url(url),
+        api_key if api_key is not None else environment.get("KEYSTEAD_API_KEY"),
+        brand_token if brand_token is not None else environment.get("KEYSTEAD_BRAND_TOKEN"),
+        forwarded_for,
+    )
+
+
+def graphql_url(url: str) -> str:
+    """``https://id.example.com`` and ``https://id.example.com/graphql`` are the same. Raises ``ValueError``."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the endpoint must be an http or https URL")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("the endpoint must be a plain URL, without user, query and fragment")
+    path = parts.path.rstrip("/")
+    if not path.endswith("/graphql"):
+        path += "/graphql"
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))

@@ -1,0 +1,138 @@
+"""The tokens of a session, and where they are kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Kind = Literal["pair", "standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of one session. Their text is hidden in ``repr``.
+
+    A *pair* session changes its refresh token with every refresh; a *standing* one keeps it.
+    """
+
+    auth_token: str | None = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    kind: Kind = "pair"
+    previous_refresh_token: str | None = field(default=None, repr=False)
+    """What the refresh token replaced, until the new tokens have worked once."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the access token expires, in seconds since 1970, as it says itself; None where it does not say."""
+        return expiry_of(self.auth_token) if self.auth_token else None
+
+    def is_fresh(self, now: float, buffer: float) -> bool:
+        """Whether the access token is good for longer than ``buffer`` seconds.
+
+        A token that lives less than twice as long counts as fresh in the first half of its life. One that does not
+        say when it expires is fresh until the server refuses it.
+        """
+        if self.auth_token is None:
+            return False
+        claims = claims_of(self.auth_token)
+        expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
+        if expires is None:
+            return True
+        if issued is not None:
+            buffer = min(buffer, (expires - issued) / 2)
+        return expires - now > buffer
+
+
+class TokenStore(Protocol):
+    """Keeps the tokens of one session. Both methods may be called from any thread, and must be quick."""
+
+    def load(self) -> Tokens | None:
+        """What was saved last."""
+
+    def save(self, tokens: Tokens | None) -> None:
+        """Keep these; None forgets them."""
+
+
+class MemoryTokens:
+    """Keeps tokens as long as the process lives."""
+
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
+
+    def load(self) -> Tokens | None:
+        """What was saved last."""
+        return self._tokens
+
+    def save(self, tokens: Tokens | None) -> None:
+        """Keep these; None forgets them."""
+        self._tokens = tokens
+
+
+class FileTokens:
+    """Keeps tokens in a file that only its owner can read (0600), replaced as a whole.
+
+    A file that is no such file counts as empty. Raises ``OSError`` where the file cannot be read or written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+
+    def load(self) -> Tokens | None:
+        """What was saved last, by this process or another."""
+        try:
+            kept = json.loads(self._path.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(kept, dict) or kept.get("kind") not in ("pair", "standing"):
+            return None
+        texts = [kept.get(name) for name in ("auth_token", "refresh_token", "previous_refresh_token")]
+        auth, refresh, previous = (text if isinstance(text, str) else None for text in texts)
+        return Tokens(auth, refresh, kept["kind"], previous)
+
+    def save(self, tokens: Tokens | None) -> None:
+        """Keep these; None removes the file."""
+        if tokens is None:
+            self._path.unlink(missing_ok=True)
+            return
+        kept = {
+            "kind": tokens.kind,
+            "auth_token": tokens.auth_token,
+            "refresh_token": tokens.refresh_token,
+            "previous_refresh_token": tokens.previous_refresh_token,
+        }
+        # A temporary file is 0600 from the moment it exists; the rename leaves no moment with half a file.
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(kept, file)
+            os.replace(temporary, self._path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def expiry_of(jwt: str) -> float | None:
+    """When a JWT says that it expires, in seconds since 1970. Nothing is verified; None where it does not say."""
+    return _number(claims_of(jwt).get("exp"))
+
+
+def claims_of(jwt: str) -> Mapping[str, Any]:
+    """The claims of a JWT, unverified: good for planning a refresh, for nothing else. Empty for anything else."""
+    parts = jwt.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
