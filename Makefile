@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-CODE   := src tests $(wildcard benchmarks)
+CODE   := src sdk/src tests $(wildcard benchmarks)
 SERVER := $(VENV)/.ready-server
 DEV    := $(VENV)/.ready-dev
 # The tools for development include all that the server needs, so a demo beside them installs nothing.
@@ -54,6 +54,11 @@ attacks: $(DEV) ## Run the attack catalogue alone
 races: $(DEV) ## Repeat the races many more times than make test does
 	@KEYSTEAD_RACE_ROUNDS=200 $(BIN)/pytest -m race --timeout 1800 $(ARGS)
 
+.PHONY: dist
+dist: $(DEV) ## Build wheel and sdist of the server and of the SDK into dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+	@$(BIN)/python -m build --no-isolation --outdir dist sdk
+
 .PHONY: lock
 lock: $(DEV) ## Write requirements/*.lock again (UPGRADE=1 for newer versions)
 	@$(BIN)/uv pip compile pyproject.toml --group build $(LOCK_OPTIONS) --output-file requirements/server.lock
@@ -62,8 +67,8 @@ lock: $(DEV) ## Write requirements/*.lock again (UPGRADE=1 for newer versions)
 
 .PHONY: clean
 clean: ## Remove the virtual environment and every cache
-	@rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(VENV) build dist src/*.egg-info sdk/build sdk/src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src sdk tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --------------------------------------------------------------------------------------------------------- set-up
 
@@ -75,7 +80,8 @@ CANDIDATES   := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14
 IS_SUITABLE  := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 IS_NEW       := import sys, pip; sys.exit(sys.version_info < (3, 11))
 
-# $(call install,NAME): the pinned packages of requirements/NAME.lock, then this package itself.
+# $(call install,NAME): the pinned packages of requirements/NAME.lock, then this package itself; for development the SDK
+# too, from the same checkout.
 define install
 	@if ! $(BIN)/python -c '$(IS_NEW)' 2>/dev/null; then \
 		python=; \
@@ -92,11 +98,12 @@ define install
 	@echo 'installing requirements/$(1).lock'
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/$(1).lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@if [ $(1) = dev ]; then $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable ./sdk; fi
 	@touch $@
 endef
 
 $(SERVER): requirements/server.lock pyproject.toml
 	$(call install,server)
 
-$(DEV): requirements/dev.lock pyproject.toml
+$(DEV): requirements/dev.lock pyproject.toml sdk/pyproject.toml
 	$(call install,dev)

@@ -1,0 +1,103 @@
+"""Builds the two distributions from a copy of their sources, and installs a wheel where nothing else is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# What setuptools reads. A copy keeps the checkout as it is, and no leftover of an earlier build gets in.
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src", "tests")
+# Long enough for a busy machine; a build takes some seconds.
+PATIENCE = 100
+
+
+@dataclass(frozen=True)
+class Built:
+    """One distribution, both ways."""
+
+    wheel: Path
+    sdist: Path
+
+    def in_wheel(self) -> set[str]:
+        """The paths in the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            return set(archive.namelist())
+
+    def in_sdist(self) -> set[str]:
+        """The files in the sdist, without its one top-level folder."""
+        with tarfile.open(self.sdist) as archive:
+            return {member.name.partition("/")[2] for member in archive if member.isfile()}
+
+    def metadata(self) -> str:
+        """The ``METADATA`` of the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+            return archive.read(name).decode()
+
+
+def build(project: Path, folder: Path) -> Built:
+    """Build sdist, and from it the wheel: so that what the sdist lacks the wheel lacks too."""
+    copy = folder / "sources"
+    copy.mkdir(parents=True)
+    for name in SOURCES:
+        source = project / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__", ".*"))
+        elif source.exists():
+            shutil.copy(source, copy / name)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(copy), cwd=folder)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    (sdist,) = (folder / "dist").glob("*.tar.gz")
+    return Built(wheel, sdist)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment with one wheel. Its dependencies are those of the tests, so that no network is needed."""
+
+    folder: Path
+
+    def python(self, *arguments: str) -> str:
+        """What this Python prints, run outside the checkout."""
+        return run(str(self.folder / "bin" / "python"), "-I", *arguments, cwd=self.folder)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """What an installed command prints."""
+        return run(str(self.folder / "bin" / name), *arguments, cwd=self.folder)
+
+
+def install(wheel: Path, folder: Path) -> Installed:
+    """Install ``wheel`` and nothing else into a new environment in ``folder``."""
+    venv.create(folder, with_pip=False)
+    python = str(folder / "bin" / "python")
+    run(
+        *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", str(wheel)),
+        cwd=folder,
+    )
+    # A path in a .pth file is searched last, and the .pth files there are not read: the checkout, which is installed
+    # there by such files, stays out of sight.
+    site_packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
+    dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (Path(site_packages) / "dependencies.pth").write_text("\n".join(sorted(dependencies)) + "\n", "utf-8")
+    return Installed(folder)
+
+
+def run(*command: str, cwd: Path) -> str:
+    """Standard output of ``command``, which must succeed; no variable of the tests reaches it."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
