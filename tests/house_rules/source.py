@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "keystead"
+CLIENT_PACKAGE = ROOT / "sdk" / "src" / "keystead_client"
 DOCS = ROOT / "docs"
 
 AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
@@ -45,6 +46,11 @@ def modules(folder: str) -> tuple[Module, ...]:
     return tuple(
         Module(path.relative_to(ROOT), path.read_text("utf-8")) for path in sorted((ROOT / folder).rglob("*.py"))
     )
+
+
+def published() -> tuple[Module, ...]:
+    """Every module of both distributions, the server and the client."""
+    return modules("src") + modules("sdk/src")
 
 
 def parameters(function: AnyFunction) -> list[str]:

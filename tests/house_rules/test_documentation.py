@@ -11,13 +11,13 @@ import pytest
 
 from tests.house_rules.source import DOCS, ROOT, page
 
-PAGES = "tutorial architecture glossary security settings errors permissions cli operations".split()
+PAGES = "tutorial architecture glossary security settings errors permissions cli operations sdk".split()
 # Set by code alone: the demo's GraphiQL and mailbox, and what was found while reading.
 NOT_FOR_OPERATORS = {"graphiql", "mailbox", "warnings", "is_base_url_chosen"}
 
 
 def markdown() -> list[object]:
-    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "sdk").glob("*.md")]
     return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted(files)]
 
 

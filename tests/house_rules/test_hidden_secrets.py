@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import keystead
+import keystead_client
 
 TELLING = ("password", "secret", "digest", "hash", "token", "private", "master_key", "query", "variables", "as_read")
 HARMLESS = {"token_id", "master_key_file"}
@@ -17,7 +18,9 @@ PLAIN = ("str", "bytes", "dict")
 
 
 def classes() -> Iterator[type[Any]]:
-    for module in pkgutil.walk_packages(keystead.__path__, "keystead."):
+    server = pkgutil.walk_packages(keystead.__path__, "keystead.")
+    client = pkgutil.walk_packages(keystead_client.__path__, "keystead_client.")
+    for module in (*server, *client):
         # What the demo makes it prints, since that is what it is for.
         if ".migrations" in module.name or ".demo" in module.name or module.name.endswith("__main__"):
             continue

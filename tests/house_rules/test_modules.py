@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.house_rules.source import PACKAGE, ROOT, Module, modules, parameters, place
+from tests.house_rules.source import CLIENT_PACKAGE, PACKAGE, ROOT, Module, modules, parameters, place, published
 
 MOST_LINES = 300
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "data", "info", "process", "misc"}
@@ -16,29 +16,30 @@ CLOCK = "src/keystead/clock.py"
 UNBRANDED_SLICES = {"brands", "installation"}
 
 
-def in_src() -> list[object]:
-    return [pytest.param(module, id=str(module.path.relative_to("src"))) for module in modules("src")]
+def each_module() -> list[object]:
+    return [pytest.param(module, id=str(module.path)) for module in published()]
 
 
 def test_the_product_has_modules() -> None:
     assert len(modules("src")) > 10
+    assert len(modules("sdk/src")) > 10
 
 
-@pytest.mark.parametrize("module", in_src())
+@pytest.mark.parametrize("module", each_module())
 def test_a_module_fits_in_the_head(module: Module) -> None:
     assert module.text.count("\n") <= MOST_LINES
 
 
-@pytest.mark.parametrize("module", in_src())
+@pytest.mark.parametrize("module", each_module())
 def test_a_module_says_what_it_is(module: Module) -> None:
     assert module.text == "" or ast.get_docstring(module.tree)
 
 
 def test_no_name_is_vague() -> None:
-    files = [str(module.path) for module in modules("src") if VAGUE & set(module.path.with_suffix("").parts)]
+    files = [str(module.path) for module in published() if VAGUE & set(module.path.with_suffix("").parts)]
     classes = [
         f"{place(module, node)} {node.name}"
-        for module in modules("src")
+        for module in published()
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ClassDef) and VAGUE & {word.lower() for word in _words(node.name)}
     ]
@@ -48,7 +49,7 @@ def test_no_name_is_vague() -> None:
 def test_nothing_is_left_unfinished() -> None:
     unfinished = re.compile(r"NotImplementedError|TODO|FIXME|XXX")
     assert [
-        f"{module.path}: {found.group()}" for module in modules("src") if (found := unfinished.search(module.text))
+        f"{module.path}: {found.group()}" for module in published() if (found := unfinished.search(module.text))
     ] == []
 
 
@@ -117,12 +118,31 @@ def test_no_test_sleeps() -> None:
 
 
 def test_every_folder_of_code_is_a_package() -> None:
-    folders = {(ROOT / module.path).parent for module in modules("src")}
+    folders = {(ROOT / module.path).parent for module in published()}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_packages_say_that_they_are_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
+    assert (CLIENT_PACKAGE / "py.typed").exists()
+
+
+@pytest.mark.parametrize(("folder", "other"), [("sdk/src", "keystead"), ("src", "keystead_client")])
+def test_server_and_client_know_each_other_by_the_contract_alone(folder: str, other: str) -> None:
+    """Each is installed where the other is not."""
+    assert [
+        f"{place(module, node)} {name}"
+        for module in modules(folder)
+        for node in ast.walk(module.tree)
+        for name in _imported(node)
+        if name.partition(".")[0] == other
+    ] == []
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
 
 
 def _words(name: str) -> list[str]:
