@@ -34,6 +34,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+__all__ = [
+    "BadUserInput",
+    "BrandMismatch",
+    "Conflict",
+    "Forbidden",
+    "GraphQLParseFailed",
+    "GraphQLValidationFailed",
+    "InvalidCredentials",
+    "KeysteadError",
+    "NetworkError",
+    "NoLoginMethod",
+    "NotAuthenticated",
+    "NotFound",
+    "RateLimited",
+    "RefreshTokenExpired",
+    "RefreshTokenInvalid",
+    "RefreshTokenReused",
+    "RequestError",
+    "ServerBusy",
+    "ServerError",
+    "StorageFull",
+    "Timeout",
+    "TokenExpired",
+    "TokenInvalid",
+    "Unauthenticated",
+    "Unauthorized",
+    "Unavailable",
+    "ValidationError",
+    "error_from",
+]
+
 
 class KeysteadError(Exception):
     """Something that Keystead, or the way to it, refused."""

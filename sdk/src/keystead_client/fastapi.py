@@ -14,6 +14,8 @@ from keystead_client import auth
 from keystead_client.errors import KeysteadError, NotAuthenticated
 from keystead_client.gate import User
 
+__all__ = ["CurrentUser", "OptionalUser", "PageUser", "current_user", "optional_user", "page_user"]
+
 
 async def current_user() -> User:
     """The user who is logged in; else the answer is 401, or 503 where the server cannot tell."""

@@ -8,6 +8,8 @@ from starlette.responses import RedirectResponse, Response
 from keystead_client.auth import RedirectToLogin
 from keystead_client.paths import redirect_target
 
+__all__ = ["redirect_back", "redirect_to_login"]
+
 
 def redirect_back(request: Request, default: str = "/") -> RedirectResponse:
     """Where the browser wanted to go before it was sent to the login page; only ever a path of this origin."""
