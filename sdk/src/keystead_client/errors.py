@@ -236,7 +236,7 @@ class Unauthorized(NotAuthenticated):
 
 
 class TokenInvalid(NotAuthenticated):
-    """The one-time token is unknown, used or too old."""
+    """A one-time token that is unknown, used or too old; or no access token of the Verifier's issuer and brand."""
 
     default_code = "TOKEN_INVALID"
 

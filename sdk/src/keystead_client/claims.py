@@ -1,0 +1,137 @@
+"""Access tokens read as strictly as the server writes them; pure: no keys, no clock, no network.
+
+An access token is a JWT of type ``at+jwt`` (RFC 9068), ES256. One text per token: three parts of canonical
+base64url, a header of exactly ``{alg, typ, kid}``, a payload of exactly our claims, each of its own type. JWT
+libraries accept much more than that (RFC 8725), so nothing here is left to one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keystead_client.errors import TokenExpired, TokenInvalid
+
+ALGORITHM: Final = "ES256"
+TYPE: Final = "at+jwt"
+LONGEST: Final = 2048
+"""Characters of a token that is looked at; the server makes none of more than 768."""
+
+_AUDIENCE: Final = "urn:keystead:brand:"
+_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
+_LATEST: Final = 2**53
+# Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5).
+_LETTER = "[A-Za-z0-9_-]"
+_PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
+_TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What an access token says of a session. Times are whole seconds since 1970, UTC."""
+
+    user_id: str
+    session_id: str
+    brand_id: str
+    issued_at: int
+    expires_at: int
+    token_id: str
+
+    def require_current(self, now: float, leeway: float) -> None:
+        """Clocks may differ by ``leeway`` seconds, in both directions.
+
+        :raises TokenExpired: from the second ``expires_at + leeway`` on.
+        :raises TokenInvalid: when the token was issued in the future.
+        """
+        if now >= self.expires_at + leeway:
+            raise TokenExpired("the access token has expired")
+        if self.issued_at > now + leeway:
+            raise refused()
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """A token of the right shape. Whether its signature is good has not been looked at."""
+
+    kid: str
+    """The name of the key that is said to have signed it."""
+    payload_part: str
+
+    def claims(self, issuer: str, brand: str) -> Claims:
+        """The payload as claims, of this issuer and for the brand of this id.
+
+        :raises TokenInvalid: for anything else.
+        """
+        payload = _json_object(self.payload_part)
+        if payload is None or payload.keys() != _CLAIMS:
+            raise refused()
+        if payload["iss"] != issuer or payload["aud"] != _AUDIENCE + brand:
+            raise refused()
+        claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
+        if not _is_sound(claims):
+            raise refused()
+        return claims
+
+
+def read(token: object) -> Unverified:
+    """Takes a token apart, from cheap to dear.
+
+    :raises TokenInvalid: when it has not the shape and the header of an access token.
+    """
+    parts = _TOKEN.fullmatch(token) if isinstance(token, str) and len(token) <= LONGEST else None
+    header = _json_object(parts[1]) if parts else None
+    kid = header.get("kid") if header else None
+    if parts is None or not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
+        raise refused()
+    return Unverified(kid, parts[2])
+
+
+def refused() -> TokenInvalid:
+    """One refusal for all reasons: nothing is learnt from how a forgery fails."""
+    return TokenInvalid("not a valid access token of this issuer and brand")
+
+
+def require_brand_id(brand: str) -> str:
+    """The id itself.
+
+    :raises ValueError: when it cannot be the id of a brand.
+    """
+    if not isinstance(brand, str) or not _ID.fullmatch(brand):
+        raise ValueError("brand: the id of a brand, as `keystead brand list` shows it")
+    return brand
+
+
+def _is_sound(claims: Claims) -> bool:
+    ids: tuple[object, ...] = (claims.user_id, claims.session_id, claims.token_id)
+    # `type(...) is int`: True is an instance of int.
+    return (
+        all(isinstance(value, str) and _ID.fullmatch(value) for value in ids)
+        and type(claims.issued_at) is int
+        and type(claims.expires_at) is int
+        and 0 <= claims.issued_at < claims.expires_at <= _LATEST
+    )
+
+
+def _json_object(part: str) -> dict[str, Any] | None:
+    """The JSON object in a base64url part: UTF-8, no duplicate names, no NaN; None for anything else."""
+    try:
+        text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate name")
+    return members
+
+
+def _no_constant(constant: str) -> float:
+    raise ValueError(constant)

@@ -1,0 +1,47 @@
+"""Tokens that were found good: a bounded memory that holds no token."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+
+class Remembered:
+    """The digests of at most ``most`` tokens, least recently used out first, and when each was added.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._times: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def __contains__(self, token: str) -> bool:
+        return self.added_at(token) is not None
+
+    def added_at(self, token: str) -> float | None:
+        """When the token was added last, None if it is not known."""
+        digest = _digest(token)
+        with self._lock:
+            if digest not in self._times:
+                return None
+            self._times.move_to_end(digest)
+            return self._times[digest]
+
+    def add(self, token: str, now: float = 0.0) -> None:
+        """Remembers the token; ``now`` is what :meth:`added_at` will say."""
+        digest = _digest(token)
+        with self._lock:
+            self._times[digest] = now
+            self._times.move_to_end(digest)
+            if len(self._times) > self._most:
+                self._times.popitem(last=False)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("ascii")).digest()

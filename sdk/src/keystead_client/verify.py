@@ -1,0 +1,137 @@
+"""Whether an access token is good: by the issuer's published keys, or by asking the server.
+
+How stale an answer can be:
+
+===========  ==================================================  ================================================
+mode         a session that was ended                            a signing key that was revoked
+===========  ==================================================  ================================================
+``offline``  is accepted until its access token expires          is dropped within ``jwks_ttl`` (60 s), or within
+             (15 minutes, or what the brand set), plus           ``max_stale`` (1 h) while the issuer is away
+             ``leeway``
+``online``   is accepted for one second at most                  the same second
+===========  ==================================================  ================================================
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from keystead_client.claims import Claims, Unverified, read, refused, require_brand_id
+from keystead_client.endpoint import graphql_url
+from keystead_client.jwks import PublishedKeys
+from keystead_client.jwks_document import is_signed, require_joserfc
+from keystead_client.online import OnlineCheck
+from keystead_client.questions import Questions, Transport, require_origin
+from keystead_client.remembered import Remembered
+
+__all__ = ["Claims", "Verifier"]
+
+TIMEOUT: Final = 5.0
+"""Seconds that one question to the issuer may take."""
+MOST_TOKENS: Final = 4096
+"""Verified tokens that are remembered, least recently used out first."""
+
+
+class Verifier:
+    """Verifies access tokens of one issuer for one brand. Safe to share between tasks and threads.
+
+    :param issuer: the server's ``KEYSTEAD_BASE_URL``: https, or http for localhost.
+    :param brand: the id of the brand; a token of another brand is refused.
+    :param mode: ``"offline"`` needs the extra ``keystead-client[verify]``; ``"online"`` asks ``me``.
+    :param jwks_ttl: seconds after which the published keys are fetched again.
+    :param max_stale: seconds for which keys are believed while the issuer cannot be reached.
+    :param leeway: seconds by which this computer's clock may differ from the issuer's.
+    :param endpoint: where the server is reached, if not at the issuer's address; online only.
+    :param transport: an httpx transport instead of TCP.
+    :raises ValueError: for arguments that cannot be right.
+    :raises ImportError: offline without the extra.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        brand: str,
+        *,
+        mode: Literal["offline", "online"] = "offline",
+        jwks_ttl: float = 60,
+        max_stale: float = 3600,
+        leeway: float = 30,
+        endpoint: str | None = None,
+        transport: Transport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if mode not in ("offline", "online"):
+            raise ValueError('mode: "offline" or "online"')
+        if min(jwks_ttl, leeway) < 0 or max_stale < jwks_ttl:
+            raise ValueError("jwks_ttl and leeway are not negative, and max_stale is not below jwks_ttl")
+        self._issuer, self._brand = require_origin("issuer", issuer), require_brand_id(brand)
+        self._leeway, self._clock = leeway, clock
+        self._questions = Questions(transport, TIMEOUT)
+        self._check: OfflineCheck | OnlineCheck
+        if mode == "online":
+            url = graphql_url(endpoint or self._issuer)
+            self._check = OnlineCheck(url, self._questions, clock)
+            return
+        require_joserfc()
+        keys = PublishedKeys(
+            self._issuer, self._questions, ttl=jwks_ttl, max_stale=max_stale, timeout=TIMEOUT, clock=clock
+        )
+        self._check = OfflineCheck(keys)
+
+    def verify(self, token: str) -> Claims:
+        """What the token says, if it is good.
+
+        :raises TokenExpired: it was good once; a refresh may help.
+        :raises NotAuthenticated: it is not good: TokenInvalid, or what the server said of it.
+        :raises NetworkError: nobody can tell: the issuer cannot be reached, and what is known is not enough.
+        :raises ServerError: the same, the issuer answering something else.
+        """
+        unverified = read(token)
+        claims = unverified.claims(self._issuer, self._brand)
+        self._check.require(token, unverified, claims)
+        claims.require_current(self._clock(), self._leeway)
+        return claims
+
+    async def verify_async(self, token: str) -> Claims:
+        """As :meth:`verify`, without keeping the event loop waiting."""
+        unverified = read(token)
+        claims = unverified.claims(self._issuer, self._brand)
+        await self._check.require_async(token, unverified, claims)
+        claims.require_current(self._clock(), self._leeway)
+        return claims
+
+    def close(self) -> None:
+        """Closes the connections that threads have opened; the verifier can be used again all the same."""
+        self._questions.close()
+
+    async def aclose(self) -> None:
+        """Closes those, and the ones of this event loop."""
+        await self._questions.aclose()
+
+
+class OfflineCheck:
+    """Whether a published key made the signature."""
+
+    def __init__(self, keys: PublishedKeys) -> None:
+        self._keys = keys
+        self._signed = Remembered(MOST_TOKENS)
+
+    def require(self, token: str, unverified: Unverified, claims: Claims) -> None:
+        """:raises TokenInvalid: for a forgery; NetworkError, ServerError: the keys cannot be had."""
+        self._require_signature(token, self._keys.find(unverified.kid))
+
+    async def require_async(self, token: str, unverified: Unverified, claims: Claims) -> None:
+        """As :meth:`require`."""
+        self._require_signature(token, await self._keys.find_async(unverified.kid))
+
+    def _require_signature(self, token: str, key: Any | None) -> None:
+        """The key is looked for each time; only what it says of this token is remembered, sparing some 100 µs."""
+        if key is None:
+            raise refused()
+        if token in self._signed:
+            return
+        if not is_signed(token, key):
+            raise refused()
+        self._signed.add(token)

@@ -1,0 +1,86 @@
+"""The way from a verifier to a server in this process, and a door that a verifier keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from keystead.web.app import Application
+from keystead_client.errors import NotAuthenticated
+from keystead_client.verify import Verifier
+from tests.api import Answer, Api
+
+UNREACHED = "nobody is there"
+
+
+class InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Sends to the application on the test's event loop, from tasks of it and from threads; counts what is sent."""
+
+    def __init__(self, application: Application) -> None:
+        self._asgi = httpx.ASGITransport(app=application, client=("192.0.2.7", 4711))
+        self._loop = asyncio.get_running_loop()
+        self.asked: list[httpx.Request] = []
+        self.was_asked = asyncio.Event()
+        self.is_away = False
+        self.answers_instead: httpx.Response | None = None
+        self.gate: asyncio.Event | None = None
+        """Closed: answers wait for it."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """For threads other than the loop's own."""
+        return asyncio.run_coroutine_threadsafe(self.handle_async_request(request), self._loop).result(10)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """For the loop."""
+        self.asked.append(request)
+        self.was_asked.set()
+        if self.gate:
+            await self.gate.wait()
+        if self.is_away:
+            raise httpx.ConnectError(UNREACHED)
+        if self.answers_instead:
+            return self.answers_instead
+        response = await self._asgi.handle_async_request(request)
+        # Whole, so that both kinds of client can read it.
+        content = await response.aread()
+        return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(content))
+
+
+class Door(Api):
+    """Answers as the server's own door does, though it asks a verifier: what attacks the one attacks the other."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self.verifier = verifier
+
+    async def send(
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        token: str | None = None,
+        key: str | None = None,
+        brand: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        operation_name: str | None = None,
+    ) -> Answer:
+        """Lets in whom the verifier lets in; asked both ways, it must say the same."""
+        raw = (token or "").removeprefix("Bearer ")
+        by_thread = await asyncio.to_thread(self._lets_in, raw)
+        try:
+            await self.verifier.verify_async(raw)
+        except NotAuthenticated:
+            assert not by_thread
+            error = {"message": "refused", "extensions": {"code": "UNAUTHENTICATED"}}
+            return Answer(401, {"errors": [error]}, {"www-authenticate": 'Bearer error="invalid_token"'})
+        assert by_thread
+        return Answer(200, {"data": {"me": {"email": "ann@example.com"}}}, {})
+
+    def _lets_in(self, raw: str) -> bool:
+        try:
+            self.verifier.verify(raw)
+        except NotAuthenticated:
+            return False
+        return True

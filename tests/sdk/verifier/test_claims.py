@@ -1,0 +1,107 @@
+"""What a good token says, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.sessions.model import Opened
+from keystead_client.errors import TokenExpired, TokenInvalid
+from keystead_client.verify import Verifier
+from tests.attacks.forging import Forge
+from tests.clocks import ManualClock
+from tests.make import make_access_token, make_session, make_user
+from tests.sdk.verifier.conftest import Make
+from tests.sdk.verifier.passage import InProcess
+
+
+async def test_a_token_of_the_server_is_read(verifier: Verifier, server: Server, opened: Opened) -> None:
+    """By a task and by a thread alike."""
+    token = make_access_token(server, opened, lifetime=900)
+    claims = await verifier.verify_async(token)
+    assert claims == await asyncio.to_thread(verifier.verify, token)
+    assert (claims.user_id, claims.session_id, claims.brand_id) == (
+        opened.user_id,
+        opened.session_id,
+        opened.brand_id,
+    )
+    now = int(server.clock.now().timestamp())
+    assert (claims.issued_at, claims.expires_at) == (now, now + 900)
+    assert claims.token_id
+
+
+async def test_the_leeway_ends_with_its_second(verifier: Verifier, forge: Forge, clock: ManualClock) -> None:
+    """Thirty seconds after the expiry, whether the token is known or new."""
+    known, new = forge.with_payload(jti="known"), forge.with_payload(jti="new")
+    await verifier.verify_async(known)
+    clock.advance(seconds=900 + 29.999)
+    await verifier.verify_async(known)
+    clock.advance(seconds=0.001)
+    for token in (known, new):
+        with pytest.raises(TokenExpired):
+            await verifier.verify_async(token)
+
+
+async def test_clocks_may_differ_by_the_leeway(verifier: Verifier, forge: Forge) -> None:
+    """A token from half a minute ahead is taken, one from beyond is not."""
+    now = forge.payload["iat"]
+    await verifier.verify_async(forge.with_payload(iat=now + 30))
+    with pytest.raises(TokenInvalid):
+        await verifier.verify_async(forge.with_payload(iat=now + 31))
+
+
+async def test_an_expired_forgery_is_a_forgery(verifier: Verifier, forge: Forge, clock: ManualClock) -> None:
+    """Only of a token that was good once it is said that it has expired."""
+    clock.advance(days=1)
+    other = forge.good[:-4] + "AAAA"
+    with pytest.raises(TokenInvalid):
+        await verifier.verify_async(other)
+
+
+async def test_another_brand_of_the_same_keys_is_refused(
+    verifier: Verifier, make: Make, server: Server, other_brand: ActiveBrand, issuer: InProcess
+) -> None:
+    """Before any key is fetched for it; its own verifier takes it."""
+    eve = await make_user(server, other_brand, "eve@example.com")
+    token = make_access_token(server, await make_session(server, other_brand, eve.id))
+    with pytest.raises(TokenInvalid):
+        await verifier.verify_async(token)
+    assert issuer.asked == []
+    assert (await make(brand=other_brand.id).verify_async(token)).user_id == eve.id
+
+
+async def test_another_issuer_is_refused(make: Make, forge: Forge) -> None:
+    """Though it publishes the same keys."""
+    with pytest.raises(TokenInvalid):
+        await make(issuer="https://other.example.com").verify_async(forge.good)
+    await make(issuer="https://auth.example.com/").verify_async(forge.good)
+
+
+def test_keys_do_not_come_in_clear_text(make: Make) -> None:
+    """Except from this very computer; and an issuer is no more than an origin."""
+    for good in ("http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000", "https://id.example.com"):
+        make(issuer=good)
+    for bad in (
+        "http://id.example.com", "http://localhost.example.com", "ftp://localhost", "id.example.com", "", "https://",
+        "https://user@id.example.com", "https://id.example.com?x", "https://id.example.com#x", "file:///etc/passwd",
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="issuer"):
+            make(issuer=bad)
+
+
+def test_arguments_that_cannot_be_right_are_refused_at_once(make: Make) -> None:
+    """Not at the first token."""
+    for choices in ({"brand": ""}, {"brand": "a b"}, {"leeway": -1}, {"max_stale": 1}, {"mode": "both"}):
+        with pytest.raises(ValueError):
+            make(**choices)
+
+
+def test_without_the_extra_it_says_how_to_install_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline; online needs no more than the client."""
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    with pytest.raises(ImportError, match=r"pip install keystead-client\[verify\]"):
+        make()
+    make(mode="online")

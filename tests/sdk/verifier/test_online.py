@@ -1,0 +1,120 @@
+"""The verifier that asks the server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead.sessions.model import Opened
+from keystead_client.errors import NetworkError, NotAuthenticated, ServerError, TokenInvalid
+from keystead_client.verify import Verifier
+from tests.attacks.forging import Forge
+from tests.clocks import ManualClock
+from tests.make import make_access_token, make_session, make_user
+from tests.sdk.verifier.conftest import Make
+from tests.sdk.verifier.passage import InProcess
+
+
+@pytest.fixture
+def online(make: Make) -> Verifier:
+    """One that asks ``me``."""
+    return make(mode="online")
+
+
+async def _log_out(issuer: InProcess, token: str) -> None:
+    client = httpx.AsyncClient(transport=issuer, headers={"authorization": token})
+    answer = await client.post(
+        "https://auth.example.com/graphql", json={"query": "mutation { logout { data { success } } }"}
+    )
+    assert answer.json()["data"]["logout"]
+    issuer.asked.clear()
+
+
+async def test_a_session_that_was_ended_is_refused_within_a_second(
+    online: Verifier, server: Server, opened: Opened, issuer: InProcess, clock: ManualClock
+) -> None:
+    """By tasks and threads alike."""
+    token = make_access_token(server, opened)
+    assert (await online.verify_async(token)).session_id == opened.session_id
+    await _log_out(issuer, token)
+    clock.advance(seconds=1)
+    with pytest.raises(NotAuthenticated):
+        await online.verify_async(token)
+    with pytest.raises(NotAuthenticated):
+        await asyncio.to_thread(online.verify, token)
+
+
+async def test_the_server_is_asked_once_a_second_for_each_token(
+    online: Verifier, forge: Forge, issuer: InProcess, clock: ManualClock
+) -> None:
+    """A good answer lasts that long, a bad one not at all."""
+    token = forge.good
+    for _ in range(5):
+        await online.verify_async(token)
+        await asyncio.to_thread(online.verify, token)
+    assert len(issuer.asked) == 1
+    clock.advance(seconds=0.999)
+    await online.verify_async(token)
+    assert len(issuer.asked) == 1
+    clock.advance(seconds=0.001)
+    await asyncio.to_thread(online.verify, token)
+    assert len(issuer.asked) == 2
+    for _ in range(2):
+        with pytest.raises(NotAuthenticated):
+            await online.verify_async(token[:-4] + "AAAA")
+    assert len(issuer.asked) == 4
+
+
+async def test_another_brand_is_refused_unasked(
+    online: Verifier, server: Server, other_brand: ActiveBrand, issuer: InProcess
+) -> None:
+    """The server itself would take the token: it is good there."""
+    eve = await make_user(server, other_brand, "eve@example.com")
+    token = make_access_token(server, await make_session(server, other_brand, eve.id))
+    with pytest.raises(TokenInvalid):
+        await online.verify_async(token)
+    with pytest.raises(TokenInvalid):
+        await online.verify_async("not a token")
+    assert issuer.asked == []
+
+
+async def test_the_user_of_the_answer_is_the_user_of_the_token(
+    online: Verifier, forge: Forge, issuer: InProcess
+) -> None:
+    """Another answer is not about this token."""
+    issuer.answers_instead = httpx.Response(200, json={"data": {"me": {"id": "somebody else"}}})
+    with pytest.raises(TokenInvalid):
+        await online.verify_async(forge.good)
+
+
+async def test_who_cannot_ask_cannot_tell(online: Verifier, forge: Forge, issuer: InProcess) -> None:
+    """No refusal of the token; redirects are not followed, so the token goes nowhere else."""
+    issuer.is_away = True
+    with pytest.raises(NetworkError):
+        await online.verify_async(forge.good)
+    issuer.is_away = False
+    for answer in (
+        httpx.Response(307, headers={"location": "https://evil.example/graphql"}),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json={"data": {"me": None}}),
+        httpx.Response(502, text="bad gateway"),
+        httpx.Response(200, text=" " * 70_000),
+    ):
+        issuer.answers_instead = answer
+        with pytest.raises(ServerError):
+            await online.verify_async(forge.good)
+    assert {str(request.url) for request in issuer.asked} == {"https://auth.example.com/graphql"}
+
+
+async def test_the_endpoint_may_be_another_than_the_issuer(make: Make, forge: Forge, issuer: InProcess) -> None:
+    """An address inside the network, while tokens name the one outside."""
+    online = make(mode="online", endpoint="http://keystead.internal:8000")
+    token = forge.good
+    await online.verify_async(token)
+    await online.aclose()
+    assert str(issuer.asked[0].url) == "http://keystead.internal:8000/graphql"
+    assert issuer.asked[0].headers["authorization"] == f"Bearer {token}"
+    assert "keystead-api-key" not in issuer.asked[0].headers
