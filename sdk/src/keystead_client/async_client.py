@@ -50,7 +50,8 @@ class AsyncClient(Configured):
 
     async def refresh(self) -> Tokens:
         """Renew the access token now. Raises ``NotAuthenticated`` where the session is over."""
-        return await self._flights.run_async(self.url, lambda: self._run(self._session.refresh()), self._patience)
+        tokens = self.tokens
+        return await self._refresh(tokens.auth_token if tokens else None)
 
     async def logout(self) -> None:
         """End the session, here and on the server."""
@@ -148,4 +149,7 @@ class AsyncClient(Configured):
                 await asyncio.sleep(seconds)
                 return None
             case Refresh(stale):
-                return self._session.token_other_than(stale) or (await self.refresh()).auth_token
+                return (await self._refresh(stale)).auth_token
+
+    async def _refresh(self, stale: str | None) -> Tokens:
+        return await self._flights.run_async(stale, lambda: self._run(self._session.refresh(stale)), self._patience)

@@ -50,7 +50,8 @@ class Client(Configured):
 
     def refresh(self) -> Tokens:
         """Renew the access token now. Raises ``NotAuthenticated`` where the session is over."""
-        return self._flights.run(self.url, lambda: self._run(self._session.refresh()), self._patience)
+        tokens = self.tokens
+        return self._refresh(tokens.auth_token if tokens else None)
 
     def logout(self) -> None:
         """End the session, here and on the server."""
@@ -148,4 +149,7 @@ class Client(Configured):
                 time.sleep(seconds)
                 return None
             case Refresh(stale):
-                return self._session.token_other_than(stale) or self.refresh().auth_token
+                return self._refresh(stale).auth_token
+
+    def _refresh(self, stale: str | None) -> Tokens:
+        return self._flights.run(stale, lambda: self._run(self._session.refresh(stale)), self._patience)

@@ -83,11 +83,18 @@ class Session:
         self._has_worked(token)
         return data
 
-    def refresh(self) -> Flow[Tokens]:
-        """New tokens, saved. To be run by one at a time. The old refresh token is kept until the new have worked."""
+    def refresh(self, stale: str | None) -> Flow[Tokens]:
+        """Tokens with another access token than ``stale``, saved. To be run by one at a time for each ``stale``.
+
+        Asks the server only where nobody else has: another task, or another process with the same store.
+        """
         old = self._store.load()
         if old is None or old.refresh_token is None:
             raise self._ended()
+        if old.auth_token is not None and old.auth_token != stale:
+            if stale is not None and not _is_of_same_user(stale, old.auth_token):
+                raise Unauthenticated("somebody else has logged in meanwhile")
+            return old
         try:
             new = yield from self._exchange(old, old.refresh_token)
         except NotAuthenticated as error:
@@ -112,17 +119,6 @@ class Session:
         with self._lock:
             self._end = None
             self._store.save(tokens)
-
-    def token_other_than(self, stale: str | None) -> str | None:
-        """The access token, if somebody has refreshed meanwhile. Raises where the session is over, or another one."""
-        tokens = self._store.load()
-        if tokens is None:
-            raise self._ended()
-        if tokens.auth_token is None or tokens.auth_token == stale:
-            return None
-        if stale is not None and not _is_of_same_user(stale, tokens.auth_token):
-            raise Unauthenticated("somebody else has logged in meanwhile")
-        return tokens.auth_token
 
     def _token(self) -> Flow[str | None]:
         """An access token with time left; None: the client acts without a user."""
