@@ -1,0 +1,91 @@
+"""The examples of docs/sdk.md do what they say, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from keystead.context import ActiveBrand, Server
+from keystead_client import Client
+from tests.api import listening
+from tests.house_rules.source import page
+from tests.make import make_api_key, make_brand, make_entity, make_user
+
+EMAIL = "ann@example.com"
+PASSWORD = "rainbow123"
+ADDRESS = "https://id.example.com"
+
+
+def example(says: str) -> str:
+    """The one example that contains ``says``."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page("sdk.md"), re.MULTILINE | re.DOTALL)
+    (found,) = [str(block) for block in blocks if says in block]
+    return found
+
+
+def run(code: str, **given: object) -> dict[str, Any]:
+    """The names that the code leaves; it begins with those that are given."""
+    names: dict[str, Any] = {"__name__": "example", **given}
+    exec(code, names)
+    return names
+
+
+async def against(server: Server, act: Callable[[str], object]) -> None:
+    """``act`` in a thread, with the address of the listening server."""
+    async with listening(server.settings, server) as url:
+        await asyncio.to_thread(act, url)
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """``rainbowMakers``, where Ann can log in."""
+    brand = await make_brand(server)
+    await make_user(server, brand, EMAIL, password=PASSWORD)
+    return brand
+
+
+async def test_a_program(server: Server, brand: ActiveBrand, capsys: pytest.CaptureFixture[str]) -> None:
+    code = example("client.logout()")
+    await against(server, lambda url: run(code.replace(ADDRESS, url)))
+    assert capsys.readouterr().out.splitlines()[-1] == EMAIL
+
+
+async def test_records(server: Server, brand: ActiveBrand, capsys: pytest.CaptureFixture[str]) -> None:
+    _, key = await make_api_key(server, await make_entity(server, brand), "admin")
+    code = example('entity("customer")').replace("ks_sk_...", key.reveal())
+    await against(server, lambda url: run(code.replace(ADDRESS, url)))
+    assert capsys.readouterr().out.splitlines()[-1] == "1 ['Ann']"
+
+
+async def test_a_web_application(server: Server, brand: ActiveBrand) -> None:
+    async with listening(server.settings, server) as url:
+        app = run(example("FastAPI()").replace(ADDRESS, url))["app"]
+        transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+            assert (await browser.get("/orders")).headers["location"] == "/auth/login?redirect=/orders"
+            assert (await browser.get("/api/me")).status_code == 401
+            refused = await browser.post("/auth/login", data={"email": EMAIL, "password": "wrong"})
+            assert set(refused.json()) == {"error"}
+            let_in = await browser.post("/auth/login", data={"email": EMAIL, "password": PASSWORD})
+            assert let_in.status_code == 303
+            assert (await browser.get("/api/me")).json()["email"] == EMAIL
+
+
+async def test_checking_tokens(server: Server, brand: ActiveBrand) -> None:
+    def check(url: str) -> None:
+        with Client(url, brand=brand.name) as client:
+            tokens = client.login(EMAIL, PASSWORD)
+            user_id = client.me(["id"])["id"]
+        issuer, brand_id = server.settings.base_url, brand.id
+        code = example("Verifier(").replace(ADDRESS, issuer).replace("<id of the brand>", brand_id)
+        # The issuer of the tests is a name without a host and has a clock of its own: ask where the server listens.
+        code = code.replace('brand="', f'mode="online", endpoint="{url}", clock=now, brand="')
+        names = run(code, now=lambda: server.clock.now().timestamp())
+        assert names["user_id_of"](tokens.auth_token) == user_id
+
+    await against(server, check)
