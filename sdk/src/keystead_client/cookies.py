@@ -1,7 +1,7 @@
 """The two cookies in which a browser holds its session: written, deleted, and read strictly.
 
-Neither names a ``Domain`` (no subdomain receives them), both are ``HttpOnly`` (no script reads them) and ``SameSite=Lax``
-(no foreign page posts with them).
+Neither names a ``Domain`` (no subdomain receives them), both are ``HttpOnly`` (no script reads them) and
+``SameSite=Lax`` (no foreign page posts with them).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from ipaddress import ip_address
 from typing import Literal
 
 from keystead_client.tokens import Tokens
+
+__all__ = ["CookieOptions"]
 
 # What a JWT or an opaque secret consists of: RFC 6750's b64token. Anything else is no token of ours.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}")
@@ -26,8 +28,9 @@ _PROXIED = frozenset(
 class CookieOptions:
     """Names and attributes of the cookies.
 
-    ``secure``: None means everywhere except in local development, which is plain HTTP to a loopback name without a proxy
-    in between. A server behind a proxy that speaks HTTP to it and hides the public host name should say True. Ages are in seconds.
+    ``secure``: None means everywhere except in local development, which is plain HTTP to a loopback name without a
+    proxy in between. A server behind a proxy that speaks HTTP to it and hides the public host name should say True.
+    Ages are in seconds.
     """
 
     secure: bool | None = None

@@ -41,6 +41,8 @@ from keystead_client.errors import KeysteadError
 from keystead_client.gate import AuthServer, Gate, Verifies
 from keystead_client.paths import PathRules, is_for_programs, login_location, path_within
 
+__all__ = ["KeysteadMiddleware"]
+
 
 class KeysteadMiddleware:
     """Wraps an ASGI application.
@@ -48,7 +50,8 @@ class KeysteadMiddleware:
     ``public_paths`` and ``api_paths`` are prefixes of whole segments, without the prefix under which the application is
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
     token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
-    ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``clock`` tells seconds since 1970. Raises ``ValueError`` for paths that are none.
+    ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``clock`` tells seconds since 1970. Raises
+    ``ValueError`` for paths that are none.
     """
 
     def __init__(
@@ -98,14 +101,18 @@ class KeysteadMiddleware:
             if not self._is_public(scope) and await browser.user() is None:
                 raise RedirectToLogin(browser.location_of_login(None))
             await self.app(scope, receive, send)
+            if browser.is_withheld and browser.refusal is not None:
+                raise browser.refusal
         except RedirectToLogin as redirect:
             if browser.has_begun_to_answer:
                 raise
+            browser.answer_instead()
             await self._send_to_login(scope, receive, send, redirect.location)
         except KeysteadError as error:
             # Others are the application's own affair, for example its calls of the data client.
             if error is not browser.outage or browser.has_begun_to_answer:
                 raise
+            browser.answer_instead()
             await self._send_unavailable(scope, receive, send, error)
 
     async def _send_to_login(self, scope: Scope, receive: Receive, send: Send, location: str) -> None:
@@ -160,6 +167,11 @@ class KeysteadMiddleware:
 
 
 async def _send_with_cookies(browser: Browser, send: Send, message: Message) -> None:
+    # A framework inside answers 500 to an exception that it does not know, and then hands it on to us.
+    if message["type"] == "http.response.start" and browser.withhold(message["status"]):
+        return
+    if browser.is_withheld:
+        return
     if message["type"] in ("http.response.start", "websocket.accept"):
         browser.has_begun_to_answer = True
         if browser.set_cookies:
