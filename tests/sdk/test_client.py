@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
 from keystead.context import Server
-from keystead_client import AsyncClient, MemoryTokens
-from keystead_client.errors import InvalidCredentials, NotAuthenticated
+from keystead_client import AsyncClient, Client, MemoryTokens, Tokens
+from keystead_client.errors import InvalidCredentials, NotAuthenticated, ServerError
 from tests.clocks import ManualClock
 from tests.make import make_api_key
 from tests.sdk.served import EMAIL, PASSWORD, make_served
@@ -175,3 +176,45 @@ async def test_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) 
     async with AsyncClient(transport=served.transport) as client:
         await client.create_me()
         assert (await client.me())["brand"] == served.brand.name
+
+
+@pytest.mark.attack("A104")
+async def test_a_redirect_is_never_followed() -> None:
+    asked: list[str] = []
+
+    def redirect(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(307, headers={"location": "https://evil.example.com/graphql"})
+
+    transport = httpx.MockTransport(redirect)
+    async with AsyncClient("https://id.example.com", transport=transport, tokens=Tokens("a", "b")) as client:
+        with pytest.raises(ServerError):
+            await client.me()
+        with pytest.raises(ServerError):
+            await client.refresh()
+    threaded = Client("https://id.example.com", transport=transport, tokens=Tokens("a", "b"))
+    with threaded, pytest.raises(ServerError):
+        threaded.me()
+    assert asked == ["id.example.com"] * 3
+
+
+async def test_no_cookie_is_kept() -> None:
+    shown: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        shown.append(request.headers.get("cookie"))
+        return httpx.Response(200, json={"data": {"me": {}}}, headers={"set-cookie": "a=b; Path=/"})
+
+    async with AsyncClient("https://id.example.com", transport=httpx.MockTransport(answer)) as client:
+        await client.me_with("one")
+        await client.me_with("other")
+    assert shown == [None, None]
+
+
+async def test_a_clock_that_is_a_day_ahead_does_not_refresh_all_the_time(server: Server) -> None:
+    served = await make_served(server)
+    async with served.client(clock=lambda: server.clock.now().timestamp() + 86400) as client:
+        await client.login(EMAIL, PASSWORD, brand=served.brand.name)
+        await client.me()
+        await client.me()
+    assert served.sent == ["LogIn", "Me", "Me"]

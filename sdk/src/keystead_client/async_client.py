@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
 from keystead_client import calls, documents
-from keystead_client.connection import ME, Configured, network_error, reply_of
+from keystead_client.connection import ME, Configured, Options, network_error, reply_of
 from keystead_client.entities import AsyncEntity
 from keystead_client.errors import KeysteadError
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step
@@ -29,7 +29,11 @@ class AsyncClient(Configured):
     """
 
     def __init__(
-        self, endpoint: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None, **options: Any
+        self,
+        endpoint: str | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(endpoint, **options)
         self._http = httpx.AsyncClient(transport=transport, **self._options())

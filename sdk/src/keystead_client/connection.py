@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, TypedDict
 
 import httpx
 
@@ -15,8 +16,21 @@ from keystead_client.session import Session
 from keystead_client.single_flight import SingleFlight
 from keystead_client.tokens import MemoryTokens, Tokens, TokenStore
 
-T = TypeVar("T")
 ME = ("id", "email", "username", "verified", "is_anonymous", "brand", "permissions")
+
+
+class Options(TypedDict, total=False):
+    """What both clients take beside the endpoint and the transport."""
+
+    api_key: str | None
+    brand_token: str | None
+    brand: str | None
+    tokens: TokenStore | Tokens | None
+    timeout: float
+    refresh_buffer: float
+    retries: int
+    forwarded_for: str | None
+    clock: Callable[[], float]
 
 
 class Configured:
@@ -61,10 +75,13 @@ class Configured:
 
     def _options(self) -> dict[str, Any]:
         # A redirect is never followed: it would carry tokens to wherever it points.
-        return {"timeout": self._timeout, "follow_redirects": False}
+        # No cookie is kept: one client may speak for many users.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        return {"timeout": self._timeout, "follow_redirects": False, "cookies": no_cookies}
 
 
 def reply_of(response: httpx.Response) -> Reply:
+    """The answer as flows take it."""
     return Reply(response.status_code, dict(response.headers), response.content)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
+from keystead_client.errors import Unauthenticated
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -24,7 +26,11 @@ class Endpoint:
 
         An exchange of a refresh token goes without credentials: the token says by itself whose it is, and a bad
         credential beside it would have the whole request refused.
+
+        Raises ``Unauthenticated`` for an access token that no header can carry: it is none of Keystead's.
         """
+        if auth_token and not _can_be_sent(auth_token):
+            raise Unauthenticated("that is no access token")
         given = {
             "Authorization": f"Bearer {auth_token}" if auth_token and not is_exchange else None,
             "keystead-api-key": None if is_exchange else self.api_key,
@@ -49,12 +55,12 @@ def endpoint_from(
     url = url or environment.get("KEYSTEAD_ENDPOINT")
     if not url:
         raise ValueError("no endpoint: give one, or set KEYSTEAD_ENDPOINT")
-    return Endpoint(
-        graphql_url(url),
-        api_key if api_key is not None else environment.get("KEYSTEAD_API_KEY"),
-        brand_token if brand_token is not None else environment.get("KEYSTEAD_BRAND_TOKEN"),
-        forwarded_for,
-    )
+    api_key = api_key if api_key is not None else environment.get("KEYSTEAD_API_KEY")
+    brand_token = brand_token if brand_token is not None else environment.get("KEYSTEAD_BRAND_TOKEN")
+    for name, secret in (("API key", api_key), ("brand token", brand_token)):
+        if secret and not _can_be_sent(secret):
+            raise ValueError(f"the {name} holds characters that no header can carry")
+    return Endpoint(graphql_url(url), api_key, brand_token, forwarded_for)
 
 
 def graphql_url(url: str) -> str:
@@ -68,3 +74,7 @@ def graphql_url(url: str) -> str:
     if not path.endswith("/graphql"):
         path += "/graphql"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def _can_be_sent(secret: str) -> bool:
+    return secret.isascii() and secret.isprintable() and " " not in secret

@@ -14,7 +14,9 @@ from keystead_client.errors import (
     NetworkError,
     NotAuthenticated,
     RateLimited,
+    RefreshTokenExpired,
     RefreshTokenInvalid,
+    RefreshTokenReused,
     ServerError,
     Unauthenticated,
 )
@@ -35,6 +37,7 @@ class Session:
         self._now = now
         self._lock = threading.Lock()
         self._end: type[NotAuthenticated] | None = None
+        self._server_is_ahead = 0.0
 
     @property
     def tokens(self) -> Tokens | None:
@@ -97,7 +100,7 @@ class Session:
             return old
         try:
             new = yield from self._exchange(old, old.refresh_token)
-        except NotAuthenticated as error:
+        except (RefreshTokenExpired, RefreshTokenInvalid, RefreshTokenReused) as error:
             self._forget(old, type(error))
             raise
         return self._replace(old, new)
@@ -118,6 +121,7 @@ class Session:
         """These tokens from now on; None: none, and that is meant so."""
         with self._lock:
             self._end = None
+            self._compare_clocks(tokens)
             self._store.save(tokens)
 
     def _token(self) -> Flow[str | None]:
@@ -129,13 +133,13 @@ class Session:
                 raise self._ended()
             return None
         token = tokens.auth_token
-        if tokens.is_fresh(self._now(), self._buffer) or (tokens.refresh_token is None and token is not None):
+        if tokens.is_fresh(self._server_time(), self._buffer) or (tokens.refresh_token is None and token is not None):
             return token
         try:
             fresh: str = yield Refresh(token)
         except (NetworkError, ServerError, RateLimited):
             # The refresh came early. The old token is used to its end; the server knows when that is.
-            if token is not None and tokens.is_fresh(self._now(), 0):
+            if token is not None and tokens.is_fresh(self._server_time(), 0):
                 return token
             raise
         return fresh
@@ -164,6 +168,7 @@ class Session:
             current = self._store.load()
             if current is None or current.refresh_token != old.refresh_token:
                 raise Unauthenticated("the session was replaced or ended meanwhile")
+            self._compare_clocks(new)
             self._store.save(new)
             return new
 
@@ -181,6 +186,18 @@ class Session:
         with self._lock:
             if self._store.load() == tokens:
                 self._store.save(replace(tokens, previous_refresh_token=None))
+
+    def _compare_clocks(self, tokens: Tokens | None) -> None:
+        """A token that has just been issued says what time it is at the server.
+
+        With a clock that is hours ahead every token would seem to be over, and every request would refresh.
+        """
+        issued = claims_of(tokens.auth_token).get("iat") if tokens and tokens.auth_token else None
+        if isinstance(issued, int | float):
+            self._server_is_ahead = issued - self._now()
+
+    def _server_time(self) -> float:
+        return self._now() + self._server_is_ahead
 
     def _ended(self) -> KeysteadError:
         return (self._end or Unauthenticated)("there is no session: log in")

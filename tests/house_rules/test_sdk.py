@@ -1,0 +1,48 @@
+"""What the SDK may lean on."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.house_rules.source import ROOT, Module, modules
+
+SDK = "sdk/src/keystead_client"
+ALLOWED = {*sys.stdlib_module_names, "httpx", "keystead_client"}
+# Doors that only who has the framework opens; nothing else may import these modules.
+OPTIONAL = {"fastapi.py": {"fastapi", "starlette"}, "starlette.py": {"starlette"}}
+JOSE = "joserfc"
+
+
+def imported(module: Module) -> Iterator[str]:
+    """The top-level packages that a module imports, wherever in it."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0] if node.level == 0 else "a relative import"
+
+
+@pytest.mark.parametrize("module", [pytest.param(module, id=module.path.name) for module in modules(SDK)])
+def test_the_sdk_leans_on_httpx_and_nothing_else(module: Module) -> None:
+    allowed = ALLOWED | OPTIONAL.get(module.path.name, set()) | {JOSE}
+    assert set(imported(module)) - allowed == set()
+
+
+def test_joserfc_is_asked_for_by_the_offline_verifier_alone() -> None:
+    using = {module.path.name for module in modules(SDK) if JOSE in imported(module)}
+    reached = {"__init__.py", "client.py", "async_client.py", "session.py", "flow.py", "middleware.py"}
+    assert using & reached == set()
+
+
+def test_the_one_dependency() -> None:
+    project = tomllib.loads((ROOT / "sdk" / "pyproject.toml").read_text("utf-8"))["project"]
+    assert [text.split(">")[0] for text in project["dependencies"]] == ["httpx"]
+
+
+def test_it_says_that_it_is_typed() -> None:
+    assert (ROOT / SDK / "py.typed").exists()
