@@ -87,6 +87,7 @@ class Verifier:
         :raises NotAuthenticated: it is not good: TokenInvalid, or what the server said of it.
         :raises NetworkError: nobody can tell: the issuer cannot be reached, and what is known is not enough.
         :raises ServerError: the same, the issuer answering something else.
+        :raises RateLimited: online: the server will not say at this moment.
         """
         unverified = read(token)
         claims = unverified.claims(self._issuer, self._brand)

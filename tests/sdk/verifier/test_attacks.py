@@ -12,6 +12,7 @@ from tests.attacks import test_access_token_claims as claims
 from tests.attacks import test_access_token_forgery as forgeries
 from tests.attacks.forging import Forge
 from tests.attacks.operations import ME, assert_token_refused
+from tests.attacks.test_access_token_fuzz import mutated
 from tests.attacks.watched import WatchedDatabase
 from tests.sdk.verifier.conftest import Make
 from tests.sdk.verifier.passage import Door, InProcess
@@ -121,6 +122,17 @@ async def test_a_token_has_one_spelling(door: Door, forge: Forge) -> None:
 
 
 @pytest.mark.attack("A12")
+async def test_mutations_are_refused(verifier: Verifier, forge: Forge) -> None:
+    """A bit, a letter, a stretch of it: each is another token, and none makes the check raise anything else."""
+    good = forge.good
+    await verifier.verify_async(good)
+    for seed in range(2000):
+        with pytest.raises(TokenInvalid):
+            await verifier.verify_async(mutated(good, seed))
+    await verifier.verify_async(good)
+
+
+@pytest.mark.attack("A13")
 async def test_a_token_of_any_length_is_refused_by_its_length(verifier: Verifier, forge: Forge) -> None:
     """Beyond 2048 characters it is not looked at; nor is what is no text."""
     door = Door(verifier)
