@@ -115,12 +115,17 @@ async def require_auth(redirect_to: str | None = None, mode: Literal["redirect",
     with 503.
     """
     browser = _browser()
-    user = await browser.user()
+    try:
+        user = await browser.user()
+    except KeysteadError as error:
+        browser.refusal = error
+        raise
     if user is not None:
         return user
     if mode == "raise":
         raise NotAuthenticated("nobody is logged in")
-    raise RedirectToLogin(browser.location_of_login(redirect_to))
+    browser.refusal = RedirectToLogin(browser.location_of_login(redirect_to))
+    raise browser.refusal
 
 
 async def get_user() -> User | None:

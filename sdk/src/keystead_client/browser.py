@@ -27,6 +27,10 @@ class Browser:
     clock: Callable[[], float]
     has_begun_to_answer: bool = False
     set_cookies: list[str] = field(default_factory=list, repr=False)
+    refusal: Exception | None = None
+    """What ``require_auth`` raised, on its way through the application to the middleware."""
+    is_withheld: bool = False
+    """Whether the application's answer to that is being kept back."""
     outage: KeysteadError | None = None
     """Why it could not be told whether the tokens are good."""
     _user: User | None = None
@@ -84,6 +88,15 @@ class Browser:
         self.tokens = CookieTokens()
         self.set_cookies = clear_cookies(self.options, is_local=self.is_local)
         self._is_judged, self._user = True, None
+
+    def withhold(self, status: int) -> bool:
+        """Whether an answer of this status is the framework's, to an exception that is meant for the middleware."""
+        self.is_withheld = self.refusal is not None and status == 500
+        return self.is_withheld
+
+    def answer_instead(self) -> None:
+        """From here on the middleware speaks."""
+        self.refusal, self.is_withheld = None, False
 
     def must_not_have_answered(self) -> None:
         """Raises ``RuntimeError`` when the headers are gone: cookies could not be set any more."""

@@ -1,0 +1,118 @@
+"""The cookies: what they say about themselves, and what is believed of what comes back."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from keystead_client.cookies import CookieOptions, clear_cookies, is_local_development, read_cookies, set_cookies
+from keystead_client.tokens import Tokens
+from tests.clocks import ManualClock
+from tests.sdk import site as web
+from tests.sdk.conftest import PASSWORD
+from tests.sdk.site import AUTH, REFRESH, Site
+
+TOKENS = Tokens("a.b.c", "ks_rt_x")
+
+
+@pytest.mark.attack("A101")
+def test_every_attribute_is_the_contracts() -> None:
+    assert set_cookies(TOKENS) == [
+        f"{AUTH}=a.b.c; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax; Secure",
+        f"{REFRESH}=ks_rt_x; Max-Age=604800; Path=/; HttpOnly; SameSite=Lax; Secure",
+    ]
+    assert clear_cookies() == [
+        f"{AUTH}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure",
+        f"{REFRESH}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure",
+    ]
+
+
+def test_only_local_development_goes_without_secure() -> None:
+    assert all("Secure" not in cookie for cookie in set_cookies(TOKENS, is_local=True))
+    assert all("Secure" in cookie for cookie in set_cookies(TOKENS, CookieOptions(secure=True), is_local=True))
+    assert all("Secure" not in cookie for cookie in set_cookies(TOKENS, CookieOptions(secure=False)))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "header", "is_local"),
+    [
+        ("http", "localhost", b"accept", True),
+        ("http", "localhost:8000", b"accept", True),
+        ("ws", "127.0.0.1:8000", b"accept", True),
+        ("http", "[::1]:8000", b"accept", True),
+        ("http", "app.localhost", b"accept", True),
+        ("https", "localhost", b"accept", False),
+        ("http", "localhost:8000", b"x-forwarded-for", False),
+        ("http", "localhost:8000", b"x-forwarded-proto", False),
+        ("http", "localhost.example.com", b"accept", False),
+        ("http", "127.0.0.1.example.com", b"accept", False),
+        ("http", "app.example.com", b"accept", False),
+        ("http", "192.168.1.7", b"accept", False),
+        ("http", "", b"accept", False),
+    ],
+)
+def test_what_counts_as_local_development(scheme: str, host: str, header: bytes, is_local: bool) -> None:
+    assert is_local_development(scheme, host, [b"host", header]) is is_local
+
+
+@pytest.mark.attack("A101")
+@pytest.mark.parametrize(
+    ("headers", "auth", "refresh"),
+    [
+        ([f"{AUTH}=a; {REFRESH}=b"], "a", "b"),
+        ([f"x=1; {AUTH}=a", f"{REFRESH}=b"], "a", "b"),
+        ([f"{AUTH}=a; {AUTH}=a; {REFRESH}=b"], None, "b"),
+        ([f"{AUTH}=a", f"{REFRESH}=b; {AUTH}=c"], None, "b"),
+        ([f"{AUTH}=a; {AUTH} =; {REFRESH}=b"], None, "b"),
+        ([f"{AUTH}=a; {AUTH}; {REFRESH}=b"], None, "b"),
+        ([f"{AUTH.upper()}=a; x{REFRESH}=b"], None, None),
+        ([f'{AUTH}="a"; {REFRESH}=b c'], None, None),
+        ([f"{AUTH}=; {REFRESH}={'b' * 4097}"], None, None),
+        ([f"{AUTH}=a\r\nX: y; {REFRESH}=b\x00"], None, None),
+        ([], None, None),
+    ],
+)
+def test_cookies_are_read_strictly(headers: list[str], auth: str | None, refresh: str | None) -> None:
+    read = read_cookies(headers)
+    assert (read.auth_token, read.refresh_token) == (auth, refresh)
+    assert repr(read) == "CookieTokens()"
+
+
+@pytest.mark.parametrize("token", ["a; Domain=example.com", "a\r\nX: y", "a b", 'a"'])
+def test_text_that_would_add_attributes_is_refused(token: str) -> None:
+    with pytest.raises(ValueError, match="not a token"):
+        set_cookies(Tokens(token, None))
+
+
+@pytest.mark.parametrize("options", [{"auth_name": "a=b"}, {"auth_name": REFRESH}, {"same_site": "None"}])
+def test_options_that_make_no_safe_cookie_are_refused(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError):
+        CookieOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.attack("A101")
+async def test_every_response_that_sets_a_cookie_sets_it_so(
+    site: Site, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    """Login, refresh, logout, session over: each ``Set-Cookie`` of the journey."""
+    login = {"email": "ann@example.com", "password": PASSWORD}
+    responses = [await browser.post("/auth/login", json=login)]
+    clock.advance(hours=1)
+    responses.append(await browser.get("/orders"))
+    responses.append(await browser.post("/auth/logout"))
+    browser.cookies.update({REFRESH: "ks_rt_unknown"})
+    responses.append(await browser.get("/orders"))
+    for response in responses:
+        assert response.headers["cache-control"] == "no-store"
+        cookies = web.set_cookies(response)
+        assert set(cookies) == {AUTH, REFRESH}
+        for cookie in cookies.values():
+            assert re.fullmatch(r"[a-z_]+=\S*; Max-Age=\d+; Path=/; HttpOnly; SameSite=Lax; Secure", cookie)
+
+
+async def test_local_development_over_http_keeps_its_cookies(site: Site) -> None:
+    async with site.browser("http://localhost:8000") as browser:
+        await browser.post("/auth/login", json={"email": "ann@example.com", "password": PASSWORD})
+        assert (await browser.get("/orders")).status_code == 200

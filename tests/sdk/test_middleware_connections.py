@@ -1,0 +1,124 @@
+"""What is not a plain page: streams, background work, WebSockets, mounted applications, the lifespan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from keystead_client.asgi import Message, Receive, Scope, Send
+from keystead_client.async_client import AsyncClient
+from tests.clocks import ManualClock
+from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies
+
+
+async def test_a_stream_flows_and_background_work_is_done(
+    site: Site, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    clock.advance(hours=1)
+    response = await browser.get("/stream")
+    assert response.text == "one two ann@example.com"
+    assert site.done == ["one ", "two ", "ann@example.com", "background"]
+    assert set(set_cookies(response)) == {AUTH, REFRESH}
+
+
+async def test_parts_are_passed_on_one_by_one(site: Site, browser: httpx.AsyncClient) -> None:
+    scope = _scope("http", "/stream", browser)
+    sent = await _converse(site, scope, [{"type": "http.request", "body": b"", "more_body": False}])
+    bodies = [message["body"] for message in sent if message["type"] == "http.response.body"]
+    assert bodies == [b"one ", b"two ", b"ann@example.com", b""]
+
+
+async def test_the_applications_own_cookies_stay_and_ours_come_once(
+    site: Site, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    clock.advance(hours=1)
+    response = await browser.get("/own-cookies")
+    cookies = set_cookies(response)
+    assert set(cookies) == {"theme", AUTH, REFRESH}
+    assert "chosen-by-the-application" not in cookies[AUTH]
+    assert response.headers.get_list("cache-control") == ["no-store"], "no cache keeps tokens"
+
+
+async def test_a_websocket_opens_for_who_is_logged_in(
+    site: Site, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    clock.advance(hours=1)
+    sent = await _converse(site, _scope("websocket", "/socket", browser), [{"type": "websocket.connect"}])
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert sent[1]["text"] == "ann@example.com"
+    names = [value.partition(b"=")[0].decode() for name, value in sent[0]["headers"] if name == b"set-cookie"]
+    assert names == [AUTH, REFRESH]
+
+
+async def test_a_websocket_is_refused_to_nobody_and_during_an_outage(
+    site: Site, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    async with site.browser() as nobody:
+        refused = await _converse(site, _scope("websocket", "/socket", nobody), [{"type": "websocket.connect"}])
+    assert refused == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+    clock.advance(seconds=2)
+    site.wire.is_cut = True
+    later = await _converse(site, _scope("websocket", "/socket", browser), [{"type": "websocket.connect"}])
+    assert later == [{"type": "websocket.close", "code": 1013, "reason": ""}]
+
+
+@pytest.mark.parametrize("ending", ["complete", "failed"])
+async def test_the_lifespan_passes_and_closes_the_middlewares_own_client(
+    wire: Wire, clock: ManualClock, ending: str
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "lifespan"
+        await receive()
+        await send({"type": f"lifespan.shutdown.{ending}"})
+
+    site = Site(wire, clock, app, client=None, endpoint="http://auth.example.com")
+    client = site.middleware._own_client
+    assert isinstance(client, AsyncClient)
+    sent = await _converse(site, {"type": "lifespan"}, [{"type": "lifespan.shutdown"}])
+    assert sent == [{"type": f"lifespan.shutdown.{ending}"}]
+    assert client._http.is_closed
+    await site.sdk.close()
+
+
+async def test_a_mounted_application_knows_its_own_paths(site: Site) -> None:
+    app = Starlette(routes=[Mount("/shop", app=site.middleware)])
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://app.example.com") as browser:
+        assert (await browser.get("/shop/auth/whoami")).status_code == 200
+        response = await browser.get("/shop/orders", headers={"Accept": "text/html"})
+    assert response.headers["location"] == "/shop/auth/login?redirect=/shop/orders"
+
+
+def _scope(kind: str, path: str, browser: httpx.AsyncClient) -> dict[str, Any]:
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "scheme": "wss" if kind == "websocket" else "https",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "subprotocols": [],
+        "client": ("198.51.100.23", 1),
+        "headers": [(b"host", b"app.example.com"), (b"cookie", cookie.encode())],
+    }
+
+
+async def _converse(site: Site, scope: dict[str, Any], incoming: list[Message]) -> list[Message]:
+    sent: list[Message] = []
+    waiting = iter(incoming)
+
+    async def receive() -> Message:
+        return next(waiting)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await site.middleware(scope, receive, send)
+    return sent
