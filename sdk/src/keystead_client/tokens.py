@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 
 Kind = Literal["pair", "standing"]
 
+_FAR = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -32,6 +34,11 @@ class Tokens:
         """When the access token expires, in seconds since 1970, as it says itself; None where it does not say."""
         return expiry_of(self.auth_token) if self.auth_token else None
 
+    @property
+    def issued_at(self) -> float | None:
+        """When the access token was issued, in seconds since 1970, as it says itself; None where it does not say."""
+        return _number(claims_of(self.auth_token).get("iat")) if self.auth_token else None
+
     def is_fresh(self, now: float, buffer: float) -> bool:
         """Whether the access token is good for longer than ``buffer`` seconds.
 
@@ -40,8 +47,7 @@ class Tokens:
         """
         if self.auth_token is None:
             return False
-        claims = claims_of(self.auth_token)
-        expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
+        expires, issued = self.expires_at, self.issued_at
         if expires is None:
             return True
         if issued is not None:
@@ -135,4 +141,7 @@ def claims_of(jwt: str) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A time as a number; what comes of a browser's cookie may be anything."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -_FAR < value < _FAR:
+        return None
+    return float(value)
