@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 import tomllib
 from collections.abc import Iterator
 
 import pytest
 
+from keystead_client import AsyncClient, AsyncEntity, Client, Entity
 from tests.house_rules.source import ROOT, Module, modules
 
 SDK = "sdk/src/keystead_client"
@@ -46,3 +48,18 @@ def test_the_one_dependency() -> None:
 
 def test_it_says_that_it_is_typed() -> None:
     assert (ROOT / SDK / "py.typed").exists()
+
+
+@pytest.mark.parametrize(("waiting", "threaded"), [(AsyncClient, Client), (AsyncEntity, Entity)])
+def test_both_clients_offer_the_same(waiting: type, threaded: type) -> None:
+    assert offered(waiting) == offered(threaded)
+
+
+def offered(cls: type) -> dict[str, str]:
+    """Each public method with its parameters."""
+    methods = inspect.getmembers(cls, inspect.isfunction)
+    return {
+        name: str(inspect.signature(method)).replace("Async", "")
+        for name, method in methods
+        if not name.startswith("_")
+    }
