@@ -100,7 +100,7 @@ def require_brand_id(brand: str) -> str:
 
     :raises ValueError: when it cannot be the id of a brand.
     """
-    if not isinstance(brand, str) or not _ID.fullmatch(brand):
+    if not _ID.fullmatch(brand):
         raise ValueError("brand: the id of a brand, as `keystead brand list` shows it")
     return brand
 
