@@ -39,6 +39,10 @@ def test_a_public_path_opens_what_is_below_it(path: str) -> None:
     assert PathRules(("/auth",)).hold(path, path.encode())
 
 
+def test_a_query_that_a_server_leaves_on_the_raw_path_does_not_count() -> None:
+    assert PathRules(("/auth",)).hold("/auth/login", b"/auth/login?redirect=%2Forders")
+
+
 @pytest.mark.parametrize(("path", "raw"), CLOSED)
 def test_nothing_else_is_opened(path: str, raw: bytes | None) -> None:
     assert not PathRules(("/auth",)).hold(path, raw)

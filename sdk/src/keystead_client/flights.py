@@ -45,13 +45,19 @@ class Flights(Generic[T]):
         self._flights.pop(_digest(key), None)
 
     def _start(self, place: bytes, start: Callable[[], Coroutine[Any, Any, T]]) -> _Flight[T]:
+        self._forget_the_oldest()
         flight = _Flight(asyncio.create_task(start()))
         self._flights.pop(place, None)
         self._flights[place] = flight
         flight.task.add_done_callback(lambda task: self._land(place, flight, task))
-        while len(self._flights) > self._capacity:
-            del self._flights[next(iter(self._flights))]
         return flight
+
+    def _forget_the_oldest(self) -> None:
+        while self._flights:
+            oldest = next(iter(self._flights))
+            if self._is_good(self._flights[oldest]) and len(self._flights) < self._capacity:
+                return
+            del self._flights[oldest]
 
     def _land(self, place: bytes, flight: _Flight[T], task: asyncio.Task[T]) -> None:
         flight.landed_at = self._clock()

@@ -32,7 +32,7 @@ class PathRules:
 
     def hold(self, path: str, raw_path: bytes | None = None) -> bool:
         """Whether the decoded ``path`` lies under one of the prefixes; one that can be read in two ways never does."""
-        if _AMBIGUOUS.search(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path)):
+        if _AMBIGUOUS.search(path) or (raw_path and _AMBIGUOUS_ESCAPE.search(raw_path.partition(b"?")[0])):
             return False
         if path == "/":
             return self._has_root
