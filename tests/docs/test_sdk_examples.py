@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead_client import Client
+from keystead_client import AsyncClient, Client
 from tests.api import listening
 from tests.house_rules.source import page
 from tests.make import make_api_key, make_brand, make_entity, make_user
@@ -29,10 +31,11 @@ def example(says: str) -> str:
 
 
 def run(code: str, **given: object) -> dict[str, Any]:
-    """The names that the code leaves; it begins with those that are given."""
-    names: dict[str, Any] = {"__name__": "example", **given}
-    exec(code, names)
-    return names
+    """The names that the code leaves; it begins with those that are given. A module, since Strawberry looks for one."""
+    module = sys.modules["sdk_example"] = ModuleType("sdk_example")
+    vars(module).update(given)
+    exec(code, vars(module))
+    return vars(module)
 
 
 async def against(server: Server, act: Callable[[str], object]) -> None:
@@ -64,7 +67,7 @@ async def test_records(server: Server, brand: ActiveBrand, capsys: pytest.Captur
 
 async def test_a_web_application(server: Server, brand: ActiveBrand) -> None:
     async with listening(server.settings, server) as url:
-        app = run(example("FastAPI()").replace(ADDRESS, url))["app"]
+        app = run(example("CurrentUser").replace(ADDRESS, url))["app"]
         transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
             assert (await browser.get("/orders")).headers["location"] == "/auth/login?redirect=/orders"
@@ -74,6 +77,24 @@ async def test_a_web_application(server: Server, brand: ActiveBrand) -> None:
             let_in = await browser.post("/auth/login", data={"email": EMAIL, "password": PASSWORD})
             assert let_in.status_code == 303
             assert (await browser.get("/api/me")).json()["email"] == EMAIL
+
+
+async def test_strawberry(server: Server, brand: ActiveBrand) -> None:
+    async with listening(server.settings, server) as url:
+        app = run(example("import strawberry").replace(ADDRESS, url))["app"]
+        async with AsyncClient(url, brand=brand.name) as client:
+            tokens = await client.login(EMAIL, PASSWORD)
+        transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+            asked = {"query": "{ motto email again: email }"}
+            stranger = (await browser.post("/graphql", json=asked)).json()
+            assert stranger["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+            assert (await browser.post("/graphql", json={"query": "{ motto }"})).json()["data"] == {
+                "motto": "for everybody"
+            }
+            cookies = {"Cookie": f"keystead_auth_token={tokens.auth_token}"}
+            answer = await browser.post("/graphql", json=asked, headers=cookies)
+            assert answer.json()["data"] == {"motto": "for everybody", "email": EMAIL, "again": EMAIL}
 
 
 async def test_checking_tokens(server: Server, brand: ActiveBrand) -> None:
