@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
-from keystead_client import AsyncClient, Client, NetworkError
+from keystead_client import AsyncClient, Client, NetworkError, Tokens
 from keystead_client.errors import Timeout
 
 URL = "https://id.example.com"
@@ -71,3 +73,22 @@ async def test_retries_can_be_turned_off() -> None:
             await client.execute("{ up }")
     assert caught.value.was_sent is False
     assert way.asked == 1
+
+
+async def test_a_caller_who_is_cancelled_takes_no_tokens_along() -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await may_answer.wait()
+        pair = {"auth_token": "auth-2", "refresh_token": "refresh-2"}
+        return httpx.Response(200, json={"data": {"refreshToken": {"data": pair}}})
+
+    async with AsyncClient(URL, transport=httpx.MockTransport(answer), tokens=Tokens("auth-1", "refresh-1")) as client:
+        caller = asyncio.create_task(client.refresh())
+        await asked.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        may_answer.set()
+    assert client.tokens == Tokens("auth-2", "refresh-2", "pair", "refresh-1")

@@ -37,6 +37,7 @@ class AsyncClient(Configured):
     ) -> None:
         super().__init__(endpoint, **options)
         self._http = httpx.AsyncClient(transport=transport, **self._options())
+        self._refreshing: set[asyncio.Task[Tokens]] = set()
 
     # ------------------------------------------------------------------------------------------- the client's session
 
@@ -117,7 +118,8 @@ class AsyncClient(Configured):
     # ------------------------------------------------------------------------------------------------- driving flows
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Let a refresh that is under way end, then close the connections."""
+        await asyncio.gather(*self._refreshing, return_exceptions=True)
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -156,4 +158,15 @@ class AsyncClient(Configured):
                 return (await self._refresh(stale)).auth_token
 
     async def _refresh(self, stale: str | None) -> Tokens:
-        return await self._flights.run_async(stale, lambda: self._run(self._session.refresh(stale)), self._patience)
+        # A task of its own: cancelled with its caller, it could lose the tokens that the server has just issued.
+        work = self._flights.run_async(stale, lambda: self._run(self._session.refresh(stale)), self._patience)
+        task = asyncio.create_task(work)
+        self._refreshing.add(task)
+        task.add_done_callback(self._has_refreshed)
+        return await asyncio.shield(task)
+
+    def _has_refreshed(self, task: asyncio.Task[Tokens]) -> None:
+        self._refreshing.discard(task)
+        if not task.cancelled():
+            # Looked at, so that asyncio does not complain where every caller was cancelled.
+            task.exception()
