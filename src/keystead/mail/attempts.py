@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keystead.crypto.secrets import PATTERNS
+from keystead.mail.lines import printable_line
 from keystead.mail.model import LinkState, Mail, MailState
 
 PAUSES = (
@@ -88,8 +89,8 @@ def hopeless(mail: Mail, link: LinkState | None, now: datetime) -> Outcome | Non
 
 def told(reason: str) -> str:
     """What an operator may read of a failure: one printable line of at most 200 characters, no secret, no address."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
-    return _ADDRESS.sub("[address]", _TOKENS.sub("[hidden]", line))[:LONGEST_ERROR] or "The mail server gave no reason."
+    line = _ADDRESS.sub("[address]", _TOKENS.sub("[hidden]", printable_line(reason)))
+    return line[:LONGEST_ERROR] or "The mail server gave no reason."
 
 
 def _why_not(mail: Mail, link: LinkState | None, now: datetime) -> str | None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import aiosmtplib
 
+from keystead.mail.lines import printable_line
 from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused
 
 LONGEST_REASON: Final = 200
@@ -65,7 +66,7 @@ class Hidden:
 
     def remove_from(self, text: str) -> str:
         """``text`` as one printable line without any of it. No more than its first 2,000 characters are read."""
-        line = self._secrets.sub("[hidden]", _line(text[:LONGEST_REPLY]))
+        line = self._secrets.sub("[hidden]", printable_line(text[:LONGEST_REPLY]))
         return _WORD.sub(_without_address, _TOKEN.sub("[hidden]", line))
 
 
@@ -81,7 +82,7 @@ def judged(hidden: Hidden) -> Iterator[None]:
     except aiosmtplib.SMTPResponseException as error:
         verdict = _refusal(error, hidden)
     except (aiosmtplib.SMTPException, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
-        verdict = DeliveryFailed(_line(_trouble(error))[:LONGEST_REASON])
+        verdict = DeliveryFailed(printable_line(_trouble(error))[:LONGEST_REASON])
     except ValueError:
         # The host's name, ours, the login or the sender would not fit into what is to be said. Settings mend it.
         verdict = DeliveryFailed("something in the settings of mail cannot be said in SMTP")
@@ -134,14 +135,9 @@ def _trouble(error: BaseException) -> str:
     return "the mail server did not do as it should"
 
 
-def _line(text: str) -> str:
-    """``text`` on one line, nothing in it but what can be seen, and single spaces."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
 def _variants(texts: Iterable[str]) -> list[str]:
     """As they may stand in a line: as they are, or percent-encoded. The longest first, which may hold the others."""
-    lines = {_line(form) for text in texts for form in (text, quote(text, safe=""))}
+    lines = {printable_line(form) for text in texts for form in (text, quote(text, safe=""))}
     return sorted(lines - {""}, key=len, reverse=True)
 
 

@@ -115,19 +115,7 @@ async def claim(
 
     False when the session is over, or the user's password is not ``as_read`` any more.
     """
-    changed = await tx.execute(
-        _CLAIM,
-        brand_id=brand_id,
-        user_id=user_id,
-        session_id=session_id,
-        display=address.display,
-        canonical=address.canonical,
-        skeleton=address.skeleton,
-        as_read=as_read,
-        new_hash=new_hash,
-        now=now,
-    )
-    return changed > 0
+    return await _write(tx, brand_id, user_id, session_id, address, now, as_read, new_hash, _CLAIM)
 
 
 async def grant(
@@ -147,8 +135,22 @@ async def grant(
 
     :raises UniqueViolation: when somebody else was given the address at this moment.
     """
+    return await _write(tx, brand_id, user_id, session_id, address, now, as_read, new_hash, _GRANT)
+
+
+async def _write(
+    tx: Tx,
+    brand_id: str,
+    user_id: str,
+    session_id: str,
+    address: EmailAddress,
+    now: datetime,
+    as_read: str | None,
+    new_hash: str | None,
+    statement: Statement,
+) -> bool:
     changed = await tx.execute(
-        _GRANT,
+        statement,
         brand_id=brand_id,
         user_id=user_id,
         session_id=session_id,
