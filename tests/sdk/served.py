@@ -15,7 +15,7 @@ from tests.make import make_brand, make_brand_token, make_user
 
 EMAIL = "ann@example.com"
 PASSWORD = "rainbow123"
-URL = "http://auth.example.com"
+URL = "https://auth.example.com"
 
 
 class Watched(httpx.AsyncBaseTransport):

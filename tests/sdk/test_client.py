@@ -171,7 +171,7 @@ async def test_an_api_key(server: Server) -> None:
 
 async def test_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     served = await make_served(server)
-    monkeypatch.setenv("KEYSTEAD_ENDPOINT", "http://auth.example.com")
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", "https://auth.example.com")
     monkeypatch.setenv("KEYSTEAD_BRAND_TOKEN", served.brand_token)
     async with AsyncClient(transport=served.transport) as client:
         await client.create_me()

@@ -29,7 +29,7 @@ PUBLIC = ("/auth", "/open", "/api/open")
 @pytest.fixture(params=["added", "around"])
 async def shop(request: pytest.FixtureRequest, wire: Wire, clock: ManualClock, ann: User) -> AsyncIterator[Any]:
     """A FastAPI application with the middleware added to it, or wrapped around it."""
-    client = AsyncClient("http://auth.example.com", transport=wire, retries=0)
+    client = AsyncClient("https://auth.example.com", transport=wire, retries=0)
     options: dict[str, Any] = {
         "public_paths": PUBLIC,
         "client": client,

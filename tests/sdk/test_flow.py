@@ -272,6 +272,23 @@ def test_an_endpoint_is_a_plain_url(url: str) -> None:
         endpoint_from(url, environment={})
 
 
+HERE = ["localhost", "LOCALHOST:4000", "ks.localhost", "localhost.", "127.0.0.1:4000", "127.9.9.9", "[::1]:4000"]
+ELSEWHERE = ["id.example.com", "keystead:4000", "10.0.0.7", "localhost.example.com", "127.0.0.1.example.com", "[::2]"]
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_plain_http_stays_on_this_computer(host: str) -> None:
+    assert graphql_url(f"http://{host}") == f"http://{host}/graphql"
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_plain_http_to_another_computer_is_refused_unless_it_is_meant(host: str) -> None:
+    environment = {"KEYSTEAD_ENDPOINT": f"http://{host}"}
+    with pytest.raises(ValueError, match="Use https, or say allow_http=True"):
+        endpoint_from(None, environment=environment)
+    assert endpoint_from(None, environment=environment, allow_http=True).url == f"http://{host}/graphql"
+
+
 @pytest.mark.parametrize("secret", ["a b", "a\r\nHost: evil.example.com", "schlüssel", "a\x00"])
 def test_what_no_header_can_carry_is_not_sent(secret: str) -> None:
     with pytest.raises(Unauthenticated):

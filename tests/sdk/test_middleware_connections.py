@@ -75,7 +75,7 @@ async def test_the_lifespan_passes_and_closes_the_middlewares_own_client(
         await receive()
         await send({"type": f"lifespan.shutdown.{ending}"})
 
-    site = Site(wire, clock, app, client=None, endpoint="http://auth.example.com")
+    site = Site(wire, clock, app, client=None, endpoint="https://auth.example.com")
     client = site.middleware._own_client
     assert isinstance(client, AsyncClient)
     sent = await _converse(site, {"type": "lifespan"}, [{"type": "lifespan.shutdown"}])

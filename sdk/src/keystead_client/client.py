@@ -24,8 +24,8 @@ class Client(Configured):
 
     ``endpoint``, ``api_key`` and ``brand_token`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY`` and
     ``KEYSTEAD_BRAND_TOKEN``. ``timeout`` and ``refresh_buffer`` are seconds: access tokens are renewed so long before
-    they expire. ``retries``: how often a request is repeated that is safe to repeat. Every method raises
-    ``KeysteadError``.
+    they expire. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``:
+    the endpoint may be plain http though it is another computer. Every method raises ``KeysteadError``.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     refresh_buffer: float
     retries: int
     forwarded_for: str | None
+    allow_http: bool
     clock: Callable[[], float]
 
 
@@ -48,9 +49,10 @@ class Configured:
         refresh_buffer: float = 60,
         retries: int = 2,
         forwarded_for: str | None = None,
+        allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._endpoint: Endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for)
+        self._endpoint: Endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for, allow_http=allow_http)
         self._brand = brand
         self._timeout = timeout
         store = MemoryTokens(tokens) if tokens is None or isinstance(tokens, Tokens) else tokens

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from keystead_client.errors import Unauthenticated
+from keystead_client.loopback import require_private_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,12 @@ def endpoint_from(
     brand_token: str | None = None,
     forwarded_for: str | None = None,
     environment: Mapping[str, str] | None = None,
+    *,
+    allow_http: bool = False,
 ) -> Endpoint:
     """What was given, else ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY``, ``KEYSTEAD_BRAND_TOKEN``.
 
-    Raises ``ValueError`` where there is no URL, or none that can be used.
+    Raises ``ValueError`` where there is no URL, or none that can be used. ``allow_http``: see ``graphql_url``.
     """
     environment = os.environ if environment is None else environment
     url = url or environment.get("KEYSTEAD_ENDPOINT")
@@ -60,16 +63,20 @@ def endpoint_from(
     for name, secret in (("API key", api_key), ("brand token", brand_token)):
         if secret and not _can_be_sent(secret):
             raise ValueError(f"the {name} holds characters that no header can carry")
-    return Endpoint(graphql_url(url), api_key, brand_token, forwarded_for)
+    return Endpoint(graphql_url(url, allow_http=allow_http), api_key, brand_token, forwarded_for)
 
 
-def graphql_url(url: str) -> str:
-    """``https://id.example.com`` and ``https://id.example.com/graphql`` are the same. Raises ``ValueError``."""
+def graphql_url(url: str, *, allow_http: bool = False) -> str:
+    """``https://id.example.com`` and ``https://id.example.com/graphql`` are the same.
+
+    Raises ``ValueError`` for what is no such URL, and for plain http to another computer, unless ``allow_http``.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the endpoint must be an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("the endpoint must be a plain URL, without user, query and fragment")
+    require_private_way("endpoint", url, allow_http)
     path = parts.path.rstrip("/")
     if not path.endswith("/graphql"):
         path += "/graphql"

@@ -15,23 +15,24 @@ import httpx
 
 from keystead_client.errors import NetworkError, ServerError, Timeout
 from keystead_client.flow import Reply
+from keystead_client.loopback import require_private_way
 
 Transport = httpx.BaseTransport | httpx.AsyncBaseTransport
 """How requests are sent instead of over TCP: by tests, or through a proxy of one's own."""
 
 LARGEST: Final = 64 * 1024
 """Bytes. A document of three keys has 700, the answer of ``me`` 100."""
-_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def require_origin(name: str, url: str) -> str:
-    """The URL without a slash at its end: https, or http on this very computer.
+def require_origin(name: str, url: str, *, allow_http: bool = False) -> str:
+    """The URL without a slash at its end: https, or http on this very computer, or by ``allow_http``.
 
     :raises ValueError: for any other: what comes in clear text comes from whomever.
     """
     parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HERE):
-        raise ValueError(f"{name}: https://..., or http:// for localhost only")
+    if parts.scheme not in ("https", "http"):
+        raise ValueError(f"{name}: an https URL")
+    require_private_way(name, url, allow_http)
     if not parts.hostname or parts.username is not None or parts.query or parts.fragment or parts.path.strip("/"):
         raise ValueError(f"{name}: scheme, host and port only, as in https://id.example.com")
     return url.rstrip("/")

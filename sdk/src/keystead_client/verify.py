@@ -37,13 +37,14 @@ MOST_TOKENS: Final = 4096
 class Verifier:
     """Verifies access tokens of one issuer for one brand. Safe to share between tasks and threads.
 
-    :param issuer: the server's ``KEYSTEAD_BASE_URL``: https, or http for localhost.
+    :param issuer: the server's ``KEYSTEAD_BASE_URL``: https, or http on this computer.
     :param brand: the id of the brand; a token of another brand is refused.
     :param mode: ``"offline"`` needs the extra ``keystead-client[verify]``; ``"online"`` asks ``me``.
     :param jwks_ttl: seconds after which the published keys are fetched again.
     :param max_stale: seconds for which keys are believed while the issuer cannot be reached.
     :param leeway: seconds by which this computer's clock may differ from the issuer's.
     :param endpoint: where the server is reached, if not at the issuer's address; online only.
+    :param allow_http: issuer and endpoint may be plain http though they are another computer.
     :param transport: an httpx transport instead of TCP.
     :raises ValueError: for arguments that cannot be right.
     :raises ImportError: offline without the extra.
@@ -59,6 +60,7 @@ class Verifier:
         max_stale: float = 3600,
         leeway: float = 30,
         endpoint: str | None = None,
+        allow_http: bool = False,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -66,12 +68,13 @@ class Verifier:
             raise ValueError('mode: "offline" or "online"')
         if min(jwks_ttl, leeway) < 0 or max_stale < jwks_ttl:
             raise ValueError("jwks_ttl and leeway are not negative, and max_stale is not below jwks_ttl")
-        self._issuer, self._brand = require_origin("issuer", issuer), require_brand_id(brand)
+        self._issuer = require_origin("issuer", issuer, allow_http=allow_http)
+        self._brand = require_brand_id(brand)
         self._leeway, self._clock = leeway, clock
         self._questions = Questions(transport, TIMEOUT)
         self._check: OfflineCheck | OnlineCheck
         if mode == "online":
-            url = graphql_url(endpoint or self._issuer)
+            url = graphql_url(endpoint or self._issuer, allow_http=allow_http)
             self._check = OnlineCheck(url, self._questions, clock)
             return
         require_joserfc()

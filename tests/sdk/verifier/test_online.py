@@ -111,7 +111,7 @@ async def test_who_cannot_ask_cannot_tell(online: Verifier, forge: Forge, issuer
 
 async def test_the_endpoint_may_be_another_than_the_issuer(make: Make, forge: Forge, issuer: InProcess) -> None:
     """An address inside the network, while tokens name the one outside."""
-    online = make(mode="online", endpoint="http://keystead.internal:8000")
+    online = make(mode="online", endpoint="http://keystead.internal:8000", allow_http=True)
     token = forge.good
     await online.verify_async(token)
     await online.aclose()

@@ -1,0 +1,27 @@
+"""Where plain http is no risk: on this very computer."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name means this computer: ``localhost``, names below it, 127.0.0.0/8, ::1. Nothing is resolved."""
+    name = host.lower().strip("[]").removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def require_private_way(name: str, url: str, allow_http: bool) -> None:
+    """That nobody between here and there can read along. Raises ``ValueError``, naming the option that allows it."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
+        raise ValueError(
+            f"the {name} is plain http to {parts.hostname}: tokens and passwords could be read on the way. Use https,"
+            " or say allow_http=True where the network between is your own, as between containers"
+        )
