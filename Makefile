@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-CODE   := src sdk/src tests $(wildcard benchmarks)
+CODE   := src sdk/src tests examples $(wildcard benchmarks)
 SERVER := $(VENV)/.ready-server
 DEV    := $(VENV)/.ready-dev
 # The tools for development include all that the server needs, so a demo beside them installs nothing.
@@ -24,6 +24,10 @@ help: ## Show this list
 .PHONY: demo
 demo: $(EITHER) ## Start a server on a small database and print requests to paste (PORT=4000)
 	@$(BIN)/keystead demo $(if $(PORT),--port $(PORT))
+
+.PHONY: example
+example: $(DEV) ## Start the demo and, beside it, a FastAPI application of the SDK (PORT=4000 APP_PORT=8000)
+	@$(BIN)/python examples/run.py $(if $(PORT),--port $(PORT)) $(if $(APP_PORT),--app-port $(APP_PORT))
 
 .PHONY: test
 test: $(DEV) ## Run every test, on SQLite and on PostgreSQL (ARGS="-k login" picks some)
@@ -68,7 +72,7 @@ lock: $(DEV) ## Write requirements/*.lock again (UPGRADE=1 for newer versions)
 .PHONY: clean
 clean: ## Remove the virtual environment and every cache
 	@rm -rf $(VENV) build dist src/*.egg-info sdk/build sdk/src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@find src sdk tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src sdk tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --------------------------------------------------------------------------------------------------------- set-up
 

@@ -1,0 +1,128 @@
+"""An application whose users log in with Keystead: a login page, a dashboard, a protected API, two ways to log out.
+
+KEYSTEAD_ENDPOINT says where the server is; KEYSTEAD_BRAND or KEYSTEAD_BRAND_TOKEN, which brand's users log in.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+
+from keystead_client import AsyncClient, KeysteadError, NotAuthenticated, Tokens, auth
+from keystead_client.errors import Forbidden, GraphQLValidationFailed
+from keystead_client.fastapi import CurrentUser, PageUser
+from keystead_client.middleware import KeysteadMiddleware
+from keystead_client.starlette import redirect_back
+
+HERE = Path(__file__).parent
+LOGIN = "/auth/login"
+PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+}
+MY_SESSIONS = "{ sessionList(pagination: { per_page: 100 }) { data { created_at is_current } pagination { total } } }"
+
+
+async def from_this_site(request: Request) -> None:
+    """Refuses forms that another site sends. SameSite cookies alone would not: a login needs no cookie."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site:
+        is_ours = site in ("same-origin", "none")
+    else:  # an older browser, which names the origin at least; or no browser at all
+        is_ours = origin is None or urlsplit(origin).netloc == request.url.netloc
+    if request.method == "POST" and not is_ours:
+        raise HTTPException(403, "This form belongs to another site.")
+
+
+app = FastAPI(dependencies=[Depends(from_this_site)], openapi_url=None)
+app.mount("/static", StaticFiles(directory=HERE / "static"))
+app.add_middleware(KeysteadMiddleware, brand=os.environ.get("KEYSTEAD_BRAND"), public_paths=("/auth", "/static"))
+templates = Jinja2Templates(HERE / "templates")
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> Response:
+    """A page that no cache keeps and that loads nothing from elsewhere."""
+    return templates.TemplateResponse(request, name, values, status, PAGE_HEADERS)
+
+
+def as_user(request: Request) -> AsyncClient:
+    """Keystead's API with the rights of whoever sent the request. The middleware sees to it that the token is fresh."""
+    address = request.client.host if request.client else None
+    return AsyncClient(tokens=Tokens(auth.get_auth_token(), None), forwarded_for=address)
+
+
+@app.get(LOGIN)
+async def login_page(request: Request) -> Response:
+    """The form; who is logged in already needs none. It is posted to the same address, with its ``?redirect=``."""
+    return redirect_back(request) if await auth.logged_in() else page(request, "login.html")
+
+
+@app.post(LOGIN)
+async def log_in(request: Request, email: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
+    """Sets the cookies and goes to where the browser wanted to be, or shows the form again and says why."""
+    result = await auth.login(email, password)
+    if result.error is None:
+        return redirect_back(request)
+    is_wrong = result.error.code == "INVALID_CREDENTIALS"
+    error = result.error.message if is_wrong else "Nobody can log in at this moment. Please try again in a minute."
+    return page(request, "login.html", 401 if is_wrong else 503, email=email, error=error)
+
+
+@app.get("/")
+async def dashboard(request: Request, user: PageUser) -> Response:
+    """Who is logged in, since when, in how many sessions, and what Keystead lets this user see."""
+    async with as_user(request) as keystead:
+        sessions = (await keystead.execute(MY_SESSIONS))["sessionList"]
+        try:
+            customers = (await keystead.entity("customer").list(select=["name", "email", "status"])).data
+        except (Forbidden, GraphQLValidationFailed):  # no permission, or no such entity in this brand
+            customers = None
+    since = next((datetime.fromisoformat(one["created_at"]) for one in sessions["data"] if one["is_current"]), None)
+    shown = {"user": user, "since": since, "sessions": sessions["pagination"]["total"], "customers": customers}
+    return page(request, "dashboard.html", **shown)
+
+
+@app.get("/api/me")
+async def me(user: CurrentUser) -> object:
+    """The user as JSON; 401, never a redirect, for who is not logged in."""
+    return user
+
+
+@app.post("/auth/logout")
+async def log_out(request: Request) -> Response:
+    """Ends this browser's session. Its cookies go in any case."""
+    result = await auth.logout()
+    if result.error and result.error.code != "TOKEN_EXPIRED":
+        return page(request, "problem.html", 503, message="This browser is logged out, but Keystead was not told.")
+    return RedirectResponse(LOGIN, 303)
+
+
+@app.post("/auth/logout-everywhere")
+async def log_out_everywhere(request: Request) -> Response:
+    """Ends all sessions of the user: every other browser is out on its next click."""
+    await auth.require_auth(mode="raise")
+    async with as_user(request) as keystead:
+        await keystead.logout_everywhere()
+    return await forget_session(request)
+
+
+@app.exception_handler(NotAuthenticated)
+async def forget_session(request: Request, error: Exception | None = None) -> Response:
+    """The session ended, perhaps a moment ago on another device: the cookies go, too."""
+    await auth.logout()
+    return RedirectResponse(LOGIN, 303)
+
+
+@app.exception_handler(KeysteadError)
+async def unavailable(request: Request, error: Exception) -> Response:
+    """Keystead did not answer as it should. Nobody is logged out for that."""
+    return page(request, "problem.html", 503, message="Something is not working at this moment.")
