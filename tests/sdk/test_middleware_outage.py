@@ -88,7 +88,7 @@ async def test_a_verifier_lets_in_without_the_server(
         clock.advance(minutes=59, seconds=30)
         assert (await same.get("/orders")).status_code == 200, "the refresh fails, the token has half a minute"
         assert wire.sent == {"refreshToken": 1}
-        verified.middleware._gate._verifier = OfflineVerifier(ann.id)
+        verified.middleware._protection.gate._verifier = OfflineVerifier(ann.id)
         clock.advance(seconds=2)
         assert (await same.get("/orders")).status_code == 503
         assert len(same.cookies) == 2

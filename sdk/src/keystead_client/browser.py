@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from keystead_client.cookies import CookieOptions, CookieTokens, clear_cookies, set_cookies
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate, User
+from keystead_client.headers import RawHeaders, with_cookies
 from keystead_client.tokens import Tokens
 
 
@@ -93,6 +94,11 @@ class Browser:
         """Whether an answer of this status is the framework's, to an exception that is meant for the middleware."""
         self.is_withheld = self.refusal is not None and status == 500
         return self.is_withheld
+
+    def begin_to_answer(self, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+        """The headers as they go out, with the cookies among them. From here on no cookie can be set any more."""
+        self.has_begun_to_answer = True
+        return with_cookies(headers, self.set_cookies, self.options.names) if self.set_cookies else list(headers)
 
     def answer_instead(self) -> None:
         """From here on the middleware speaks."""

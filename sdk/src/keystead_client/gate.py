@@ -12,7 +12,8 @@ from keystead_client.errors import (
     RefreshTokenReused,
     Unauthorized,
 )
-from keystead_client.flights import Flights
+from keystead_client.sharing import Share, among_tasks
+from keystead_client.single_flight import SingleFlight
 from keystead_client.tokens import Tokens
 
 User = Mapping[str, Any]
@@ -56,21 +57,27 @@ class Verifies(Protocol):
 
 
 class Gate:
-    """Asks about tokens for every request of one application."""
+    """Asks about tokens for every request of one application.
 
-    def __init__(self, server: AuthServer, verifier: Verifies | None, clock: Callable[[], float]) -> None:
+    ``share`` says among whom an answer is shared: the tasks of event loops, or threads that have none.
+    """
+
+    def __init__(
+        self, server: AuthServer, verifier: Verifies | None, clock: Callable[[], float], share: Share = among_tasks
+    ) -> None:
         self.server = server
         self._verifier = verifier
-        self._checks: Flights[User | None] = Flights(REMEMBERED_CHECK, clock)
-        self._refreshes: Flights[Tokens | None] = Flights(REMEMBERED_REFRESH, clock)
+        self._share = share
+        self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock)
+        self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
 
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
-        return await self._checks.join(auth_token, lambda: self._check(auth_token, forwarded_for))
+        return await self._share(self._checks, auth_token, lambda: self._check(auth_token, forwarded_for))
 
     async def refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
         """The tokens that replace this one; None: the session is over, says the server. Raises the client's errors."""
-        return await self._refreshes.join(refresh_token, lambda: self._refresh(refresh_token, forwarded_for))
+        return await self._share(self._refreshes, refresh_token, lambda: self._refresh(refresh_token, forwarded_for))
 
     def forget(self, auth_token: str | None, refresh_token: str | None) -> None:
         """Believe nothing about these tokens any more."""

@@ -25,21 +25,18 @@ from keystead_client.asgi import (
     Receive,
     Scope,
     Send,
-    header_values,
     refuse_websocket,
-    send_redirect,
-    send_unauthenticated,
-    send_unavailable,
-    with_cookies,
-    without_keystead_headers,
+    send_answer,
+    visit_of,
 )
 from keystead_client.async_client import AsyncClient
 from keystead_client.auth import RedirectToLogin, current_browser
 from keystead_client.browser import Browser
-from keystead_client.cookies import DEFAULT, CookieOptions, is_local_development, read_cookies
+from keystead_client.cookies import CookieOptions
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import AuthServer, Gate, Verifies
-from keystead_client.paths import PathRules, is_for_programs, login_location, path_within
+from keystead_client.headers import without_keystead_headers
+from keystead_client.protection import Protection, Visit
 
 __all__ = ["KeysteadMiddleware"]
 
@@ -71,17 +68,18 @@ class KeysteadMiddleware:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        self._public = PathRules(public_paths)
-        self._login_page = PathRules((login_path.partition("?")[0],))
-        self._for_programs = PathRules(api_paths)
-        self._login_path = login_path
-        self._refresh_buffer = refresh_buffer
-        self._options = cookie_options or DEFAULT
-        self._brand = brand
-        self._clock = clock
         server = client or AsyncClient(endpoint, brand_token=brand_token, brand=brand)
         self._own_client = server if client is None else None
-        self._gate = Gate(server, verifier, clock)
+        self._protection = Protection(
+            Gate(server, verifier, clock),
+            public_paths=public_paths,
+            login_path=login_path,
+            api_paths=api_paths,
+            refresh_buffer=refresh_buffer,
+            cookie_options=cookie_options,
+            brand=brand,
+            clock=clock,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, as ASGI hands it over."""
@@ -89,16 +87,17 @@ class KeysteadMiddleware:
             await self.app(scope, receive, partial(self._send_and_close, send))
             return
         scope = {**scope, "headers": without_keystead_headers(scope["headers"])}
-        browser = self._browser(scope)
+        visit = visit_of(scope)
+        browser = self._protection.browser(visit)
         token = current_browser.set(browser)
         try:
-            await self._serve(scope, receive, partial(_send_with_cookies, browser, send), browser)
+            await self._serve(scope, receive, partial(_send_with_cookies, browser, send), visit, browser)
         finally:
             current_browser.reset(token)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, browser: Browser) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit, browser: Browser) -> None:
         try:
-            if not self._is_public(scope) and await browser.user() is None:
+            if not self._protection.is_public(visit) and await browser.user() is None:
                 raise RedirectToLogin(browser.location_of_login(None))
             await self.app(scope, receive, send)
             if browser.is_withheld and browser.refusal is not None:
@@ -107,63 +106,32 @@ class KeysteadMiddleware:
             if browser.has_begun_to_answer:
                 raise
             browser.answer_instead()
-            await self._send_to_login(scope, receive, send, redirect.location)
+            await self._send_to_login(scope, receive, send, visit, redirect.location)
         except KeysteadError as error:
             # Others are the application's own affair, for example its calls of the data client.
             if error is not browser.outage or browser.has_begun_to_answer:
                 raise
             browser.answer_instead()
-            await self._send_unavailable(scope, receive, send, error)
+            await self._send_unavailable(scope, receive, send, visit, error)
 
-    async def _send_to_login(self, scope: Scope, receive: Receive, send: Send, location: str) -> None:
+    async def _send_to_login(self, scope: Scope, receive: Receive, send: Send, visit: Visit, location: str) -> None:
         if scope["type"] == "websocket":
             await refuse_websocket(receive, send, POLICY_VIOLATION)
-        elif self._is_for_program(scope):
-            await send_unauthenticated(send)
         else:
-            await send_redirect(send, location)
+            await send_answer(send, self._protection.away_to_login(visit, location))
 
-    async def _send_unavailable(self, scope: Scope, receive: Receive, send: Send, error: KeysteadError) -> None:
+    async def _send_unavailable(
+        self, scope: Scope, receive: Receive, send: Send, visit: Visit, error: KeysteadError
+    ) -> None:
         if scope["type"] == "websocket":
             await refuse_websocket(receive, send, TRY_AGAIN_LATER)
         else:
-            is_for_program = self._is_for_program(scope)
-            await send_unavailable(send, is_for_program=is_for_program, retry_after=error.retry_after)
+            await send_answer(send, self._protection.away_for_now(visit, error))
 
     async def _send_and_close(self, send: Send, message: Message) -> None:
         if message["type"].startswith("lifespan.shutdown.") and self._own_client is not None:
             await self._own_client.close()
         await send(message)
-
-    def _browser(self, scope: Scope) -> Browser:
-        names = {name.lower() for name, _ in scope["headers"]}
-        host = next(iter(header_values(scope, b"host")), "")
-        client = scope.get("client")
-        return Browser(
-            gate=self._gate,
-            tokens=read_cookies(header_values(scope, b"cookie"), self._options),
-            options=self._options,
-            is_local=is_local_development(scope.get("scheme", "http"), host, names),
-            forwarded_for=client[0] if client else None,
-            location_of_login=partial(self._location_of_login, scope),
-            brand=self._brand,
-            refresh_buffer=self._refresh_buffer,
-            clock=self._clock,
-        )
-
-    def _location_of_login(self, scope: Scope, login_path: str | None) -> str:
-        root = scope.get("root_path", "").rstrip("/")
-        asked = root + path_within(scope["path"], root)
-        return login_location(login_path or root + self._login_path, asked, scope.get("query_string", b""))
-
-    def _is_public(self, scope: Scope) -> bool:
-        path = path_within(scope["path"], scope.get("root_path", ""))
-        raw = scope.get("raw_path")
-        return self._public.hold(path, raw) or self._login_page.hold(path, raw)
-
-    def _is_for_program(self, scope: Scope) -> bool:
-        path = path_within(scope["path"], scope.get("root_path", ""))
-        return self._for_programs.hold(path) or is_for_programs(",".join(header_values(scope, b"accept")))
 
 
 async def _send_with_cookies(browser: Browser, send: Send, message: Message) -> None:
@@ -173,8 +141,5 @@ async def _send_with_cookies(browser: Browser, send: Send, message: Message) -> 
     if browser.is_withheld:
         return
     if message["type"] in ("http.response.start", "websocket.accept"):
-        browser.has_begun_to_answer = True
-        if browser.set_cookies:
-            headers = with_cookies(message.get("headers", []), browser.set_cookies, browser.options.names)
-            message = {**message, "headers": headers}
+        message = {**message, "headers": browser.begin_to_answer(message.get("headers", []))}
     await send(message)

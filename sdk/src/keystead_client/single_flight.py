@@ -1,90 +1,227 @@
-"""One at a time, for everybody who asks meanwhile: across tasks, event loops and threads."""
+"""One at a time, for everybody who asks meanwhile: across tasks, event loops and threads.
+
+What came of it can be remembered for a while after that. The one mechanism of its kind here: the clients' own refresh,
+and what the middleware asks about tokens, fly with it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import threading
-from collections.abc import Awaitable, Callable, Hashable
-from concurrent.futures import Future
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakSet
 
-from keystead_client.errors import Timeout
+from keystead_client.errors import NetworkError, Timeout
 
 T = TypeVar("T")
+Loop = asyncio.AbstractEventLoop
 
 
 class _Abandoned(Exception):
-    """Who led was cancelled or interrupted; somebody else has to lead."""
+    """Who led was interrupted, or its event loop ended; somebody else has to lead."""
+
+
+class _Flight(Generic[T]):
+    """One piece of work: under way, or landed and remembered."""
+
+    __slots__ = ("future", "landed_at", "loop", "outcome")
+
+    def __init__(self, loop: Loop | None) -> None:
+        self.loop = loop
+        self.landed_at: float | None = None
+        self.outcome: T | None = None
+        self.future: Future[T] = Future()
+        # A future that runs cannot be cancelled: one who stops waiting takes nothing from the others.
+        self.future.set_running_or_notify_cancel()
+
+    def is_flying(self, here: Loop | None) -> bool:
+        """Whether it will land. What an event loop left behind when it ended does not."""
+        return self.loop is None or self.loop is here or self.loop.is_running()
 
 
 class SingleFlight(Generic[T]):
     """The first who asks for a key leads and does the work; others who ask before it is done share what comes of it.
 
-    A leader who is cancelled hands over to one of those who wait. An error of the work is raised for everybody.
+    An outcome is remembered for ``seconds`` after it has landed, at most ``capacity`` of them. An error of the work is
+    raised for everybody who waits, and not remembered. Keys may be tokens: their digests alone are kept. Safe between
+    threads and event loops; a forked process begins with nothing.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[Hashable, Future[T]] = {}
+    def __init__(self, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic, capacity: int = 4096) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._capacity = capacity
+        self._begin()
+        _EVERY.add(self)
 
-    def run(self, key: Hashable, work: Callable[[], T], patience: float | None = None) -> T:
-        """What came of the work. Raises ``Timeout`` after waiting ``patience`` seconds for somebody else's."""
+    def run(self, key: str | None, work: Callable[[], T], patience: float | None = None) -> T:
+        """What came of the work, for threads. Raises ``Timeout`` after waiting ``patience`` seconds for another's."""
+        place = _digest(key)
         while True:
-            future, is_leader = self._join(key)
+            flight, is_leader = self._board(place, None)
+            if flight.landed_at is not None:
+                return cast(T, flight.outcome)
             if is_leader:
-                try:
-                    result = work()
-                except BaseException as error:
-                    self._land(key, future, error)
-                    raise
-                self._land(key, future, None, result)
-                return result
+                return self._lead(place, flight, work)
             try:
-                return future.result(patience)
+                return flight.future.result(patience)
             except _Abandoned:
                 continue
             except FutureTimeout:
-                if future.done():
+                if flight.future.done():
                     raise
-                raise Timeout("somebody else's refresh took too long", was_sent=False) from None
+                raise _too_long() from None
 
-    async def run_async(self, key: Hashable, work: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
-        """The same for tasks, of any event loop."""
+    async def run_async(self, key: str | None, work: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
+        """The same for tasks, of any event loop.
+
+        The work is a task of its own: it ends, and lands for the others, although its caller is cancelled.
+        """
+        place = _digest(key)
         while True:
-            future, is_leader = self._join(key)
+            flight, is_leader = self._board(place, asyncio.get_running_loop())
+            if flight.landed_at is not None:
+                return cast(T, flight.outcome)
             if is_leader:
-                try:
-                    result = await work()
-                except BaseException as error:
-                    self._land(key, future, error)
-                    raise
-                self._land(key, future, None, result)
-                return result
+                self._take_off(place, flight, work)
+            landing = asyncio.wrap_future(flight.future)
             try:
-                return await asyncio.wait_for(asyncio.wrap_future(future), patience)
+                return await (landing if is_leader else asyncio.wait_for(landing, patience))
             except _Abandoned:
-                continue
+                if is_leader:
+                    raise NetworkError("the request was broken off", was_sent=True) from None
             except TimeoutError:
-                if future.done():
+                if is_leader or flight.future.done():
                     raise
-                raise Timeout("somebody else's refresh took too long", was_sent=False) from None
+                raise _too_long() from None
 
-    def _join(self, key: Hashable) -> tuple[Future[T], bool]:
+    def forget(self, key: str | None) -> None:
+        """Remember nothing about ``key``. A flight in the air lands for those who wait for it, and for nobody else."""
         with self._lock:
-            if key in self._flights:
-                return self._flights[key], False
-            future: Future[T] = Future()
-            # A future that runs cannot be cancelled: one who stops waiting takes nothing from the others.
-            future.set_running_or_notify_cancel()
-            self._flights[key] = future
-            return future, True
+            self._flights.pop(_digest(key), None)
 
-    def _land(self, key: Hashable, future: Future[T], error: BaseException | None, *result: T) -> None:
-        # Forgotten before it is answered: who comes now must not be given what is over.
+    async def finish(self) -> None:
+        """Waits until the work that this event loop has under way is done, whatever comes of it."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(task for task in list(self._tasks) if task.get_loop() is loop), return_exceptions=True)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[bytes, _Flight[T]] = {}
+        # An event loop itself keeps no task alive.
+        self._tasks: set[asyncio.Task[T]] = set()
+
+    def _board(self, place: bytes, loop: Loop | None) -> tuple[_Flight[T], bool]:
+        """The flight to share, and whether the caller has to lead it."""
+        flight = self._flights.get(place)
+        # Without the lock, for the sake of speed: a flight that has landed changes no more.
+        if flight is not None and flight.landed_at is not None and self._is_young(flight.landed_at):
+            return flight, False
         with self._lock:
-            del self._flights[key]
-        if error is None:
-            future.set_result(result[0])
+            flight = self._flights.get(place)
+            if flight is not None and self._is_good(flight, loop):
+                return flight, False
+            if flight is not None:
+                self._drop(place, loop)
+            self._drop_the_oldest(loop)
+            flight = self._flights[place] = _Flight(loop)
+            return flight, True
+
+    def _lead(self, place: bytes, flight: _Flight[T], work: Callable[[], T]) -> T:
+        try:
+            outcome = work()
+        except BaseException as error:
+            self._crash(place, flight, error)
+            raise
+        self._land(place, flight, outcome)
+        return outcome
+
+    def _take_off(self, place: bytes, flight: _Flight[T], work: Callable[[], Awaitable[T]]) -> None:
+        task = asyncio.create_task(_await(work))
+        self._tasks.add(task)
+        # Not a part of the task: one that is cancelled before its first step runs none of its own code.
+        task.add_done_callback(lambda task: self._has_ended(place, flight, task))
+
+    def _has_ended(self, place: bytes, flight: _Flight[T], task: asyncio.Task[T]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._crash(place, flight, _Abandoned())
+        elif error := task.exception():
+            self._crash(place, flight, error)
         else:
-            future.set_exception(error if isinstance(error, Exception) else _Abandoned())
+            self._land(place, flight, task.result())
+
+    def _land(self, place: bytes, flight: _Flight[T], outcome: T) -> None:
+        # Noted before it is answered: who comes now must be given this, or nothing that is over.
+        with self._lock:
+            if self._flights.get(place) is flight:
+                del self._flights[place]
+                if self._seconds > 0:
+                    flight.outcome = outcome
+                    flight.landed_at = self._clock()
+                    self._flights[place] = flight
+        with suppress(InvalidStateError):
+            flight.future.set_result(outcome)
+
+    def _crash(self, place: bytes, flight: _Flight[T], error: BaseException) -> None:
+        with self._lock:
+            if self._flights.get(place) is flight:
+                del self._flights[place]
+        _settle(flight, error if isinstance(error, Exception) else _Abandoned())
+
+    def _drop_the_oldest(self, loop: Loop | None) -> None:
+        while self._flights:
+            oldest = next(iter(self._flights))
+            if self._is_good(self._flights[oldest], loop) and len(self._flights) < self._capacity:
+                return
+            self._drop(oldest, loop)
+
+    def _drop(self, place: bytes, loop: Loop | None) -> None:
+        flight = self._flights.pop(place)
+        if flight.landed_at is None and not flight.is_flying(loop):
+            _settle(flight, _Abandoned())
+
+    def _is_good(self, flight: _Flight[T], loop: Loop | None) -> bool:
+        return flight.is_flying(loop) if flight.landed_at is None else self._is_young(flight.landed_at)
+
+    def _is_young(self, landed_at: float) -> bool:
+        # A clock that was turned back must not make an old answer young for ever.
+        return 0 <= self._clock() - landed_at < self._seconds
+
+
+async def _await(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+def _settle(flight: _Flight[Any], error: Exception) -> None:
+    # It may have landed in this very moment, in another thread.
+    with suppress(InvalidStateError):
+        flight.future.set_exception(error)
+
+
+def _too_long() -> Timeout:
+    return Timeout("somebody else's request for the same took too long", was_sent=False)
+
+
+def _digest(key: str | None) -> bytes:
+    return b"" if key is None else hashlib.sha256(key.encode()).digest()
+
+
+_EVERY: WeakSet[SingleFlight[Any]] = WeakSet()
+
+
+def _begin_in_child() -> None:
+    """Whoever led in the parent process leads nobody here, and whoever held the lock will not let go of it."""
+    for flights in list(_EVERY):
+        flights._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)

@@ -1,4 +1,4 @@
-"""Flights that are shared: by whom, for how long, and what a failure leaves behind."""
+"""Flights whose outcome is remembered: by whom they are shared, for how long, and what a failure leaves behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from keystead_client.flights import Flights
+from keystead_client.single_flight import SingleFlight
 
 
 class Runway:
@@ -17,7 +17,7 @@ class Runway:
         self.started = 0
         self.may_land = asyncio.Event()
         self.may_land.set()
-        self.flights: Flights[int] = Flights(10, lambda: self.now, capacity)
+        self.flights: SingleFlight[int] = SingleFlight(10, lambda: self.now, capacity)
 
     async def fly(self) -> int:
         self.started += 1
@@ -31,7 +31,7 @@ class Runway:
         raise LookupError("lost")
 
     async def join(self, key: str = "a") -> int:
-        return await self.flights.join(key, self.fly)
+        return await self.flights.run_async(key, self.fly)
 
 
 async def test_an_outcome_is_shared_and_then_forgotten() -> None:
@@ -48,17 +48,50 @@ async def test_an_outcome_is_shared_and_then_forgotten() -> None:
 
 async def test_a_failure_is_shared_by_those_who_wait_and_by_nobody_else() -> None:
     runway = Runway()
-    failed = await asyncio.gather(*(runway.flights.join("a", runway.crash) for _ in range(5)), return_exceptions=True)
+    failed = await asyncio.gather(
+        *(runway.flights.run_async("a", runway.crash) for _ in range(5)), return_exceptions=True
+    )
     assert [type(error) for error in failed] == [LookupError] * 5
     assert runway.started == 1
     assert await runway.join() == 2
+
+
+def test_threads_remember_too() -> None:
+    now = 100.0
+    flights: SingleFlight[int] = SingleFlight(10, lambda: now)
+    assert [flights.run("a", lambda number=number: number) for number in (1, 2)] == [1, 1]  # type: ignore[misc]
+    with pytest.raises(ZeroDivisionError):
+        flights.run("b", lambda: 1 // 0)
+    assert flights.run("b", lambda: 3) == 3
+    now += 10
+    assert flights.run("a", lambda: 4) == 4
+    now -= 60
+    assert flights.run("a", lambda: 5) == 5, "a clock that was turned back keeps nothing"
+
+
+async def test_what_is_forgotten_in_the_air_lands_for_those_who_wait_alone() -> None:
+    """A logout forgets: nobody who comes later is given what was asked before it."""
+    runway = Runway()
+    runway.may_land.clear()
+    waiting = asyncio.create_task(runway.join())
+    await asyncio.sleep(0)
+    runway.flights.forget("a")
+    runway.may_land.set()
+    assert await waiting == 1
+    assert await runway.join() == 2
+
+
+async def test_no_key_is_kept_in_clear() -> None:
+    runway = Runway()
+    await runway.join("a-token")
+    assert b"a-token" not in next(iter(runway.flights._flights))
 
 
 @pytest.mark.parametrize("outcome", ["fly", "crash"])
 async def test_a_flight_lands_for_the_others_when_the_first_gives_up(outcome: str) -> None:
     runway = Runway()
     runway.may_land.clear()
-    first = asyncio.create_task(runway.flights.join("a", getattr(runway, outcome)))
+    first = asyncio.create_task(runway.flights.run_async("a", getattr(runway, outcome)))
     await asyncio.sleep(0)
     second = asyncio.create_task(runway.join())
     await asyncio.sleep(0)

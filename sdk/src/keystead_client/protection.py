@@ -1,0 +1,95 @@
+"""What the middleware decides without asking anybody, whichever protocol carried the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from keystead_client.answers import Answer, redirect, unauthenticated, unavailable
+from keystead_client.browser import Browser
+from keystead_client.cookies import DEFAULT, CookieOptions, is_local_development, read_cookies
+from keystead_client.errors import KeysteadError
+from keystead_client.gate import Gate
+from keystead_client.paths import PathRules, is_for_programs, login_location
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What is known of one request."""
+
+    scheme: str
+    host: str
+    header_names: frozenset[bytes]
+    """In lower case."""
+    cookies: list[str] = field(repr=False)
+    """The values of its ``Cookie`` headers."""
+    accept: str
+    path: str
+    """Decoded, without the prefix under which the application is mounted."""
+    raw_path: bytes | None
+    root: str
+    """That prefix, without a slash at its end."""
+    query: bytes = field(repr=False)
+    address: str | None
+    """Of who asks, as the web server tells it."""
+
+
+class Protection:
+    """The options of one middleware. Raises ``ValueError`` for paths that are none."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        public_paths: Sequence[str],
+        login_path: str,
+        api_paths: Sequence[str],
+        refresh_buffer: float,
+        cookie_options: CookieOptions | None,
+        brand: str | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.gate = gate
+        self._public = PathRules(public_paths)
+        self._login_page = PathRules((login_path.partition("?")[0],))
+        self._for_programs = PathRules(api_paths)
+        self._login_path = login_path
+        self._refresh_buffer = refresh_buffer
+        self._options = cookie_options or DEFAULT
+        self._brand = brand
+        self._clock = clock
+
+    def browser(self, visit: Visit) -> Browser:
+        """The state of the request, as it begins."""
+        return Browser(
+            gate=self.gate,
+            tokens=read_cookies(visit.cookies, self._options),
+            options=self._options,
+            is_local=is_local_development(visit.scheme, visit.host, visit.header_names),
+            forwarded_for=visit.address,
+            location_of_login=partial(self.location_of_login, visit),
+            brand=self._brand,
+            refresh_buffer=self._refresh_buffer,
+            clock=self._clock,
+        )
+
+    def is_public(self, visit: Visit) -> bool:
+        """Whether anybody may come in: by ``public_paths``, or because it is the login page."""
+        return self._public.hold(visit.path, visit.raw_path) or self._login_page.hold(visit.path, visit.raw_path)
+
+    def is_for_program(self, visit: Visit) -> bool:
+        """Whether a refusal is a status and no page: by ``api_paths``, or because JSON is asked for."""
+        return self._for_programs.hold(visit.path) or is_for_programs(visit.accept)
+
+    def location_of_login(self, visit: Visit, login_path: str | None) -> str:
+        """The address of the login page (another one, if given) that leads back to where this request wanted to go."""
+        return login_location(login_path or visit.root + self._login_path, visit.root + visit.path, visit.query)
+
+    def away_to_login(self, visit: Visit, location: str) -> Answer:
+        """What answers somebody who has to log in first."""
+        return unauthenticated() if self.is_for_program(visit) else redirect(location)
+
+    def away_for_now(self, visit: Visit, error: KeysteadError) -> Answer:
+        """What answers while nobody can tell who is logged in."""
+        return unavailable(is_for_program=self.is_for_program(visit), retry_after=error.retry_after)
