@@ -10,10 +10,11 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from keystead_client import calls, documents
-from keystead_client.connection import ME, Configured, Options, network_error, reply_of
+from keystead_client.connection import ME, Configured, Options
 from keystead_client.entities import AsyncEntity
 from keystead_client.errors import KeysteadError
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step
+from keystead_client.sending import open_async_client, send_async
 from keystead_client.tokens import Kind, Tokens
 
 T = TypeVar("T")
@@ -36,8 +37,7 @@ class AsyncClient(Configured):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(endpoint, **options)
-        self._http = httpx.AsyncClient(transport=transport, **self._options())
-        self._refreshing: set[asyncio.Task[Tokens]] = set()
+        self._http = open_async_client(transport, self._bounds)
 
     # ------------------------------------------------------------------------------------------- the client's session
 
@@ -119,7 +119,7 @@ class AsyncClient(Configured):
 
     async def close(self) -> None:
         """Let a refresh that is under way end, then close the connections."""
-        await asyncio.gather(*self._refreshing, return_exceptions=True)
+        await self._flights.finish()
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -147,10 +147,7 @@ class AsyncClient(Configured):
     async def _take(self, step: Step) -> Reply | str | None:
         match step:
             case Send():
-                try:
-                    return reply_of(await self._http.post(**self._request(step)))
-                except httpx.RequestError as error:
-                    raise network_error(error) from None
+                return await send_async(self._http, self._request(self._http, step), self._bounds)
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
                 return None
@@ -158,15 +155,4 @@ class AsyncClient(Configured):
                 return (await self._refresh(stale)).auth_token
 
     async def _refresh(self, stale: str | None) -> Tokens:
-        # A task of its own: cancelled with its caller, it could lose the tokens that the server has just issued.
-        work = self._flights.run_async(stale, lambda: self._run(self._session.refresh(stale)), self._patience)
-        task = asyncio.create_task(work)
-        self._refreshing.add(task)
-        task.add_done_callback(self._has_refreshed)
-        return await asyncio.shield(task)
-
-    def _has_refreshed(self, task: asyncio.Task[Tokens]) -> None:
-        self._refreshing.discard(task)
-        if not task.cancelled():
-            # Looked at, so that asyncio does not complain where every caller was cancelled.
-            task.exception()
+        return await self._flights.run_async(stale, lambda: self._run(self._session.refresh(stale)), self._patience)
