@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 LOGIN = "/auth/login"
 PAGE_HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
 }
 MY_SESSIONS = "{ sessionList(pagination: { per_page: 100 }) { data { created_at is_current } pagination { total } } }"
