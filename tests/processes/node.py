@@ -39,16 +39,24 @@ class Node:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"node-{self.port}.log"
-        given = {
+        self._settings = {
             "KEYSTEAD_DATABASE_URL": database_url,
             "KEYSTEAD_MASTER_KEY": MASTER_KEY,
             "KEYSTEAD_BASE_URL": SETTINGS.base_url,
             **settings,
         }
-        command = [sys.executable, "-m", "keystead", "serve", "--port", str(self.port), *options]
-        with self.log.open("wb") as output:
+        self._command = [sys.executable, "-m", "keystead", "serve", "--port", str(self.port), *options]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, perhaps once more: on the same port, the same database and the same log."""
+        with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=plain_environment(**given), stdout=output, stderr=output
+                self._command,
+                cwd=self.log.parent,
+                env=plain_environment(**self._settings),
+                stdout=output,
+                stderr=output,
             )
 
     def get(self, path: str) -> tuple[int, Any]:
