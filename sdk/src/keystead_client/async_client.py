@@ -24,9 +24,10 @@ class AsyncClient(Configured):
     """Talks to one Keystead server for one session at most, from any task.
 
     ``endpoint``, ``api_key`` and ``brand_token`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY`` and
-    ``KEYSTEAD_BRAND_TOKEN``. ``timeout`` and ``refresh_buffer`` are seconds: access tokens are renewed so long before
-    they expire. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``:
-    the endpoint may be plain http though it is another computer. Every method raises ``KeysteadError``.
+    ``KEYSTEAD_BRAND_TOKEN``. ``timeout``: seconds from the first step of a request to the last byte of its answer;
+    ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
+    renewed. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``: the endpoint may be
+    plain http though it is another computer. Every method raises ``KeysteadError``.
     """
 
     def __init__(
@@ -99,9 +100,9 @@ class AsyncClient(Configured):
         return await self._run(flow)
 
     async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
-        """The next tokens of a pair session."""
+        """The next tokens of a session of either kind; a standing one keeps its refresh token."""
         headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
-        return await self._run(calls.refresh_pair(refresh_token, headers=headers, retries=self._session.retries))
+        return await self._run(calls.refresh(refresh_token, headers=headers, retries=self._session.retries))
 
     async def me_with(
         self, auth_token: str, select: Sequence[str] = ME, *, forwarded_for: str | None = None

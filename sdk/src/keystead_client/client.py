@@ -10,10 +10,11 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from keystead_client import calls, documents
-from keystead_client.connection import ME, Configured, Options, network_error, reply_of
+from keystead_client.connection import ME, Configured, Options
 from keystead_client.entities import Entity
 from keystead_client.errors import KeysteadError
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step
+from keystead_client.sending import open_client, send
 from keystead_client.tokens import Kind, Tokens
 
 T = TypeVar("T")
@@ -23,16 +24,17 @@ class Client(Configured):
     """Talks to one Keystead server for one session at most, from any thread.
 
     ``endpoint``, ``api_key`` and ``brand_token`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY`` and
-    ``KEYSTEAD_BRAND_TOKEN``. ``timeout`` and ``refresh_buffer`` are seconds: access tokens are renewed so long before
-    they expire. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``:
-    the endpoint may be plain http though it is another computer. Every method raises ``KeysteadError``.
+    ``KEYSTEAD_BRAND_TOKEN``. ``timeout``: seconds from the first step of a request to the last byte of its answer;
+    ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
+    renewed. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``: the endpoint may be
+    plain http though it is another computer. Every method raises ``KeysteadError``.
     """
 
     def __init__(
         self, endpoint: str | None = None, *, transport: httpx.BaseTransport | None = None, **options: Unpack[Options]
     ) -> None:
         super().__init__(endpoint, **options)
-        self._http = httpx.Client(transport=transport, **self._options())
+        self._http = open_client(transport, self._bounds)
 
     # ------------------------------------------------------------------------------------------- the client's session
 
@@ -94,9 +96,9 @@ class Client(Configured):
         return self._run(flow)
 
     def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
-        """The next tokens of a pair session."""
+        """The next tokens of a session of either kind; a standing one keeps its refresh token."""
         headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
-        return self._run(calls.refresh_pair(refresh_token, headers=headers, retries=self._session.retries))
+        return self._run(calls.refresh(refresh_token, headers=headers, retries=self._session.retries))
 
     def me_with(
         self, auth_token: str, select: Sequence[str] = ME, *, forwarded_for: str | None = None
@@ -141,10 +143,7 @@ class Client(Configured):
     def _take(self, step: Step) -> Reply | str | None:
         match step:
             case Send():
-                try:
-                    return reply_of(self._http.post(**self._request(step)))
-                except httpx.RequestError as error:
-                    raise network_error(error) from None
+                return send(self._http, self._request(self._http, step), self._bounds)
             case Sleep(seconds):
                 time.sleep(seconds)
                 return None

@@ -1,17 +1,16 @@
-"""What the two clients have in common: their options, and how a request goes over httpx."""
+"""What the two clients have in common: their options, and what a request of theirs looks like."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import httpx
 
 from keystead_client.endpoint import Endpoint, endpoint_from
-from keystead_client.errors import NetworkError, Timeout
-from keystead_client.flow import Reply, Send
+from keystead_client.flow import Send
+from keystead_client.sending import Bounds
 from keystead_client.session import Session
 from keystead_client.single_flight import SingleFlight
 from keystead_client.tokens import MemoryTokens, Tokens, TokenStore
@@ -27,6 +26,7 @@ class Options(TypedDict, total=False):
     brand: str | None
     tokens: TokenStore | Tokens | None
     timeout: float
+    max_answer: int
     refresh_buffer: float
     retries: int
     forwarded_for: str | None
@@ -46,6 +46,7 @@ class Configured:
         brand: str | None = None,
         tokens: TokenStore | Tokens | None = None,
         timeout: float = 10.0,
+        max_answer: int = 16 * 1024 * 1024,
         refresh_buffer: float = 60,
         retries: int = 2,
         forwarded_for: str | None = None,
@@ -54,7 +55,7 @@ class Configured:
     ) -> None:
         self._endpoint: Endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for, allow_http=allow_http)
         self._brand = brand
-        self._timeout = timeout
+        self._bounds = Bounds(timeout, max_answer)
         store = MemoryTokens(tokens) if tokens is None or isinstance(tokens, Tokens) else tokens
         self._session = Session(self._endpoint, store, retries, refresh_buffer, clock)
         self._flights: SingleFlight[Tokens] = SingleFlight()
@@ -71,27 +72,6 @@ class Configured:
         """The tokens of the session, None without one."""
         return self._session.tokens
 
-    def _request(self, send: Send) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", **send.question.headers}
-        return {"url": self.url, "content": send.question.body(), "headers": headers}
-
-    def _options(self) -> dict[str, Any]:
-        # A redirect is never followed: it would carry tokens to wherever it points.
-        # No cookie is kept: one client may speak for many users.
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        return {"timeout": self._timeout, "follow_redirects": False, "cookies": no_cookies}
-
-
-def reply_of(response: httpx.Response) -> Reply:
-    """The answer as flows take it."""
-    return Reply(response.status_code, dict(response.headers), response.content)
-
-
-def network_error(error: httpx.RequestError) -> NetworkError:
-    """What httpx met; its text may name the server, never a token."""
-    was_sent = not isinstance(
-        error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol
-    )
-    if isinstance(error, httpx.TimeoutException):
-        return Timeout("the server did not answer in time", was_sent=was_sent)
-    return NetworkError(f"the server cannot be reached: {type(error).__name__}", was_sent=was_sent)
+    def _request(self, http: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **step.question.headers}
+        return http.build_request("POST", self.url, content=step.question.body(), headers=headers)

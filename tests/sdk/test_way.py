@@ -1,0 +1,108 @@
+"""Which way requests take: straight to the endpoint, and to nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keystead_client import AsyncClient, Client, NetworkError
+from keystead_client.errors import Timeout
+from tests.certificates import make_authority
+from tests.sdk.hostile import HEAD, answering
+
+ANSWER = HEAD + b'Content-Length: 22\r\n\r\n{"data": {"up": true}}'
+KINDS = pytest.mark.parametrize("kind", ["task", "thread"])
+
+
+def ask(kind: str, url: str, **options: Any) -> Any:
+    options = {"retries": 0, **options}
+
+    async def in_task() -> Any:
+        async with AsyncClient(url, **options) as client:
+            return await client.execute("{ up }")
+
+    if kind == "task":
+        return asyncio.run(in_task())
+    with Client(url, **options) as client:
+        return client.execute("{ up }")
+
+
+@KINDS
+def test_proxies_and_passwords_of_the_environment_are_not_used(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens go to the endpoint and nowhere else; a transport may name a proxy."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login ann password hidden\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    got: list[bytes] = []
+    with answering(list, got=got) as proxy, answering(lambda: [ANSWER], got=got) as url:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        assert ask(kind, url) == {"up": True}
+    (request,) = got
+    assert request.startswith(b"POST /graphql HTTP/1.1\r\n")
+    assert b"authorization" not in request.lower()
+
+
+@KINDS
+def test_tls_is_checked_and_a_private_authority_can_be_trusted(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority(tmp_path)
+    tls = authority.server_context("127.0.0.1")
+    with answering(lambda: [ANSWER], tls=tls) as url:
+        with pytest.raises(NetworkError) as caught:
+            ask(kind, url)
+        assert caught.value.was_sent is False
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    with answering(lambda: [ANSWER], tls=tls) as url:
+        assert ask(kind, url) == {"up": True}
+    with (
+        answering(lambda: [ANSWER], tls=authority.server_context("id.example.com")) as url,
+        pytest.raises(NetworkError),
+    ):
+        ask(kind, url)
+
+
+@KINDS
+def test_the_timeout_is_for_the_whole_request_over_tls(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    bytewise = [HEAD[at : at + 1] for at in range(40)]
+    with answering(lambda: bytewise, 0.02, tls=authority.server_context("127.0.0.1")) as url:
+        with pytest.raises(Timeout) as caught:
+            ask(kind, url, timeout=0.3)
+        assert caught.value.was_sent
+
+
+@KINDS
+def test_the_first_address_that_answers_is_used(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = socket.getaddrinfo
+
+    def of_both(host: Any, *given: Any, **options: Any) -> Any:
+        if host not in ("localhost", b"localhost"):
+            return looked_up(host, *given, **options)
+        return [*looked_up("127.0.0.2", *given, **options), *looked_up("127.0.0.1", *given, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", of_both)
+    with answering(lambda: [ANSWER]) as url:
+        assert ask(kind, url.replace("127.0.0.1", "localhost")) == {"up": True}
+
+
+@KINDS
+def test_a_name_that_nobody_has(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*given: Any, **options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(NetworkError) as caught:
+        ask(kind, "https://no-such-host.invalid")
+    assert caught.value.was_sent is False
