@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 READY_WITHIN = 30.0
+ENDED_WITHIN = 15.0
 PAUSE = 0.05
 
 
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def _end(_number: int, _frame: object) -> None:
-    # Both get the time to end well, whoever presses Ctrl-C once more.
+    # Both get the time to end well, also where somebody presses Ctrl-C once more.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
@@ -67,12 +68,16 @@ def _must_be_free(port: int, name: str) -> None:
 
 @contextmanager
 def _running(environment: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
+    # In a process group of its own: Ctrl-C reaches this program alone, which ends one after the other.
     command = [sys.executable, "-m", *words]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, process_group=0) as process:
         try:
             yield process
         finally:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDED_WITHIN)
+            process.kill()
 
 
 def _facts(demo: subprocess.Popen[str]) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""examples/fastapi-app while Keystead is away: it says so, and logs nobody out."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.examples.conftest import RUN
+
+COOKIES = {"keystead_auth_token": "abc", "keystead_refresh_token": "def"}
+
+
+@pytest.fixture
+async def browser(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """In front of an application whose server does not exist, with the cookies of better days."""
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "*")
+    app = runpy.run_path(str(RUN.with_name("fastapi-app") / "main.py"))["app"]
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000", cookies=COOKIES) as client:
+        yield client
+
+
+async def test_a_login_is_answered_with_503_and_the_form(browser: httpx.AsyncClient) -> None:
+    assert (await browser.get("/auth/login")).status_code == 200
+    refused = await browser.post("/auth/login", data={"email": "ann@example.com", "password": "secret"})
+    assert refused.status_code == 503
+    assert 'role="alert"' in refused.text
+    assert 'value="ann@example.com"' in refused.text
+    assert "set-cookie" not in refused.headers
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/api/me"), ("POST", "/auth/logout-everywhere")])
+async def test_cookies_are_kept(browser: httpx.AsyncClient, method: str, path: str) -> None:
+    away = await browser.request(method, path)
+    assert (away.status_code, away.headers.get("set-cookie")) == (503, None)
+
+
+async def test_a_logout_deletes_the_cookies_and_says_what_it_could_not_do(browser: httpx.AsyncClient) -> None:
+    out = await browser.post("/auth/logout")
+    assert out.status_code == 503
+    assert "was not told" in out.text
+    assert all("Max-Age=0" in cookie for cookie in out.headers.get_list("set-cookie"))
+    assert len(out.headers.get_list("set-cookie")) == 2
