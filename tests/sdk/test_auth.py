@@ -35,6 +35,13 @@ async def test_a_wrong_password_says_so_and_leaves_what_was(site: Site, browser:
     assert (await browser.get("/orders")).status_code == 200
 
 
+@pytest.mark.parametrize("wrong", [{"email": "ann"}, {"email": "ann@localhost"}, {"password": ""}])
+async def test_what_cannot_be_an_address_or_a_password_is_a_wrong_one(site: Site, wrong: dict[str, str]) -> None:
+    async with site.browser() as browser:
+        response = await browser.post("/auth/login", json={**ANN, **wrong})
+    assert response.json()["code"] == "INVALID_CREDENTIALS"
+
+
 async def test_a_login_without_the_server_is_a_network_error(site: Site) -> None:
     site.wire.is_cut = True
     async with site.browser() as browser:

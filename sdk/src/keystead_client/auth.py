@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from keystead_client.browser import Browser
-from keystead_client.errors import InvalidCredentials, KeysteadError, NetworkError, NotAuthenticated, Unauthorized
+from keystead_client.errors import (
+    BadUserInput,
+    InvalidCredentials,
+    KeysteadError,
+    NetworkError,
+    NotAuthenticated,
+    Unauthorized,
+)
 from keystead_client.gate import User
 from keystead_client.paths import redirect_target
 
@@ -35,6 +42,7 @@ __all__ = [
 ]
 
 ErrorCode = Literal["INVALID_CREDENTIALS", "TOKEN_EXPIRED", "NETWORK_ERROR", "SERVER_ERROR"]
+_CREDENTIALS = ("email", "password")
 
 current_browser: ContextVar[Browser] = ContextVar("keystead_browser")
 """Set by the middleware, for the time of a request."""
@@ -169,7 +177,8 @@ async def _result(browser: Browser) -> AuthResult:
 
 
 def _explain(error: KeysteadError) -> AuthError:
-    if isinstance(error, InvalidCredentials):
+    # What cannot be an address or a password at all is the user's to mend, as a wrong one is.
+    if isinstance(error, InvalidCredentials) or (isinstance(error, BadUserInput) and error.field in _CREDENTIALS):
         return AuthError("INVALID_CREDENTIALS", error.message)
     if isinstance(error, NetworkError):
         return AuthError("NETWORK_ERROR", error.message)
