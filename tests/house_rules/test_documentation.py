@@ -17,7 +17,7 @@ NOT_FOR_OPERATORS = {"graphiql", "mailbox", "warnings", "is_base_url_chosen"}
 
 
 def markdown() -> list[object]:
-    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "sdk").glob("*.md")]
+    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "sdk").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
     return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted(files)]
 
 
