@@ -26,7 +26,7 @@ from tests.clocks import ManualClock
 
 ADDRESS = "198.51.100.23"
 AUTH, REFRESH = "keystead_auth_token", "keystead_refresh_token"
-OPERATIONS = ("refreshToken", "login", "logout", "me")
+OPERATIONS = ("getAccessToken", "refreshToken", "login", "logout", "me")
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -137,9 +137,14 @@ async def make_wire(server: Server) -> Wire:
 def set_cookies(response: httpx.Response) -> dict[str, str]:
     """The ``Set-Cookie`` headers by the cookie's name; a name that occurs twice fails the test."""
     headers = response.headers.get_list("set-cookie")
-    named = {header.partition("=")[0]: header for header in headers}
+    named = {header.partition("=")[0].strip(): header for header in headers}
     assert len(named) == len(headers)
     return named
+
+
+def given_cookies(response: httpx.Response) -> dict[str, str]:
+    """The values of the cookies that a response sets."""
+    return {name: header.partition("=")[2].partition(";")[0] for name, header in set_cookies(response).items()}
 
 
 def _shown(result: auth.AuthResult) -> Response:

@@ -54,6 +54,42 @@ async def test_a_websocket_opens_for_who_is_logged_in(
     assert names == [AUTH, REFRESH]
 
 
+@pytest.mark.attack("A101")
+@pytest.mark.parametrize("path", ["/socket", "/auth/socket"])
+async def test_a_foreign_page_opens_no_websocket_with_our_cookies(
+    wire: Wire, clock: ManualClock, site: Site, browser: httpx.AsyncClient, path: str
+) -> None:
+    """Browsers send them along: neither CORS nor, from a sibling subdomain, SameSite keeps them from it."""
+    named = Site(wire, clock, allowed_origins=("https://www.example.com",), public_paths=("/auth",))
+    opened = {
+        origin: (await _converse(where, _scope("websocket", path, browser, origin), [{"type": "websocket.connect"}]))[0]
+        for where, origin in [
+            (site, b"https://evil.example.com"),
+            (site, b"null"),
+            (site, b"https://app.example.com"),
+            (named, b"https://www.example.com"),
+        ]
+    }
+    assert opened[b"https://evil.example.com"] == {"type": "websocket.close", "code": 1008, "reason": ""}
+    assert opened[b"null"] == {"type": "websocket.close", "code": 1008, "reason": ""}
+    # At the public path the application has nothing: it refuses by itself, without a code of ours.
+    for origin in (b"https://app.example.com", b"https://www.example.com"):
+        assert opened[origin].get("code") != 1008
+    await named.sdk.close()
+
+
+async def test_a_public_websocket_without_our_cookies_is_open_to_every_page(wire: Wire, clock: ManualClock) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+
+    site = Site(wire, clock, app)
+    async with site.browser() as nobody:
+        scope = _scope("websocket", "/auth/news", nobody, b"https://else.example")
+    sent = await _converse(site, scope, [{"type": "websocket.connect"}])
+    assert [message["type"] for message in sent] == ["websocket.accept"]
+    await site.sdk.close()
+
+
 async def test_a_websocket_is_refused_to_nobody_and_during_an_outage(
     site: Site, browser: httpx.AsyncClient, clock: ManualClock
 ) -> None:
@@ -93,8 +129,9 @@ async def test_a_mounted_application_knows_its_own_paths(site: Site) -> None:
     assert response.headers["location"] == "/shop/auth/login?redirect=/shop/orders"
 
 
-def _scope(kind: str, path: str, browser: httpx.AsyncClient) -> dict[str, Any]:
+def _scope(kind: str, path: str, browser: httpx.AsyncClient, origin: bytes | None = None) -> dict[str, Any]:
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    more = [] if origin is None else [(b"origin", origin)]
     return {
         "type": kind,
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -106,7 +143,7 @@ def _scope(kind: str, path: str, browser: httpx.AsyncClient) -> dict[str, Any]:
         "root_path": "",
         "subprotocols": [],
         "client": ("198.51.100.23", 1),
-        "headers": [(b"host", b"app.example.com"), (b"cookie", cookie.encode())],
+        "headers": [(b"host", b"app.example.com"), (b"cookie", cookie.encode()), *more],
     }
 
 

@@ -37,6 +37,7 @@ def visit_of(scope: Scope) -> Visit:
         root=root,
         query=scope.get("query_string", b""),
         address=client[0] if client else None,
+        origin=",".join(values[b"origin"]) if b"origin" in values else None,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from keystead_client.cookies import CookieOptions, CookieTokens, clear_cookies, set_cookies
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate, User
-from keystead_client.headers import RawHeaders, with_cookies
+from keystead_client.headers import RawHeaders, for_one_browser, with_cookies
 from keystead_client.tokens import Tokens
 
 
@@ -26,6 +27,10 @@ class Browser:
     brand: str | None
     refresh_buffer: float
     clock: Callable[[], float]
+    is_protected: bool
+    """Whether only who is logged in may come in."""
+    is_personal: bool = field(init=False)
+    """Whether the answer depends on who is logged in: the page is protected, or the application has asked."""
     has_begun_to_answer: bool = False
     set_cookies: list[str] = field(default_factory=list, repr=False)
     refusal: Exception | None = None
@@ -37,8 +42,17 @@ class Browser:
     _user: User | None = None
     _is_judged: bool = False
 
+    def __post_init__(self) -> None:
+        self.is_personal = self.is_protected
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether the browser brought anything to be judged."""
+        return self.tokens.auth_token is not None or self.tokens.refresh_token is not None
+
     async def user(self) -> User | None:
         """Who is logged in, asked once for each request. Raises the client's error where that cannot be told."""
+        self.is_personal = True
         if not self._is_judged:
             try:
                 self._user = await self._judge()
@@ -60,11 +74,15 @@ class Browser:
         return True
 
     async def log_in(self, email: str, password: str, brand: str | None) -> None:
-        """Replaces whatever session the browser had. Raises the client's errors, and then leaves the old one."""
+        """Replaces whatever session the browser had, and ends it. Raises the client's errors, and then leaves it."""
         tokens = await self.gate.server.login_with(
             email, password, brand=brand or self.brand, forwarded_for=self.forwarded_for
         )
+        old, self.tokens = self.tokens, CookieTokens()
         self.keep(tokens)
+        # Nobody holds it any more but perhaps somebody who had planted or copied it. The login stands in any case.
+        with suppress(KeysteadError):
+            await self._end(old)
 
     async def log_out(self) -> None:
         """Deletes the cookies, whatever happens, and ends the session on the server. Raises the client's errors."""
@@ -98,7 +116,8 @@ class Browser:
     def begin_to_answer(self, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
         """The headers as they go out, with the cookies among them. From here on no cookie can be set any more."""
         self.has_begun_to_answer = True
-        return with_cookies(headers, self.set_cookies, self.options.names) if self.set_cookies else list(headers)
+        marked = for_one_browser(headers) if self.is_personal else list(headers)
+        return with_cookies(marked, self.set_cookies, self.options.names) if self.set_cookies else marked
 
     def answer_instead(self) -> None:
         """From here on the middleware speaks."""
@@ -109,8 +128,17 @@ class Browser:
         if self.has_begun_to_answer:
             raise RuntimeError("the response has begun: cookies can no longer be set")
 
+    async def _end(self, session: CookieTokens) -> None:
+        """Ends the session on the server, which takes only a living access token for it. Raises the client's errors."""
+        auth_token = session.auth_token
+        if not Tokens(auth_token, None).is_fresh(self.clock(), 0) and session.refresh_token is not None:
+            renewed = await self.gate.refresh(session.refresh_token, self.forwarded_for)
+            auth_token = renewed.auth_token if renewed else None
+        if auth_token is not None:
+            await self.gate.server.logout_with(auth_token, forwarded_for=self.forwarded_for)
+
     async def _judge(self) -> User | None:
-        if self.tokens.auth_token is None and self.tokens.refresh_token is None:
+        if not self.has_tokens:
             return None
         has_tried = not self._is_fresh() and self.tokens.refresh_token is not None
         if has_tried and not await self._refreshed_if_possible():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keystead_client import documents
-from keystead_client.errors import ServerError
+from keystead_client.errors import RefreshTokenInvalid, ServerError
 from keystead_client.flow import Flow, Question, ask
 from keystead_client.tokens import Kind, Tokens
 
@@ -34,6 +34,18 @@ def refresh_pair(refresh_token: str, *, headers: Headers, retries: int) -> Flow[
     """The next tokens. Repeatable: the server answers a repetition with the same refresh token."""
     question = Question(documents.REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
     return _pair((yield from ask(question, retries)), "refreshToken")
+
+
+def refresh(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
+    """The next tokens of a session of either kind: its refresh token does not tell which.
+
+    The server does not know a standing session's token by the operation of the pair contract.
+    """
+    try:
+        return (yield from refresh_pair(refresh_token, headers=headers, retries=retries))
+    except RefreshTokenInvalid:
+        auth_token = yield from get_access_token(refresh_token, None, headers=headers, retries=retries)
+    return Tokens(auth_token, refresh_token, "standing")
 
 
 def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Headers, retries: int) -> Flow[str]:

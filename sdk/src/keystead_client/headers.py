@@ -22,6 +22,33 @@ def with_cookies(headers: Iterable[tuple[bytes, bytes]], cookies: list[str], nam
     kept = [
         (name, value)
         for name, value in headers
-        if name.lower() != b"cache-control" and not (name.lower() == b"set-cookie" and value.startswith(ours))
+        if name.lower() != b"cache-control" and not (name.lower() == b"set-cookie" and value.lstrip().startswith(ours))
     ]
     return [*kept, (b"cache-control", b"no-store"), *((b"set-cookie", cookie.encode("ascii")) for cookie in cookies)]
+
+
+def for_one_browser(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """The headers of a response that depends on who is logged in.
+
+    No cache gives it to anybody else, and a browser that goes back to it asks again, also after a logout. Where the
+    application has said itself how it may be kept, that stays.
+    """
+    marked, varies, is_said = [], False, False
+    for name, value in headers:
+        lower = name.lower()
+        is_said = is_said or lower == b"cache-control"
+        if lower == b"vary" and not varies:
+            varies, value = True, _with_cookie(value)
+        marked.append((name, value))
+    if not varies:
+        marked.append((b"vary", b"Cookie"))
+    if not is_said:
+        marked.append((b"cache-control", b"private, no-cache"))
+    return marked
+
+
+def _with_cookie(vary: bytes) -> bytes:
+    named = [name.strip() for name in vary.split(b",") if name.strip()]
+    if b"*" in named or b"cookie" in (name.lower() for name in named):
+        return vary
+    return b", ".join([*named, b"Cookie"])

@@ -47,8 +47,9 @@ class KeysteadMiddleware:
     ``public_paths`` and ``api_paths`` are prefixes of whole segments, without the prefix under which the application is
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
     token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
-    ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``clock`` tells seconds since 1970. Raises
-    ``ValueError`` for paths that are none.
+    ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
+    plain text by a way nobody else is on. ``allowed_origins`` are those of pages that may open WebSockets besides the
+    application's own. ``clock`` tells seconds since 1970. Raises ``ValueError`` for paths and origins that are none.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class KeysteadMiddleware:
         verifier: Verifies | None = None,
         client: AuthServer | None = None,
         api_paths: Sequence[str] = ("/api",),
+        allowed_origins: Sequence[str] = (),
+        allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        server = client or AsyncClient(endpoint, brand_token=brand_token, brand=brand)
+        server = client or AsyncClient(endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http)
         self._own_client = server if client is None else None
         self._protection = Protection(
             Gate(server, verifier, clock),
@@ -79,6 +82,7 @@ class KeysteadMiddleware:
             cookie_options=cookie_options,
             brand=brand,
             clock=clock,
+            allowed_origins=allowed_origins,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,13 +95,16 @@ class KeysteadMiddleware:
         browser = self._protection.browser(visit)
         token = current_browser.set(browser)
         try:
+            if scope["type"] == "websocket" and browser.has_tokens and self._protection.is_foreign(visit):
+                await refuse_websocket(receive, send, POLICY_VIOLATION)
+                return
             await self._serve(scope, receive, partial(_send_with_cookies, browser, send), visit, browser)
         finally:
             current_browser.reset(token)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit, browser: Browser) -> None:
         try:
-            if not self._protection.is_public(visit) and await browser.user() is None:
+            if browser.is_protected and await browser.user() is None:
                 raise RedirectToLogin(browser.location_of_login(None))
             await self.app(scope, receive, send)
             if browser.is_withheld and browser.refusal is not None:

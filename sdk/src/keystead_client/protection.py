@@ -11,6 +11,7 @@ from keystead_client.browser import Browser
 from keystead_client.cookies import DEFAULT, CookieOptions, is_local_development, read_cookies
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate
+from keystead_client.origins import OriginRules
 from keystead_client.paths import PathRules, is_for_programs, login_location
 
 
@@ -33,10 +34,12 @@ class Visit:
     query: bytes = field(repr=False)
     address: str | None
     """Of who asks, as the web server tells it."""
+    origin: str | None = None
+    """The page that opens a WebSocket, as its ``Origin`` header tells it."""
 
 
 class Protection:
-    """The options of one middleware. Raises ``ValueError`` for paths that are none."""
+    """The options of one middleware. Raises ``ValueError`` for paths and origins that are none."""
 
     def __init__(
         self,
@@ -49,11 +52,13 @@ class Protection:
         cookie_options: CookieOptions | None,
         brand: str | None,
         clock: Callable[[], float],
+        allowed_origins: Sequence[str] = (),
     ) -> None:
         self.gate = gate
         self._public = PathRules(public_paths)
         self._login_page = PathRules((login_path.partition("?")[0],))
         self._for_programs = PathRules(api_paths)
+        self._origins = OriginRules(allowed_origins)
         self._login_path = login_path
         self._refresh_buffer = refresh_buffer
         self._options = cookie_options or DEFAULT
@@ -72,6 +77,7 @@ class Protection:
             brand=self._brand,
             refresh_buffer=self._refresh_buffer,
             clock=self._clock,
+            is_protected=not self.is_public(visit),
         )
 
     def is_public(self, visit: Visit) -> bool:
@@ -81,6 +87,10 @@ class Protection:
     def is_for_program(self, visit: Visit) -> bool:
         """Whether a refusal is a status and no page: by ``api_paths``, or because JSON is asked for."""
         return self._for_programs.hold(visit.path) or is_for_programs(visit.accept)
+
+    def is_foreign(self, visit: Visit) -> bool:
+        """Whether a page of another origin, not among ``allowed_origins``, opens a WebSocket with our cookies."""
+        return not self._origins.allow(visit.origin, visit.scheme, visit.host)
 
     def location_of_login(self, visit: Visit, login_path: str | None) -> str:
         """The address of the login page (another one, if given) that leads back to where this request wanted to go."""

@@ -1,0 +1,55 @@
+"""Which pages may open a WebSocket with a browser's cookies: no browser asks first (RFC 6455, 10.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class OriginRules:
+    """The origins besides the application's own, as in ``https://www.example.com``.
+
+    Raises ``ValueError`` for what is no origin, ``TypeError`` for one string in place of many.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        if isinstance(allowed, str):
+            raise TypeError("origins are given as a tuple, for example ('https://www.example.com',)")
+        given = tuple(allowed)
+        self._allowed = {origin: _read(origin) for origin in given}
+        for origin, read in self._allowed.items():
+            if read is None:
+                raise ValueError(f"{origin!r} is not an origin such as 'https://www.example.com'")
+
+    def allow(self, origin: str | None, scheme: str, host: str) -> bool:
+        """Whether a page of this origin may come in at a request's ``scheme`` and ``Host``.
+
+        None: no browser sent it, or no page. ``null``, of a page that hides where it is from, is another origin.
+        """
+        if origin is None:
+            return True
+        asking = _read(origin)
+        if asking is None:
+            return False
+        if asking in self._allowed.values():
+            return True
+        # A proxy that speaks TLS for us may hide that it does: plain text proves nothing, but TLS does.
+        if scheme in ("https", "wss") and asking[0] != "https":
+            return False
+        own = _read(f"{asking[0]}://{host}")
+        return own is not None and asking == own
+
+
+def _read(origin: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for anything that has more, or less."""
+    scheme, separator, rest = origin.strip().lower().partition("://")
+    if not separator or scheme not in _DEFAULT_PORTS or any(mark in rest for mark in "/?#@\\, *"):
+        return None
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return (scheme, host, port or _DEFAULT_PORTS[scheme]) if host else None
