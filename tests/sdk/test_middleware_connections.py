@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from starlette.routing import Mount
 
 from keystead_client.asgi import Message, Receive, Scope, Send
 from keystead_client.async_client import AsyncClient
+from keystead_client.tokens import Tokens
 from tests.clocks import ManualClock
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies
 
@@ -117,6 +119,35 @@ async def test_the_lifespan_passes_and_closes_the_middlewares_own_client(
     sent = await _converse(site, {"type": "lifespan"}, [{"type": "lifespan.shutdown"}])
     assert sent == [{"type": f"lifespan.shutdown.{ending}"}]
     assert client._http.is_closed
+    await site.sdk.close()
+
+
+async def test_the_lifespan_ends_after_a_refresh_that_nobody_waits_for(
+    wire: Wire, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off, it would lose the tokens that the server has just issued."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def refresh_with(refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
+        asked.set()
+        await may_answer.wait()
+        return Tokens("a.b.c", "next")
+
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+    site = Site(wire, clock, app)
+    monkeypatch.setattr(site.sdk, "refresh_with", refresh_with)
+    gate = site.middleware._protection.gate
+    gone = asyncio.create_task(gate.refresh("old", None))
+    await asked.wait()
+    gone.cancel()
+    shutdown = asyncio.create_task(_converse(site, {"type": "lifespan"}, []))
+    await asyncio.sleep(0)
+    assert not shutdown.done()
+    may_answer.set()
+    await shutdown
+    assert await gate.refresh("old", None) == Tokens("a.b.c", "next")
     await site.sdk.close()
 
 

@@ -86,6 +86,11 @@ class Gate:
         if refresh_token:
             self._refreshes.forget(refresh_token)
 
+    async def finish(self) -> None:
+        """Waits for what this event loop has under way: the tokens of a refresh that is broken off are lost."""
+        await self._refreshes.finish()
+        await self._checks.finish()
+
     async def _check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         try:
             if self._verifier is not None:

@@ -136,8 +136,10 @@ class KeysteadMiddleware:
             await send_answer(send, self._protection.away_for_now(visit, error))
 
     async def _send_and_close(self, send: Send, message: Message) -> None:
-        if message["type"].startswith("lifespan.shutdown.") and self._own_client is not None:
-            await self._own_client.close()
+        if message["type"].startswith("lifespan.shutdown."):
+            await self._protection.gate.finish()
+            if self._own_client is not None:
+                await self._own_client.close()
         await send(message)
 
 
