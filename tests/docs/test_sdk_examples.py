@@ -11,12 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from django.test import override_settings
+from django.urls import path
 
 from keystead.context import ActiveBrand, Server
 from keystead_client import AsyncClient, Client
 from tests.api import listening
 from tests.house_rules.source import page
 from tests.make import make_api_key, make_brand, make_entity, make_user
+from tests.sdk.wsgi.django_shop import make_django
 
 EMAIL = "ann@example.com"
 PASSWORD = "rainbow123"
@@ -77,6 +80,41 @@ async def test_a_web_application(server: Server, brand: ActiveBrand) -> None:
             let_in = await browser.post("/auth/login", data={"email": EMAIL, "password": PASSWORD})
             assert let_in.status_code == 303
             assert (await browser.get("/api/me")).json()["email"] == EMAIL
+
+
+async def test_flask(server: Server, brand: ActiveBrand) -> None:
+    def visit(url: str) -> None:
+        app = run(example("from flask import").replace(ADDRESS, url))["app"]
+        with httpx.Client(transport=httpx.WSGITransport(app=app), base_url="http://localhost") as browser:
+            assert browser.get("/orders").headers["location"] == "/auth/login?redirect=/orders"
+            assert browser.get("/api/me").status_code == 401
+            assert browser.post("/auth/login", data={"email": EMAIL, "password": "wrong"}).status_code == 401
+            let_in = browser.post("/auth/login?redirect=/orders", data={"email": EMAIL, "password": PASSWORD})
+            assert (let_in.status_code, let_in.headers["location"]) == (303, "/orders")
+            assert browser.get("/api/me").json()["email"] == EMAIL
+
+    await against(server, visit)
+
+
+async def test_django(server: Server, brand: ActiveBrand) -> None:
+    make_django()
+    pages = ModuleType("pages")
+
+    def visit(url: str) -> None:
+        with Client(url, brand=brand.name) as client:
+            token = client.login(EMAIL, PASSWORD).auth_token
+        views = run(example("from django.http"))
+        vars(pages)["urlpatterns"] = [path("me", views["me"]), path("auth/whoami", views["whoami"])]
+        app = run(example("get_wsgi_application").replace(ADDRESS, url))["application"]
+        with httpx.Client(transport=httpx.WSGITransport(app=app), base_url="http://localhost") as browser:
+            assert browser.get("/me").headers["location"] == "/auth/login?redirect=/me"
+            assert browser.get("/auth/whoami").json() == {"logged_in": False}
+            cookie = {"Cookie": f"keystead_auth_token={token}"}
+            assert browser.get("/me", headers=cookie).json()["email"] == EMAIL
+            assert browser.get("/auth/whoami", headers=cookie).json() == {"logged_in": True}
+
+    with override_settings(ROOT_URLCONF=pages):
+        await against(server, visit)
 
 
 async def test_strawberry(server: Server, brand: ActiveBrand) -> None:

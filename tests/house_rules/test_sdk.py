@@ -16,8 +16,18 @@ from tests.house_rules.source import ROOT, Module, modules
 SDK = "sdk/src/keystead_client"
 ALLOWED = {*sys.stdlib_module_names, "httpx", "keystead_client"}
 # Doors that only who has the framework opens; nothing else may import these modules.
-OPTIONAL = {"fastapi.py": {"fastapi", "starlette"}, "starlette.py": {"starlette"}}
+OPTIONAL = {
+    "fastapi.py": {"fastapi", "starlette"},
+    "starlette.py": {"starlette"},
+    "wsgi/flask.py": {"flask"},
+    "wsgi/django.py": {"django"},
+}
 JOSE = "joserfc"
+
+
+def inside(module: Module) -> str:
+    """Where in the package it stands: ``wsgi/flask.py``."""
+    return module.path.relative_to(SDK).as_posix()
 
 
 def imported(module: Module) -> Iterator[str]:
@@ -29,16 +39,29 @@ def imported(module: Module) -> Iterator[str]:
             yield (node.module or "").split(".")[0] if node.level == 0 else "a relative import"
 
 
-@pytest.mark.parametrize("module", [pytest.param(module, id=module.path.name) for module in modules(SDK)])
+@pytest.mark.parametrize("module", [pytest.param(module, id=inside(module)) for module in modules(SDK)])
 def test_the_sdk_leans_on_httpx_and_nothing_else(module: Module) -> None:
-    allowed = ALLOWED | OPTIONAL.get(module.path.name, set()) | {JOSE}
+    allowed = ALLOWED | OPTIONAL.get(inside(module), set()) | {JOSE}
     assert set(imported(module)) - allowed == set()
 
 
 def test_joserfc_is_asked_for_by_the_offline_verifier_alone() -> None:
-    using = {module.path.name for module in modules(SDK) if JOSE in imported(module)}
+    using = {inside(module) for module in modules(SDK) if JOSE in imported(module)}
     reached = {"__init__.py", "client.py", "async_client.py", "session.py", "flow.py", "middleware.py"}
     assert using & reached == set()
+
+
+def test_what_an_extra_brings_is_imported_by_no_other_module() -> None:
+    """Importing the package, or ``keystead_client.wsgi``, must not ask for a framework."""
+    doors = {f"keystead_client.{path.removesuffix('.py').replace('/', '.')}" for path in OPTIONAL}
+    opening = {
+        inside(module)
+        for module in modules(SDK)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom)
+        and doors & {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    }
+    assert opening == set()
 
 
 def test_the_one_dependency() -> None:

@@ -24,7 +24,7 @@ class Answer:
 
 def redirect(location: str) -> Answer:
     """303: whatever the method was, the browser fetches the login page with GET."""
-    return _answer(303, b"", (b"location", location.encode("latin-1", "replace")))
+    return _answer(303, b"", _TEXT, (b"location", location.encode("latin-1", "replace")))
 
 
 def unauthenticated() -> Answer:

@@ -1,0 +1,68 @@
+"""``KeysteadMiddleware`` for WSGI: what :mod:`keystead_client.middleware` does, without an event loop or a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from keystead_client.client import Client
+from keystead_client.cookies import CookieOptions
+from keystead_client.gate import Gate
+from keystead_client.protection import Protection
+from keystead_client.sharing import among_threads
+from keystead_client.wsgi.environ import strip, visit_of
+from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
+from keystead_client.wsgi.server import BlockingServer, BlockingVerifier, VerifiesAtOnce
+
+
+class KeysteadMiddleware:
+    """Wraps a WSGI application; the options are those of the one for ASGI.
+
+    ``public_paths`` and ``api_paths`` are prefixes of whole segments, without the prefix under which the application is
+    mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
+    token that lives shorter than that is refreshed. ``allow_http`` allows plain http to a server on another computer.
+    ``client`` replaces the one that is made from ``endpoint`` (or ``KEYSTEAD_ENDPOINT``) in each process; who gives one
+    makes it after the web server has forked, and closes it. ``clock`` tells seconds since 1970. Raises ``ValueError``
+    for paths that are none, and for an endpoint that cannot be used.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        endpoint: str | None = None,
+        public_paths: Sequence[str] = ("/auth",),
+        login_path: str = "/auth/login",
+        refresh_buffer: float = 60,
+        cookie_options: CookieOptions | None = None,
+        *,
+        brand: str | None = None,
+        brand_token: str | None = None,
+        verifier: VerifiesAtOnce | None = None,
+        client: Client | None = None,
+        api_paths: Sequence[str] = ("/api",),
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.app = app
+
+        def make() -> Client:
+            return client or Client(endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http)
+
+        self._protection = Protection(
+            Gate(BlockingServer(make), BlockingVerifier(verifier) if verifier else None, clock, among_threads),
+            public_paths=public_paths,
+            login_path=login_path,
+            api_paths=api_paths,
+            refresh_buffer=refresh_buffer,
+            cookie_options=cookie_options,
+            brand=brand,
+            clock=clock,
+        )
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """One request, as WSGI hands it over."""
+        strip(environ)
+        exchange = Exchange(self._protection, visit_of(environ), start_response)
+        environ[IN_ENVIRON] = exchange
+        return exchange.respond(self.app, environ)

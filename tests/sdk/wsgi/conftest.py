@@ -1,0 +1,55 @@
+"""A shop in Flask and in Django before a real server; what is tested does not depend on its database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keystead.users.model import User
+from tests.clocks import ManualClock
+from tests.databases import SqliteTemplate
+from tests.sdk.site import Wire
+from tests.sdk.wsgi import django_shop, flask_shop
+from tests.sdk.wsgi.django_shop import make_django
+from tests.sdk.wsgi.flask_shop import make_flask
+from tests.sdk.wsgi.shop import Shop, WireForThreads
+
+
+@pytest.fixture
+def database_url(sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
+    """SQLite alone."""
+    return sqlite_template.copy(tmp_path)
+
+
+@pytest.fixture(params=["flask", "django"])
+def framework(request: pytest.FixtureRequest) -> str:
+    """Each test that asks for a shop runs in both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def make_app(framework: str) -> Callable[..., Any]:
+    """Makes the application."""
+    return {"flask": make_flask, "django": make_django}[framework]
+
+
+@pytest.fixture
+def seen(framework: str) -> list[str]:
+    """What the views have met."""
+    return {"flask": flask_shop.seen, "django": django_shop.seen}[framework]
+
+
+@pytest.fixture
+async def open_shop(wire: Wire, clock: ManualClock, ann: User) -> Callable[..., Shop]:
+    """Puts an application behind the middleware; Ann can log in."""
+    way = WireForThreads(wire)
+    return lambda app, **options: Shop(way, clock, app, **options)
+
+
+@pytest.fixture
+def shop(open_shop: Callable[..., Shop], make_app: Callable[..., Any]) -> Shop:
+    """With every default of the middleware."""
+    return open_shop(make_app())
