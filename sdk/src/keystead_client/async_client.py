@@ -89,10 +89,10 @@ class AsyncClient(Configured):
         password: str,
         *,
         brand: str | None = None,
-        session: Kind = "pair",
+        session: Kind | None = None,
         forwarded_for: str | None = None,
     ) -> Tokens:
-        """Log somebody in."""
+        """Log somebody in. ``session`` None: a pair session where the brand has them, else a standing one."""
         headers = self._endpoint.headers(forwarded_for=forwarded_for)
         flow = calls.log_in(
             email, password, brand=brand or self._brand, kind=session, headers=headers, retries=self._session.retries
@@ -107,13 +107,18 @@ class AsyncClient(Configured):
     async def me_with(
         self, auth_token: str, select: Sequence[str] = ME, *, forwarded_for: str | None = None
     ) -> dict[str, Any]:
-        """The user of an access token. Raises ``NotAuthenticated`` where it is no longer good."""
-        headers = self._endpoint.headers(auth_token, forwarded_for=forwarded_for)
-        return await self._run(calls.me(select, headers=headers, retries=self._session.retries))
+        """The user of an access token.
+
+        Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's.
+        """
+        headers = self._headers_of(auth_token, forwarded_for)
+        return await self._run(
+            calls.me(auth_token, select, brand=self._brand, headers=headers, retries=self._session.retries)
+        )
 
     async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
         """End the session of an access token."""
-        headers = self._endpoint.headers(auth_token, forwarded_for=forwarded_for)
+        headers = self._headers_of(auth_token, forwarded_for)
         await self._run(calls.log_out(headers=headers, retries=self._session.retries))
 
     # ------------------------------------------------------------------------------------------------- driving flows

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from keystead_client import documents
-from keystead_client.errors import RefreshTokenInvalid, ServerError
+from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated
 from keystead_client.flow import Flow, Question, ask
-from keystead_client.tokens import Kind, Tokens
+from keystead_client.tokens import Kind, Tokens, brand_of
 
 Headers = Mapping[str, str]
 
 
-def log_in(email: str, password: str, *, brand: str | None, kind: Kind, headers: Headers, retries: int) -> Flow[Tokens]:
-    """A new session. Never repeated where it may have been opened: the other one would be nobody's."""
+def log_in(
+    email: str, password: str, *, brand: str | None, kind: Kind | None, headers: Headers, retries: int
+) -> Flow[Tokens]:
+    """A new session. ``kind`` None: a pair session, or where the brand has none, a standing one and an access token.
+
+    Never repeated where it may have been opened: the other one would be nobody's.
+    """
     if kind == "standing":
         variables = {"email": email, "brand": brand, "password": password}
         data = yield from ask(Question(documents.LOG_IN_STANDING, variables, headers=headers), retries)
         return Tokens(None, _text(data, "login"), "standing")
     given = {"email": email, "password": password, "pylo_app_id": brand}
-    data = yield from ask(Question(documents.LOG_IN, {"input": given}, headers=headers), retries)
+    try:
+        data = yield from ask(Question(documents.LOG_IN, {"input": given}, headers=headers), retries)
+    except Forbidden as error:
+        if kind is not None or error.feature != "pair":
+            raise
+        tokens = yield from log_in(email, password, brand=brand, kind="standing", headers=headers, retries=retries)
+        auth_token = yield from get_access_token(tokens.refresh_token or "", None, headers=headers, retries=retries)
+        return replace(tokens, auth_token=auth_token)
     return _pair(data, "login")
 
 
@@ -55,9 +68,19 @@ def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Hea
     return _text(data, "getAccessToken")
 
 
-def me(select: Sequence[str], *, headers: Headers, retries: int) -> Flow[dict[str, Any]]:
-    """The user whose access token is among the headers."""
-    return user_of((yield from ask(Question(documents.me(select), {}, None, headers, True), retries)))
+def me(
+    auth_token: str, select: Sequence[str], *, brand: str | None, headers: Headers, retries: int
+) -> Flow[dict[str, Any]]:
+    """The user of an access token that is among the headers, too.
+
+    Raises ``Unauthenticated`` where the server takes the token, for a user of another brand than ``brand``, a name or
+    an id: whoever rules there has any permission there, and is nobody here.
+    """
+    asked = select if brand is None or "brand" in select else [*select, "brand"]
+    user = user_of((yield from ask(Question(documents.me(asked), {}, None, headers, True), retries)))
+    if brand is not None and brand not in (user.get("brand"), brand_of(auth_token)):
+        raise Unauthenticated("the user is of another brand")
+    return {field: value for field, value in user.items() if field in select}
 
 
 def user_of(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,15 @@ class Configured:
         """The tokens of the session, None without one."""
         return self._session.tokens
 
+    def _headers_of(self, auth_token: str, forwarded_for: str | None) -> dict[str, str]:
+        """Of a request about somebody else's token.
+
+        With the key beside it the answer would be about what both may do, so it stays away, unless nothing else says
+        whose users are meant: the server refuses a token and a key of two brands.
+        """
+        is_bound = bool(self._brand or self._endpoint.brand_token)
+        return self._endpoint.headers(auth_token, forwarded_for=forwarded_for, with_key=not is_bound)
+
     def _request(self, http: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
         headers = {"Content-Type": "application/json", "Accept": "application/json", **step.question.headers}
         return http.build_request("POST", self.url, content=step.question.body(), headers=headers)

@@ -21,7 +21,12 @@ class Endpoint:
     forwarded_for: str | None = None
 
     def headers(
-        self, auth_token: str | None = None, *, forwarded_for: str | None = None, is_exchange: bool = False
+        self,
+        auth_token: str | None = None,
+        *,
+        forwarded_for: str | None = None,
+        is_exchange: bool = False,
+        with_key: bool = True,
     ) -> dict[str, str]:
         """The headers of one request.
 
@@ -34,7 +39,7 @@ class Endpoint:
             raise Unauthenticated("that is no access token")
         given = {
             "Authorization": f"Bearer {auth_token}" if auth_token and not is_exchange else None,
-            "keystead-api-key": None if is_exchange else self.api_key,
+            "keystead-api-key": self.api_key if with_key and not is_exchange else None,
             "keystead-brand-authorization": None if is_exchange else self.brand_token,
             "X-Forwarded-For": forwarded_for or self.forwarded_for,
         }

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 Kind = Literal["pair", "standing"]
 
 _FAR = 1e15
+_AUDIENCE = "urn:keystead:brand:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Tokens:
         """
         if self.auth_token is None:
             return False
-        expires, issued = self.expires_at, self.issued_at
+        claims = claims_of(self.auth_token)
+        expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
         if expires is None:
             return True
         if issued is not None:
@@ -138,6 +140,12 @@ def claims_of(jwt: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
+
+
+def brand_of(jwt: str) -> str | None:
+    """The id of the brand that a JWT says it is for. Nothing is verified; None where it does not say."""
+    audience = claims_of(jwt).get("aud")
+    return audience.removeprefix(_AUDIENCE) if isinstance(audience, str) and audience.startswith(_AUDIENCE) else None
 
 
 def _number(value: object) -> float | None:
