@@ -22,10 +22,13 @@ from keystead.users.model import User
 from tests.authentication.observing import events
 from tests.make import change_brand, make_session
 from tests.processes.conftest import ROUNDS, Nodes
-from tests.processes.web_app import WebApp, serving
+from tests.processes.web_app import WebApp, started
 from tests.sdk.site import AUTH, REFRESH, set_cookies
 
-EACH = 16
+ASGI = "uvicorn", "tests.processes.shop:app"
+THREADS = "tests.processes.wsgi_shop", "threads"
+PROCESSES = "tests.processes.wsgi_shop", "processes"
+EACH, FORKS = 16, 6
 LIFETIME = 3600
 # How old an access token is, in seconds; the middleware renews it in its last minute.
 DUE, EXPIRED = LIFETIME - 30, LIFETIME + 5
@@ -34,14 +37,27 @@ Cookies = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def workers(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[WebApp]]:
-    """Three, of which two speak to one node of the server and the third to the other one."""
+def apps(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[WebApp]]:
+    """Three workers, which speak to two nodes of the server, and one that has a process for each request."""
     folder = tmp_path_factory.mktemp("workers")
+    ways = (nodes.here, ASGI), (nodes.there, ASGI), (nodes.here, THREADS), (nodes.there, PROCESSES)
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(serving(folder, "tests.processes.shop:app", "/auth/ready", KEYSTEAD_ENDPOINT=node.url))
-            for node in (nodes.here, nodes.there, nodes.here)
-        ]
+        apps = [stack.enter_context(started(folder, *words, KEYSTEAD_ENDPOINT=node.url)) for node, words in ways]
+        for app in apps:
+            app.wait_until_ready("/auth/ready")
+        yield apps
+
+
+@pytest.fixture
+def workers(apps: list[WebApp]) -> list[WebApp]:
+    """Two that serve in event loops, and one that serves in threads."""
+    return apps[:3]
+
+
+@pytest.fixture
+def forking(apps: list[WebApp]) -> WebApp:
+    """The one with a process for each request."""
+    return apps[3]
 
 
 @pytest.fixture
@@ -109,6 +125,23 @@ async def test_whichever_cookies_a_browser_keeps_after_a_race_they_are_good(
         assert {response.status_code for response in again} == {200}
         if number == 1:
             assert len(await events(server, brand, "session.refreshed")) == 2, "one rotation for each race"
+    assert await events(server, brand, "session.reuse_detected") == []
+
+
+@pytest.mark.race
+@pytest.mark.attack("A104")
+async def test_where_each_request_has_a_process_of_its_own_each_refreshes_and_all_get_the_same(
+    forking: WebApp, server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    async with httpx.AsyncClient(base_url=forking.url, trust_env=False, timeout=30) as wire:
+        for _ in range(ROUNDS):
+            old = await cookies_of(server, brand, ann, EXPIRED)
+            responses = await asyncio.gather(*(ask(wire, old) for _ in range(FORKS)))
+            assert {response.status_code for response in responses} == {200}
+            kept = [given(response) for response in responses]
+            assert len({cookies[AUTH] for cookies in kept}) == FORKS, "nobody knows of the others"
+            assert len({cookies[REFRESH] for cookies in kept}) == 1
+            assert (await ask(wire, kept[-1])).status_code == 200
     assert await events(server, brand, "session.reuse_detected") == []
 
 

@@ -20,13 +20,13 @@ _SECRETS = re.compile("|".join([*(pattern.pattern for pattern in PATTERNS.values
 
 
 class WebApp:
-    """One ``uvicorn`` with an ASGI application; what it prints goes to a file in ``folder``."""
+    """A module that is run with ``words`` and a port; what it prints goes to a file in ``folder``."""
 
-    def __init__(self, folder: Path, application: str, *options: str, **settings: str) -> None:
+    def __init__(self, folder: Path, *words: str, **settings: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = folder / f"app-{self.port}.log"
-        command = [sys.executable, "-m", "uvicorn", application, "--port", str(self.port), *options]
+        command = [sys.executable, "-m", *words, "--port", str(self.port)]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=plain_environment(**settings), stdout=output, stderr=output
@@ -62,11 +62,10 @@ def secrets_in(text: str, *more: str) -> list[str]:
 
 
 @contextmanager
-def serving(folder: Path, application: str, path: str, *options: str, **settings: str) -> Iterator[WebApp]:
-    """An application that answers ``path``, until the block ends; then it must have printed no secret."""
-    web_app = WebApp(folder, application, *options, **settings)
+def started(folder: Path, *words: str, **settings: str) -> Iterator[WebApp]:
+    """An application, perhaps not ready yet; when the block ends it must have printed no secret."""
+    web_app = WebApp(folder, *words, **settings)
     try:
-        web_app.wait_until_ready(path)
         yield web_app
     finally:
         web_app.stop()

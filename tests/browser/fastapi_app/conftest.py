@@ -24,7 +24,7 @@ from tests.databases import SqliteTemplate
 from tests.journeys.people import ANN, PASSWORD, is_signed_out
 from tests.make import change_brand, make_brand, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
-from tests.processes.web_app import WebApp, secrets_in, serving
+from tests.processes.web_app import WebApp, secrets_in, started
 from tests.sdk.site import AUTH
 
 APPLICATION = Path(__file__).parents[3] / "examples" / "fastapi-app"
@@ -137,7 +137,9 @@ async def stage(
     await make_user(colleague, brand, ANN, password=PASSWORD)
     with running(folder, url) as node:
         settings = {"KEYSTEAD_ENDPOINT": node.url, "KEYSTEAD_BRAND": brand.name}
-        with serving(folder, "main:app", "/auth/login", "--app-dir", str(APPLICATION), **settings) as app:
+        words = "uvicorn", "main:app", "--app-dir", str(APPLICATION)
+        with started(folder, *words, **settings) as app:
+            app.wait_until_ready("/auth/login")
             yield Stage(colleague, brand, node, app)
     await database.close()
     assert secrets_in(app.output.read_text() + node.log.read_text(), PASSWORD) == []
