@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from keystead.context import Server
+from keystead.policy import Preset
 from keystead.users.model import User
 from keystead_client.asgi import Receive, Scope, Send
 from keystead_client.errors import NetworkError, RefreshTokenInvalid, Unauthenticated
 from tests.clocks import ManualClock
+from tests.make import make_brand, make_user
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, given_cookies, set_cookies
 
@@ -127,3 +130,21 @@ async def test_a_standing_session_survives_an_outage_and_ends_with_a_logout(
     assert response.json()["success"] is True
     assert set(given_cookies(response).values()) == {""}
     assert (await standing.get("/orders")).status_code == 303
+
+
+async def test_a_brand_without_pair_sessions_has_standing_ones_in_its_cookies(
+    server: Server, wire: Wire, clock: ManualClock
+) -> None:
+    brand = await make_brand(server, "standingStones", preset=Preset.standing)
+    await make_user(server, brand, password=PASSWORD)
+    site = Site(wire, clock, brand=brand.name)
+    async with site.browser() as browser:
+        response = await browser.post("/auth/login", json=ANN)
+        assert response.json()["success"] is True
+        assert set(set_cookies(response)) == {AUTH, REFRESH}
+        assert wire.sent == {"login": 2, "getAccessToken": 1, "me": 1}
+        clock.advance(hours=1)
+        assert (await browser.get("/orders")).json()["user"]["email"] == ANN["email"]
+        refused = await browser.post("/auth/login", json={**ANN, "password": "wrong horse battery"})
+        assert refused.json()["code"] == "INVALID_CREDENTIALS"
+    await site.sdk.close()
