@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 from typing import Any
 
@@ -117,22 +117,60 @@ async def test_django(server: Server, brand: ActiveBrand) -> None:
         await against(server, visit)
 
 
-async def test_strawberry(server: Server, brand: ActiveBrand) -> None:
-    async with listening(server.settings, server) as url:
-        app = run(example("import strawberry").replace(ADDRESS, url))["app"]
-        async with AsyncClient(url, brand=brand.name) as client:
-            tokens = await client.login(EMAIL, PASSWORD)
-        transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 4711))
+PEOPLE = {
+    "rob@example.com": ("read", "write"),
+    "bea@example.com": ("order:create", "order:read:own"),
+    "tim@example.com": ("customer:read",),
+}
+ORDERS = "{ motto orders }"
+
+
+@pytest.fixture
+async def shop(server: Server, brand: ActiveBrand) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+    """A browser at the Strawberry API, and the access tokens of people with and without permissions."""
+    async with listening(server.settings, server) as url, AsyncClient(url) as client:
+        tokens = {}
+        for email, permissions in PEOPLE.items():
+            await make_user(server, brand, email, password=PASSWORD, permissions=permissions)
+            tokens[email[:3]] = (await client.login_with(email, PASSWORD, brand=brand.name)).auth_token or ""
+        elsewhere = await make_brand(server, "elsewhere")
+        await make_user(server, elsewhere, "eve@example.com", password=PASSWORD, permissions=("admin",))
+        tokens["eve"] = (await client.login_with("eve@example.com", PASSWORD, brand="elsewhere")).auth_token or ""
+        names = run(example("import strawberry").replace(ADDRESS, url))
+        transport = httpx.ASGITransport(app=names["app"], client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
-            asked = {"query": "{ motto email again: email }"}
-            stranger = (await browser.post("/graphql", json=asked)).json()
-            assert stranger["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
-            assert (await browser.post("/graphql", json={"query": "{ motto }"})).json()["data"] == {
-                "motto": "for everybody"
-            }
-            cookies = {"Cookie": f"keystead_auth_token={tokens.auth_token}"}
-            answer = await browser.post("/graphql", json=asked, headers=cookies)
-            assert answer.json()["data"] == {"motto": "for everybody", "email": EMAIL, "again": EMAIL}
+            yield browser, tokens
+        await names["keystead"].close()
+
+
+@pytest.mark.parametrize("way", ["cookie", "bearer"])
+async def test_strawberry(shop: tuple[httpx.AsyncClient, dict[str, str]], way: str) -> None:
+    browser, tokens = shop
+
+    async def asked(document: str, who: str) -> Any:
+        token = tokens.get(who, "")
+        shown = {"Cookie": f"keystead_auth_token={token}"} if way == "cookie" else {"Authorization": f"bearer {token}"}
+        answer = (await browser.post("/graphql", json={"query": document}, headers=shown if token else {})).json()
+        return answer["errors"][0]["extensions"] if "errors" in answer else answer["data"]
+
+    assert await asked("{ motto }", "nobody") == {"motto": "for everybody"}
+    for who in ("nobody", "eve"):
+        assert await asked(ORDERS, who) == {"code": "UNAUTHENTICATED"}
+    assert await asked(ORDERS, "tim") == {"code": "FORBIDDEN", "permission": "order:read:own"}
+    assert await asked('mutation { order(what: "tea") }', "tim") == {"code": "FORBIDDEN", "permission": "order:create"}
+    assert await asked('mutation { order(what: "paint") }', "bea") == {"order": True}
+    assert await asked('mutation { order(what: "brushes") }', "rob") == {"order": True}
+    assert await asked(ORDERS, "bea") == {"motto": "for everybody", "orders": ["paint"]}
+    assert await asked(ORDERS, "rob") == {"motto": "for everybody", "orders": ["paint", "brushes"]}
+
+
+async def test_a_bad_bearer_token_is_not_made_good_by_a_cookie(
+    shop: tuple[httpx.AsyncClient, dict[str, str]],
+) -> None:
+    browser, tokens = shop
+    shown = {"Cookie": f"keystead_auth_token={tokens['rob']}", "Authorization": "Bearer not-one"}
+    answer = (await browser.post("/graphql", json={"query": ORDERS}, headers=shown)).json()
+    assert answer["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
 
 
 async def test_checking_tokens(server: Server, brand: ActiveBrand) -> None:
