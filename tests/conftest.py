@@ -39,17 +39,17 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> PostgresTemplate:
+def postgres_template(postgres_url: str) -> Iterator[PostgresTemplate]:
     """A migrated PostgreSQL database. Its name tells the workers of pytest-xdist apart."""
-    return PostgresTemplate(postgres_url, f"keystead_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+    with PostgresTemplate(postgres_url, f"keystead_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}") as template:
+        yield template
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a migrated database, empty and of this test alone; each test runs on both kinds."""
     if request.param == "sqlite":
-        template: SqliteTemplate = request.getfixturevalue("sqlite_template")
-        yield template.copy(tmp_path)
+        yield request.getfixturevalue("sqlite_template").copy(tmp_path)
         return
     server: PostgresTemplate = request.getfixturevalue("postgres_template")
     url = server.copy()

@@ -9,13 +9,15 @@ from importlib import import_module
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
 import keystead
 from keystead.db import migrate
+from tests.washing import Contents, contents, wash
 
+T = TypeVar("T")
 _NUMBERS = count(1)
 
 
@@ -58,25 +60,69 @@ class SqliteTemplate:
 
 
 class PostgresTemplate:
-    """A migrated database, copied by the server."""
+    """A migrated database, copied by the server; a copy that was given back is washed and used again."""
 
     def __init__(self, server: str, name: str) -> None:
         self._server = server
         self._name = f"{name}_template"
         self._prefix = name
-        run(self._execute(f"DROP DATABASE IF EXISTS {self._name}", f"CREATE DATABASE {self._name}"))
+        # Connections live longer than a test and its event loop do.
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, daemon=True).start()
+        self._connections: dict[str, asyncpg.Connection] = {}
+        self._spares: list[str] = []
+        self._wait(self._execute(f"DROP DATABASE IF EXISTS {self._name}", f"CREATE DATABASE {self._name}"))
         run(migrate.upgrade(f"{server}/{self._name}"))
+        self._contents = self._wait(self._look())
 
     def copy(self) -> str:
-        """The URL of a fresh copy."""
+        """The URL of a database that is as fresh as a copy."""
+        if self._spares:
+            return self._spares.pop()
         name = f"{self._prefix}_{next(_NUMBERS)}"
         copying = f"CREATE DATABASE {name} TEMPLATE {self._name} STRATEGY FILE_COPY"
-        run(self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", copying))
+        self._wait(self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", copying))
         return f"{self._server}/{name}"
 
     def drop(self, url: str) -> None:
-        """Removes a copy, and throws out whoever is still connected."""
-        run(self._execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)"))
+        """Takes a copy back, and throws out whoever is still connected."""
+        if self._wait(self._wash(url)):
+            self._spares.append(url)
+        else:
+            self._wait(self._remove(url))
+
+    def __enter__(self) -> PostgresTemplate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Removes the copies that wait to be used again."""
+        while self._spares:
+            self._wait(self._remove(self._spares.pop()))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _look(self) -> Contents:
+        connection = await asyncpg.connect(f"{self._server}/{self._name}")
+        try:
+            return await contents(connection)
+        finally:
+            await connection.close()
+
+    async def _wash(self, url: str) -> bool:
+        try:
+            connection = self._connections.get(url) or await asyncpg.connect(url)
+            self._connections[url] = connection
+            return await wash(connection, self._contents)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return False
+
+    async def _remove(self, url: str) -> None:
+        connection = self._connections.pop(url, None)
+        if connection is not None:
+            await connection.close()
+        await self._execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
 
     async def _execute(self, *texts: str) -> None:
         connection = await asyncpg.connect(f"{self._server}/postgres")
