@@ -11,18 +11,16 @@ One fetch at a time, across tasks, event loops and threads.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent import futures
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from keystead_client.errors import KeysteadError, NetworkError, ServerError
 from keystead_client.flow import Reply
 from keystead_client.jwks_document import keys_in
 from keystead_client.questions import Ask, Questions
+from keystead_client.single_flight import SingleFlight
 
 AT_MOST_EVERY: Final = 10.0
 """Seconds between two fetches for unknown names, and after one that failed."""
@@ -31,16 +29,14 @@ AT_FIRST_EVERY: Final = 1.0
 _BROKEN_OFF: Final = "the fetch of the issuer's keys was broken off"
 
 
-@dataclass(slots=True)
-class _Flight:
-    """One fetch under way. Its future never fails: what came of it stands in :class:`PublishedKeys`."""
+@dataclass(frozen=True, slots=True)
+class _State:
+    """All that is known at one moment; replaced as a whole, so that threads read it without a lock."""
 
-    started: float = field(default_factory=time.monotonic)
-    landed: futures.Future[None] = field(default_factory=futures.Future)
-
-    def __post_init__(self) -> None:
-        # A future that runs cannot be cancelled: a task that gives up waiting takes nobody with it.
-        self.landed.set_running_or_notify_cancel()
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    fetched_at: float | None = None
+    attempted_at: float | None = None
+    failure: KeysteadError | None = None
 
 
 class PublishedKeys:
@@ -58,15 +54,11 @@ class PublishedKeys:
     ) -> None:
         self._question = Ask("GET", f"{issuer}/.well-known/jwks.json", {"accept": "application/json, */*;q=0.5"})
         self._questions = questions
-        self._ttl, self._max_stale, self._timeout = ttl, max_stale, timeout
+        self._ttl, self._max_stale = ttl, max_stale
+        self._patience = 2 * timeout
         self._clock = clock
-        self._lock = threading.Lock()
-        self._keys: Mapping[str, Any] = {}
-        self._fetched_at: float | None = None
-        self._attempted_at: float | None = None
-        self._failure: KeysteadError | None = None
-        self._flight: _Flight | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._state = _State()
+        self._flights: SingleFlight[None] = SingleFlight()
 
     def find(self, kid: str) -> Any | None:
         """The key of that name, or None when the issuer does not publish it.
@@ -74,96 +66,91 @@ class PublishedKeys:
         :raises NetworkError: when it is not known, and the issuer cannot be asked.
         :raises ServerError: the same, when it answered something else.
         """
-        flight, leads = self._board(kid)
-        if flight and leads:
-            self._lead(flight)
-        elif flight:
-            futures.wait([flight.landed], timeout=2 * self._timeout)
+        if self._must_wait(kid):
+            # What came of a fetch stands in the state; that it took too long does not, and is said there, too.
+            with suppress(KeysteadError):
+                self._flights.run(None, lambda: self._fetch(kid), self._patience)
         return self._known(kid)
 
     async def find_async(self, kid: str) -> Any | None:
         """As :meth:`find`."""
-        flight, leads = self._board(kid)
-        if flight and leads:
-            # A task of its own: the fetch serves others too, and goes on when this caller is cancelled.
-            task = asyncio.create_task(self._lead_async(flight))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await asyncio.shield(task)
-        elif flight:
-            await asyncio.wait([asyncio.wrap_future(flight.landed)], timeout=2 * self._timeout)
+        if self._must_wait(kid):
+            with suppress(KeysteadError):
+                await self._flights.run_async(None, lambda: self._fetch_async(kid), self._patience)
         return self._known(kid)
 
-    def _board(self, kid: str) -> tuple[_Flight | None, bool]:
-        """The fetch to wait for, if any, and whether the caller is the one to do it."""
-        with self._lock:
-            now = self._clock()
-            is_known = self._is_usable(now) and kid in self._keys
-            if is_known and self._is_fresh(now):
-                return None, False
-            # Whoever led a flight may be gone without a word: a thread that died, an event loop that was closed.
-            if self._flight and time.monotonic() - self._flight.started < 2 * self._timeout:
-                return (None if is_known else self._flight), False
-            if not self._may_fetch(now):
-                return None, False
-            self._attempted_at = now
-            self._flight = _Flight()
-            return self._flight, True
+    def _must_wait(self, kid: str) -> bool:
+        """Whether a fetch is due, or one is under way and what is known is not enough."""
+        if self._flights.is_flying(None):
+            return not (self._is_usable(self._clock()) and kid in self._state.keys)
+        return self._is_due(kid, self._clock())
+
+    def _is_due(self, kid: str, now: float) -> bool:
+        if self._is_usable(now) and self._is_fresh(now) and kid in self._state.keys:
+            return False
+        attempted_at = self._state.attempted_at
+        if attempted_at is None:
+            return True
+        pause = AT_MOST_EVERY if self._is_usable(now) else AT_FIRST_EVERY
+        has_paused = not 0 <= now - attempted_at < pause
+        return has_paused or (self._state.failure is None and not self._is_fresh(now))
 
     def _is_usable(self, now: float) -> bool:
-        return self._fetched_at is not None and abs(now - self._fetched_at) <= self._max_stale
+        fetched_at = self._state.fetched_at
+        return fetched_at is not None and abs(now - fetched_at) <= self._max_stale
 
     def _is_fresh(self, now: float) -> bool:
         # A clock that was put back makes no key young.
-        return self._fetched_at is not None and 0 <= now - self._fetched_at < self._ttl
+        fetched_at = self._state.fetched_at
+        return fetched_at is not None and 0 <= now - fetched_at < self._ttl
 
-    def _may_fetch(self, now: float) -> bool:
-        if self._attempted_at is None:
-            return True
-        pause = AT_MOST_EVERY if self._is_usable(now) else AT_FIRST_EVERY
-        has_paused = not 0 <= now - self._attempted_at < pause
-        return has_paused or (self._failure is None and not self._is_fresh(now))
-
-    def _lead(self, flight: _Flight) -> None:
+    def _fetch(self, kid: str) -> None:
+        begun = self._begin(kid)
+        if begun is None:
+            return
         outcome: Mapping[str, Any] | KeysteadError = NetworkError(_BROKEN_OFF, was_sent=True)
         try:
             outcome = _keys(self._questions.ask(self._question))
         except KeysteadError as error:
             outcome = error
         finally:
-            self._land(flight, outcome)
+            self._note(begun, outcome)
 
-    async def _lead_async(self, flight: _Flight) -> None:
+    async def _fetch_async(self, kid: str) -> None:
+        begun = self._begin(kid)
+        if begun is None:
+            return
         outcome: Mapping[str, Any] | KeysteadError = NetworkError(_BROKEN_OFF, was_sent=True)
         try:
             outcome = _keys(await self._questions.ask_async(self._question))
         except KeysteadError as error:
             outcome = error
         finally:
-            self._land(flight, outcome)
+            self._note(begun, outcome)
 
-    def _land(self, flight: _Flight, outcome: Mapping[str, Any] | KeysteadError) -> None:
-        with self._lock:
-            # A flight that was given up changes nothing: a later one may have landed with newer keys.
-            if self._flight is flight:
-                self._flight = None
-                self._note(outcome)
-        flight.landed.set_result(None)
+    def _begin(self, kid: str) -> _State | None:
+        """The state in which a fetch begins; None where another has landed since it was found due."""
+        now = self._clock()
+        if not self._is_due(kid, now):
+            return None
+        begun = self._state = replace(self._state, attempted_at=now)
+        return begun
 
-    def _note(self, outcome: Mapping[str, Any] | KeysteadError) -> None:
-        if isinstance(outcome, KeysteadError):
-            self._failure = outcome
+    def _note(self, begun: _State, outcome: Mapping[str, Any] | KeysteadError) -> None:
+        # A fetch that was given up changes nothing: a later one may have landed with newer keys.
+        if self._state is not begun:
             return
-        # As old as the question, not as the answer.
-        self._keys, self._fetched_at, self._failure = outcome, self._attempted_at, None
+        if isinstance(outcome, KeysteadError):
+            self._state = replace(begun, failure=outcome)
+        else:
+            # As old as the question, not as the answer.
+            self._state = _State(outcome, begun.attempted_at, begun.attempted_at, None)
 
     def _known(self, kid: str) -> Any | None:
-        with self._lock:
-            is_usable = self._is_usable(self._clock())
-            key = self._keys.get(kid) if is_usable else None
-            failure = self._failure
-        if key is None and failure:
-            raise _anew(failure)
+        is_usable, state = self._is_usable(self._clock()), self._state
+        key = state.keys.get(kid) if is_usable else None
+        if key is None and state.failure:
+            raise _anew(state.failure)
         if key is None and not is_usable:
             raise NetworkError("the issuer's keys are still being fetched", was_sent=True)
         return key

@@ -70,6 +70,9 @@ class SingleFlight(Generic[T]):
                 return cast(T, flight.outcome)
             if is_leader:
                 return self._lead(place, flight, work)
+            if flight.loop is not None and flight.loop is _here():
+                # To wait would keep the leader from landing for ever.
+                return work()
             try:
                 return flight.future.result(patience)
             except _Abandoned:
@@ -77,7 +80,7 @@ class SingleFlight(Generic[T]):
             except FutureTimeout:
                 if flight.future.done():
                     raise
-                raise _too_long() from None
+                raise self._give_up(place, flight) from None
 
     async def run_async(self, key: str | None, work: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
         """The same for tasks, of any event loop.
@@ -100,12 +103,17 @@ class SingleFlight(Generic[T]):
             except TimeoutError:
                 if is_leader or flight.future.done():
                     raise
-                raise _too_long() from None
+                raise self._give_up(place, flight) from None
 
     def forget(self, key: str | None) -> None:
         """Remember nothing about ``key``. A flight in the air lands for those who wait for it, and for nobody else."""
         with self._lock:
             self._flights.pop(_digest(key), None)
+
+    def is_flying(self, key: str | None) -> bool:
+        """Whether somebody is at work for ``key`` at this moment."""
+        flight = self._flights.get(_digest(key))
+        return flight is not None and flight.landed_at is None and flight.is_flying(_here())
 
     async def finish(self) -> None:
         """Waits until the work that this event loop has under way is done, whatever comes of it."""
@@ -176,6 +184,13 @@ class SingleFlight(Generic[T]):
                 del self._flights[place]
         _settle(flight, error if isinstance(error, Exception) else _Abandoned())
 
+    def _give_up(self, place: bytes, flight: _Flight[T]) -> Timeout:
+        """Who comes next leads another flight; this one lands for those who wait for it still, if it ever does."""
+        with self._lock:
+            if self._flights.get(place) is flight:
+                del self._flights[place]
+        return Timeout("somebody else's request for the same took too long", was_sent=False)
+
     def _drop_the_oldest(self, loop: Loop | None) -> None:
         while self._flights:
             oldest = next(iter(self._flights))
@@ -206,8 +221,11 @@ def _settle(flight: _Flight[Any], error: Exception) -> None:
         flight.future.set_exception(error)
 
 
-def _too_long() -> Timeout:
-    return Timeout("somebody else's request for the same took too long", was_sent=False)
+def _here() -> Loop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _digest(key: str | None) -> bytes:
