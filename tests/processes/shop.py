@@ -21,4 +21,17 @@ async def orders(request: Request) -> Response:
     return JSONResponse((await auth.require_auth())["id"])
 
 
-app = KeysteadMiddleware(Starlette(routes=[Route("/auth/ready", is_ready), Route("/orders", orders)]))
+async def log_out(request: Request) -> Response:
+    """Whether the server was told."""
+    return JSONResponse((await auth.logout()).success)
+
+
+app = KeysteadMiddleware(
+    Starlette(
+        routes=[
+            Route("/auth/ready", is_ready),
+            Route("/auth/logout", log_out, methods=["POST"]),
+            Route("/orders", orders),
+        ]
+    )
+)

@@ -82,11 +82,11 @@ async def cookies_of(server: Server, brand: ActiveBrand, ann: User, age: int | N
     return cookies
 
 
-async def ask(wire: httpx.AsyncClient, cookies: Cookies) -> httpx.Response:
-    """A page that only Ann may see."""
+async def ask(wire: httpx.AsyncClient, cookies: Cookies, method: str = "GET", path: str = "/orders") -> httpx.Response:
+    """A page that only Ann may see, or another one."""
     wire.cookies.clear()
     sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    return await wire.get("/orders", headers={"Cookie": sent, "Accept": "text/html"})
+    return await wire.request(method, path, headers={"Cookie": sent, "Accept": "text/html"})
 
 
 def given(response: httpx.Response) -> Cookies:
@@ -177,6 +177,24 @@ async def test_a_browser_that_hangs_up_and_asks_again_is_still_in(
         assert {response.status_code for response in responses} == {200}
         assert (await ask(wires[0], given(responses[-1]))).status_code == 200
     assert await events(server, brand, "session.reuse_detected") == []
+
+
+@pytest.mark.race
+@pytest.mark.attack("A104")
+async def test_a_logout_wins_against_every_refresh(
+    wires: list[httpx.AsyncClient], forking: WebApp, server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    """Whichever cookies reach the browser last, they are good for nothing; a worker without a memory says so."""
+    async with httpx.AsyncClient(base_url=forking.url, trust_env=False, timeout=30) as judge:
+        for _ in range(ROUNDS):
+            old = await cookies_of(server, brand, ann, DUE)
+            racing = asyncio.create_task(race(wires, old))
+            assert (await ask(wires[0], old, "POST", "/auth/logout")).json() is True
+            responses = await racing
+            assert {response.status_code for response in responses} <= {200, 303}
+            kept = {tuple(given(response).items()) for response in responses}
+            for cookies in ({AUTH: "", REFRESH: ""}, old, *(dict(each) for each in kept if each)):
+                assert (await ask(judge, cookies)).status_code == 303
 
 
 async def test_it_is_the_servers_grace_that_makes_the_race_harmless(
