@@ -92,6 +92,21 @@ async def test_a_public_websocket_without_our_cookies_is_open_to_every_page(wire
     await site.sdk.close()
 
 
+async def test_a_websocket_that_the_application_refuses_hands_out_the_cookies_too(
+    wire: Wire, clock: ManualClock, browser: httpx.AsyncClient
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    clock.advance(hours=1)
+    site = Site(wire, clock, app)
+    sent = await _converse(site, _scope("websocket", "/socket", browser), [{"type": "websocket.connect"}])
+    names = [value.partition(b"=")[0].decode() for name, value in sent[0]["headers"] if name == b"set-cookie"]
+    assert names == [AUTH, REFRESH]
+    await site.sdk.close()
+
+
 async def test_a_websocket_is_refused_to_nobody_and_during_an_outage(
     site: Site, browser: httpx.AsyncClient, clock: ManualClock
 ) -> None:

@@ -30,8 +30,8 @@ def with_cookies(headers: Iterable[tuple[bytes, bytes]], cookies: list[str], nam
 def for_one_browser(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """The headers of a response that depends on who is logged in.
 
-    No cache gives it to anybody else, and a browser that goes back to it asks again, also after a logout. Where the
-    application has said itself how it may be kept, that stays.
+    No cache gives it to anybody else, and a browser asks again before it uses its own copy (except for its back button,
+    which only ``no-store`` keeps from it). Where the application has said itself how it may be kept, that stays.
     """
     marked, varies, is_said = [], False, False
     for name, value in headers:

@@ -40,6 +40,8 @@ from keystead_client.protection import Protection, Visit
 
 __all__ = ["KeysteadMiddleware"]
 
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
 
 class KeysteadMiddleware:
     """Wraps an ASGI application.
@@ -149,6 +151,6 @@ async def _send_with_cookies(browser: Browser, send: Send, message: Message) -> 
         return
     if browser.is_withheld:
         return
-    if message["type"] in ("http.response.start", "websocket.accept"):
+    if message["type"] in _BEGINNINGS:
         message = {**message, "headers": browser.begin_to_answer(message.get("headers", []))}
     await send(message)

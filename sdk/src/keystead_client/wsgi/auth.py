@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
-    """Logs in and sets both cookies on the response; whatever session the browser brought is replaced.
+    """Logs in and sets both cookies on the response; whatever session the browser brought is replaced, and ended.
 
     Never raises for a refusal: ``error`` tells. Raises ``RuntimeError`` when the response has begun.
     """
