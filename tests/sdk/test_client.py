@@ -44,9 +44,15 @@ async def test_calls_without_a_store(server: Server) -> None:
         second = await client.refresh_with(first.refresh_token)
         assert second.auth_token
         assert (await client.me_with(second.auth_token, ["id", "email"]))["email"] == EMAIL
+        asked = await client.execute_with(
+            second.auth_token, "query ($ask: Boolean!) { me { email @include(if: $ask) } }", {"ask": True}
+        )
+        assert asked == {"me": {"email": EMAIL}}
         await client.logout_with(second.auth_token)
         with pytest.raises(NotAuthenticated):
             await client.me_with(second.auth_token)
+        with pytest.raises(NotAuthenticated):
+            await client.execute_with(second.auth_token, "{ me { email } }")
         assert client.tokens is None
 
 

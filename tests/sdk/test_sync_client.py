@@ -38,6 +38,7 @@ async def test_a_day_of_a_script(server: Server, tmp_path: Path) -> None:
             tokens = client.tokens
             assert tokens is not None
             assert tokens.auth_token
+            assert client.execute_with(tokens.auth_token, "{ me { email } }") == {"me": {"email": EMAIL}}
             client.logout()
             assert not path.exists()
             with pytest.raises(NotAuthenticated):
