@@ -16,8 +16,8 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from keystead_client import AsyncClient, KeysteadError, NotAuthenticated, Tokens, auth
-from keystead_client.errors import Forbidden, GraphQLValidationFailed
+from keystead_client import AsyncClient, KeysteadError, NotAuthenticated, auth
+from keystead_client.errors import Forbidden, GraphQLValidationFailed, Unauthorized
 from keystead_client.fastapi import CurrentUser, PageUser
 from keystead_client.middleware import KeysteadMiddleware
 from keystead_client.starlette import redirect_back
@@ -31,6 +31,8 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 MY_SESSIONS = "{ sessionList(pagination: { per_page: 100 }) { data { created_at is_current } pagination { total } } }"
+CUSTOMERS = "{ customerList { data { name email status } } }"
+LOG_OUT_EVERYWHERE = "mutation { invalidateRefreshToken }"
 
 
 async def from_this_site(request: Request) -> None:
@@ -44,9 +46,10 @@ async def from_this_site(request: Request) -> None:
         raise HTTPException(403, "This form belongs to another site.")
 
 
+keystead = AsyncClient(os.environ["KEYSTEAD_ENDPOINT"], brand=os.environ.get("KEYSTEAD_BRAND"))
 app = FastAPI(dependencies=[Depends(from_this_site)], openapi_url=None)
 app.mount("/static", StaticFiles(directory=HERE / "static"))
-app.add_middleware(KeysteadMiddleware, brand=os.environ.get("KEYSTEAD_BRAND"), public_paths=("/auth", "/static"))
+app.add_middleware(KeysteadMiddleware, client=keystead, public_paths=("/auth", "/static"))
 templates = Jinja2Templates(HERE / "templates")
 
 
@@ -55,10 +58,10 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> Respo
     return templates.TemplateResponse(request, name, values, status, PAGE_HEADERS)
 
 
-def as_user(request: Request) -> AsyncClient:
-    """Keystead's API with the rights of whoever sent the request. The middleware sees to it that the token is fresh."""
+async def ask_as_user(request: Request, document: str) -> dict[str, Any]:
+    """What Keystead answers to whoever sent the request. The middleware has seen to it that their token is fresh."""
     address = request.client.host if request.client else None
-    return AsyncClient(tokens=Tokens(auth.get_auth_token(), None), forwarded_for=address)
+    return await keystead.execute_with(auth.get_auth_token() or "", document, forwarded_for=address)
 
 
 @app.get(LOGIN)
@@ -81,12 +84,11 @@ async def log_in(request: Request, email: Annotated[str, Form()], password: Anno
 @app.get("/")
 async def dashboard(request: Request, user: PageUser) -> Response:
     """Who is logged in, since when, in how many sessions, and what Keystead lets this user see."""
-    async with as_user(request) as keystead:
-        sessions = (await keystead.execute(MY_SESSIONS))["sessionList"]
-        try:
-            customers = (await keystead.entity("customer").list(select=["name", "email", "status"])).data
-        except (Forbidden, GraphQLValidationFailed):  # no permission, or no such entity in this brand
-            customers = None
+    sessions = (await ask_as_user(request, MY_SESSIONS))["sessionList"]
+    try:
+        customers = (await ask_as_user(request, CUSTOMERS))["customerList"]["data"]
+    except (Forbidden, GraphQLValidationFailed):  # no permission, or no such entity in this brand
+        customers = None
     since = next((datetime.fromisoformat(one["created_at"]) for one in sessions["data"] if one["is_current"]), None)
     shown = {"user": user, "since": since, "sessions": sessions["pagination"]["total"], "customers": customers}
     return page(request, "dashboard.html", **shown)
@@ -111,8 +113,7 @@ async def log_out(request: Request) -> Response:
 async def log_out_everywhere(request: Request) -> Response:
     """Ends all sessions of the user: every other browser is out on its next click."""
     await auth.require_auth(mode="raise")
-    async with as_user(request) as keystead:
-        await keystead.logout_everywhere()
+    await ask_as_user(request, LOG_OUT_EVERYWHERE)
     return await forget_session(request)
 
 
@@ -123,6 +124,7 @@ async def forget_session(request: Request, error: Exception | None = None) -> Re
     return RedirectResponse(LOGIN, 303)
 
 
+@app.exception_handler(Unauthorized)  # the application's own brand token: that says nothing about the user
 @app.exception_handler(KeysteadError)
 async def unavailable(request: Request, error: Exception) -> Response:
     """Keystead did not answer as it should. Nobody is logged out for that."""
