@@ -12,9 +12,10 @@ from keystead_client.errors import (
     RefreshTokenReused,
     Unauthorized,
 )
-from keystead_client.sharing import Share, among_tasks
+from keystead_client.sharing import Share, among_tasks, among_threads
 from keystead_client.single_flight import SingleFlight
 from keystead_client.tokens import Tokens
+from keystead_client.wary import AuthServer, WaryServer
 
 User = Mapping[str, Any]
 """``id`` and ``email``; the ``id`` alone where a verifier judged the token."""
@@ -25,27 +26,6 @@ REMEMBERED_CHECK = 1.0
 """Seconds for which a revoked token may still pass."""
 
 SESSION_IS_OVER = (RefreshTokenInvalid, RefreshTokenExpired, RefreshTokenReused)
-
-
-class AuthServer(Protocol):
-    """The part of :class:`keystead_client.client.AsyncClient` that is needed here: nothing of it holds a session."""
-
-    async def login_with(
-        self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
-    ) -> Tokens:
-        """The tokens of a new session."""
-
-    async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
-        """The next tokens."""
-
-    async def me_with(self, auth_token: str, *, forwarded_for: str | None = None) -> Mapping[str, Any]:
-        """The user."""
-
-    async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
-        """Ends the session."""
-
-    async def close(self) -> None:
-        """Closes the connections."""
 
 
 class Verifies(Protocol):
@@ -65,11 +45,16 @@ class Gate:
     def __init__(
         self, server: AuthServer, verifier: Verifies | None, clock: Callable[[], float], share: Share = among_tasks
     ) -> None:
-        self.server = server
+        self.server = WaryServer(server, clock)
         self._verifier = verifier
         self._share = share
         self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock)
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
+
+    @property
+    def is_for_threads(self) -> bool:
+        """Whether its coroutines run to their end without an event loop."""
+        return self._share is among_threads
 
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""

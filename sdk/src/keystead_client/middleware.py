@@ -34,9 +34,10 @@ from keystead_client.auth import RedirectToLogin, current_browser
 from keystead_client.browser import Browser
 from keystead_client.cookies import CookieOptions
 from keystead_client.errors import KeysteadError
-from keystead_client.gate import AuthServer, Gate, Verifies
+from keystead_client.gate import Gate, Verifies
 from keystead_client.headers import without_keystead_headers
 from keystead_client.protection import Protection, Visit
+from keystead_client.wary import RETRIES, TIMEOUT, AuthServer
 
 __all__ = ["KeysteadMiddleware"]
 
@@ -50,8 +51,9 @@ class KeysteadMiddleware:
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
     token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
     ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
-    plain text by a way nobody else is on. ``allowed_origins`` are those of pages that may open WebSockets besides the
-    application's own. ``clock`` tells seconds since 1970. Raises ``ValueError`` for paths and origins that are none.
+    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allowed_origins`` are
+    those of pages that may open WebSockets besides the application's own. ``clock`` tells seconds since 1970. Raises
+    ``ValueError`` for paths and origins that are none.
     """
 
     def __init__(
@@ -70,10 +72,13 @@ class KeysteadMiddleware:
         api_paths: Sequence[str] = ("/api",),
         allowed_origins: Sequence[str] = (),
         allow_http: bool = False,
+        timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        server = client or AsyncClient(endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http)
+        server = client or AsyncClient(
+            endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http, timeout=timeout, retries=RETRIES
+        )
         self._own_client = server if client is None else None
         self._protection = Protection(
             Gate(server, verifier, clock),

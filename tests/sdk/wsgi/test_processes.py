@@ -45,7 +45,7 @@ def silent(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 
 
 def server_of(middleware: KeysteadMiddleware) -> BlockingServer:
-    server = middleware._protection.gate.server
+    server = middleware._protection.gate.server._server
     assert isinstance(server, BlockingServer)
     return server
 

@@ -22,7 +22,6 @@ from keystead_client.auth import (
 )
 from keystead_client.gate import User
 from keystead_client.sharing import complete
-from keystead_client.wsgi.server import BlockingServer
 
 __all__ = [
     "AuthError",
@@ -87,7 +86,7 @@ def logged_in() -> bool:
 def _complete(coroutine: Coroutine[Any, Any, T]) -> T:
     browser = current_browser.get(None)
     # Said before anything is sent: a request that is broken off half way may have been served.
-    if browser is not None and not isinstance(browser.gate.server, BlockingServer):
+    if browser is not None and not browser.gate.is_for_threads:
         coroutine.close()
         raise RuntimeError("this application speaks ASGI: await the functions of keystead_client.auth")
     return complete(coroutine)

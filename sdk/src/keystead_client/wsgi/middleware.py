@@ -11,6 +11,7 @@ from keystead_client.cookies import CookieOptions
 from keystead_client.gate import Gate
 from keystead_client.protection import Protection
 from keystead_client.sharing import among_threads
+from keystead_client.wary import RETRIES, TIMEOUT
 from keystead_client.wsgi.environ import strip, visit_of
 from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
 from keystead_client.wsgi.server import BlockingServer, BlockingVerifier, VerifiesAtOnce
@@ -21,10 +22,11 @@ class KeysteadMiddleware:
 
     ``public_paths`` and ``api_paths`` are prefixes of whole segments, without the prefix under which the application is
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
-    token that lives shorter than that is refreshed. ``allow_http`` allows plain http to a server on another computer.
-    ``client`` replaces the one that is made from ``endpoint`` (or ``KEYSTEAD_ENDPOINT``) in each process; who gives one
-    makes it after the web server has forked, and closes it. ``clock`` tells seconds since 1970. Raises ``ValueError``
-    for paths that are none, and for an endpoint that cannot be used.
+    token that lives shorter than that is refreshed. ``client`` replaces the one that is made in each process from
+    ``endpoint`` (or ``KEYSTEAD_ENDPOINT``); who gives one makes it after the web server has forked, and closes it.
+    ``allow_http`` is for an endpoint that is reached in plain text by a way nobody else is on; one question to it may
+    take ``timeout`` seconds. ``clock`` tells seconds since 1970. Raises ``ValueError`` for paths that are none, and for
+    an endpoint that cannot be used.
     """
 
     def __init__(
@@ -42,12 +44,15 @@ class KeysteadMiddleware:
         client: Client | None = None,
         api_paths: Sequence[str] = ("/api",),
         allow_http: bool = False,
+        timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
 
         def make() -> Client:
-            return client or Client(endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http)
+            return client or Client(
+                endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http, timeout=timeout, retries=RETRIES
+            )
 
         self._protection = Protection(
             Gate(BlockingServer(make), BlockingVerifier(verifier) if verifier else None, clock, among_threads),
