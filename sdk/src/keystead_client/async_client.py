@@ -14,7 +14,8 @@ from keystead_client.connection import ME, Configured, Options
 from keystead_client.entities import AsyncEntity
 from keystead_client.errors import KeysteadError
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask
-from keystead_client.sending import open_async_client, send_async
+from keystead_client.per_loop import AsyncClients
+from keystead_client.sending import send_async
 from keystead_client.tokens import Kind, Tokens
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class AsyncClient(Configured):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(endpoint, **options)
-        self._http = open_async_client(transport, self._bounds)
+        self._http = AsyncClients(transport, self._bounds)
 
     # ------------------------------------------------------------------------------------------- the client's session
 
@@ -140,7 +141,7 @@ class AsyncClient(Configured):
     async def close(self) -> None:
         """Let a refresh that is under way end, then close the connections."""
         await self._flights.finish()
-        await self._http.aclose()
+        await self._http.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,7 +168,8 @@ class AsyncClient(Configured):
     async def _take(self, step: Step) -> Reply | str | None:
         match step:
             case Send():
-                return await send_async(self._http, self._request(self._http, step), self._bounds)
+                http = self._http.here
+                return await send_async(http, self._request(http, step), self._bounds)
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
                 return None

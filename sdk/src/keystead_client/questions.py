@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +12,8 @@ import httpx
 
 from keystead_client.flow import Reply
 from keystead_client.loopback import require_private_way
-from keystead_client.sending import Bounds, open_async_client, open_client, send, send_async
+from keystead_client.per_loop import AsyncClients
+from keystead_client.sending import Bounds, open_client, send, send_async
 
 Transport = httpx.BaseTransport | httpx.AsyncBaseTransport
 """How requests are sent instead of over TCP: by tests, or through a proxy of one's own."""
@@ -57,9 +57,9 @@ class Questions:
         self._transport = transport
         self._bounds = Bounds(timeout, LARGEST)
         self._client: httpx.Client | None = None
-        # A connection belongs to the event loop it was opened on.
-        self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
-        self._async_clients = weakref.WeakKeyDictionary()
+        self._async_clients = AsyncClients(
+            transport if isinstance(transport, httpx.AsyncBaseTransport) else None, self._bounds
+        )
 
     def ask(self, question: Ask) -> Reply:
         """The answer, whatever its status.
@@ -77,10 +77,7 @@ class Questions:
         """As :meth:`ask`. A transport that is synchronous alone is used in a thread."""
         if self._transport is not None and not isinstance(self._transport, httpx.AsyncBaseTransport):
             return await asyncio.to_thread(self.ask, question)
-        loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
-            client = self._async_clients[loop] = open_async_client(self._transport, self._bounds)
+        client = self._async_clients.here
         return await send_async(client, question.build(client), self._bounds)
 
     def close(self) -> None:
@@ -92,6 +89,4 @@ class Questions:
     async def aclose(self) -> None:
         """Closes that, and what was opened on this event loop."""
         self.close()
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        if client:
-            await client.aclose()
+        await self._async_clients.close()
