@@ -46,7 +46,8 @@ def main() -> None:
         print(_introduction(facts, ports.app_port), flush=True)
         while demo.poll() is None and app.poll() is None:
             time.sleep(PAUSE)
-        sys.exit("One of them has ended by itself, so the other one ends, too.")
+        ended = "The application" if demo.poll() is None else "The demo"
+        sys.exit(f"{ended} has ended by itself, so the other one ends, too.")
 
 
 def _end(_number: int, _frame: object) -> None:

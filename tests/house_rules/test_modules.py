@@ -127,9 +127,11 @@ def test_the_packages_say_that_they_are_typed() -> None:
     assert (CLIENT_PACKAGE / "py.typed").exists()
 
 
-@pytest.mark.parametrize(("folder", "other"), [("sdk/src", "keystead"), ("src", "keystead_client")])
+@pytest.mark.parametrize(
+    ("folder", "other"), [("sdk/src", "keystead"), ("src", "keystead_client"), ("examples", "keystead")]
+)
 def test_server_and_client_know_each_other_by_the_contract_alone(folder: str, other: str) -> None:
-    """Each is installed where the other is not."""
+    """Each is installed where the other is not; examples are copied to where the client is."""
     assert [
         f"{place(module, node)} {name}"
         for module in modules(folder)
