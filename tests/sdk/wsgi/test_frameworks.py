@@ -67,6 +67,18 @@ def test_an_asynchronous_view_awaits_the_asynchronous_functions(shop: Shop, cloc
         assert nobody.get("/auth/awaited").json() == {"user": {}}
 
 
+@pytest.mark.parametrize("framework", ["django"], indirect=True)
+@in_a_thread
+def test_django_answers_an_outage_without_a_traceback(
+    shop: Shop, clock: ManualClock, caplog: pytest.LogCaptureFixture, framework: str
+) -> None:
+    with shop.logged_in() as browser:
+        clock.advance(seconds=2)
+        shop.wire.is_cut = True
+        assert browser.get("/auth/members").status_code == 503
+    assert [record.exc_info for record in caplog.records if record.name == "django.request"] == [None]
+
+
 @in_a_thread
 def test_an_error_of_the_application_is_its_own(shop: Shop) -> None:
     with shop.logged_in() as browser:

@@ -30,6 +30,7 @@ def test_a_login_leads_in_and_a_logout_out(shop: Shop, ann: User) -> None:
         page = browser.get("/orders/7")
         assert page.json() == {"path": "/orders/7", "user": response.json()["user"]}
         assert page.json()["user"]["id"] == ann.id
+        assert (page.headers["cache-control"], page.headers["vary"]) == ("private, no-cache", "Cookie")
         whoami = browser.get("/auth/whoami").json()
         assert whoami == {"logged_in": True, "token": browser.cookies[AUTH], "refresh": browser.cookies[REFRESH]}
         kept = dict(browser.cookies)
