@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keystead_client.documents import is_query
-from keystead_client.endpoint import Endpoint, endpoint_from, graphql_url
+from keystead_client.endpoint import Endpoint
 from keystead_client.errors import (
     KeysteadError,
     NetworkError,
@@ -164,6 +164,8 @@ def test_a_redirect_is_an_error(status: int) -> None:
         ('{ a(b: "unclosed) }\n mutation { b }', False),
         ("} mutation {", False),
         ("{ a", False),
+        ('{ login(email: "a", brand: "b", password: "c") }', False),
+        ('{ a(b: "login") # login\n}', True),
     ],
 )
 def test_in_doubt_a_document_is_no_query(document: str, expected: bool) -> None:
@@ -257,44 +259,20 @@ def test_the_end_of_a_refresh_token_is_told_by_its_code() -> None:
     assert isinstance(error, RefreshTokenInvalid)
 
 
-@pytest.mark.parametrize(
-    "url", ["https://id.example.com", "https://id.example.com/", "https://id.example.com/graphql/"]
-)
-def test_root_and_door_are_the_same_endpoint(url: str) -> None:
-    assert graphql_url(url) == "https://id.example.com/graphql"
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1, 10**400, True, "5"])
+def test_what_is_no_time_to_wait_is_not_waited(seconds: Any) -> None:
+    body = json.dumps({"errors": [{"message": "no", "extensions": {"code": "SERVER_BUSY", "retryAfter": seconds}}]})
+    steps, error = play(ask(QUERY, 1), [Reply(503, {}, body.encode()), Reply(503, {}, body.encode())])
+    assert error.retry_after is None
+    assert 0 <= steps[1].seconds < 1
 
 
 @pytest.mark.parametrize(
-    "url", ["", "id.example.com", "ftp://a", "https://", "https://u:p@a", "https://a?b", "https://a#b"]
+    "given", [None, [], {}, {"data": []}, {"data": {"auth_token": ["a"], "refresh_token": "b"}}, 7]
 )
-def test_an_endpoint_is_a_plain_url(url: str) -> None:
-    with pytest.raises(ValueError, match="endpoint"):
-        endpoint_from(url, environment={})
-
-
-HERE = ["localhost", "LOCALHOST:4000", "ks.localhost", "localhost.", "127.0.0.1:4000", "127.9.9.9", "[::1]:4000"]
-ELSEWHERE = ["id.example.com", "keystead:4000", "10.0.0.7", "localhost.example.com", "127.0.0.1.example.com", "[::2]"]
-
-
-@pytest.mark.parametrize("host", HERE)
-def test_plain_http_stays_on_this_computer(host: str) -> None:
-    assert graphql_url(f"http://{host}") == f"http://{host}/graphql"
-
-
-@pytest.mark.parametrize("host", ELSEWHERE)
-def test_plain_http_to_another_computer_is_refused_unless_it_is_meant(host: str) -> None:
-    environment = {"KEYSTEAD_ENDPOINT": f"http://{host}"}
-    with pytest.raises(ValueError, match="Use https, or say allow_http=True"):
-        endpoint_from(None, environment=environment)
-    assert endpoint_from(None, environment=environment, allow_http=True).url == f"http://{host}/graphql"
-
-
-@pytest.mark.parametrize("secret", ["a b", "a\r\nHost: evil.example.com", "schlüssel", "a\x00"])
-def test_what_no_header_can_carry_is_not_sent(secret: str) -> None:
-    with pytest.raises(Unauthenticated):
-        ENDPOINT.headers(secret)
-    with pytest.raises(ValueError, match="API key"):
-        endpoint_from("https://id.example.com", api_key=secret, environment={})
+def test_an_answer_without_tokens_is_a_server_error(given: Any) -> None:
+    _, error = play(session(PAIR)[0].refresh("auth-1"), [answer({"refreshToken": given})])
+    assert type(error) is ServerError
 
 
 def test_secrets_are_not_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,30 @@ def test_a_file_keeps_tokens_for_its_owner(tmp_path: Path) -> None:
 def test_a_file_of_something_else_holds_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.chmod(0o600)
     assert FileTokens(path).load() is None
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
+def test_a_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "tokens"
+    store = FileTokens(path)
+    store.save(Tokens("a", "r"))
+    path.chmod(mode)
+    with pytest.raises(PermissionError, match="chmod 600"):
+        store.load()
+    store.save(Tokens("a", "r"))
+    assert store.load() == Tokens("a", "r")
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileTokens(tmp_path / "tokens")
+    store.save(Tokens("a", "r"))
+    mine = os.geteuid()
+    os.chown(tmp_path / "tokens", mine or 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    with pytest.raises(PermissionError):
+        store.load()
 
 
 OLD = Tokens(of("ann", n=1), "refresh-1")

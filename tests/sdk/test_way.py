@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,13 @@ def test_a_name_that_nobody_has(kind: str, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(NetworkError) as caught:
         ask(kind, "https://no-such-host.invalid")
     assert caught.value.was_sent is False
+
+
+def test_a_process_that_was_forked_opens_connections_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that read from one would get each other's answers."""
+    with answering(lambda: [ANSWER]) as url, Client(url, retries=0, timeout=5) as client:
+        assert client.execute("{ up }") == {"up": True}
+        # On that connection the server keeps quiet from here on.
+        parent = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+        assert client.execute("{ up }") == {"up": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,7 +14,7 @@ from keystead_client import calls, documents
 from keystead_client.connection import ME, Configured, Options
 from keystead_client.entities import AsyncEntity
 from keystead_client.errors import KeysteadError
-from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask
+from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
 from keystead_client.per_loop import AsyncClients
 from keystead_client.sending import send_async
 from keystead_client.tokens import Kind, Tokens
@@ -152,18 +153,19 @@ class AsyncClient(Configured):
         await self.close()
 
     async def _run(self, flow: Flow[T]) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    outcome = await self._take(step)
-                except KeysteadError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        # Closed at once where it is given up: what it does at its end must not happen later, out of the blue.
+        with closing(flow):
+            outcome: Reply | str | KeysteadError | None = None
+            try:
+                while True:
+                    step = resume(flow, outcome)
+                    try:
+                        outcome = await self._take(step)
+                    except KeysteadError as error:
+                        outcome = error
+            except StopIteration as done:
+                result: T = done.value
+                return result
 
     async def _take(self, step: Step) -> Reply | str | None:
         match step:

@@ -100,7 +100,7 @@ def _pair(data: Mapping[str, Any], field: str) -> Tokens:
     try:
         given = data[field]["data"]
         return Tokens(_text(given, "auth_token"), _text(given, "refresh_token"), "pair")
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise _unexpected(field) from None
 
 

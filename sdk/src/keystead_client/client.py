@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,7 +14,7 @@ from keystead_client import calls, documents
 from keystead_client.connection import ME, Configured, Options
 from keystead_client.entities import Entity
 from keystead_client.errors import KeysteadError
-from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask
+from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
 from keystead_client.sending import open_client, send
 from keystead_client.tokens import Kind, Tokens
 
@@ -146,18 +147,19 @@ class Client(Configured):
         self.close()
 
     def _run(self, flow: Flow[T]) -> T:
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    outcome = self._take(step)
-                except KeysteadError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        # Closed at once where it is given up: what it does at its end must not happen later, out of the blue.
+        with closing(flow):
+            outcome: Reply | str | KeysteadError | None = None
+            try:
+                while True:
+                    step = resume(flow, outcome)
+                    try:
+                        outcome = self._take(step)
+                    except KeysteadError as error:
+                        outcome = error
+            except StopIteration as done:
+                result: T = done.value
+                return result
 
     def _take(self, step: Step) -> Reply | str | None:
         match step:

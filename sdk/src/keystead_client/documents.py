@@ -56,13 +56,17 @@ def selection(select: Select) -> str:
 
 
 def is_query(document: str) -> bool:
-    """Whether a document surely holds queries alone. In doubt it does not: it decides what may be repeated."""
+    """Whether a document surely holds queries that change nothing.
+
+    In doubt it does not: it decides what may be repeated. The standing contract's ``login`` is a query that opens a
+    session.
+    """
     depth = 0
     for match in _TOKEN.finditer(document):
         token = match.group()
         if token == '"':
             return False
         depth += (token == "{") - (token == "}")
-        if depth < 0 or (depth == 0 and token in ("mutation", "subscription")):
+        if depth < 0 or token == "login" or (depth == 0 and token in ("mutation", "subscription")):
             return False
     return depth == 0

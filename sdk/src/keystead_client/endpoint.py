@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from keystead_client.errors import Unauthenticated
-from keystead_client.loopback import require_private_way
+from keystead_client.loopback import require_private_way, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,18 @@ class Endpoint:
         credential beside it would have the whole request refused.
 
         Raises ``Unauthenticated`` for an access token that no header can carry: it is none of Keystead's.
+        ``ValueError`` for such an address.
         """
+        forwarded_for = forwarded_for or self.forwarded_for
+        if forwarded_for and not (forwarded_for.isascii() and forwarded_for.isprintable()):
+            raise ValueError("forwarded_for holds characters that no header can carry")
         if auth_token and not _can_be_sent(auth_token):
             raise Unauthenticated("that is no access token")
         given = {
             "Authorization": f"Bearer {auth_token}" if auth_token and not is_exchange else None,
             "keystead-api-key": self.api_key if with_key and not is_exchange else None,
             "keystead-brand-authorization": None if is_exchange else self.brand_token,
-            "X-Forwarded-For": forwarded_for or self.forwarded_for,
+            "X-Forwarded-For": forwarded_for,
         }
         return {name: value for name, value in given.items() if value}
 
@@ -76,7 +80,7 @@ def graphql_url(url: str, *, allow_http: bool = False) -> str:
 
     Raises ``ValueError`` for what is no such URL, and for plain http to another computer, unless ``allow_http``.
     """
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the endpoint must be an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:

@@ -65,6 +65,8 @@ __all__ = [
     "error_from",
 ]
 
+_LONGEST_WAIT = 1e9
+
 
 class KeysteadError(Exception):
     """Something that Keystead, or the way to it, refused."""
@@ -99,7 +101,10 @@ class KeysteadError(Exception):
     def retry_after(self) -> float | None:
         """Seconds after which a repetition may succeed, where the server says so."""
         seconds = self.extensions.get("retryAfter")
-        return float(seconds) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else None
+        # Not every number that JSON can write is a time to wait: Infinity, NaN, -1.
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST_WAIT:
+            return None
+        return float(seconds)
 
 
 class NetworkError(KeysteadError):

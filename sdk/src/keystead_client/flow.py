@@ -88,6 +88,11 @@ T = TypeVar("T")
 Flow = Generator[Step, Any, T]
 
 
+def resume(flow: Flow[Any], outcome: Reply | str | KeysteadError | None) -> Step:
+    """The next step, given what came of the last one; None begins. Raises ``StopIteration`` with the result."""
+    return flow.throw(outcome) if isinstance(outcome, KeysteadError) else flow.send(outcome)
+
+
 def ask(question: Question, retries: int) -> Flow[dict[str, Any]]:
     """The ``data`` of the answer. Repeats at most ``retries`` times, with growing random waits, where that is safe.
 

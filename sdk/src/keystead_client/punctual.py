@@ -6,7 +6,9 @@ likes. Tasks have ``asyncio.timeout``; a thread needs a look at the clock at eve
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,19 +50,38 @@ def within(seconds: float) -> Iterator[Deadline]:
         _deadline.reset(token)
 
 
-class PunctualTransport(httpx.HTTPTransport):
+class PunctualTransport(httpx.BaseTransport):
     """Over TCP, as httpx does it, and no wait is longer than what is left of ``within``.
 
-    httpx has no public place for this. Where a version of it keeps its backend elsewhere, the single waits remain
-    bounded, and ``require_time`` between the parts of the answer.
+    A process that was forked opens connections of its own: two that read from one would get each other's answers.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        pool: Any = self._pool
-        backend = getattr(pool, "_network_backend", None)
-        if backend is not None:
-            pool._network_backend = _Backend(backend)
+    def __init__(self, verify: ssl.SSLContext) -> None:
+        self._verify = verify
+        self._opened = os.getpid(), _open(verify)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Over a connection of this process."""
+        process, transport = self._opened
+        if process != os.getpid():
+            transport = _open(self._verify)
+            self._opened = os.getpid(), transport
+        return transport.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._opened[1].close()
+
+
+def _open(verify: ssl.SSLContext) -> httpx.HTTPTransport:
+    """httpx has no public place for a look at the clock. Where a version of it keeps its backend elsewhere, the single
+    waits remain bounded, and there is ``require_time`` between the parts of the answer."""
+    transport = httpx.HTTPTransport(verify=verify)
+    pool: Any = transport._pool
+    backend = getattr(pool, "_network_backend", None)
+    if backend is not None:
+        pool._network_backend = _Backend(backend)
+    return transport
 
 
 class _Backend:

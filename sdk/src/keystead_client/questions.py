@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 
 from keystead_client.flow import Reply
-from keystead_client.loopback import require_private_way
+from keystead_client.loopback import require_private_way, split
 from keystead_client.per_loop import AsyncClients
 from keystead_client.sending import Bounds, open_client, send, send_async
 
@@ -27,7 +26,7 @@ def require_origin(name: str, url: str, *, allow_http: bool = False) -> str:
 
     :raises ValueError: for any other: what comes in clear text comes from whomever.
     """
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.scheme not in ("https", "http"):
         raise ValueError(f"{name}: an https URL")
     require_private_way(name, url, allow_http)

@@ -37,6 +37,8 @@ class Session:
         self._now = now
         self._lock = threading.Lock()
         self._end: type[NotAuthenticated] | None = None
+        self._begun = 0
+        self._had_tokens = False
         self._server_is_ahead = 0.0
 
     @property
@@ -59,18 +61,20 @@ class Session:
 
     def log_out(self) -> Flow[None]:
         """The tokens are forgotten whatever the server answers; a session that is over already is logged out."""
+        begun = self._begun
         try:
             if self._store.load() is not None:
                 yield from self.execute(Question(documents.LOG_OUT))
         except NotAuthenticated:
             pass
         finally:
-            self.begin(None)
+            self._leave(begun)
 
     def log_out_everywhere(self, force: bool) -> Flow[None]:
         """The tokens are kept where the server refuses."""
+        begun = self._begun
         yield from self.execute(Question(documents.LOG_OUT_EVERYWHERE, {"force": force}))
-        self.begin(None)
+        self._leave(begun)
 
     def execute(self, question: Question) -> Flow[dict[str, Any]]:
         """The ``data``, after at most one refresh before it and one after a 401, which repeats it once."""
@@ -79,7 +83,7 @@ class Session:
             data = yield from ask(question.with_headers(self.endpoint.headers(token)), self.retries)
         except Unauthenticated as error:
             # Only a 401 says that the token was looked at and refused, and that nothing was executed.
-            if token is None or error.status != 401:
+            if token is None or error.status != 401 or error.was_executed:
                 raise
             token = yield Refresh(token)
             data = yield from ask(question.with_headers(self.endpoint.headers(token)), self.retries)
@@ -120,18 +124,30 @@ class Session:
     def begin(self, tokens: Tokens | None) -> None:
         """These tokens from now on; None: none, and that is meant so."""
         with self._lock:
-            self._end = None
-            self._compare_clocks(tokens)
-            self._store.save(tokens)
+            self._set_out(tokens)
+
+    def _leave(self, begun: int) -> None:
+        """No tokens any more, unless somebody has logged in since: that session is another."""
+        with self._lock:
+            if self._begun == begun:
+                self._set_out(None)
+
+    def _set_out(self, tokens: Tokens | None) -> None:
+        self._begun += 1
+        self._end, self._had_tokens = None, tokens is not None
+        self._compare_clocks(tokens)
+        self._store.save(tokens)
 
     def _token(self) -> Flow[str | None]:
         """An access token with time left; None: the client acts without a user."""
         tokens = self._store.load()
         if tokens is None:
-            # The client's own key may be able to do more than the user: it does not step in where a session was lost.
-            if self._end is not None:
+            # The client's own key may be able to do more than the user: it does not step in where a session was lost,
+            # or was ended by another process with the same store.
+            if self._end is not None or self._had_tokens:
                 raise self._ended()
             return None
+        self._had_tokens = True
         token = tokens.auth_token
         if tokens.is_fresh(self._server_time(), self._buffer) or (tokens.refresh_token is None and token is not None):
             return token

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TextIO
 
 Kind = Literal["pair", "standing"]
 
@@ -85,7 +85,9 @@ class MemoryTokens:
 class FileTokens:
     """Keeps tokens in a file that only its owner can read (0600), replaced as a whole.
 
-    A file that is no such file counts as empty. Raises ``OSError`` where the file cannot be read or written.
+    A file that is no such file counts as empty. Raises ``OSError`` where the file cannot be read or written, and
+    ``PermissionError`` where it is somebody else's or open to others: whoever planted it would have this program act in
+    a session of theirs.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -94,7 +96,9 @@ class FileTokens:
     def load(self) -> Tokens | None:
         """What was saved last, by this process or another."""
         try:
-            kept = json.loads(self._path.read_text("utf-8"))
+            with self._path.open(encoding="utf-8") as file:
+                _require_private(file, self._path)
+                kept = json.load(file)
         except (FileNotFoundError, ValueError):
             return None
         if not isinstance(kept, dict) or kept.get("kind") not in ("pair", "standing"):
@@ -119,10 +123,22 @@ class FileTokens:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(kept, file)
+                file.flush()
+                # The tokens before these are worth nothing soon: a crash must not leave an empty file.
+                os.fsync(file.fileno())
             os.replace(temporary, self._path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _require_private(file: TextIO, path: Path) -> None:
+    # Windows has no such modes; there a file is as open as its folder.
+    if os.name != "posix":
+        return
+    found = os.fstat(file.fileno())
+    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o077:
+        raise PermissionError(f"{path}: tokens must be in a file of one's own that nobody else can read (chmod 600)")
 
 
 def expiry_of(jwt: str) -> float | None:
