@@ -204,6 +204,23 @@ def test_a_generator_that_requires_somebody_first_redirects(has_begun: bool) -> 
     assert ("location", "/auth/login?redirect=/auth/x") in server.headers
 
 
+def test_an_error_page_that_a_generator_begins_is_replaced() -> None:
+    ended: list[str] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            auth.require_auth()
+        except auth.RedirectToLogin:
+            start_response("500 Internal Server Error", PLAIN)
+        try:
+            yield b"an error page"
+        finally:
+            ended.append("closed")
+
+    server = serve(app)
+    assert (server.send_all(), server.status, ended) == ("", AWAY, ["closed"])
+
+
 def test_once_something_is_sent_the_redirect_is_an_error() -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", PLAIN)
