@@ -10,6 +10,7 @@ import pytest
 from keystead.context import Server
 from keystead.policy import Preset
 from keystead.users.model import User
+from keystead_client import auth
 from keystead_client.asgi import Receive, Scope, Send
 from keystead_client.errors import NetworkError, RefreshTokenInvalid, Unauthenticated
 from tests.clocks import ManualClock
@@ -36,12 +37,16 @@ async def test_a_public_page_is_personal_once_it_asks_who_is_there(
     assert (await browser.get("/auth/whoami")).headers["cache-control"] == "private, no-cache"
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/auth/style.css":
+            auth.get_auth_token()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"vary", b"Accept")]})
         await send({"type": "http.response.body", "body": b""})
 
     plain = Site(wire, clock, app)
     async with plain.browser() as same:
         assert dict((await same.get("/auth/style.css")).headers) == {"vary": "Accept"}
+        page = await same.get("/auth/page")
+        assert dict(page.headers) == {"vary": "Accept, Cookie", "cache-control": "private, no-cache"}
     await plain.sdk.close()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from keystead_client.browser import Browser
+from keystead_client.cookies import CookieTokens
 from keystead_client.errors import (
     BadUserInput,
     InvalidCredentials,
@@ -151,12 +152,12 @@ async def logged_in() -> bool:
 
 def get_auth_token() -> str | None:
     """The access token as the browser holds it (or will, after this response). Not checked."""
-    return _browser().tokens.auth_token
+    return _brought().auth_token
 
 
 def get_refresh_token() -> str | None:
     """The refresh token as the browser holds it (or will, after this response). Not checked."""
-    return _browser().tokens.refresh_token
+    return _brought().refresh_token
 
 
 def _browser() -> Browser:
@@ -164,6 +165,12 @@ def _browser() -> Browser:
         return current_browser.get()
     except LookupError:
         raise RuntimeError("no request is being served: is KeysteadMiddleware around the application?") from None
+
+
+def _brought() -> CookieTokens:
+    browser = _browser()
+    browser.is_personal = True
+    return browser.tokens
 
 
 async def _result(browser: Browser) -> AuthResult:

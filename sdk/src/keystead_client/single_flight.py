@@ -94,9 +94,9 @@ class SingleFlight(Generic[T]):
                 return cast(T, flight.outcome)
             if is_leader:
                 self._take_off(place, flight, work)
-            landing = asyncio.wrap_future(flight.future)
             try:
-                return await (landing if is_leader else asyncio.wait_for(landing, patience))
+                async with asyncio.timeout(None if is_leader else patience):
+                    return await asyncio.wrap_future(flight.future)
             except _Abandoned:
                 if is_leader:
                     raise NetworkError("the request was broken off", was_sent=True) from None
