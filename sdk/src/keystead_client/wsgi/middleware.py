@@ -22,11 +22,10 @@ class KeysteadMiddleware:
 
     ``public_paths`` and ``api_paths`` are prefixes of whole segments, without the prefix under which the application is
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
-    token that lives shorter than that is refreshed. ``client`` replaces the one that is made in each process from
-    ``endpoint`` (or ``KEYSTEAD_ENDPOINT``); who gives one makes it after the web server has forked, and closes it.
-    ``allow_http`` is for an endpoint that is reached in plain text by a way nobody else is on; one question to it may
-    take ``timeout`` seconds. ``clock`` tells seconds since 1970. Raises ``ValueError`` for paths that are none, and for
-    an endpoint that cannot be used.
+    token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
+    ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
+    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``clock`` tells seconds
+    since 1970. Raises ``ValueError`` for paths that are none, and for an endpoint that cannot be used.
     """
 
     def __init__(
@@ -48,14 +47,11 @@ class KeysteadMiddleware:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-
-        def make() -> Client:
-            return client or Client(
-                endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http, timeout=timeout, retries=RETRIES
-            )
-
+        asking = client or Client(
+            endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http, timeout=timeout, retries=RETRIES
+        )
         self._protection = Protection(
-            Gate(BlockingServer(make), BlockingVerifier(verifier) if verifier else None, clock, among_threads),
+            Gate(BlockingServer(asking), BlockingVerifier(verifier) if verifier else None, clock, among_threads),
             public_paths=public_paths,
             login_path=login_path,
             api_paths=api_paths,

@@ -5,7 +5,6 @@ Their methods are coroutines in name only: none of them ever suspends.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -22,22 +21,10 @@ class VerifiesAtOnce(Protocol):
 
 
 class BlockingServer:
-    """Asks through a :class:`Client`; each process makes its own, since two cannot share a connection."""
+    """Asks through a :class:`Client`."""
 
-    def __init__(self, make: Callable[[], Client]) -> None:
-        """Raises what ``make`` raises, so that a wrong option is found before the first request."""
-        self._make = make
-        self._made = os.getpid(), make()
-
-    @property
-    def client(self) -> Client:
-        """That of this process."""
-        process, client = self._made
-        if process != os.getpid():
-            # Two threads may both make one: the last is kept, and nothing is lost with the other.
-            client = self._make()
-            self._made = os.getpid(), client
-        return client
+    def __init__(self, client: Client) -> None:
+        self.client = client
 
     async def login_with(
         self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
@@ -58,7 +45,7 @@ class BlockingServer:
         self.client.logout_with(auth_token, forwarded_for=forwarded_for)
 
     async def close(self) -> None:
-        """Closes the connections of this process."""
+        """Closes the connections."""
         self.client.close()
 
 

@@ -1,8 +1,7 @@
-"""What web servers do with a WSGI application: they fork, and take the server for granted."""
+"""What the middleware is given: a verifier, a client, an endpoint."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -66,17 +65,6 @@ def test_a_verifier_lets_in_without_the_server(open_shop: Callable[..., Shop], c
     with unknowing.browser(cookies) as browser:
         response = browser.get("/orders")
         assert (response.status_code, response.headers.get_list("set-cookie")) == (503, [])
-
-
-def test_a_process_that_was_forked_makes_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = server_of(KeysteadMiddleware(silent, ENDPOINT))
-    parents = server.client
-    assert server.client is parents
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    childs = server.client
-    assert childs is not parents
-    assert childs.url == parents.url
-    assert server.client is childs
 
 
 def test_a_client_that_is_given_is_used() -> None:
