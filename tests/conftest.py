@@ -16,6 +16,7 @@ from tests.clocks import ManualClock
 from tests.databases import PostgresTemplate, SqliteTemplate
 from tests.make import make_server
 from tests.postgres_server import postgres_server
+from tests.remembered_schema import fixed_schema as fixed_schema
 from tests.smtp_server import SmtpServer, SmtpServers
 
 
@@ -68,7 +69,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def server(db: Database, clock: ManualClock) -> Server:
-    """What one process holds: the database above, a keyring, the operators' brand. ``clock`` is its clock."""
+    """What one process holds: the database above, a keyring, the operators' brand."""
     return await make_server(db, clock)
 
 
