@@ -9,6 +9,7 @@ import pytest
 
 from keystead.context import Server
 from keystead_client import AsyncClient, NotAuthenticated
+from keystead_client.errors import Unauthenticated, Unauthorized
 from keystead_client.tokens import brand_of
 from tests.clocks import ManualClock
 from tests.make import make_api_key, make_brand, make_brand_token, make_user
@@ -53,7 +54,19 @@ async def test_a_user_of_another_brand_is_nobody_here(server: Server, served: Se
         anns = (await client.login_with(EMAIL, PASSWORD)).auth_token
         assert anns
         assert await client.me_with(anns, ["email"]) == {"email": EMAIL}
-        with pytest.raises(NotAuthenticated):
+        with pytest.raises(Unauthenticated):
+            await client.me_with(eves, ["id"])
+
+
+@pytest.mark.parametrize("kind", ["token", "key"])
+async def test_bad_credentials_of_the_client_say_nothing_of_the_user(
+    server: Server, served: Served, eves: str, kind: str
+) -> None:
+    """The browser keeps its cookies until somebody has mended the client."""
+    given = await options(server, served, kind)
+    given = {name: value[:-8] + "00000000" for name, value in given.items()}
+    async with served.client(**given) as client:
+        with pytest.raises(Unauthorized):
             await client.me_with(eves, ["id"])
 
 
@@ -69,9 +82,12 @@ async def test_the_key_of_the_program_says_nothing_of_what_a_user_may_do(server:
             await client.me_with(robs)
 
 
-async def test_a_site_shows_them_the_way_to_the_login(served: Served, eves: str, clock: ManualClock) -> None:
-    wire = Wire(served.application)
-    async with AsyncClient("https://auth.example.com", transport=wire, brand=served.brand.name) as client:
+@pytest.mark.parametrize("kind", ["name", "token"])
+async def test_a_site_shows_them_the_way_to_the_login(
+    server: Server, served: Served, eves: str, clock: ManualClock, kind: str
+) -> None:
+    wire, given = Wire(served.application), await options(server, served, kind)
+    async with AsyncClient("https://auth.example.com", transport=wire, **given) as client:
         site = Site(wire, clock, client=client)
         async with site.browser() as browser:
             response = await browser.get("/orders", headers={"Cookie": f"{AUTH}={eves}"})

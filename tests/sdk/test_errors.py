@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 
 import pytest
@@ -18,6 +19,14 @@ def all_of(cls: type[KeysteadError]) -> list[type[KeysteadError]]:
 
 def in_the_tree() -> list[type[KeysteadError]]:
     return [cls for cls in all_of(KeysteadError) if cls.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("cls", in_the_tree())
+def test_an_error_survives_the_way_to_another_process(cls: type[KeysteadError]) -> None:
+    error = cls("no")
+    error.status, error.extensions = 503, {"retryAfter": 2}
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), vars(again), str(again)) == (cls, vars(error), "no")
 
 
 def test_every_code_of_the_server_has_a_class_of_its_own() -> None:

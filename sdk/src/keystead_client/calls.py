@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from keystead_client import documents
-from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated
+from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated, Unauthorized
 from keystead_client.flow import Flow, Question, ask
 from keystead_client.tokens import Kind, Tokens, brand_of
 
@@ -77,7 +77,13 @@ def me(
     an id: whoever rules there has any permission there, and is nobody here.
     """
     asked = select if brand is None or "brand" in select else [*select, "brand"]
-    user = user_of((yield from ask(Question(documents.me(asked), {}, None, headers, True), retries)))
+    try:
+        user = user_of((yield from ask(Question(documents.me(asked), {}, None, headers, True), retries)))
+    except Unauthorized:
+        # Either the client's own credentials are bad, or they and the user are of two brands. Alone they tell.
+        alone = {name: value for name, value in headers.items() if name != "Authorization"}
+        yield from ask(Question(documents.HEALTH, {}, None, alone, True), retries)
+        raise Unauthenticated("the user is of another brand") from None
     if brand is not None and brand not in (user.get("brand"), brand_of(auth_token)):
         raise Unauthenticated("the user is of another brand")
     return {field: value for field, value in user.items() if field in select}

@@ -17,6 +17,7 @@ REFRESH = (
 GET_ACCESS_TOKEN = (
     "query GetAccessToken($token: String!, $seconds: Int) { getAccessToken(refreshToken: $token, expiresIn: $seconds) }"
 )
+HEALTH = "query Health { health { data { up } } }"
 CREATE_ME = "mutation CreateMe { createMe }"
 LOG_OUT = "mutation LogOut { logout { data { success } } }"
 LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRefreshToken(force: $force) }"

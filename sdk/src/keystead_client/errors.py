@@ -110,7 +110,7 @@ class KeysteadError(Exception):
 class NetworkError(KeysteadError):
     """The server was not reached, or its answer did not arrive."""
 
-    def __init__(self, message: str, *, was_sent: bool) -> None:
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
         super().__init__(message)
         self.was_sent = was_sent
         """Whether the request may have reached the server. False: it surely did not run."""
