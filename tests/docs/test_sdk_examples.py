@@ -164,6 +164,18 @@ async def test_strawberry(shop: tuple[httpx.AsyncClient, dict[str, str]], way: s
     assert await asked(ORDERS, "rob") == {"motto": "for everybody", "orders": ["paint", "brushes"]}
 
 
+@pytest.mark.parametrize("header", ["Cookie", "Authorization"])
+async def test_strawberry_without_the_server_lets_nobody_in(server: Server, header: str) -> None:
+    async with listening(server.settings, server) as url:
+        pass
+    names = run(example("import strawberry").replace(ADDRESS, url))
+    shown = {"Cookie": "keystead_auth_token=a.b.c", "Authorization": "Bearer a.b.c"}
+    transport = httpx.ASGITransport(app=names["app"], client=("127.0.0.1", 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        answer = await browser.post("/graphql", json={"query": ORDERS}, headers={header: shown[header]})
+        assert answer.status_code == 503
+
+
 async def test_a_bad_bearer_token_is_not_made_good_by_a_cookie(
     shop: tuple[httpx.AsyncClient, dict[str, str]],
 ) -> None:
