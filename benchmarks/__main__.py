@@ -1,15 +1,16 @@
-"""``python -m benchmarks [paths] [http] [logins] [refreshes]``: all of them when none is named."""
+"""``python -m benchmarks [paths] [middleware] [http] [logins] [refreshes]``: all of them when none is named."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 
-from benchmarks import logins, over_http, paths, refreshes
+from benchmarks import logins, middleware, over_http, paths, refreshes
 from benchmarks.figures import Figure, show
 
 SUITES: dict[str, Callable[[], Iterable[Figure]]] = {
     "paths": paths.measure,
+    "middleware": middleware.measure,
     "http": over_http.measure,
     "logins": logins.measure,
     "refreshes": refreshes.measure,
