@@ -14,8 +14,11 @@ T = TypeVar("T")
 TIMEOUT: Final = 5.0
 """Seconds that one question may take: a browser is waiting, and a worker of the application."""
 RETRIES: Final = 1
+SILENCE: Final = 3
+"""Questions about tokens left unanswered, one after another, that are called a server that hangs. One alone may be a
+slow moment, which must not send others away; a login does not count, as whoever likes can make it slow."""
 PAUSE: Final = 1.0
-"""Seconds for which nothing is asked after a question was left unanswered: a check after a refresh, for example."""
+"""Seconds for which nothing is asked of a server that hangs."""
 
 
 class AuthServer(Protocol):
@@ -40,7 +43,7 @@ class AuthServer(Protocol):
 
 
 class WaryServer:
-    """Asks one question at a time while the server leaves questions unanswered; who asks meanwhile is told at once.
+    """Asks a server that hangs one question at a time; who asks meanwhile is told at once.
 
     Otherwise each request would wait as long as the first, until all workers of the application wait and its public
     pages are not served either. The first answer, whatever it says, ends this.
@@ -49,7 +52,8 @@ class WaryServer:
     def __init__(self, server: AuthServer, clock: Callable[[], float]) -> None:
         self._server = server
         self._clock = clock
-        self._silent_since: float | None = None
+        self._unanswered = 0
+        self._silent_since = 0.0
         self._asking: int | None = None
         """The process that puts the one question: one that was forked meanwhile is not the one that ends it."""
 
@@ -57,7 +61,8 @@ class WaryServer:
         self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
     ) -> Tokens:
         """The tokens of a new session."""
-        return await self._ask(self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for))
+        login = self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for)
+        return await self._ask(login, counts=False)
 
     async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
         """The next tokens."""
@@ -75,23 +80,27 @@ class WaryServer:
         """Closes the connections."""
         await self._server.close()
 
-    async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
-        if self._silent_since is None:
-            return await self._heard(question)
+    async def _ask(self, question: Coroutine[Any, Any, T], *, counts: bool = True) -> T:
+        if self._unanswered < SILENCE:
+            return await self._heard(question, counts)
         if self._asking == os.getpid() or 0 <= self._clock() - self._silent_since < PAUSE:
             question.close()
             raise Timeout("the server does not answer at the moment", was_sent=False)
         self._asking = os.getpid()
         try:
-            return await self._heard(question)
+            return await self._heard(question, counts)
         finally:
             self._asking = None
 
-    async def _heard(self, question: Coroutine[Any, Any, T]) -> T:
+    async def _heard(self, question: Coroutine[Any, Any, T], counts: bool) -> T:
         try:
             answer = await question
-        except KeysteadError as error:
-            self._silent_since = self._clock() if isinstance(error, Timeout) else None
+        except Timeout:
+            self._silent_since = self._clock()
+            self._unanswered += counts
             raise
-        self._silent_since = None
+        except KeysteadError:
+            self._unanswered = 0
+            raise
+        self._unanswered = 0
         return answer
