@@ -95,10 +95,12 @@ def test_a_public_address_without_https_or_proxies_is_a_warning(cli: Cli) -> Non
     found = findings(cli)
     assert found["base_url"]["status"] == "warning"
     assert found["trusted_proxies"]["status"] == "warning"
+    assert "an application server with the SDK, must be listed" in found["trusted_proxies"]["detail"]
     cli.settings |= {"KEYSTEAD_BASE_URL": "https://id.example.com", "KEYSTEAD_TRUSTED_PROXIES": "10.0.0.0/8"}
     found = findings(cli)
     assert found["base_url"]["status"] == "ok"
     assert found["trusted_proxies"]["status"] == "ok"
+    assert found["trusted_proxies"]["detail"].endswith("an application server with the SDK must be among them")
 
 
 def test_a_database_that_is_down_is_a_failure(sqlite_cli: Cli) -> None:

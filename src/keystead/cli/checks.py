@@ -78,7 +78,8 @@ def _base_url(settings: Settings) -> Finding:
 
 def _proxies(settings: Settings) -> Finding:
     if settings.trusted_proxies:
-        return Finding("trusted_proxies", Status.ok, ", ".join(map(str, settings.trusted_proxies)))
+        listed = ", ".join(map(str, settings.trusted_proxies))
+        return Finding("trusted_proxies", Status.ok, f"{listed}: an application server with the SDK must be among them")
     hint = "none: a proxy, or an application server with the SDK, must be listed in KEYSTEAD_TRUSTED_PROXIES"
     is_here = urlsplit(settings.base_url).hostname in _HERE
     return Finding("trusted_proxies", Status.ok if is_here else Status.warning, hint)
