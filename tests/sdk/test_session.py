@@ -93,3 +93,23 @@ async def test_the_key_does_not_step_in_where_another_process_has_logged_out() -
         await client.logout()
         await client.execute("{ up }")
         assert server.authorizations[-1] is None
+
+
+async def test_a_logout_between_two_looks_at_the_store_is_meant_so() -> None:
+    class LogsOutMeanwhile(MemoryTokens):
+        """Another thread's logout comes while tokens are being loaded."""
+
+        leave: Any = None
+
+        def load(self) -> Tokens | None:
+            tokens, leave, self.leave = super().load(), self.leave, None
+            if leave:
+                leave(None)
+            return tokens
+
+    server, store = Slow(), LogsOutMeanwhile(Tokens("auth-1", "refresh-1"))
+    async with client_of(server, tokens=store) as client:
+        store.leave = client._session.begin
+        await client.execute("{ up }")
+        await client.execute("{ up }")
+        assert server.authorizations == ["Bearer auth-1", None]

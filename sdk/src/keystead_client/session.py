@@ -140,6 +140,7 @@ class Session:
 
     def _token(self) -> Flow[str | None]:
         """An access token with time left; None: the client acts without a user."""
+        begun = self._begun
         tokens = self._store.load()
         if tokens is None:
             # The client's own key may be able to do more than the user: it does not step in where a session was lost,
@@ -147,7 +148,9 @@ class Session:
             if self._end is not None or self._had_tokens:
                 raise self._ended()
             return None
-        self._had_tokens = True
+        with self._lock:
+            # A logout that has come between is meant so: what is asked after it is asked without a user.
+            self._had_tokens = self._had_tokens or self._begun == begun
         token = tokens.auth_token
         if tokens.is_fresh(self._server_time(), self._buffer) or (tokens.refresh_token is None and token is not None):
             return token
