@@ -1,4 +1,4 @@
-"""Builds the two distributions from a copy of their sources, and installs a wheel where nothing else is."""
+"""Builds the two distributions from a copy of their sources, and installs them where nothing else is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # What setuptools reads. A copy keeps the checkout as it is, and no leftover of an earlier build gets in.
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src", "tests")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src", "tests", "examples", "benchmarks")
 # Long enough for a busy machine; a build takes some seconds.
 PATIENCE = 100
 
@@ -60,7 +60,7 @@ def build(project: Path, folder: Path) -> Built:
 
 @dataclass(frozen=True)
 class Installed:
-    """A virtual environment with one wheel. Its dependencies are those of the tests, so that no network is needed."""
+    """A virtual environment with one distribution. Its dependencies are those of the tests: no network is needed."""
 
     folder: Path
 
@@ -73,19 +73,18 @@ class Installed:
         return run(str(self.folder / "bin" / name), *arguments, cwd=self.folder)
 
 
-def install(wheel: Path, folder: Path) -> Installed:
-    """Install ``wheel`` and nothing else into a new environment in ``folder``."""
+def install(archive: Path, folder: Path) -> Installed:
+    """Install a wheel or an sdist and nothing else into a new environment in ``folder``."""
     venv.create(folder, with_pip=False)
     python = str(folder / "bin" / "python")
-    run(
-        *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", str(wheel)),
-        cwd=folder,
-    )
     # A path in a .pth file is searched last, and the .pth files there are not read: the checkout, which is installed
     # there by such files, stays out of sight.
     site_packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (Path(site_packages) / "dependencies.pth").write_text("\n".join(sorted(dependencies)) + "\n", "utf-8")
+    # Ours is seen there as installed, by its metadata alone: it is not to be taken for what was asked for.
+    offline = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
+    run(*(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *offline, str(archive)), cwd=folder)
     return Installed(folder)
 
 

@@ -22,6 +22,8 @@ SERVER_FILES = [
     "mail/templates/defaults/layout.jinja",
     "web/pages/static/style.css",
 ]
+SMOKE = Path(__file__).with_name("smoke.py")
+OURS_ALONE = ("tests/", "examples/", "benchmarks/")
 IMPORTED_BY_THE_CLIENT = """
 import sys, keystead_client
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -38,14 +40,18 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return build(ROOT / "sdk", tmp_path_factory.mktemp("client"))
 
 
-@pytest.fixture(scope="module")
-def installed_server(server: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return install(server.wheel, tmp_path_factory.mktemp("server-environment"))
+@pytest.fixture(scope="module", params=["wheel", "sdist"])
+def installed_server(
+    request: pytest.FixtureRequest, server: Built, tmp_path_factory: pytest.TempPathFactory
+) -> Installed:
+    return install(getattr(server, request.param), tmp_path_factory.mktemp("server-environment"))
 
 
-@pytest.fixture(scope="module")
-def installed_client(client: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return install(client.wheel, tmp_path_factory.mktemp("client-environment"))
+@pytest.fixture(scope="module", params=["wheel", "sdist"])
+def installed_client(
+    request: pytest.FixtureRequest, client: Built, tmp_path_factory: pytest.TempPathFactory
+) -> Installed:
+    return install(getattr(client, request.param), tmp_path_factory.mktemp("client-environment"))
 
 
 def package_files(folder: Path, package: str) -> set[str]:
@@ -68,14 +74,14 @@ def test_the_server_ships_every_file_of_its_package(server: Built) -> None:
 
 def test_the_client_ships_every_file_of_its_package(client: Built) -> None:
     expected = package_files(ROOT / "sdk" / "src", "keystead_client")
-    assert "keystead_client/py.typed" in expected
+    assert {"keystead_client/py.typed", "keystead_client/wsgi/__init__.py"} <= expected
     assert {name for name in client.in_wheel() if ".dist-info/" not in name} == expected
     assert {f"src/{name}" for name in expected} <= client.in_sdist()
 
 
-def test_no_test_is_shipped_and_the_licence_is(server: Built, client: Built) -> None:
+def test_neither_tests_nor_examples_are_shipped_and_the_licence_is(server: Built, client: Built) -> None:
     for built in (server, client):
-        assert [name for name in built.in_wheel() | built.in_sdist() if name.startswith("tests/")] == []
+        assert [name for name in built.in_wheel() | built.in_sdist() if name.startswith(OURS_ALONE)] == []
         assert "LICENSE" in built.in_sdist()
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in built.in_wheel())
         assert "License-Expression: Apache-2.0" in built.metadata()
@@ -105,6 +111,10 @@ def test_an_installed_client_has_its_public_names(installed_client: Installed) -
     place, *names = installed_client.python("-c", code).split()
     assert Path(place).is_relative_to(installed_client.folder)
     assert names == list(keystead_client.__all__)
+
+
+def test_every_door_of_an_installed_client_works(installed_client: Installed) -> None:
+    assert installed_client.python(str(SMOKE)) == "well\n"
 
 
 def test_importing_the_client_imports_neither_the_server_nor_a_framework(installed_client: Installed) -> None:
