@@ -1,4 +1,4 @@
-"""The examples of docs/sdk.md do what they say, against a real server."""
+"""The examples of docs/sdk.md and docs/sdk-web.md do what they say, against a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ADDRESS = "https://id.example.com"
 
 def example(says: str) -> str:
     """The one example that contains ``says``."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", page("sdk.md"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", page("sdk.md") + page("sdk-web.md"), re.MULTILINE | re.DOTALL)
     (found,) = [str(block) for block in blocks if says in block]
     return found
 

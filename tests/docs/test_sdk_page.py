@@ -54,7 +54,7 @@ def test_every_module_that_declares_public_names_is_on_the_page() -> None:
 
 
 def test_the_examples_are_python() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", page("sdk.md"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", page("sdk.md") + page("sdk-web.md"), re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 4
     imported = [
         (node.module, alias.name)
