@@ -142,6 +142,8 @@ def _left(timeout: float | None, late: type[httpx.TimeoutException]) -> float:
 def _addresses(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise httpx.ConnectError("no such host") from None
+    except OSError as error:
+        raise httpx.ConnectError(f"the name cannot be resolved: {error.strerror or error}") from None
+    except UnicodeError:
+        raise httpx.ConnectError("the name cannot be resolved: no such name can be") from None
     return list(dict.fromkeys(str(address[4][0]) for address in found))

@@ -14,6 +14,7 @@ import httpx
 from keystead_client.errors import NetworkError, ServerError, Timeout
 from keystead_client.flow import Reply
 from keystead_client.punctual import PunctualTransport, within
+from keystead_client.reasons import reason
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -133,8 +134,10 @@ class _Body:
 
 
 def _network_error(error: httpx.RequestError) -> NetworkError:
-    """What httpx met; its text may name the server, never a token."""
+    """What httpx met. It must not be chained: it holds the request, and with it the tokens."""
     was_sent = not isinstance(error, _NEVER_SENT)
     if isinstance(error, httpx.TimeoutException):
-        return Timeout("the server did not answer in time", was_sent=was_sent)
-    return NetworkError(f"the server cannot be reached: {type(error).__name__}", was_sent=was_sent)
+        late = "the server did not answer in time" if was_sent else "there was no connection to the server in time"
+        return Timeout(late, was_sent=was_sent)
+    what = "the connection to the server failed" if was_sent else "the server cannot be reached"
+    return NetworkError(f"{what}: {reason(error)}", was_sent=was_sent)
