@@ -53,6 +53,6 @@ list(WsgiMiddleware(open_to_all_at_once, ENDPOINT)(environ, start_response))
 assert statuses == [303, 303], statuses
 
 try:
-    Verifier(ENDPOINT, brand="0197").verify("no token")
+    Verifier(ENDPOINT, brand="01970000-0000-7000-8000-000000000000").verify("no token")
 except TokenInvalid:
     print("well")

@@ -22,6 +22,9 @@ LONGEST: Final = 2048
 
 _AUDIENCE: Final = "urn:keystead:brand:"
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_BRAND_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LONGEST_TOLD: Final = 100
+"""Characters of what a token says that are told where it is refused."""
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
 _LATEST: Final = 2**53
 # Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5).
@@ -64,13 +67,16 @@ class Unverified:
     def claims(self, issuer: str, brand: str) -> Claims:
         """The payload as claims, of this issuer and for the brand of this id.
 
-        :raises TokenInvalid: for anything else.
+        :raises TokenInvalid: for anything else; of another issuer or brand it says which, for that is usually a
+            mistake in the verifier's own arguments.
         """
         payload = _json_object(self.payload_part)
         if payload is None or payload.keys() != _CLAIMS:
             raise refused()
-        if payload["iss"] != issuer or payload["aud"] != _AUDIENCE + brand:
-            raise refused()
+        if payload["iss"] != issuer:
+            raise _other("issuer", issuer, payload["iss"])
+        if payload["aud"] != _AUDIENCE + brand:
+            raise _other("brand", brand, payload["aud"])
         claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
         if not _is_sound(claims):
             raise refused()
@@ -91,8 +97,17 @@ def read(token: object) -> Unverified:
 
 
 def refused() -> TokenInvalid:
-    """One refusal for all reasons: nothing is learnt from how a forgery fails."""
+    """One refusal for all other reasons: nothing is learnt from how a forgery fails."""
     return TokenInvalid("not a valid access token of this issuer and brand")
+
+
+def _other(what: str, expected: str, found: object) -> TokenInvalid:
+    """What the token names is not verified: it may be anything, and is told in bounds."""
+    if not isinstance(found, str):
+        return refused()
+    told = found.removeprefix(_AUDIENCE)
+    told = told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + "..."
+    return TokenInvalid(f"an access token of another {what}: {told!a}, expected {expected!r}")
 
 
 def require_brand_id(brand: str) -> str:
@@ -100,9 +115,10 @@ def require_brand_id(brand: str) -> str:
 
     :raises ValueError: when it cannot be the id of a brand.
     """
-    if not _ID.fullmatch(brand):
-        raise ValueError("brand: the id of a brand, as `keystead brand list` shows it")
-    return brand
+    text = str(brand)
+    if not _BRAND_ID.fullmatch(text):
+        raise ValueError("brand: the id of a brand, as `keystead brand list` shows it (a UUID), not its name")
+    return text
 
 
 def _is_sound(claims: Claims) -> bool:

@@ -5,9 +5,11 @@ How stale an answer can be:
 ===========  ==================================================  ================================================
 mode         a session that was ended                            a signing key that was revoked
 ===========  ==================================================  ================================================
-``offline``  is accepted until its access token expires          is dropped within ``jwks_ttl`` (60 s), or within
-             (15 minutes, or what the brand set), plus           ``max_stale`` (1 h) while the issuer is away
-             ``leeway``
+``offline``  is accepted until its access token expires, plus    is dropped within ``jwks_ttl`` (60 s), or within
+             ``leeway``: that of a login after the brand's       ``max_stale`` (1 h) while the issuer is away
+             ``access_ttl`` (1 h if it sets nothing), one that
+             ``getAccessToken`` made after what was asked for
+             (15 minutes if nothing was)
 ``online``   is accepted for one second at most                  the same second
 ===========  ==================================================  ================================================
 """
@@ -37,8 +39,10 @@ MOST_TOKENS: Final = 4096
 class Verifier:
     """Verifies access tokens of one issuer for one brand. Safe to share between tasks and threads.
 
-    :param issuer: the server's ``KEYSTEAD_BASE_URL``: https, or http on this computer.
-    :param brand: the id of the brand; a token of another brand is refused.
+    :param issuer: the server's ``KEYSTEAD_BASE_URL``, letter by letter: https, or http on this computer. ``localhost``
+        and ``127.0.0.1`` are two.
+    :param brand: the id of the brand (a UUID, as ``keystead brand list`` shows it), not its name; a token of another
+        brand is refused.
     :param mode: ``"offline"`` needs the extra ``keystead-client[verify]``; ``"online"`` asks ``me``.
     :param jwks_ttl: seconds after which the published keys are fetched again.
     :param max_stale: seconds for which keys are believed while the issuer cannot be reached.
@@ -46,6 +50,7 @@ class Verifier:
     :param endpoint: where the server is reached, if not at the issuer's address; online only.
     :param allow_http: issuer and endpoint may be plain http though they are another computer.
     :param transport: an httpx transport instead of TCP.
+    :param clock: the time in seconds since 1970, for tests.
     :raises ValueError: for arguments that cannot be right.
     :raises ImportError: offline without the extra.
     """
@@ -87,7 +92,8 @@ class Verifier:
         """What the token says, if it is good.
 
         :raises TokenExpired: it was good once; a refresh may help.
-        :raises NotAuthenticated: it is not good: TokenInvalid, or what the server said of it.
+        :raises NotAuthenticated: it is not good: TokenInvalid, or what the server said of it. Where issuer or brand is
+            another, the message says which: for a log, since what it quotes of the token is not verified.
         :raises NetworkError: nobody can tell: the issuer cannot be reached, and what is known is not enough.
         :raises ServerError: the same, the issuer answering something else.
         :raises RateLimited: online: the server will not say at this moment.

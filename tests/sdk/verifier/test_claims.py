@@ -62,22 +62,41 @@ async def test_an_expired_forgery_is_a_forgery(verifier: Verifier, forge: Forge,
 
 
 async def test_another_brand_of_the_same_keys_is_refused(
-    verifier: Verifier, make: Make, server: Server, other_brand: ActiveBrand, issuer: InProcess
+    verifier: Verifier, make: Make, server: Server, brand: ActiveBrand, other_brand: ActiveBrand, issuer: InProcess
 ) -> None:
     """Before any key is fetched for it; its own verifier takes it."""
     eve = await make_user(server, other_brand, "eve@example.com")
     token = make_access_token(server, await make_session(server, other_brand, eve.id))
-    with pytest.raises(TokenInvalid):
+    with pytest.raises(TokenInvalid) as caught:
         await verifier.verify_async(token)
+    assert str(caught.value) == f"an access token of another brand: '{other_brand.id}', expected '{brand.id}'"
     assert issuer.asked == []
     assert (await make(brand=other_brand.id).verify_async(token)).user_id == eve.id
 
 
 async def test_another_issuer_is_refused(make: Make, forge: Forge) -> None:
     """Though it publishes the same keys."""
-    with pytest.raises(TokenInvalid):
+    with pytest.raises(TokenInvalid) as caught:
         await make(issuer="https://other.example.com").verify_async(forge.good)
+    found = "an access token of another issuer: 'https://auth.example.com', expected 'https://other.example.com'"
+    assert str(caught.value) == found
     await make(issuer="https://auth.example.com/").verify_async(forge.good)
+
+
+@pytest.mark.parametrize("claim", ["iss", "aud"])
+async def test_what_a_forgery_names_is_told_in_bounds(verifier: Verifier, forge: Forge, claim: str) -> None:
+    for named in ("a" * 1000, "ü\r\n\x1b[31m", "", ["a"], None, 7):
+        with pytest.raises(TokenInvalid) as caught:
+            await verifier.verify_async(forge.with_payload(**{claim: named}))
+        assert len(str(caught.value)) < 250
+        assert str(caught.value).isascii()
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("named", ["rainbowMakers", "0197", "", "a b", "01970000-0000-7000-8000-00000000000G", 7, None])
+def test_the_brand_is_told_by_its_id(make: Make, named: object) -> None:
+    with pytest.raises(ValueError, match="not its name"):
+        make(brand=named)
 
 
 def test_keys_do_not_come_in_clear_text(make: Make) -> None:
@@ -94,7 +113,7 @@ def test_keys_do_not_come_in_clear_text(make: Make) -> None:
 
 def test_arguments_that_cannot_be_right_are_refused_at_once(make: Make) -> None:
     """Not at the first token."""
-    for choices in ({"brand": ""}, {"brand": "a b"}, {"leeway": -1}, {"max_stale": 1}, {"mode": "both"}):
+    for choices in ({"leeway": -1}, {"max_stale": 1}, {"mode": "both"}):
         with pytest.raises(ValueError):
             make(**choices)
 
