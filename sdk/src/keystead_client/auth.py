@@ -1,7 +1,8 @@
 """Logging in and out, and asking who is there, inside an application behind ``KeysteadMiddleware``.
 
 Every function speaks of the request that is being served; the middleware says which one that is, through a context
-variable. Called outside a request they raise ``RuntimeError``.
+variable. Called outside a request they raise ``RuntimeError``. What has to be awaited, and is not, is neither true nor
+false, and turns the answer to the request into an error.
 
     RedirectToLogin     what require_auth raises, and the middleware turns into a redirect (or a 401 for programs)
     NotAuthenticated    what require_auth(mode="raise") raises
@@ -9,11 +10,11 @@ variable. Called outside a request they raise ``RuntimeError``.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
-from keystead_client.browser import Browser
+from keystead_client.awaiting import plain, to_be_awaited
+from keystead_client.browser import Browser, current_browser
 from keystead_client.cookies import CookieTokens
 from keystead_client.errors import (
     BadUserInput,
@@ -45,9 +46,6 @@ __all__ = [
 ErrorCode = Literal["INVALID_CREDENTIALS", "TOKEN_EXPIRED", "NETWORK_ERROR", "SERVER_ERROR"]
 _CREDENTIALS = ("email", "password")
 
-current_browser: ContextVar[Browser] = ContextVar("keystead_browser")
-"""Set by the middleware, for the time of a request."""
-
 
 @dataclass(frozen=True, slots=True)
 class AuthError:
@@ -76,6 +74,7 @@ class RedirectToLogin(Exception):
         self.location = location
 
 
+@to_be_awaited
 async def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
     """Logs in and sets both cookies on the response; whatever session the browser brought is replaced, and ended.
 
@@ -90,6 +89,7 @@ async def login(email: str, password: str, *, brand: str | None = None) -> AuthR
     return await _result(browser)
 
 
+@to_be_awaited
 async def logout() -> AuthResult:
     """Ends the session on the server and deletes both cookies.
 
@@ -104,6 +104,7 @@ async def logout() -> AuthResult:
     return AuthResult(True)
 
 
+@to_be_awaited
 async def refresh_tokens() -> AuthResult:
     """New tokens now, not when they are due. ``TOKEN_EXPIRED``: there is no session, or it is over."""
     browser = _browser()
@@ -116,6 +117,7 @@ async def refresh_tokens() -> AuthResult:
     return await _result(browser)
 
 
+@to_be_awaited
 async def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "raise"] = "redirect") -> User:
     """The user who is logged in.
 
@@ -137,6 +139,7 @@ async def require_auth(redirect_to: str | None = None, mode: Literal["redirect",
     raise browser.refusal
 
 
+@to_be_awaited
 async def get_user() -> User | None:
     """Who is logged in; None: nobody, or the server cannot tell."""
     try:
@@ -145,9 +148,10 @@ async def get_user() -> User | None:
         return None
 
 
+@to_be_awaited
 async def logged_in() -> bool:
     """Whether somebody is logged in: the tokens are checked, a cookie alone is not enough."""
-    return await get_user() is not None
+    return await plain(get_user)() is not None
 
 
 def get_auth_token() -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from keystead_client.cookies import CookieOptions, CookieTokens, clear_cookies, set_cookies
@@ -37,6 +38,8 @@ class Browser:
     """What ``require_auth`` raised, on its way through the application to the middleware."""
     is_withheld: bool = False
     """Whether the application's answer to that is being kept back."""
+    forgotten: str | None = None
+    """The function of ``auth`` that the application has called without awaiting it."""
     outage: KeysteadError | None = None
     """Why it could not be told whether the tokens are good."""
     _user: User | None = None
@@ -114,7 +117,14 @@ class Browser:
         return self.is_withheld
 
     def begin_to_answer(self, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
-        """The headers as they go out, with the cookies among them. From here on no cookie can be set any more."""
+        """The headers as they go out, with the cookies among them. From here on no cookie can be set any more.
+
+        Raises ``RuntimeError`` where an ``await`` was forgotten: nobody knows what the answer is worth. Once, so that
+        the page that tells of the error can go out.
+        """
+        forgotten, self.forgotten = self.forgotten, None
+        if forgotten:
+            raise RuntimeError(f"auth.{forgotten}() was called without `await`, so it has done nothing")
         self.has_begun_to_answer = True
         marked = for_one_browser(headers) if self.is_personal else list(headers)
         return with_cookies(marked, self.set_cookies, self.options.names) if self.set_cookies else marked
@@ -177,3 +187,7 @@ class Browser:
 
     def _is_fresh(self) -> bool:
         return Tokens(self.tokens.auth_token, None).is_fresh(self.clock(), self.refresh_buffer)
+
+
+current_browser: ContextVar[Browser] = ContextVar("keystead_browser")
+"""Set by the middleware, for the time of a request."""

@@ -30,8 +30,8 @@ from keystead_client.asgi import (
     visit_of,
 )
 from keystead_client.async_client import AsyncClient
-from keystead_client.auth import RedirectToLogin, current_browser
-from keystead_client.browser import Browser
+from keystead_client.auth import RedirectToLogin
+from keystead_client.browser import Browser, current_browser
 from keystead_client.cookies import CookieOptions
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate, Verifies

@@ -15,11 +15,12 @@ from keystead_client.auth import (
     AuthResult,
     NotAuthenticated,
     RedirectToLogin,
-    current_browser,
     get_auth_token,
     get_refresh_token,
     redirect_target,
 )
+from keystead_client.awaiting import plain
+from keystead_client.browser import current_browser
 from keystead_client.gate import User
 from keystead_client.sharing import complete
 
@@ -47,7 +48,7 @@ def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
 
     Never raises for a refusal: ``error`` tells. Raises ``RuntimeError`` when the response has begun.
     """
-    return _complete(awaited.login(email, password, brand=brand))
+    return _complete(plain(awaited.login)(email, password, brand=brand))
 
 
 def logout() -> AuthResult:
@@ -55,12 +56,12 @@ def logout() -> AuthResult:
 
     The cookies go even where the server cannot be reached; then ``error`` tells that the session may live on there.
     """
-    return _complete(awaited.logout())
+    return _complete(plain(awaited.logout)())
 
 
 def refresh_tokens() -> AuthResult:
     """New tokens now, not when they are due. ``TOKEN_EXPIRED``: there is no session, or it is over."""
-    return _complete(awaited.refresh_tokens())
+    return _complete(plain(awaited.refresh_tokens)())
 
 
 def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "raise"] = "redirect") -> User:
@@ -70,17 +71,17 @@ def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "rais
     ``NotAuthenticated`` with ``mode="raise"``. The server cannot tell: raises its error, which the middleware answers
     with 503.
     """
-    return _complete(awaited.require_auth(redirect_to, mode))
+    return _complete(plain(awaited.require_auth)(redirect_to, mode))
 
 
 def get_user() -> User | None:
     """Who is logged in; None: nobody, or the server cannot tell."""
-    return _complete(awaited.get_user())
+    return _complete(plain(awaited.get_user)())
 
 
 def logged_in() -> bool:
     """Whether somebody is logged in: the tokens are checked, a cookie alone is not enough."""
-    return _complete(awaited.logged_in())
+    return _complete(plain(awaited.logged_in)())
 
 
 def _complete(coroutine: Coroutine[Any, Any, T]) -> T:

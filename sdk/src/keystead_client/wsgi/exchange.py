@@ -9,8 +9,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from keystead_client.answers import Answer
-from keystead_client.auth import RedirectToLogin, current_browser
-from keystead_client.browser import Browser
+from keystead_client.auth import RedirectToLogin
+from keystead_client.browser import Browser, current_browser
 from keystead_client.errors import KeysteadError
 from keystead_client.protection import Protection, Visit
 from keystead_client.sharing import complete
