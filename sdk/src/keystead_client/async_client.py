@@ -45,7 +45,10 @@ class AsyncClient(Configured):
     # ------------------------------------------------------------------------------------------- the client's session
 
     async def login(self, email: str, password: str, *, brand: str | None = None, session: Kind = "pair") -> Tokens:
-        """Log in; the tokens are kept. Raises ``InvalidCredentials``."""
+        """Log in; the tokens are kept. Raises ``InvalidCredentials``.
+
+        ``session="standing"`` is for a device that stays logged in. ``brand``: another than the client's own.
+        """
         return await self._run(self._session.log_in(email, password, brand or self._brand, session))
 
     async def create_me(self) -> Tokens:

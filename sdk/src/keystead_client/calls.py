@@ -19,8 +19,11 @@ def log_in(
 ) -> Flow[Tokens]:
     """A new session. ``kind`` None: a pair session, or where the brand has none, a standing one and an access token.
 
-    Never repeated where it may have been opened: the other one would be nobody's.
+    Never repeated where it may have been opened: the other one would be nobody's. Raises ``ValueError`` for a kind that
+    does not exist.
     """
+    if kind not in (None, "pair", "standing"):
+        raise ValueError(f'session: "pair" or "standing", not {kind!r}')
     if kind == "standing":
         variables = {"email": email, "brand": brand, "password": password}
         data = yield from ask(Question(documents.LOG_IN_STANDING, variables, headers=headers), retries)

@@ -1,0 +1,45 @@
+"""Arguments that cannot be right are refused before anything is sent, by a message that names them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from keystead_client import AsyncClient, Client
+
+URL = "https://id.example.com"
+Act = Callable[[Any], Any]
+
+
+def unasked(request: httpx.Request) -> httpx.Response:
+    raise AssertionError("something was sent")
+
+
+def do(act: Act, kind: str, **options: Any) -> Any:
+    """What ``act`` does to a client of that kind, which sends nothing."""
+    options = {"transport": httpx.MockTransport(unasked), **options}
+    if kind == "thread":
+        with Client(URL, **options) as client:
+            return act(client)
+
+    async def in_task() -> Any:
+        async with AsyncClient(URL, **options) as client:
+            outcome = act(client)
+            return await outcome if isinstance(outcome, Awaitable) else outcome
+
+    return asyncio.run(in_task())
+
+
+KINDS = pytest.mark.parametrize("kind", ["task", "thread"])
+
+
+@KINDS
+@pytest.mark.parametrize("method", ["login", "login_with"])
+@pytest.mark.parametrize("session", ["foo", "", "PAIR", 1])
+def test_a_kind_of_session_that_does_not_exist(kind: str, method: str, session: Any) -> None:
+    with pytest.raises(ValueError, match='session: "pair" or "standing"'):
+        do(lambda client: getattr(client, method)("ann@example.com", "rainbow123", session=session), kind)
