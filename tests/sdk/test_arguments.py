@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from keystead_client import AsyncClient, Client
+from keystead_client import AsyncClient, Client, MemoryTokens, NotAuthenticated, Tokens
+from keystead_client.errors import RequestError
 
 URL = "https://id.example.com"
 Act = Callable[[Any], Any]
@@ -43,3 +44,13 @@ KINDS = pytest.mark.parametrize("kind", ["task", "thread"])
 def test_a_kind_of_session_that_does_not_exist(kind: str, method: str, session: Any) -> None:
     with pytest.raises(ValueError, match='session: "pair" or "standing"'):
         do(lambda client: getattr(client, method)("ann@example.com", "rainbow123", session=session), kind)
+
+
+@KINDS
+def test_a_pair_session_gives_no_access_tokens_away(kind: str) -> None:
+    """The session goes on: that is no NotAuthenticated."""
+    store = MemoryTokens(Tokens("auth-1", "refresh-1"))
+    with pytest.raises(RequestError, match='session="standing"') as caught:
+        do(lambda client: client.get_access_token(), kind, tokens=store)
+    assert not isinstance(caught.value, NotAuthenticated)
+    assert store.load() == Tokens("auth-1", "refresh-1")

@@ -56,7 +56,10 @@ class AsyncClient(Configured):
         return await self._run(self._session.create_me())
 
     async def get_access_token(self, expires_in: int | None = None) -> str:
-        """An access token of the standing session, to be given away; ``expires_in`` is seconds, 900 by default."""
+        """An access token of the standing session, to be given away; ``expires_in`` is seconds, 900 by default.
+
+        Raises ``RequestError`` for a pair session: its access token is ``tokens.auth_token``.
+        """
         return await self._run(self._session.access_token(expires_in))
 
     async def refresh(self) -> Tokens:

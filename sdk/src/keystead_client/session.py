@@ -17,6 +17,7 @@ from keystead_client.errors import (
     RefreshTokenExpired,
     RefreshTokenInvalid,
     RefreshTokenReused,
+    RequestError,
     ServerError,
     Unauthenticated,
 )
@@ -110,15 +111,19 @@ class Session:
         return self._replace(old, new)
 
     def access_token(self, expires_in: int | None) -> Flow[str]:
-        """One of its own, that is not kept. A pair session has its own way: the tokens of a refresh."""
+        """One of its own, that is not kept. Raises ``RequestError`` for a pair session, whose refresh gives tokens.
+
+        The server would say that the refresh token is invalid, and the session seem to be over.
+        """
         tokens = self._store.load()
         if tokens is None or tokens.refresh_token is None:
             raise self._ended()
+        if tokens.kind != "standing":
+            raise RequestError('this is a pair session, and only a standing one gives tokens away: session="standing"')
         try:
             return (yield from self._get_access_token(tokens.refresh_token, expires_in))
         except RefreshTokenInvalid as error:
-            if tokens.kind == "standing":
-                self._forget(tokens, type(error))
+            self._forget(tokens, type(error))
             raise
 
     def begin(self, tokens: Tokens | None) -> None:
