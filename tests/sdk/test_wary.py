@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from keystead_client.errors import KeysteadError, NetworkError, NotAuthenticated, Timeout
+from keystead_client.errors import (
+    InvalidCredentials,
+    KeysteadError,
+    NetworkError,
+    NotAuthenticated,
+    ServerBusy,
+    ServerError,
+    Timeout,
+)
+from keystead_client.places import LENT
+from keystead_client.sending import NoFreeConnection
 from keystead_client.tokens import Tokens
-from keystead_client.wary import SILENCE, WaryServer
+from keystead_client.wary import LOGINS, SILENCE, WaryServer
 
 ANN = {"id": "1"}
+TOKENS = Tokens("a.b.c", "next")
 
 
 class Hanging:
@@ -23,6 +34,7 @@ class Hanging:
         self.asked = 0
         self.may_answer = asyncio.Event()
         self.answer: KeysteadError | dict[str, str] = Timeout("no answer", was_sent=True)
+        self.tokens = TOKENS
 
     async def me_with(self, auth_token: str, *, forwarded_for: str | None = None) -> Mapping[str, Any]:
         self.asked += 1
@@ -35,10 +47,10 @@ class Hanging:
         self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
     ) -> Tokens:
         await self.me_with("")
-        raise AssertionError
+        return self.tokens
 
     async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
-        raise AssertionError
+        return self.tokens
 
     async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
         raise AssertionError
@@ -115,7 +127,7 @@ async def test_logins_that_take_too_long_send_nobody_away(hanging: Hanging, cloc
 async def test_while_one_asks_the_others_are_told_at_once(wary: WaryServer, hanging: Hanging, clock: Now) -> None:
     one = asyncio.create_task(wary.me_with("one"))
     await asyncio.sleep(0)
-    for ask in (wary.me_with("x"), wary.login_with("a", "b"), wary.refresh_with("c"), wary.logout_with("d")):
+    for ask in (wary.me_with("x"), wary.refresh_with("c"), wary.logout_with("d")):
         with pytest.raises(Timeout, match="at the moment"):
             await ask
     assert hanging.asked == 1
@@ -140,6 +152,94 @@ async def test_whatever_is_heard_ends_the_silence(wary: WaryServer, hanging: Han
     assert hanging.asked == 4, "many at a time again"
     hanging.may_answer.set()
     await asyncio.gather(*both, return_exceptions=True)
+
+
+async def test_a_login_keeps_nobody_waiting_while_the_server_is_silent(wary: WaryServer, hanging: Hanging) -> None:
+    """Whoever likes can begin one: it is not the question for which the others wait. A second is told at once."""
+    slow = asyncio.create_task(wary.login_with("eve@example.com", "slowly"))
+    await asyncio.sleep(0)
+    with pytest.raises(ServerBusy):
+        await wary.login_with("eve@example.com", "again")
+    one = asyncio.create_task(wary.me_with("one"))
+    await asyncio.sleep(0)
+    assert hanging.asked == 2
+    hanging.answer = NotAuthenticated("over")
+    hanging.may_answer.set()
+    await asyncio.gather(slow, one, return_exceptions=True)
+    assert hanging.asked == 2
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+async def test_a_login_that_succeeds_ends_the_silence(
+    wary: WaryServer, hanging: Hanging, clock: Now, succeeds: bool
+) -> None:
+    """A refusal does not: it may be given without a look at the storage that hangs, to whoever asks for it."""
+    hanging.answer = ANN if succeeds else InvalidCredentials("wrong")
+    hanging.may_answer.set()
+    await asyncio.gather(wary.login_with("ann@example.com", "at once"), return_exceptions=True)
+    hanging.may_answer.clear()
+    both = [asyncio.create_task(wary.me_with("token")) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert hanging.asked == (3 if succeeds else 2)
+    hanging.may_answer.set()
+    await asyncio.gather(*both, return_exceptions=True)
+
+
+async def test_a_flood_of_logins_takes_nothing_from_those_who_are_logged_in(hanging: Hanging, clock: Now) -> None:
+    wary = WaryServer(hanging, clock)
+    flood = [asyncio.create_task(wary.login_with("eve@example.com", str(number))) for number in range(300)]
+    await asyncio.sleep(0)
+    assert hanging.asked == LOGINS
+    refused = [task for task in flood if task.done()]
+    assert len(refused) == 300 - LOGINS
+    assert {type(task.exception()) for task in refused} == {ServerBusy}
+    one = asyncio.create_task(wary.me_with("one"))
+    await asyncio.sleep(0)
+    assert hanging.asked == LOGINS + 1
+    hanging.may_answer.set()
+    await asyncio.gather(one, *flood, return_exceptions=True)
+    hanging.answer = ANN
+    assert await wary.me_with("one") == ANN, "logins that fail are no silence"
+    assert await wary.login_with("ann@example.com", "right") == TOKENS, "and all places are free again"
+
+
+async def test_a_program_that_has_no_connection_left_says_nothing_of_the_server(hanging: Hanging, clock: Now) -> None:
+    wary = WaryServer(hanging, clock)
+    hanging.may_answer.set()
+    hanging.answer = NoFreeConnection("all in use", was_sent=False)
+    for _ in range(SILENCE + 1):
+        with pytest.raises(NoFreeConnection):
+            await wary.me_with("token")
+    hanging.answer = ANN
+    assert await wary.me_with("token") == ANN
+
+
+async def test_tokens_that_are_none_are_the_servers_fault(hanging: Hanging, clock: Now) -> None:
+    hanging.may_answer.set()
+    hanging.answer, hanging.tokens = ANN, Tokens("a b", "c")
+    wary = WaryServer(hanging, clock)
+    for ask in (wary.login_with("a", "b"), wary.refresh_with("c")):
+        with pytest.raises(ServerError):
+            await ask
+
+
+def test_an_event_loop_that_was_stopped_keeps_nobody_from_asking(clock: Now) -> None:
+    """It never ends what it has under way; its place is free after a while."""
+    hanging = Hanging()
+    wary = WaryServer(hanging, clock)
+    wary._unanswered = SILENCE
+    loop = asyncio.new_event_loop()
+    left = loop.create_task(wary.me_with("one"))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert hanging.asked == 1
+    hanging.answer = ANN
+    hanging.may_answer.set()
+    with pytest.raises(Timeout, match="at the moment"):
+        asyncio.run(wary.me_with("two"))
+    clock.now += LENT
+    assert asyncio.run(wary.me_with("two")) == ANN
+    assert loop.run_until_complete(left) == ANN
+    loop.close()
 
 
 async def test_one_who_is_cancelled_keeps_nobody_from_asking(wary: WaryServer, hanging: Hanging) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -19,7 +21,7 @@ from keystead_client.errors import KeysteadError, NetworkError, RateLimited, Ser
 _FIRST_WAIT = 0.1
 """Seconds; the most that is waited before the first repetition. It doubles with each."""
 
-_LONGEST_WAIT = 5.0
+_longest_wait = ContextVar("keystead_longest_wait", default=5.0)
 """Seconds. Where the server asks for more, the caller is told instead of kept waiting."""
 
 
@@ -110,6 +112,18 @@ def ask(question: Question, retries: int) -> Flow[dict[str, Any]]:
         yield Sleep(wait)
 
 
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """What is asked inside, by whichever client, waits no longer than this before a repetition."""
+    token = _longest_wait.set(seconds)
+    try:
+        yield
+    finally:
+        # A coroutine that nobody finishes is closed by whoever collects it, in another context than it began in.
+        with suppress(ValueError):
+            _longest_wait.reset(token)
+
+
 def read(reply: Reply) -> dict[str, Any]:
     """The ``data`` of an answer without errors; anything else is raised."""
     if 300 <= reply.status < 400:
@@ -174,8 +188,8 @@ def _wait_before_repeating(question: Question, error: KeysteadError, attempt: in
     may_have_run = error.was_sent if isinstance(error, NetworkError) else error.was_executed
     if may_have_run and not question.is_repeatable:
         return None
-    asked = error.retry_after or 0.0
-    if asked > _LONGEST_WAIT:
+    asked, longest = error.retry_after or 0.0, _longest_wait.get()
+    if asked > longest:
         return None
     # Full jitter (no secret): many clients that failed together do not come back together.
-    return asked + random.uniform(0, min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT))  # noqa: S311
+    return asked + random.uniform(0, min(_FIRST_WAIT * 2**attempt, longest))  # noqa: S311

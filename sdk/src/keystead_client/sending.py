@@ -41,6 +41,10 @@ class Bounds:
         return httpx.Timeout(self.seconds, connect=self.seconds / 2, pool=self.seconds / 2)
 
 
+class NoFreeConnection(Timeout):
+    """All connections were in use for too long. That is this program's own doing, and says nothing of the server."""
+
+
 def open_client(transport: httpx.BaseTransport | None, bounds: Bounds) -> httpx.Client:
     """For threads."""
     verified = transport or PunctualTransport(verify=httpx.create_ssl_context())
@@ -136,6 +140,8 @@ class _Body:
 def _network_error(error: httpx.RequestError) -> NetworkError:
     """What httpx met. It must not be chained: it holds the request, and with it the tokens."""
     was_sent = not isinstance(error, _NEVER_SENT)
+    if isinstance(error, httpx.PoolTimeout):
+        return NoFreeConnection("all connections to the server are in use", was_sent=False)
     if isinstance(error, httpx.TimeoutException):
         late = "the server did not answer in time" if was_sent else "there was no connection to the server in time"
         return Timeout(late, was_sent=was_sent)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
-from keystead_client.errors import KeysteadError, Timeout
+from keystead_client.cookies import set_cookies
+from keystead_client.errors import KeysteadError, ServerBusy, ServerError, Timeout
+from keystead_client.flow import waiting_at_most
+from keystead_client.places import Places
+from keystead_client.sending import NoFreeConnection
 from keystead_client.tokens import Tokens
 
 T = TypeVar("T")
@@ -14,6 +17,11 @@ T = TypeVar("T")
 TIMEOUT: Final = 5.0
 """Seconds that one question may take: a browser is waiting, and a worker of the application."""
 RETRIES: Final = 1
+LONGEST_WAIT: Final = 0.2
+"""Seconds before the repetition. A server that asks for more is not asked again while a worker waits for that."""
+LOGINS: Final = 16
+"""Logins under way at once in one process. Whoever likes can begin them, and each is slow on purpose: without a bound
+they would take the connections that the questions about tokens need."""
 SILENCE: Final = 3
 """Questions about tokens left unanswered, one after another, that are called a server that hangs. One alone may be a
 slow moment, which must not send others away; a login does not count, as whoever likes can make it slow."""
@@ -46,7 +54,8 @@ class WaryServer:
     """Asks a server that hangs one question at a time; who asks meanwhile is told at once.
 
     Otherwise each request would wait as long as the first, until all workers of the application wait and its public
-    pages are not served either. The first answer, whatever it says, ends this.
+    pages are not served either. The first answer, whatever it says, ends this. Logins are apart: nobody who is logged
+    in waits for one, and of their answers only a success is believed.
     """
 
     def __init__(self, server: AuthServer, clock: Callable[[], float]) -> None:
@@ -54,19 +63,24 @@ class WaryServer:
         self._clock = clock
         self._unanswered = 0
         self._silent_since = 0.0
-        self._asking: int | None = None
-        """The process that puts the one question: one that was forked meanwhile is not the one that ends it."""
+        self._probes = Places(clock)
+        self._logins = Places(clock)
 
     async def login_with(
         self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
     ) -> Tokens:
-        """The tokens of a new session."""
-        login = self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for)
-        return await self._ask(login, counts=False)
+        """The tokens of a new session. Raises ``ServerBusy`` where too many log in at this moment."""
+        # One at a time while the server is silent: nobody else may be there whose question would end that.
+        with self._logins.one_of(LOGINS if self._unanswered < SILENCE else 1) as is_free, waiting_at_most(LONGEST_WAIT):
+            if not is_free:
+                raise ServerBusy("too many logins at once", {"retryAfter": 1})
+            tokens = await self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for)
+        self._unanswered = 0
+        return _fit_for_cookies(tokens)
 
     async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
         """The next tokens."""
-        return await self._ask(self._server.refresh_with(refresh_token, forwarded_for=forwarded_for))
+        return _fit_for_cookies(await self._ask(self._server.refresh_with(refresh_token, forwarded_for=forwarded_for)))
 
     async def me_with(self, auth_token: str, *, forwarded_for: str | None = None) -> Mapping[str, Any]:
         """The user."""
@@ -80,27 +94,36 @@ class WaryServer:
         """Closes the connections."""
         await self._server.close()
 
-    async def _ask(self, question: Coroutine[Any, Any, T], *, counts: bool = True) -> T:
+    async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         if self._unanswered < SILENCE:
-            return await self._heard(question, counts)
-        if self._asking == os.getpid() or 0 <= self._clock() - self._silent_since < PAUSE:
-            question.close()
-            raise Timeout("the server does not answer at the moment", was_sent=False)
-        self._asking = os.getpid()
-        try:
-            return await self._heard(question, counts)
-        finally:
-            self._asking = None
+            return await self._heard(question)
+        with self._probes.one_of(1) as is_free:
+            if is_free and not 0 <= self._clock() - self._silent_since < PAUSE:
+                return await self._heard(question)
+        question.close()
+        raise Timeout("the server does not answer at the moment", was_sent=False)
 
-    async def _heard(self, question: Coroutine[Any, Any, T], counts: bool) -> T:
+    async def _heard(self, question: Coroutine[Any, Any, T]) -> T:
         try:
-            answer = await question
+            with waiting_at_most(LONGEST_WAIT):
+                answer = await question
+        except NoFreeConnection:
+            raise
         except Timeout:
             self._silent_since = self._clock()
-            self._unanswered += counts
+            self._unanswered += 1
             raise
         except KeysteadError:
             self._unanswered = 0
             raise
         self._unanswered = 0
         return answer
+
+
+def _fit_for_cookies(tokens: Tokens) -> Tokens:
+    """Raises ``ServerError`` for what no cookie can carry: no token of Keystead's looks like that."""
+    try:
+        set_cookies(tokens)
+    except ValueError:
+        raise ServerError("the server's answer has tokens that are none") from None
+    return tokens

@@ -1,0 +1,52 @@
+"""A bound on how much of one kind is under way at once: whoever comes when all places are taken is told so."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+LENT: Final = 30.0
+"""Seconds after which a place is free again though nobody has given it back: an event loop that was stopped with work
+under way never does."""
+
+
+class Places:
+    """Shared by threads and event loops. A process that was forked begins with all places free."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begin()
+
+    @contextmanager
+    def one_of(self, most: int) -> Iterator[bool]:
+        """Whether there is a place, ``most`` of them being there; it is given back at the end."""
+        place = self._take(most)
+        try:
+            yield place is not None
+        finally:
+            with self._lock:
+                self._taken.pop(place, None)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: dict[object, float] = {}
+        # The last step: until then others of this process begin, too.
+        self._process = os.getpid()
+
+    def _take(self, most: int) -> object | None:
+        # Who had a place in the parent process, or the lock, does not give it back here.
+        if self._process != os.getpid():
+            self._begin()
+        with self._lock:
+            now = self._clock()
+            # A clock that was put back must not keep a place taken for longer.
+            for place in [place for place, since in self._taken.items() if not 0 <= now - since < LENT]:
+                del self._taken[place]
+            if len(self._taken) >= most:
+                return None
+            mine = object()
+            self._taken[mine] = now
+            return mine
