@@ -59,6 +59,29 @@ def test_what_counts_as_local_development(scheme: str, host: str, header: bytes,
 
 @pytest.mark.attack("A101")
 @pytest.mark.parametrize(
+    ("page", "is_local"),
+    [
+        ("http://localhost:8000", True),
+        ("http://127.0.0.1:8000/auth/login?redirect=/a", True),
+        ("http://[::1]:8000/", True),
+        ("https://app.example.com", False),
+        ("http://app.example.com/auth/login", False),
+        ("https://localhost", False),
+        ("http://localhost@app.example.com/", False),
+        ("null", False),
+    ],
+)
+async def test_a_page_of_the_public_host_shows_a_proxy_that_says_nothing(site: Site, page: str, is_local: bool) -> None:
+    ann = {"email": "ann@example.com", "password": PASSWORD}
+    assert is_local_development("http", "127.0.0.1:8000", [b"host"], [page, None, ""]) is is_local
+    async with site.browser("http://127.0.0.1:8000") as browser:
+        response = await browser.post("/auth/login", json=ann, headers={"Referer": page})
+    assert response.json()["success"] is True
+    assert all(("; Secure" in cookie) is not is_local for cookie in web.set_cookies(response).values())
+
+
+@pytest.mark.attack("A101")
+@pytest.mark.parametrize(
     ("headers", "auth", "refresh"),
     [
         ([f"{AUTH}=a; {REFRESH}=b"], "a", "b"),

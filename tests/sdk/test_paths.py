@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from keystead_client.answers import redirect
 from keystead_client.asgi import Message, Scope
 from keystead_client.paths import PathRules, login_location, path_within, redirect_target
 from tests.sdk.site import Site
@@ -143,6 +144,40 @@ def test_no_redirect_leads_elsewhere(target: str | None) -> None:
 )
 def test_the_login_page_learns_where_to_go_back_to(path: str, query: bytes, location: str) -> None:
     assert login_location("/auth/login", path, query) == location
+
+
+@pytest.mark.attack("A101")
+@pytest.mark.parametrize(
+    ("root", "page"),
+    [
+        ("/shop", "/shop/auth/login"),
+        ("/caf\u00e9", "/caf%C3%A9/auth/login"),
+        ("/\\else.example", "/auth/login"),
+        ("//else.example", "/auth/login"),
+        ("/x\r\nSet-Cookie: a=b", "/auth/login"),
+        ("/\t/else.example", "/auth/login"),
+        ("else.example", "/auth/login"),
+    ],
+)
+async def test_a_mount_point_taken_from_the_request_leads_nowhere_else(site: Site, root: str, page: str) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": f"{root}/orders", "root_path": root, "headers": []}
+    await site.middleware(scope, _nothing, send)
+    headers = dict(sent[0]["headers"])
+    assert headers[b"location"].startswith(f"{page}?redirect=/".encode())
+
+
+def test_a_location_stays_in_its_line() -> None:
+    location = "/auth\r\nX: y\u2028\x7f?a=%2f&b=[1]#c"
+    assert redirect(location).headers[1] == (b"location", b"/auth%0D%0AX:%20y%E2%80%A8%7F?a=%2f&b=[1]#c")
+
+
+async def _nothing() -> Message:
+    return {}
 
 
 def test_a_login_path_may_have_a_query() -> None:

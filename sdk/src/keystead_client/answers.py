@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from urllib.parse import quote
 
 _NOT_KEPT = (b"cache-control", b"no-store")
 _JSON = (b"content-type", b"application/json")
@@ -24,7 +25,8 @@ class Answer:
 
 def redirect(location: str) -> Answer:
     """303: whatever the method was, the browser fetches the login page with GET."""
-    return _answer(303, b"", _TEXT, (b"location", location.encode("latin-1", "replace")))
+    # Nothing in it ends the header, or the line.
+    return _answer(303, b"", _TEXT, (b"location", quote(location, safe="/?#[]@!$&'()*+,;=:%~").encode()))
 
 
 def unauthenticated() -> Answer:

@@ -38,6 +38,7 @@ def visit_of(scope: Scope) -> Visit:
         query=scope.get("query_string", b""),
         address=client[0] if client else None,
         origin=",".join(values[b"origin"]) if b"origin" in values else None,
+        referer=",".join(values.get(b"referer", ())),
     )
 
 

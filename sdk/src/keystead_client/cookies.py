@@ -96,13 +96,25 @@ def read_cookies(headers: Iterable[str], options: CookieOptions = DEFAULT) -> Co
     return CookieTokens(*(_only(found[name]) for name in options.names))
 
 
-def is_local_development(scheme: str, host: str, header_names: Iterable[bytes]) -> bool:
+def is_local_development(
+    scheme: str, host: str, header_names: Iterable[bytes], pages: Iterable[str | None] = ()
+) -> bool:
     """Whether a request came over plain HTTP, to a loopback name, through no proxy that tells of itself.
 
-    ``host`` is the ``Host`` header; ``header_names`` are in lower case.
+    ``host`` is the ``Host`` header; ``header_names`` are in lower case. ``pages`` are what ``Origin`` and ``Referer``
+    say: a proxy that says nothing else passes them on, and they name the public host.
     """
     if scheme not in ("http", "ws") or not _PROXIED.isdisjoint(header_names):
         return False
+    return _is_loopback(host) and all(_is_local_page(page) for page in pages if page)
+
+
+def _is_local_page(address: str) -> bool:
+    scheme, _, rest = address.partition("://")
+    return scheme == "http" and _is_loopback(rest.partition("/")[0])
+
+
+def _is_loopback(host: str) -> bool:
     name = re.sub(r":\d+$", "", host.strip().lower()).strip("[]")
     if name == "localhost" or name.endswith(".localhost"):
         return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_OF_CACHES = frozenset({b"cache-control", b"expires", b"pragma", b"surrogate-control", b"x-accel-expires"})
+
 RawHeaders = list[tuple[bytes, bytes]]
 """Names and values as ASGI has them; WSGI's text is Latin-1 of the same."""
 
@@ -16,13 +18,13 @@ def without_keystead_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeade
 def with_cookies(headers: Iterable[tuple[bytes, bytes]], cookies: list[str], names: tuple[str, ...]) -> RawHeaders:
     """The headers of a response, with our cookies once; those of the application stay, except under our names.
 
-    A response that carries tokens is kept by no cache.
+    A response that carries tokens is kept by no cache, also by none that obeys a header of its own.
     """
     ours = tuple(f"{name}=".encode() for name in names)
     kept = [
         (name, value)
         for name, value in headers
-        if name.lower() != b"cache-control" and not (name.lower() == b"set-cookie" and value.lstrip().startswith(ours))
+        if not _is_for_caches(name) and not (name.lower() == b"set-cookie" and value.lstrip().startswith(ours))
     ]
     return [*kept, (b"cache-control", b"no-store"), *((b"set-cookie", cookie.encode("ascii")) for cookie in cookies)]
 
@@ -45,6 +47,11 @@ def for_one_browser(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     if not is_said:
         marked.append((b"cache-control", b"private, no-cache"))
     return marked
+
+
+def _is_for_caches(name: bytes) -> bool:
+    # RFC 9213: each network of caches may have its own, such as Cloudflare-CDN-Cache-Control.
+    return name.lower() in _OF_CACHES or name.lower().endswith(b"cdn-cache-control")
 
 
 def _with_cookie(vary: bytes) -> bytes:

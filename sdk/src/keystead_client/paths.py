@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 _AMBIGUOUS = re.compile(r"//|\\|%|;|[\x00-\x1f\x7f]|/\.{1,2}(?:/|$)")
 _AMBIGUOUS_ESCAPE = re.compile(rb"%(?:2f|5c|2e|25|3b|00)", re.IGNORECASE)
 _UNSAFE_TARGET = re.compile(r"[\\\x00-\x20\x7f-\x9f]")
+_KEPT = "/~!$&'()*+,:@="
 _MOST_TARGET = 2000
 
 
@@ -70,9 +71,17 @@ def redirect_target(raw: str | None, default: str = "/") -> str:
     return raw
 
 
+def mount_point(root: str) -> str:
+    """The prefix under which an application is mounted, fit to stand in an address; none where it fits in no path.
+
+    A router that mounts by a parameter takes it from the request: it may be anything.
+    """
+    return redirect_target(quote(root, safe=_KEPT), "")
+
+
 def login_location(login_path: str, path: str, query: bytes) -> str:
     """``<login>?redirect=<path>``, with the query of the page that was asked for; an unsafe path becomes ``/``."""
-    asked = quote(path, safe="/~!$&'()*+,:@=")
+    asked = quote(path, safe=_KEPT)
     if query:
         asked += "?" + quote(query.decode("latin-1"), safe="/?~!$&'()*+,;:@=%")
         if len(asked) > _MOST_TARGET:

@@ -12,7 +12,7 @@ from keystead_client.cookies import DEFAULT, CookieOptions, is_local_development
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate
 from keystead_client.origins import OriginRules
-from keystead_client.paths import PathRules, is_for_programs, login_location
+from keystead_client.paths import PathRules, is_for_programs, login_location, mount_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Visit:
     address: str | None
     """Of who asks, as the web server tells it."""
     origin: str | None = None
-    """The page that opens a WebSocket, as its ``Origin`` header tells it."""
+    """Of the page that sends this, as its ``Origin`` header tells it."""
+    referer: str | None = field(default=None, repr=False)
 
 
 class Protection:
@@ -71,7 +72,7 @@ class Protection:
             gate=self.gate,
             tokens=read_cookies(visit.cookies, self._options),
             options=self._options,
-            is_local=is_local_development(visit.scheme, visit.host, visit.header_names),
+            is_local=is_local_development(visit.scheme, visit.host, visit.header_names, (visit.origin, visit.referer)),
             forwarded_for=visit.address,
             location_of_login=partial(self.location_of_login, visit),
             brand=self._brand,
@@ -94,7 +95,8 @@ class Protection:
 
     def location_of_login(self, visit: Visit, login_path: str | None) -> str:
         """The address of the login page (another one, if given) that leads back to where this request wanted to go."""
-        return login_location(login_path or visit.root + self._login_path, visit.root + visit.path, visit.query)
+        page = login_path or mount_point(visit.root) + self._login_path
+        return login_location(page, visit.root + visit.path, visit.query)
 
     def away_to_login(self, visit: Visit, location: str) -> Answer:
         """What answers somebody who has to log in first."""

@@ -38,6 +38,12 @@ def test_everything_that_counts() -> None:
     )
 
 
+def test_the_page_that_asks() -> None:
+    visit = visit_of({"HTTP_ORIGIN": "https://app.example.com", "HTTP_REFERER": "https://app.example.com/x"})
+    assert (visit.origin, visit.referer) == ("https://app.example.com", "https://app.example.com/x")
+    assert (visit_of({}).origin, visit_of({}).referer) == (None, None)
+
+
 def test_what_a_web_server_may_leave_out() -> None:
     visit = visit_of({"wsgi.url_scheme": "http", "REMOTE_ADDR": ""})
     assert (visit.path, visit.root, visit.raw_path, visit.query, visit.address) == ("/", "", None, b"", None)

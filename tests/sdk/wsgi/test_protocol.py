@@ -100,6 +100,13 @@ def test_a_mounted_application_knows_its_own_paths() -> None:
     assert ("location", "/shop/auth/login?redirect=/shop/orders") in server.headers
 
 
+@pytest.mark.attack("A101")
+@pytest.mark.parametrize("root", ["//else.example", "/\\else.example", "/x\r\ny"])
+def test_a_mount_point_that_leads_elsewhere_is_left_out(root: str) -> None:
+    server = WebServer(protected(lambda environ, start_response: []), SCRIPT_NAME=root, PATH_INFO="/orders")
+    assert dict(server.headers)["location"].startswith("/auth/login?redirect=/")
+
+
 def test_parts_are_passed_on_as_they_are_made() -> None:
     made: list[str] = []
 

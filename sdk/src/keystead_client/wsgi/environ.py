@@ -36,6 +36,8 @@ def visit_of(environ: WSGIEnvironment) -> Visit:
         query=environ.get("QUERY_STRING", "").encode("latin-1"),
         # Empty behind a Unix socket.
         address=environ.get("REMOTE_ADDR") or None,
+        origin=environ.get("HTTP_ORIGIN"),
+        referer=environ.get("HTTP_REFERER"),
     )
 
 
