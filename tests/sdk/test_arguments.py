@@ -54,3 +54,28 @@ def test_a_pair_session_gives_no_access_tokens_away(kind: str) -> None:
         do(lambda client: client.get_access_token(), kind, tokens=store)
     assert not isinstance(caught.value, NotAuthenticated)
     assert store.load() == Tokens("auth-1", "refresh-1")
+
+
+WITH_TOKENS: dict[str, Callable[[Any, Any], Any]] = {
+    "execute_with": lambda client, token: client.execute_with(token, "{ customerList { data { id } } }"),
+    "me_with": lambda client, token: client.me_with(token),
+    "logout_with": lambda client, token: client.logout_with(token),
+    "refresh_with": lambda client, token: client.refresh_with(token),
+}
+EACH_WITH = pytest.mark.parametrize("act", WITH_TOKENS.values(), ids=WITH_TOKENS)
+
+
+@KINDS
+@EACH_WITH
+@pytest.mark.parametrize("token", ["", None])
+def test_without_a_token_nobody_asks(kind: str, act: Callable[[Any, Any], Any], token: str | None) -> None:
+    """As nobody, or as the program, which may do more than the user who is meant."""
+    with pytest.raises(NotAuthenticated, match="_token: there is none"):
+        do(lambda client: act(client, token), kind, api_key="the-key")
+
+
+@KINDS
+@EACH_WITH
+def test_tokens_are_not_the_text_of_one(kind: str, act: Callable[[Any, Any], Any]) -> None:
+    with pytest.raises(TypeError, match="_token: the text of a token, not Tokens"):
+        do(lambda client: act(client, Tokens("auth-1", "refresh-1")), kind)

@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from keystead_client import calls, documents
-from keystead_client.connection import ME, Configured, Options
+from keystead_client.connection import ME, Configured, Options, given
 from keystead_client.entities import AsyncEntity
-from keystead_client.errors import KeysteadError
+from keystead_client.errors import KeysteadError, RefreshTokenInvalid, Unauthenticated
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
 from keystead_client.per_loop import AsyncClients
 from keystead_client.sending import send_async
@@ -107,18 +107,23 @@ class AsyncClient(Configured):
         )
         return await self._run(flow)
 
-    async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
-        """The next tokens of a session of either kind; a standing one keeps its refresh token."""
+    async def refresh_with(self, refresh_token: str | None, *, forwarded_for: str | None = None) -> Tokens:
+        """The next tokens of a session of either kind; a standing one keeps its refresh token.
+
+        Raises ``NotAuthenticated`` where the session is over, and at once for no token.
+        """
+        refresh_token = given("refresh_token", refresh_token, RefreshTokenInvalid)
         headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
         return await self._run(calls.refresh(refresh_token, headers=headers, retries=self._session.retries))
 
     async def me_with(
-        self, auth_token: str, select: Sequence[str] = ME, *, forwarded_for: str | None = None
+        self, auth_token: str | None, select: Sequence[str] = ME, *, forwarded_for: str | None = None
     ) -> dict[str, Any]:
         """The user of an access token.
 
-        Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's.
+        Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's; at once for none.
         """
+        auth_token = given("auth_token", auth_token, Unauthenticated)
         headers = self._headers_of(auth_token, forwarded_for)
         return await self._run(
             calls.me(auth_token, select, brand=self._brand, headers=headers, retries=self._session.retries)
@@ -126,20 +131,23 @@ class AsyncClient(Configured):
 
     async def execute_with(
         self,
-        auth_token: str,
+        auth_token: str | None,
         document: str,
         variables: Mapping[str, Any] | None = None,
         operation_name: str | None = None,
         *,
         forwarded_for: str | None = None,
     ) -> dict[str, Any]:
-        """The ``data`` of any GraphQL document, with the rights of an access token. Raises as :meth:`execute` does."""
+        """The ``data`` of any GraphQL document, with the rights of an access token.
+
+        Raises as :meth:`execute` does, and ``NotAuthenticated`` at once for no token: never asks as nobody.
+        """
         question = Question.of(document, variables, operation_name)
         asked = question.with_headers(self._headers_of(auth_token, forwarded_for))
         return await self._run(ask(asked, self._session.retries))
 
-    async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
-        """End the session of an access token."""
+    async def logout_with(self, auth_token: str | None, *, forwarded_for: str | None = None) -> None:
+        """End the session of an access token. Raises ``NotAuthenticated`` where it is over; at once for no token."""
         headers = self._headers_of(auth_token, forwarded_for)
         await self._run(calls.log_out(headers=headers, retries=self._session.retries))
 

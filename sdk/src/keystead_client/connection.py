@@ -9,6 +9,7 @@ from typing import TypedDict
 import httpx
 
 from keystead_client.endpoint import Endpoint, endpoint_from
+from keystead_client.errors import NotAuthenticated, Unauthenticated
 from keystead_client.flow import Send
 from keystead_client.sending import Bounds
 from keystead_client.session import Session
@@ -32,6 +33,15 @@ class Options(TypedDict, total=False):
     forwarded_for: str | None
     allow_http: bool
     clock: Callable[[], float]
+
+
+def given(name: str, token: object, missing: type[NotAuthenticated]) -> str:
+    """The token, if it is one. Raises ``missing`` without one, ``TypeError`` for what is no text."""
+    if not isinstance(token, str | None):
+        raise TypeError(f"{name}: the text of a token, not {type(token).__name__}")
+    if not token:
+        raise missing(f"{name}: there is none, so nobody is logged in")
+    return token
 
 
 class Configured:
@@ -72,13 +82,14 @@ class Configured:
         """The tokens of the session, None without one."""
         return self._session.tokens
 
-    def _headers_of(self, auth_token: str, forwarded_for: str | None) -> dict[str, str]:
-        """Of a request about somebody else's token.
+    def _headers_of(self, auth_token: str | None, forwarded_for: str | None) -> dict[str, str]:
+        """Of a request about somebody else's token. Raises ``NotAuthenticated`` without one: it would be nobody's.
 
         With the key beside it the answer would be about what both may do, so it stays away, unless nothing else says
         whose users are meant: the server refuses a token and a key of two brands.
         """
         is_bound = bool(self._brand or self._endpoint.brand_token)
+        auth_token = given("auth_token", auth_token, Unauthenticated)
         return self._endpoint.headers(auth_token, forwarded_for=forwarded_for, with_key=not is_bound)
 
     def _request(self, http: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
