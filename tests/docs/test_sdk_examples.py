@@ -12,7 +12,7 @@ from keystead.context import ActiveBrand, Server
 from keystead_client import AsyncClient, Client
 from tests.api import listening
 from tests.docs.examples import ADDRESS, EMAIL, PASSWORD, against, example, run
-from tests.make import make_api_key, make_brand, make_entity, make_user
+from tests.make import make_api_key, make_brand, make_brand_token, make_entity, make_user
 
 
 async def test_a_program(server: Server, brand: ActiveBrand, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +47,10 @@ async def shop(server: Server, brand: ActiveBrand) -> AsyncIterator[tuple[httpx.
         elsewhere = await make_brand(server, "elsewhere")
         await make_user(server, elsewhere, "eve@example.com", password=PASSWORD, permissions=("admin",))
         tokens["eve"] = (await client.login_with("eve@example.com", PASSWORD, brand="elsewhere")).auth_token or ""
+        brand_token = (await make_brand_token(server, brand)).reveal()
+        async with AsyncClient(url, brand_token=brand_token) as guest:
+            await guest.create_me()
+            tokens["ano"] = await guest.get_access_token()
         names = run(example("import strawberry").replace(ADDRESS, url))
         transport = httpx.ASGITransport(app=names["app"], client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
@@ -65,7 +69,7 @@ async def test_strawberry(shop: tuple[httpx.AsyncClient, dict[str, str]], way: s
         return answer["errors"][0]["extensions"] if "errors" in answer else answer["data"]
 
     assert await asked("{ motto }", "nobody") == {"motto": "for everybody"}
-    for who in ("nobody", "eve"):
+    for who in ("nobody", "eve", "ano"):
         assert await asked(ORDERS, who) == {"code": "UNAUTHENTICATED"}
     assert await asked(ORDERS, "tim") == {"code": "FORBIDDEN", "permission": "order:read:own"}
     assert await asked('mutation { order(what: "tea") }', "tim") == {"code": "FORBIDDEN", "permission": "order:create"}

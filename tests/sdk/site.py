@@ -26,7 +26,7 @@ from tests.clocks import ManualClock
 
 ADDRESS = "198.51.100.23"
 AUTH, REFRESH = "keystead_auth_token", "keystead_refresh_token"
-OPERATIONS = ("getAccessToken", "refreshToken", "login", "logout", "me", "health")
+OPERATIONS = ("createMe", "getAccessToken", "refreshToken", "login", "logout", "me", "health")
 
 
 class Wire(httpx.AsyncBaseTransport):

@@ -79,7 +79,7 @@ async def test_who_has_no_cookies_is_sent_to_the_login_page_all_the_same(site: S
 async def test_a_verifier_lets_in_without_the_server(
     site: Site, browser: httpx.AsyncClient, clock: ManualClock, wire: Wire, ann: User
 ) -> None:
-    verified = Site(wire, clock, verifier=OfflineVerifier(ann.id, browser.cookies[AUTH]))
+    verified = Site(wire, clock, verifier=OfflineVerifier(ann.id, browser.cookies[AUTH]), allow_anonymous=True)
     wire.is_cut = True
     async with verified.browser() as same:
         same.cookies.update(dict(browser.cookies))

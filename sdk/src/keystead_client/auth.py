@@ -183,7 +183,7 @@ async def _result(browser: Browser) -> AuthResult:
     except KeysteadError as error:
         return AuthResult(False, error=_explain(error))
     if user is None:
-        return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "the session is over"))
+        return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "nobody is logged in"))
     return AuthResult(True, user, browser.tokens.auth_token, browser.tokens.refresh_token)
 
 

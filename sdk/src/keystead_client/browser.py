@@ -30,6 +30,8 @@ class Browser:
     clock: Callable[[], float]
     is_protected: bool
     """Whether only who is logged in may come in."""
+    allow_anonymous: bool
+    """Whether a user without an account counts as logged in."""
     is_personal: bool = field(init=False)
     """Whether the answer depends on who is logged in: the page is protected, or the application has asked."""
     has_begun_to_answer: bool = False
@@ -54,16 +56,15 @@ class Browser:
         return self.tokens.auth_token is not None or self.tokens.refresh_token is not None
 
     async def user(self) -> User | None:
-        """Who is logged in, asked once for each request. Raises the client's error where that cannot be told."""
-        self.is_personal = True
-        if not self._is_judged:
-            try:
-                self._user = await self._judge()
-            except KeysteadError as error:
-                self.outage = error
-                raise
-            self._is_judged = True
-        return self._user
+        """Who is logged in, asked once for each request. Raises the client's error where that cannot be told.
+
+        Anybody can become an anonymous user, so that is nobody here, unless ``allow_anonymous``. Their cookies stay:
+        they may become an account.
+        """
+        user = await self._holder()
+        if user is None or self.allow_anonymous or user.get("is_anonymous") is False:
+            return user
+        return None
 
     async def refresh(self) -> bool:
         """New tokens for this browser; False: there is no session, or it is over. Raises the client's errors."""
@@ -91,7 +92,7 @@ class Browser:
         """Deletes the cookies, whatever happens, and ends the session on the server. Raises the client's errors."""
         try:
             # The server takes only a living access token for it; a user it does not know needs no logout.
-            if await self.user() is not None and self.tokens.auth_token is not None:
+            if await self._holder() is not None and self.tokens.auth_token is not None:
                 await self.gate.server.logout_with(self.tokens.auth_token, forwarded_for=self.forwarded_for)
         finally:
             self.gate.forget(self.tokens.auth_token, self.tokens.refresh_token)
@@ -146,6 +147,18 @@ class Browser:
             auth_token = renewed.auth_token if renewed else None
         if auth_token is not None:
             await self.gate.server.logout_with(auth_token, forwarded_for=self.forwarded_for)
+
+    async def _holder(self) -> User | None:
+        """Whose session it is, anonymous or not."""
+        self.is_personal = True
+        if not self._is_judged:
+            try:
+                self._user = await self._judge()
+            except KeysteadError as error:
+                self.outage = error
+                raise
+            self._is_judged = True
+        return self._user
 
     async def _judge(self) -> User | None:
         if not self.has_tokens:

@@ -56,6 +56,11 @@ class Gate:
         """Whether its coroutines run to their end without an event loop."""
         return self._share is among_threads
 
+    @property
+    def can_tell_anonymous_users(self) -> bool:
+        """Whether it says of a user that they have no account: no access token does."""
+        return self._verifier is None
+
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
         return await self._share(self._checks, auth_token, lambda: self._check(auth_token, forwarded_for))

@@ -51,9 +51,10 @@ class KeysteadMiddleware:
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
     token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
     ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
-    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allowed_origins`` are
-    those of pages that may open WebSockets besides the application's own. ``clock`` tells seconds since 1970. Raises
-    ``ValueError`` for paths and origins that are none.
+    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allow_anonymous``: users
+    without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``allowed_origins``
+    are those of pages that may open WebSockets besides the application's own. ``clock`` tells seconds since 1970.
+    Raises ``ValueError`` for paths and origins that are none, and for other options that cannot be meant.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class KeysteadMiddleware:
         verifier: Verifies | None = None,
         client: AuthServer | None = None,
         api_paths: Sequence[str] = ("/api",),
+        allow_anonymous: bool = False,
         allowed_origins: Sequence[str] = (),
         allow_http: bool = False,
         timeout: float = TIMEOUT,
@@ -89,6 +91,7 @@ class KeysteadMiddleware:
             cookie_options=cookie_options,
             brand=brand,
             clock=clock,
+            allow_anonymous=allow_anonymous,
             allowed_origins=allowed_origins,
         )
 

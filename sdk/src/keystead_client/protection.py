@@ -40,7 +40,11 @@ class Visit:
 
 
 class Protection:
-    """The options of one middleware. Raises ``ValueError`` for paths and origins that are none."""
+    """The options of one middleware.
+
+    Raises ``ValueError`` for paths and origins that are none, and where anonymous users are not allowed and nobody can
+    tell who is one.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,14 @@ class Protection:
         cookie_options: CookieOptions | None,
         brand: str | None,
         clock: Callable[[], float],
+        allow_anonymous: bool,
         allowed_origins: Sequence[str] = (),
     ) -> None:
+        if not (allow_anonymous or gate.can_tell_anonymous_users):
+            raise ValueError(
+                "verifier: access tokens do not tell anonymous users from accounts. Turn the brand's feature "
+                "anonymous_users off (or let them all in) and say allow_anonymous=True, or leave the verifier out"
+            )
         self.gate = gate
         self._public = PathRules(public_paths)
         self._login_page = PathRules((login_path.partition("?")[0],))
@@ -65,6 +75,7 @@ class Protection:
         self._options = cookie_options or DEFAULT
         self._brand = brand
         self._clock = clock
+        self._allow_anonymous = allow_anonymous
 
     def browser(self, visit: Visit) -> Browser:
         """The state of the request, as it begins."""
@@ -79,6 +90,7 @@ class Protection:
             refresh_buffer=self._refresh_buffer,
             clock=self._clock,
             is_protected=not self.is_public(visit),
+            allow_anonymous=self._allow_anonymous,
         )
 
     def is_public(self, visit: Visit) -> bool:

@@ -53,7 +53,7 @@ def server_of(middleware: KeysteadMiddleware) -> BlockingServer:
 def test_a_verifier_lets_in_without_the_server(open_shop: Callable[..., Shop], clock: ManualClock, ann: User) -> None:
     with open_shop(make_flask()).logged_in() as browser:
         cookies = dict(browser.cookies)
-    shop = open_shop(make_flask(), verifier=OfflineVerifier(ann.id, cookies[AUTH]))
+    shop = open_shop(make_flask(), verifier=OfflineVerifier(ann.id, cookies[AUTH]), allow_anonymous=True)
     shop.wire.is_cut = True
     with shop.browser(cookies) as browser:
         assert browser.get("/orders").json()["user"] == {"id": ann.id}
@@ -61,7 +61,7 @@ def test_a_verifier_lets_in_without_the_server(open_shop: Callable[..., Shop], c
         clock.advance(minutes=59, seconds=30)
         assert browser.get("/orders").status_code == 200, "the refresh fails, the token has half a minute"
         assert shop.wire.sent == {"refreshToken": 1}
-    unknowing = open_shop(make_flask(), verifier=OfflineVerifier(ann.id))
+    unknowing = open_shop(make_flask(), verifier=OfflineVerifier(ann.id), allow_anonymous=True)
     with unknowing.browser(cookies) as browser:
         response = browser.get("/orders")
         assert (response.status_code, response.headers.get_list("set-cookie")) == (503, [])

@@ -24,8 +24,9 @@ class KeysteadMiddleware:
     mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
     token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
     ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
-    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``clock`` tells seconds
-    since 1970. Raises ``ValueError`` for paths that are none, and for an endpoint that cannot be used.
+    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allow_anonymous``: users
+    without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``clock`` tells
+    seconds since 1970. Raises ``ValueError`` for paths that are none, and for other options that cannot be meant.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class KeysteadMiddleware:
         verifier: VerifiesAtOnce | None = None,
         client: Client | None = None,
         api_paths: Sequence[str] = ("/api",),
+        allow_anonymous: bool = False,
         allow_http: bool = False,
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
@@ -59,6 +61,7 @@ class KeysteadMiddleware:
             cookie_options=cookie_options,
             brand=brand,
             clock=clock,
+            allow_anonymous=allow_anonymous,
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
