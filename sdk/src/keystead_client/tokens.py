@@ -83,15 +83,17 @@ class MemoryTokens:
 
 
 class FileTokens:
-    """Keeps tokens in a file that only its owner can read (0600), replaced as a whole.
+    """Keeps tokens in a file that only its owner can read (0600), replaced as a whole. ``~`` is one's home directory.
 
     A file that is no such file counts as empty. Raises ``OSError`` where the file cannot be read or written, and
     ``PermissionError`` where it is somebody else's or open to others: whoever planted it would have this program act in
-    a session of theirs.
+    a session of theirs. So does the constructor where the directory is missing or cannot be written to: a login whose
+    tokens cannot be kept would leave a session open that nobody holds.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._path = Path(path).expanduser()
+        _require_place(self._path)
 
     def load(self) -> Tokens | None:
         """What was saved last, by this process or another."""
@@ -130,6 +132,15 @@ class FileTokens:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _require_place(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: tokens are kept in a file, and that is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: tokens cannot be kept there, for there is no directory {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: tokens cannot be kept there, for {path.parent} cannot be written to")
 
 
 def _require_private(file: TextIO, path: Path) -> None:
