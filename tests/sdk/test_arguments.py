@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from keystead_client import AsyncClient, Client, MemoryTokens, NotAuthenticated, Tokens
+from keystead_client import AsyncClient, Client, FileTokens, MemoryTokens, NotAuthenticated, Tokens
 from keystead_client.errors import RequestError
 
 URL = "https://id.example.com"
@@ -79,3 +79,23 @@ def test_without_a_token_nobody_asks(kind: str, act: Callable[[Any, Any], Any], 
 def test_tokens_are_not_the_text_of_one(kind: str, act: Callable[[Any, Any], Any]) -> None:
     with pytest.raises(TypeError, match="_token: the text of a token, not Tokens"):
         do(lambda client: act(client, Tokens("auth-1", "refresh-1")), kind)
+
+
+@KINDS
+@pytest.mark.parametrize("select", ["email", "", [], ()])
+@pytest.mark.parametrize("brand", [None, "rainbowMakers"])
+def test_fields_are_a_list(kind: str, select: Any, brand: str | None) -> None:
+    for act in (
+        lambda client: client.me(select),
+        lambda client: client.me_with("auth-1", select),
+        lambda client: client.entity("customer").list(select),
+    ):
+        with pytest.raises(ValueError, match="select a list of fields, at least one"):
+            do(act, kind, brand=brand)
+
+
+@KINDS
+@pytest.mark.parametrize("tokens", ["tokens.json", b"tokens.json", {"auth_token": "auth-1"}, FileTokens, 7])
+def test_what_keeps_tokens_is_a_store(kind: str, tokens: Any) -> None:
+    with pytest.raises(TypeError, match=r"tokens: a store such as FileTokens\(path\), or Tokens, not "):
+        do(lambda client: None, kind, tokens=tokens)

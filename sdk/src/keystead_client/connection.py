@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypedDict
@@ -44,6 +45,15 @@ def given(name: str, token: object, missing: type[NotAuthenticated]) -> str:
     return token
 
 
+def _store(tokens: TokenStore | Tokens | None) -> TokenStore:
+    if tokens is None or isinstance(tokens, Tokens):
+        return MemoryTokens(tokens)
+    is_store = callable(getattr(tokens, "load", None)) and callable(getattr(tokens, "save", None))
+    if not is_store or isinstance(tokens, type):
+        raise TypeError(f"tokens: a store such as FileTokens(path), or Tokens, not {type(tokens).__name__}")
+    return tokens
+
+
 class Configured:
     """What both clients are made of."""
 
@@ -64,13 +74,24 @@ class Configured:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoint: Endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for, allow_http=allow_http)
-        self._brand = brand
+        if brand is None and brand_token is None:
+            brand = os.environ.get("KEYSTEAD_BRAND")
+        self._brand = brand or None
         self._bounds = Bounds(timeout, max_answer)
-        store = MemoryTokens(tokens) if tokens is None or isinstance(tokens, Tokens) else tokens
-        self._session = Session(self._endpoint, store, retries, refresh_buffer, clock)
+        self._session = Session(self._endpoint, _store(tokens), retries, refresh_buffer, clock)
         self._flights: SingleFlight[Tokens] = SingleFlight()
         # Longer than a refresh with all its repetitions can take; only a stuck leader is given up.
         self._patience = (timeout + 5) * (retries + 1) * 2
+
+    @property
+    def brand(self) -> str | None:
+        """The brand whose users are meant, a name or an id; None: not said."""
+        return self._brand
+
+    @property
+    def is_of_one_brand(self) -> bool:
+        """Whether users of other brands are told apart: by the brand, or by a credential that belongs to one."""
+        return bool(self._brand or self._endpoint.brand_token or self._endpoint.api_key)
 
     @property
     def url(self) -> str:

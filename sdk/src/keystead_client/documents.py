@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 LOG_IN = "mutation LogIn($input: AuthRequest!) { login(input: $input) { data { auth_token refresh_token } } }"
 LOG_IN_STANDING = (
@@ -22,6 +23,8 @@ CREATE_ME = "mutation CreateMe { createMe }"
 LOG_OUT = "mutation LogOut { logout { data { success } } }"
 LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRefreshToken(force: $force) }"
 
+T = TypeVar("T")
+
 Select = Sequence["str | Mapping[str, Select]"]
 """Fields by name; ``{"customer": ["id", "name"]}`` selects fields of a relation."""
 
@@ -32,8 +35,8 @@ _TOKEN = re.compile(
 
 
 def me(select: Sequence[str]) -> str:
-    """``me`` with these fields."""
-    return f"query Me {{ me {{ {' '.join(name(field) for field in select)} }} }}"
+    """``me`` with these fields. Raises ``ValueError`` where none is selected."""
+    return f"query Me {{ me {{ {' '.join(name(field) for field in some(select))} }} }}"
 
 
 def name(text: str) -> str:
@@ -43,12 +46,17 @@ def name(text: str) -> str:
     return text
 
 
-def selection(select: Select) -> str:
-    """``{ id customer { data { name } } }``. Raises ``ValueError`` where nothing is selected."""
+def some(select: Sequence[T]) -> Sequence[T]:
+    """The fields. Raises ``ValueError`` where there is none, and for a text: its letters are no fields."""
     if isinstance(select, str) or not select:
         raise ValueError("select a list of fields, at least one")
+    return select
+
+
+def selection(select: Select) -> str:
+    """``{ id customer { data { name } } }``. Raises ``ValueError`` where nothing is selected."""
     parts: list[str] = []
-    for field in select:
+    for field in some(select):
         if isinstance(field, str):
             parts.append(name(field))
         else:
