@@ -205,14 +205,14 @@ PAIR_ANSWER = answer({"refreshToken": {"data": {"auth_token": "auth-2", "refresh
 
 def test_an_exchange_shows_the_refresh_token_alone() -> None:
     kept, store = session(PAIR)
-    steps, new = play(kept.refresh("auth-1"), [PAIR_ANSWER])
+    steps, new = play(kept.refresh(Refresh("auth-1", "refresh-1")), [PAIR_ANSWER])
     assert dict(sent(steps)[0].headers) == {}
     assert store.load() == new == Tokens("auth-2", "refresh-2", "pair", "refresh-1")
 
 
 def test_the_replaced_token_is_tried_where_the_new_one_is_unknown() -> None:
     kept, store = session(Tokens("auth-2", "refresh-2", "pair", "refresh-1"))
-    steps, _ = play(kept.refresh("auth-2"), [answer({}, "REFRESH_TOKEN_INVALID"), PAIR_ANSWER])
+    steps, _ = play(kept.refresh(Refresh("auth-2", "refresh-2")), [answer({}, "REFRESH_TOKEN_INVALID"), PAIR_ANSWER])
     assert [_presented(question.variables) for question in sent(steps)] == ["refresh-2", "refresh-1"]
     assert store.load() is not None
 
@@ -221,26 +221,29 @@ def test_the_replaced_token_is_tried_where_the_new_one_is_unknown() -> None:
 @pytest.mark.parametrize("code", ["REFRESH_TOKEN_INVALID", "REFRESH_TOKEN_EXPIRED", "REFRESH_TOKEN_REUSED"])
 def test_a_session_that_is_over_is_over(code: str) -> None:
     kept, store = session(PAIR)
-    steps, error = play(kept.refresh("auth-1"), [answer({"refreshToken": None}, code)])
+    steps, error = play(kept.refresh(Refresh("auth-1", "refresh-1")), [answer({"refreshToken": None}, code)])
     assert len(steps) == 1
     assert isinstance(error, NotAuthenticated)
-    assert store.load() is None
-    # The API key may do more than the user could: it must not act in the user's stead.
+    assert kept.tokens is None
+    # The API key may do more than the user could: it must not act in the user's stead, in the next run either.
     steps, error = play(kept.execute(QUERY), [])
     assert steps == []
     assert error.code == code
+    steps, error = play(Session(ENDPOINT, store, 0, 60, lambda: 0.0).execute(QUERY), [])
+    assert steps == []
+    assert type(error) is Unauthenticated
 
 
 @pytest.mark.parametrize("failure", [LOST, PROXY, answer(None, "RATE_LIMITED", 429)])
 def test_a_refresh_that_failed_on_the_way_ends_nothing(failure: Reply | KeysteadError) -> None:
     kept, store = session(PAIR)
-    play(kept.refresh("auth-1"), [failure])
+    play(kept.refresh(Refresh("auth-1", "refresh-1")), [failure])
     assert store.load() == PAIR
 
 
 def test_a_refresh_that_ends_after_a_logout_revives_nothing() -> None:
     kept, store = session(PAIR)
-    flow = kept.refresh("auth-1")
+    flow = kept.refresh(Refresh("auth-1", "refresh-1"))
     next(flow)
     kept.begin(None)
     with pytest.raises(NotAuthenticated):
@@ -249,7 +252,7 @@ def test_a_refresh_that_ends_after_a_logout_revives_nothing() -> None:
 
 
 def test_who_comes_late_is_given_what_the_others_have() -> None:
-    steps, tokens = play(session(PAIR)[0].refresh("auth-0"), [])
+    steps, tokens = play(session(PAIR)[0].refresh(Refresh("auth-0", "refresh-1")), [])
     assert (steps, tokens) == ([], PAIR)
 
 
@@ -271,15 +274,14 @@ def test_what_is_no_time_to_wait_is_not_waited(seconds: Any) -> None:
     "given", [None, [], {}, {"data": []}, {"data": {"auth_token": ["a"], "refresh_token": "b"}}, 7]
 )
 def test_an_answer_without_tokens_is_a_server_error(given: Any) -> None:
-    _, error = play(session(PAIR)[0].refresh("auth-1"), [answer({"refreshToken": given})])
+    _, error = play(session(PAIR)[0].refresh(Refresh("auth-1", "refresh-1")), [answer({"refreshToken": given})])
     assert type(error) is ServerError
 
 
 def test_secrets_are_not_shown() -> None:
     question = Question("{ a }", {"password": "hidden"}, None, ENDPOINT.headers("hidden"))
-    shown = repr(
-        [ENDPOINT, question, Reply(200, {"a": "hidden"}, b"hidden"), Refresh("hidden"), Tokens("hidden", "hidden")]
-    )
+    tokens = Tokens("hidden", "hidden"), Refresh("hidden", "hidden")
+    shown = repr([ENDPOINT, question, Reply(200, {"a": "hidden"}, b"hidden"), *tokens])
     assert "hidden" not in shown
     assert "the key" not in shown
 

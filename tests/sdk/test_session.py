@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import httpx
@@ -99,17 +100,18 @@ async def test_a_logout_between_two_looks_at_the_store_is_meant_so() -> None:
     class LogsOutMeanwhile(MemoryTokens):
         """Another thread's logout comes while tokens are being loaded."""
 
-        leave: Any = None
+        other: threading.Thread | None = None
 
         def load(self) -> Tokens | None:
-            tokens, leave, self.leave = super().load(), self.leave, None
-            if leave:
-                leave(None)
+            tokens, other, self.other = super().load(), self.other, None
+            if other:
+                other.start()
             return tokens
 
     server, store = Slow(), LogsOutMeanwhile(Tokens("auth-1", "refresh-1"))
     async with client_of(server, tokens=store) as client:
-        store.leave = client._session.begin
+        store.other = other = threading.Thread(target=lambda: client._session.begin(None))
         await client.execute("{ up }")
+        other.join()
         await client.execute("{ up }")
         assert server.authorizations == ["Bearer auth-1", None]

@@ -13,7 +13,7 @@ import pytest
 from keystead_client import FileTokens, MemoryTokens, Tokens
 from keystead_client.endpoint import Endpoint
 from keystead_client.errors import Unauthenticated
-from keystead_client.flow import Reply
+from keystead_client.flow import Refresh, Reply
 from keystead_client.session import Session
 from keystead_client.tokens import claims_of, expiry_of
 
@@ -94,13 +94,14 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 OLD = Tokens(of("ann", n=1), "refresh-1")
+DUE = Refresh(OLD.auth_token, OLD.refresh_token)
 ANSWERED = {"auth_token": of("ann", n=2), "refresh_token": "refresh-2"}
 
 
 def refreshed(meanwhile: Tokens) -> tuple[Tokens, Tokens | None]:
     """What a refresh gives, and what is kept, where another process has saved ``meanwhile``."""
     store = MemoryTokens(OLD)
-    flow = Session(Endpoint("https://id.example.com/graphql"), store, 0, 60, lambda: 0.0).refresh(OLD.auth_token)
+    flow = Session(Endpoint("https://id.example.com/graphql"), store, 0, 60, lambda: 0.0).refresh(DUE)
     next(flow)
     store.save(meanwhile)
     with pytest.raises(StopIteration) as done:
@@ -127,4 +128,4 @@ def test_somebody_else_has_logged_in_meanwhile() -> None:
 def test_a_request_of_one_user_is_not_repeated_as_another() -> None:
     session = Session(Endpoint("https://id.example.com/graphql"), MemoryTokens(OLD), 0, 60, lambda: 0.0)
     with pytest.raises(Unauthenticated):
-        next(session.refresh(of("bea")))
+        next(session.refresh(Refresh(of("bea"), "refresh-of-bea")))

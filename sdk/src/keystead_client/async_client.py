@@ -25,9 +25,9 @@ T = TypeVar("T")
 class AsyncClient(Configured):
     """Talks to one Keystead server for one session at most, from any task.
 
-    ``endpoint``, ``api_key`` and ``brand_token`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY`` and
-    ``KEYSTEAD_BRAND_TOKEN``. ``timeout``: seconds from the first step of a request to the last byte of its answer;
-    ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
+    ``endpoint``, ``api_key``, ``brand_token`` and ``brand`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY``,
+    ``KEYSTEAD_BRAND_TOKEN`` and, where no brand token is given, ``KEYSTEAD_BRAND``. ``timeout``: seconds from the first
+    step of a request to the last byte of its answer; ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
     renewed. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``: the endpoint may be
     plain http though it is another computer. Every method raises ``KeysteadError``.
     """
@@ -64,8 +64,7 @@ class AsyncClient(Configured):
 
     async def refresh(self) -> Tokens:
         """Renew the access token now. Raises ``NotAuthenticated`` where the session is over."""
-        tokens = self.tokens
-        return await self._refresh(tokens.auth_token if tokens else None)
+        return await self._refresh(self._session.due())
 
     async def logout(self) -> None:
         """End the session, here and on the server."""
@@ -189,8 +188,8 @@ class AsyncClient(Configured):
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
                 return None
-            case Refresh(stale):
-                return (await self._refresh(stale)).auth_token
+            case Refresh():
+                return (await self._refresh(step)).auth_token
 
-    async def _refresh(self, stale: str | None) -> Tokens:
-        return await self._flights.run_async(stale, lambda: self._run(self._session.refresh(stale)), self._patience)
+    async def _refresh(self, due: Refresh) -> Tokens:
+        return await self._flights.run_async(due.key, lambda: self._run(self._session.refresh(due)), self._patience)

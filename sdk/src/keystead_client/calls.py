@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from keystead_client import documents
+from keystead_client.endpoint import can_be_sent
 from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated, Unauthorized
 from keystead_client.flow import Flow, Question, ask
 from keystead_client.tokens import Kind, Tokens, brand_of
@@ -115,7 +116,7 @@ def _pair(data: Mapping[str, Any], field: str) -> Tokens:
 
 def _text(data: Mapping[str, Any], field: str) -> str:
     value = data.get(field)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not can_be_sent(value):
         raise _unexpected(field)
     return value
 

@@ -24,9 +24,9 @@ T = TypeVar("T")
 class Client(Configured):
     """Talks to one Keystead server for one session at most, from any thread.
 
-    ``endpoint``, ``api_key`` and ``brand_token`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY`` and
-    ``KEYSTEAD_BRAND_TOKEN``. ``timeout``: seconds from the first step of a request to the last byte of its answer;
-    ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
+    ``endpoint``, ``api_key``, ``brand_token`` and ``brand`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY``,
+    ``KEYSTEAD_BRAND_TOKEN`` and, where no brand token is given, ``KEYSTEAD_BRAND``. ``timeout``: seconds from the first
+    step of a request to the last byte of its answer; ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
     renewed. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``: the endpoint may be
     plain http though it is another computer. Every method raises ``KeysteadError``.
     """
@@ -59,8 +59,7 @@ class Client(Configured):
 
     def refresh(self) -> Tokens:
         """Renew the access token now. Raises ``NotAuthenticated`` where the session is over."""
-        tokens = self.tokens
-        return self._refresh(tokens.auth_token if tokens else None)
+        return self._refresh(self._session.due())
 
     def logout(self) -> None:
         """End the session, here and on the server."""
@@ -182,8 +181,8 @@ class Client(Configured):
             case Sleep(seconds):
                 time.sleep(seconds)
                 return None
-            case Refresh(stale):
-                return self._refresh(stale).auth_token
+            case Refresh():
+                return self._refresh(step).auth_token
 
-    def _refresh(self, stale: str | None) -> Tokens:
-        return self._flights.run(stale, lambda: self._run(self._session.refresh(stale)), self._patience)
+    def _refresh(self, due: Refresh) -> Tokens:
+        return self._flights.run(due.key, lambda: self._run(self._session.refresh(due)), self._patience)

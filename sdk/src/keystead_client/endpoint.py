@@ -39,7 +39,7 @@ class Endpoint:
         forwarded_for = forwarded_for or self.forwarded_for
         if forwarded_for and not (forwarded_for.isascii() and forwarded_for.isprintable()):
             raise ValueError("forwarded_for holds characters that no header can carry")
-        if auth_token and not _can_be_sent(auth_token):
+        if auth_token and not can_be_sent(auth_token):
             raise Unauthenticated("that is no access token")
         given = {
             "Authorization": f"Bearer {auth_token}" if auth_token and not is_exchange else None,
@@ -70,7 +70,7 @@ def endpoint_from(
     api_key = api_key if api_key is not None else environment.get("KEYSTEAD_API_KEY")
     brand_token = brand_token if brand_token is not None else environment.get("KEYSTEAD_BRAND_TOKEN")
     for name, secret in (("API key", api_key), ("brand token", brand_token)):
-        if secret and not _can_be_sent(secret):
+        if secret and not can_be_sent(secret):
             raise ValueError(f"the {name} holds characters that no header can carry")
     return Endpoint(graphql_url(url, allow_http=allow_http), api_key, brand_token, forwarded_for)
 
@@ -92,5 +92,6 @@ def graphql_url(url: str, *, allow_http: bool = False) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-def _can_be_sent(secret: str) -> bool:
-    return secret.isascii() and secret.isprintable() and " " not in secret
+def can_be_sent(secret: str) -> bool:
+    """Whether a header can carry it as one word."""
+    return bool(secret) and secret.isascii() and secret.isprintable() and " " not in secret

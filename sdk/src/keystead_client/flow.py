@@ -70,10 +70,17 @@ class Sleep:
 class Refresh:
     """See that the access token is another than ``stale``, with one refresh for everybody who asks at the same time.
 
-    The driver gives back the access token, or throws what the refresh failed with.
+    ``refresh_token`` was beside it, and tells whose session is meant. The driver gives back the access token, or throws
+    what the refresh failed with.
     """
 
     stale: str | None = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+
+    @property
+    def key(self) -> str | None:
+        """What those have in common who may share a refresh: it is of one session."""
+        return self.stale or self.refresh_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from keystead_client import calls, documents
 from keystead_client.endpoint import Endpoint
 from keystead_client.errors import (
-    KeysteadError,
     NetworkError,
     NotAuthenticated,
     RateLimited,
@@ -22,7 +21,8 @@ from keystead_client.errors import (
     Unauthenticated,
 )
 from keystead_client.flow import Flow, Question, Refresh, ask
-from keystead_client.tokens import Kind, Tokens, TokenStore, claims_of
+from keystead_client.kept import Kept, is_of_another_session, is_of_same_user
+from keystead_client.tokens import Kind, Tokens, TokenStore
 
 
 class Session:
@@ -33,19 +33,15 @@ class Session:
     ) -> None:
         self.endpoint = endpoint
         self.retries = retries
-        self._store = store
+        self._kept = Kept(store)
         self._buffer = refresh_buffer
         self._now = now
-        self._lock = threading.Lock()
-        self._end: type[NotAuthenticated] | None = None
-        self._begun = 0
-        self._had_tokens = False
         self._server_is_ahead = 0.0
 
     @property
     def tokens(self) -> Tokens | None:
         """The tokens as they are now."""
-        return self._store.load()
+        return self._kept.load()
 
     def log_in(self, email: str, password: str, brand: str | None, kind: Kind) -> Flow[Tokens]:
         """A new session takes the place of the one before, which goes on at the server."""
@@ -62,51 +58,68 @@ class Session:
 
     def log_out(self) -> Flow[None]:
         """The tokens are forgotten whatever the server answers; a session that is over already is logged out."""
-        begun = self._begun
+        begun, tokens = self._kept.begun, None
         try:
-            if self._store.load() is not None:
-                yield from self.execute(Question(documents.LOG_OUT))
+            begun, tokens = self._kept.look()
+            if tokens is not None:
+                yield from self._execute(Question(documents.LOG_OUT), tokens, begun)
         except NotAuthenticated:
             pass
         finally:
-            self._leave(begun)
+            self._kept.leave(begun, tokens)
 
     def log_out_everywhere(self, force: bool) -> Flow[None]:
         """The tokens are kept where the server refuses."""
-        begun = self._begun
-        yield from self.execute(Question(documents.LOG_OUT_EVERYWHERE, {"force": force}))
-        self._leave(begun)
+        begun, tokens = self._kept.look()
+        yield from self._execute(Question(documents.LOG_OUT_EVERYWHERE, {"force": force}), tokens)
+        self._kept.leave(begun, tokens)
 
     def execute(self, question: Question) -> Flow[dict[str, Any]]:
         """The ``data``, after at most one refresh before it and one after a 401, which repeats it once."""
-        token = yield from self._token()
+        _, tokens = self._kept.look()
+        return (yield from self._execute(question, tokens))
+
+    def _execute(self, question: Question, tokens: Tokens | None, begun: int | None = None) -> Flow[dict[str, Any]]:
+        """With the rights of ``tokens``, None: of the client. ``begun``: in their very session, not in a later one of
+        the same user."""
+        token = yield from self._token(tokens)
         try:
             data = yield from ask(question.with_headers(self.endpoint.headers(token)), self.retries)
         except Unauthenticated as error:
             # Only a 401 says that the token was looked at and refused, and that nothing was executed.
-            if token is None or error.status != 401 or error.was_executed:
+            if tokens is None or token is None or error.status != 401 or error.was_executed:
                 raise
-            token = yield Refresh(token)
+            fresh: str = yield Refresh(token, tokens.refresh_token)
+            if begun is not None and (begun != self._kept.begun or is_of_another_session(token, fresh)):
+                raise
+            token = fresh
             data = yield from ask(question.with_headers(self.endpoint.headers(token)), self.retries)
         self._has_worked(token)
         return data
 
-    def refresh(self, stale: str | None) -> Flow[Tokens]:
-        """Tokens with another access token than ``stale``, saved. To be run by one at a time for each ``stale``.
+    def due(self) -> Refresh:
+        """The refresh of the tokens as they are now."""
+        _, tokens = self._kept.look()
+        return Refresh(tokens.auth_token, tokens.refresh_token) if tokens else Refresh(None, None)
 
-        Asks the server only where nobody else has: another task, or another process with the same store.
+    def refresh(self, due: Refresh) -> Flow[Tokens]:
+        """Tokens with another access token than the stale one, saved. To be run by one at a time for each ``due.key``.
+
+        Asks the server only where nobody else has: another task, or another process with the same store. Raises
+        ``Unauthenticated`` where the store holds tokens of somebody else by now.
         """
-        old = self._store.load()
+        _, old = self._kept.look()
         if old is None or old.refresh_token is None:
-            raise self._ended()
-        if old.auth_token is not None and old.auth_token != stale:
-            if stale is not None and not _is_of_same_user(stale, old.auth_token):
-                raise Unauthenticated("somebody else has logged in meanwhile")
+            raise self._kept.ended()
+        is_same = due.refresh_token is not None and due.refresh_token in (old.refresh_token, old.previous_refresh_token)
+        if not is_same and not is_of_same_user(due.stale, old.auth_token):
+            raise _taken()
+        if old.auth_token is not None and old.auth_token != due.stale:
             return old
         try:
             new = yield from self._exchange(old, old.refresh_token)
         except (RefreshTokenExpired, RefreshTokenInvalid, RefreshTokenReused) as error:
-            self._forget(old, type(error))
+            self._kept.forget(old, type(error))
             raise
         return self._replace(old, new)
 
@@ -115,52 +128,31 @@ class Session:
 
         The server would say that the refresh token is invalid, and the session seem to be over.
         """
-        tokens = self._store.load()
+        _, tokens = self._kept.look()
         if tokens is None or tokens.refresh_token is None:
-            raise self._ended()
+            raise self._kept.ended()
         if tokens.kind != "standing":
             raise RequestError('this is a pair session, and only a standing one gives tokens away: session="standing"')
         try:
             return (yield from self._get_access_token(tokens.refresh_token, expires_in))
         except RefreshTokenInvalid as error:
-            self._forget(tokens, type(error))
+            self._kept.forget(tokens, type(error))
             raise
 
     def begin(self, tokens: Tokens | None) -> None:
         """These tokens from now on; None: none, and that is meant so."""
-        with self._lock:
-            self._set_out(tokens)
-
-    def _leave(self, begun: int) -> None:
-        """No tokens any more, unless somebody has logged in since: that session is another."""
-        with self._lock:
-            if self._begun == begun:
-                self._set_out(None)
-
-    def _set_out(self, tokens: Tokens | None) -> None:
-        self._begun += 1
-        self._end, self._had_tokens = None, tokens is not None
         self._compare_clocks(tokens)
-        self._store.save(tokens)
+        self._kept.begin(tokens)
 
-    def _token(self) -> Flow[str | None]:
+    def _token(self, tokens: Tokens | None) -> Flow[str | None]:
         """An access token with time left; None: the client acts without a user."""
-        begun = self._begun
-        tokens = self._store.load()
         if tokens is None:
-            # The client's own key may be able to do more than the user: it does not step in where a session was lost,
-            # or was ended by another process with the same store.
-            if self._end is not None or self._had_tokens:
-                raise self._ended()
             return None
-        with self._lock:
-            # A logout that has come between is meant so: what is asked after it is asked without a user.
-            self._had_tokens = self._had_tokens or self._begun == begun
         token = tokens.auth_token
         if tokens.is_fresh(self._server_time(), self._buffer) or (tokens.refresh_token is None and token is not None):
             return token
         try:
-            fresh: str = yield Refresh(token)
+            fresh: str = yield Refresh(token, tokens.refresh_token)
         except (NetworkError, ServerError, RateLimited):
             # The refresh came early. The old token is used to its end; the server knows when that is.
             if token is not None and tokens.is_fresh(self._server_time(), 0):
@@ -188,33 +180,24 @@ class Session:
 
     def _replace(self, old: Tokens, new: Tokens) -> Tokens:
         """A refresh that ends after a logout or a login changes nothing."""
-        with self._lock:
-            current = self._store.load()
-            if current is None:
-                raise Unauthenticated("the session was ended meanwhile")
+        while current := self._kept.load():
             if current.refresh_token in (old.refresh_token, new.refresh_token):
-                self._compare_clocks(new)
-                self._store.save(new)
-                return new
-        # Another process with the same store was quicker, and perhaps is further.
-        if current.auth_token is not None and _is_of_same_user(new.auth_token or "", current.auth_token):
-            return current
-        raise Unauthenticated("somebody else has logged in meanwhile")
-
-    def _forget(self, old: Tokens, end: type[NotAuthenticated]) -> None:
-        with self._lock:
-            current = self._store.load()
-            if current is not None and current.refresh_token == old.refresh_token:
-                self._end = end
-                self._store.save(None)
+                if self._kept.swap_in_any_case(current, new):
+                    self._compare_clocks(new)
+                    return new
+            # Another process with the same store was quicker, and perhaps is further.
+            elif is_of_same_user(new.auth_token, current.auth_token):
+                return current
+            else:
+                raise _taken()
+        raise Unauthenticated("the session was ended meanwhile")
 
     def _has_worked(self, token: str | None) -> None:
-        tokens = self._store.load()
-        if tokens is None or tokens.previous_refresh_token is None or tokens.auth_token != token:
-            return
-        with self._lock:
-            if self._store.load() == tokens:
-                self._store.save(replace(tokens, previous_refresh_token=None))
+        # The server has answered: what the store makes of it must not take that from the caller.
+        with suppress(Exception):
+            tokens = self._kept.load()
+            if tokens is not None and tokens.previous_refresh_token is not None and tokens.auth_token == token:
+                self._kept.swap(tokens, replace(tokens, previous_refresh_token=None))
 
     def _compare_clocks(self, tokens: Tokens | None) -> None:
         """A token that has just been issued says what time it is at the server.
@@ -228,11 +211,6 @@ class Session:
     def _server_time(self) -> float:
         return self._now() + self._server_is_ahead
 
-    def _ended(self) -> KeysteadError:
-        return (self._end or Unauthenticated)("there is no session: log in")
 
-
-def _is_of_same_user(one: str, other: str) -> bool:
-    """Whether two access tokens name the same user; unverified, but the server has given both to this client."""
-    names: list[Mapping[str, Any]] = [claims_of(one), claims_of(other)]
-    return names[0].get("sub") == names[1].get("sub")
+def _taken() -> Unauthenticated:
+    return Unauthenticated("somebody else has logged in meanwhile")
