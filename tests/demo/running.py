@@ -29,8 +29,10 @@ class Demo:
 
     @property
     def commands(self) -> list[str]:
-        """The printed curl commands, one a line."""
-        return [line for line in self.printed.splitlines() if line.startswith("curl ")]
+        """The printed curl commands, one a line, each after the line that is to be pasted first."""
+        lines = self.printed.splitlines()
+        (first,) = (line for line in lines if line.startswith(". "))
+        return [f"{first}; {line}" for line in lines if line.startswith("curl ")]
 
     def command(self, words: str) -> str:
         """The one printed command with these words in it that holds no other one with them."""
@@ -60,7 +62,7 @@ def running(folder: Path, port: int, *words: str, **settings: str) -> Iterator[D
         said = []
         for line in process.stderr:
             said.append(line)
-            if "Ctrl-C" in line:
+            if "Ctrl-C" in line or "is up" in line:
                 break
         else:
             pytest.fail("".join(said))

@@ -40,7 +40,7 @@ def test_and_in_any_order(demo: Demo, shell: dict[str, str]) -> None:
         "changeAndValidateEmail(", "resendVerificationMail", "changeEmailMagically(", "requestMagicLogin(",
         "redeemMagicLink(", "requestPasswordReset(", "resetPassword(", "changePassword(", "{ invalidateRefreshToken }",
         "/health", "/.well-known/jwks.json", "health { data { up } }",
-        "Authorization: Bearer eyJ", "Authorization: eyJ", "pylo-api-key: ks_sk_", "x-api-key: ks_sk_",
+        "Authorization: Bearer $AUTH", "Authorization: $AUTH", "pylo-api-key: ks_sk_", "x-api-key: ks_sk_",
         "keystead-api-key: ks_sk_", "yoli-brand-authorization: ks_bt_", "keystead-brand-authorization: ks_bt_",
     ],
 )  # fmt: skip
@@ -75,10 +75,13 @@ def test_the_login_of_the_readme_needs_no_brand(demo: Demo) -> None:
 
 def test_secrets_are_their_owners_alone(demo: Demo) -> None:
     assert stat.S_IMODE(demo.secrets.stat().st_mode) == 0o600
+    assert stat.S_IMODE(demo.secrets.with_name("tokens.sh").stat().st_mode) == 0o600
     assert stat.S_IMODE(demo.secrets.parent.stat().st_mode) == 0o700
     kept = json.loads(demo.secrets.read_text("utf-8"))
-    for name in ("email", "password", "brand_token", "api_key"):
+    for name in ("email", "password", "brand_token", "api_key", "brand_id"):
         assert kept[name] in demo.printed
+    assert kept["auth_token"] not in demo.printed, "it would fill a screen"
+    assert max(len(line) for line in demo.printed.splitlines()) < 1000
 
 
 def test_browsers_get_graphiql_and_nothing_from_elsewhere(demo: Demo) -> None:
@@ -119,9 +122,10 @@ def test_a_taken_port_is_one_line(demo: Demo) -> None:
     assert said.exit_code == 1
     assert port in said.error
     assert "--port" in said.error
+    assert "PORT=" in said.error
 
 
-def test_a_second_start_prints_the_same(tmp_path: Path) -> None:
+def test_a_second_start_prints_the_same(tmp_path: Path, shell: dict[str, str]) -> None:
     """And what another installation is set to does not matter to it."""
     foreign = {"KEYSTEAD_DATABASE_URL": "postgresql://127.0.0.1:1/real", "KEYSTEAD_THROTTLING": "off"}
     port = free_port()
@@ -129,8 +133,9 @@ def test_a_second_start_prints_the_same(tmp_path: Path) -> None:
         pass
     (tmp_path / "keystead.toml").write_text('introspection = "nonsense"\n', "utf-8")
     with running(tmp_path, port, **foreign) as second:
-        pass
+        listed = paste(second.command("{ sessionList {"), shell).data["sessionList"]
     assert second.printed == first.printed
+    assert listed["pagination"]["total"] == 2, "the others that the tours opened are over"
 
 
 def test_lost_secrets_are_made_anew(tmp_path: Path, shell: dict[str, str]) -> None:
@@ -142,6 +147,7 @@ def test_lost_secrets_are_made_anew(tmp_path: Path, shell: dict[str, str]) -> No
         document = json.loads(second.printed)
         answers = [paste(request["curl"], shell) for request in document["requests"]]
     assert [answer for answer in answers if answer.is_refused] == []
+    assert document["brand_id"] == document["secrets"]["brand_id"] == lost["brand_id"]
     for name in ("password", "brand_token", "api_key"):
         assert document["secrets"][name] != lost[name]
 

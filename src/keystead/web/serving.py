@@ -47,7 +47,7 @@ def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[],
     for name in ("GRAPHIQL", "MAILBOX"):
         os.environ[f"_KEYSTEAD_{name}"] = "on" if is_demo else "off"
     settings = load_worker_settings(os.environ)
-    listener = _listen(listening)
+    listener = _listen(listening, "--port (with make: PORT=)" if is_demo else "--port")
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, listening)
     announce = announce or _say_nothing
@@ -96,7 +96,7 @@ def _say_nothing() -> None:
     """Nobody waits for the announcement."""
 
 
-def _listen(listening: Listening) -> socket.socket:
+def _listen(listening: Listening, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,7 +107,7 @@ def _listen(listening: Listening) -> socket.socket:
     except OSError as error:
         listener.close()
         place = f"{listening.host}:{listening.port}"
-        raise StartupError(f"Cannot listen on {place}: {error.strerror}. Choose another --port.") from None
+        raise StartupError(f"Cannot listen on {place}: {error.strerror}. Choose another {option}.") from None
     listener.set_inheritable(True)
     return listener
 

@@ -66,23 +66,23 @@ def _claim(kept: Keepsake, origin: str) -> list[Request]:
 
 def _come_back(kept: Keepsake) -> list[Request]:
     return [
-        _login(kept),
+        log_in_account(kept),
         Request(
             "Log out everywhere, on both devices (the inner command logs in)",
             "mutation { invalidateRefreshToken }",
-            headers={"Authorization": Taken(_login(kept), ACCESS_TOKEN)},
+            headers={"Authorization": Taken(log_in_account(kept), ACCESS_TOKEN)},
         ),
         Request(
             "Change the password, here to the same (the inner command logs in)",
             "mutation Change($newPassword: String!, $oldPassword: String)"
             " { changePassword(newPassword: $newPassword, oldPassword: $oldPassword) }",
             {"newPassword": kept.password, "oldPassword": kept.password},
-            {"Authorization": Taken(_login(kept), ACCESS_TOKEN)},
+            {"Authorization": Taken(log_in_account(kept), ACCESS_TOKEN)},
         ),
     ]
 
 
-def _login(kept: Keepsake) -> Request:
+def log_in_account(kept: Keepsake) -> Request:
     return Request(
         "A second device logs in, as somebody whose address is proved; yours will do as well, with the same password",
         _LOGIN,

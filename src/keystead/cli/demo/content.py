@@ -53,6 +53,7 @@ _CUSTOMERS: Final[tuple[dict[str, Any], ...]] = (
 async def prepare(ctx: Context, keepsake: Keepsake) -> None:
     """Makes what is missing of brand, brand token, users, API key, entity and records, and notes it in ``keepsake``."""
     brand = await _brand(ctx)
+    keepsake.brand_id = brand.id
     await _brand_token(ctx, brand, keepsake)
     await _people(ctx, brand, keepsake)
     await _api_key(ctx, brand, keepsake)

@@ -17,6 +17,7 @@ class Keepsake:
 
     email: str = "luna@rainbowmakers.example"
     password: str = ""
+    brand_id: str = ""
     brand_token: str = ""
     api_key: str = ""
     api_key_id: str = ""
@@ -41,13 +42,28 @@ class Keepsake:
 
         :raises StartupError: when it cannot be written.
         """
-        draft = path.with_suffix(".new")
-        try:
-            draft.unlink(missing_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(asdict(self), file, indent=2)
-                file.write("\n")
-            draft.replace(path)
-        except OSError as error:
-            raise StartupError(f"cannot write {path}: {error.strerror}") from None
+        _replace(path, json.dumps(asdict(self), indent=2) + "\n")
+
+    def variables(self) -> dict[str, str]:
+        """The access tokens, which are long, and the names that they have in a shell: value -> name."""
+        return {self.auth_token: "AUTH", self.standing_access_token: "STANDING", self.newcomer_access_token: "NEWCOMER"}
+
+    def write_variables(self, path: Path) -> None:
+        """Replaces the file that sets these variables in a POSIX shell. Its owner alone can read it, too.
+
+        :raises StartupError: when it cannot be written.
+        """
+        lines = [f"{name}={value}\n" for value, name in self.variables().items()]
+        _replace(path, "".join(["# The access tokens in the requests that keystead demo prints.\n", *lines]))
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_suffix(".new")
+    try:
+        draft.unlink(missing_ok=True)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+    except OSError as error:
+        raise StartupError(f"cannot write {path}: {error.strerror}") from None

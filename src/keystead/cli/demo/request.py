@@ -18,6 +18,8 @@ from typing import Any, Final
 TIMEOUT: Final = 10.0
 _NO_PROXY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _MARK: Final = "\x1a"
+USER_AGENT: Final = "keystead-demo"
+"""As the list of sessions shows those that the demo has opened for itself."""
 
 REFRESH_TOKEN: Final = "ks_rt_[0-9A-Za-z]+"
 MAGIC_TOKEN: Final = "ks_ml_[0-9A-Za-z]+"
@@ -78,6 +80,7 @@ class Sender:
         :raises DemoRequestError: unless it is 200 and without ``errors``.
         """
         headers = {name: self._resolved(value) for name, value in request.headers.items()}
+        headers["User-Agent"] = USER_AGENT
         body = None
         if request.is_graphql:
             headers["Content-Type"] = "application/json"
@@ -106,13 +109,29 @@ class Sender:
         return self.take(value) if isinstance(value, Taken) else value
 
 
-def as_curl(request: Request, origin: str) -> str:
+@dataclass(frozen=True)
+class Shell:
+    """Where commands are pasted. ``variables`` are the names of those that are set there, by their values."""
+
+    origin: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def in_variable(self, text: Any) -> str | None:
+        """The text with a variable in the place of the value at its end; None where there is none."""
+        for value, name in self.variables.items():
+            if isinstance(text, str) and text.endswith(value):
+                return f"{text.removesuffix(value)}${name}"
+        return None
+
+
+def as_curl(request: Request, shell: Shell) -> str:
     """The command, on one line, for a POSIX shell."""
-    address = f"{origin}{request.path}"
+    address = f"{shell.origin}{request.path}"
     words = ["curl", "-s", f"'{address}'" if "?" in address else address]
     for name, value in request.headers.items():
         shown, taken = _marked(value)
-        words += ["-H", _quoted(f"{name}: {shown}", taken, origin)]
+        short = shell.in_variable(value)
+        words += ["-H", f'"{name}: {short}"' if short else _quoted(f"{name}: {shown}", taken, shell)]
     if request.is_graphql:
         found: list[Taken | Fresh] = []
 
@@ -122,7 +141,7 @@ def as_curl(request: Request, origin: str) -> str:
             return shown
 
         text = json.dumps(_body(request, mark), ensure_ascii=False).replace(json.dumps(_MARK)[1:-1], _MARK)
-        words += ["-H", "'Content-Type: application/json'", "-d", _quoted(text, found, origin)]
+        words += ["-H", "'Content-Type: application/json'", "-d", _quoted(text, found, shell)]
     return " ".join(words)
 
 
@@ -147,20 +166,20 @@ def _marked(value: Any) -> tuple[Any, list[Taken | Fresh]]:
     return (_MARK, [value]) if isinstance(value, Taken) else (value, [])
 
 
-def _quoted(text: str, taken: list[Taken | Fresh], origin: str) -> str:
+def _quoted(text: str, taken: list[Taken | Fresh], shell: Shell) -> str:
     """``text`` in single quotes, with a command substitution in the place of each mark."""
     first, *rest = ("'" + part.replace("'", "'\\''") + "'" for part in text.split(_MARK))
     pieces = [first]
     for value, part in zip(taken, rest, strict=True):
-        pieces += [f'"$({_taking(value, origin)})"', part]
+        pieces += [f'"$({_taking(value, shell)})"', part]
     return "".join(piece for piece in pieces if piece != "''") or "''"
 
 
-def _taking(value: Taken | Fresh, origin: str) -> str:
+def _taking(value: Taken | Fresh, shell: Shell) -> str:
     if isinstance(value, Fresh):
         return "date +%s%N"
-    first = f"{as_curl(value.after, origin)} > /dev/null; " if value.after else ""
-    return f"{first}{as_curl(value.request, origin)} | grep -oE '{value.pattern}' | head -n 1"
+    first = f"{as_curl(value.after, shell)} > /dev/null; " if value.after else ""
+    return f"{first}{as_curl(value.request, shell)} | grep -oE '{value.pattern}' | head -n 1"
 
 
 def _answer(request: urllib.request.Request, title: str) -> str:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
+import shlex
 import threading
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from keystead.cli.demo.accounts import create_me, exchange
 from keystead.cli.demo.content import ACCOUNT, BRAND
 from keystead.cli.demo.keepsake import Keepsake
-from keystead.cli.demo.request import ACCESS_TOKEN, REFRESH_TOKEN, DemoRequestError, Request, Sender, Taken, as_curl
-from keystead.cli.demo.tour import access_token, login, standing_login, tour
+from keystead.cli.demo.request import DemoRequestError, Request, Sender, Shell, as_curl
+from keystead.cli.demo.signing_in import end_other_sessions, sign_in
+from keystead.cli.demo.tour import tour
 from keystead.cli.output import note, print_document, print_lines
 from keystead.clock import SystemClock
 
-FRESH_FOR: Final = timedelta(minutes=50)
-"""How long a printed access token must still be good for; else another one is fetched."""
 _UP_WITHIN: Final = 10.0
 _PAUSE: Final = 0.05
 
@@ -32,31 +28,38 @@ def show(origin: str, path: Path, keepsake: Keepsake, *, as_json: bool) -> None:
     """
     sender = Sender(origin)
     _wait_until_up(sender)
-    _sign_in(sender, keepsake, SystemClock().now())
+    sign_in(sender, keepsake, SystemClock().now())
     keepsake.write(path)
+    tokens = path.with_name("tokens.sh")
+    keepsake.write_variables(tokens)
+    # A document stands by itself; people paste from a page that is short enough to look through.
+    shell = Shell(origin) if as_json else Shell(origin, keepsake.variables())
     shown = []
     for request in tour(keepsake, origin):
         sender.send(request)
-        shown.append({"title": request.title, "curl": as_curl(request, origin)})
+        shown.append({"title": request.title, "curl": as_curl(request, shell)})
+    end_other_sessions(sender, keepsake)
     if as_json:
         print_document(
             {
                 "url": f"{origin}/graphql",
                 "mailbox": f"{origin}/mailbox",
                 "brand": BRAND,
+                "brand_id": keepsake.brand_id,
                 "secrets": asdict(keepsake),
                 "requests": shown,
             }
         )
+        note("Keystead's demo is up.")
     else:
-        print_lines(*_introduction(origin, path, keepsake))
+        print_lines(*_introduction(origin, path, tokens, keepsake))
         for entry in shown:
             print_lines(f"# {entry['title']}", entry["curl"], "")
         print_lines(*_addresses(origin), *_login(keepsake))
-    note("Ctrl-C stops the demo.")
+        note("Ctrl-C stops the demo.")
 
 
-def _introduction(origin: str, path: Path, keepsake: Keepsake) -> tuple[str, ...]:
+def _introduction(origin: str, path: Path, tokens: Path, keepsake: Keepsake) -> tuple[str, ...]:
     return (
         *_addresses(origin),
         "",
@@ -65,8 +68,13 @@ def _introduction(origin: str, path: Path, keepsake: Keepsake) -> tuple[str, ...
         f"  API key      {keepsake.api_key}",
         "",
         f"These secrets are kept in {path}. Remove its folder to start anew.",
-        "Each request below was just answered with 200. Paste them into another terminal, as often as you like; the",
-        "access tokens in them are good for an hour, then start the demo again.",
+        "Each request below was just answered with 200. Paste them into another terminal, as often as you like. Before",
+        "them, paste this line, which sets their access tokens: $AUTH and $STANDING are the administrator's, $NEWCOMER",
+        "is an anonymous user's. They are good for an hour; then start the demo again, and paste the line again.",
+        "",
+        f". {shlex.quote(str(tokens))}",
+        "",
+        "Names with pylo or yoli in them are aliases: apps that were written for the older names go on with them.",
         "",
     )
 
@@ -80,7 +88,7 @@ def _addresses(origin: str) -> tuple[str, ...]:
 
 def _login(keepsake: Keepsake) -> tuple[str, ...]:
     return (
-        f"  brand        {BRAND}",
+        f"  brand        {BRAND} (its id: {keepsake.brand_id})",
         f"  e-mail       {keepsake.email} (an administrator), {ACCOUNT}",
         f"  password     {keepsake.password} (of both)",
     )
@@ -94,42 +102,3 @@ def _wait_until_up(sender: Sender) -> None:
             return
         pause.wait(_PAUSE)
     raise DemoRequestError(f"the server was not up within {_UP_WITHIN:.0f} s")
-
-
-def _sign_in(sender: Sender, keepsake: Keepsake, now: datetime) -> None:
-    """Sees to it that the tokens of the printed commands are good for a while. Those of the last start are kept."""
-    if not _is_good(sender, keepsake.auth_token, now):
-        keepsake.auth_token = sender.take(Taken(login(keepsake), ACCESS_TOKEN))
-    if not _is_good(sender, keepsake.standing_access_token, now):
-        keepsake.standing_refresh_token = sender.take(Taken(standing_login(keepsake), REFRESH_TOKEN))
-        exchanged = access_token(keepsake.standing_refresh_token)
-        keepsake.standing_access_token = sender.take(Taken(exchanged, ACCESS_TOKEN))
-    if not _is_good(sender, keepsake.newcomer_access_token, now):
-        _sign_newcomer_in(sender, keepsake)
-
-
-def _sign_newcomer_in(sender: Sender, keepsake: Keepsake) -> None:
-    """The one without an address: the same as last time, or another one where all their sessions were ended."""
-    with suppress(DemoRequestError):
-        keepsake.newcomer_access_token = sender.take(Taken(exchange(keepsake.newcomer_refresh_token), ACCESS_TOKEN))
-        return
-    keepsake.newcomer_refresh_token = sender.take(Taken(create_me(keepsake), REFRESH_TOKEN))
-    keepsake.newcomer_access_token = sender.take(Taken(exchange(keepsake.newcomer_refresh_token), ACCESS_TOKEN))
-
-
-def _is_good(sender: Sender, token: str, now: datetime) -> bool:
-    if not token or _expiry(token) < (now + FRESH_FOR).timestamp():
-        return False
-    with suppress(DemoRequestError):
-        sender.send(Request("me", "{ me { id } }", headers={"Authorization": token}))
-        return True
-    return False
-
-
-def _expiry(token: str) -> int:
-    """When the token expires, in seconds since 1970; 0 for something else than a token."""
-    with suppress(ValueError, KeyError, IndexError, TypeError):
-        payload = token.split(".")[1]
-        claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return int(claims["exp"])
-    return 0
