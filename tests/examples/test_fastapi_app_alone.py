@@ -10,7 +10,7 @@ import pytest
 
 from tests.examples.conftest import RUN
 
-COOKIES = {"keystead_auth_token": "abc", "keystead_refresh_token": "def"}
+COOKIES = {"keystead_auth_token": "a.b.c", "keystead_refresh_token": "ks_rt_def"}
 
 
 @pytest.fixture
