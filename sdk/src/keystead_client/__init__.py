@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
+
 from keystead_client.async_client import AsyncClient
 from keystead_client.client import Client
 from keystead_client.entities import AsyncEntity, Entity, Page
@@ -21,4 +23,11 @@ __all__ = [
     "Page",
     "TokenStore",
     "Tokens",
+    "__version__",
 ]
+
+try:
+    __version__ = version("keystead-client")
+except PackageNotFoundError:
+    # The files alone, copied or frozen into a program.
+    __version__ = "unknown"
