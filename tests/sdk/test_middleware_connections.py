@@ -154,7 +154,7 @@ async def test_the_lifespan_ends_after_a_refresh_that_nobody_waits_for(
     site = Site(wire, clock, app)
     monkeypatch.setattr(site.sdk, "refresh_with", refresh_with)
     gate = site.middleware._protection.gate
-    gone = asyncio.create_task(gate.refresh("old", None))
+    gone = asyncio.create_task(gate.refresh("ks_rt_old", None))
     await asked.wait()
     gone.cancel()
     shutdown = asyncio.create_task(_converse(site, {"type": "lifespan"}, []))
@@ -162,7 +162,7 @@ async def test_the_lifespan_ends_after_a_refresh_that_nobody_waits_for(
     assert not shutdown.done()
     may_answer.set()
     await shutdown
-    assert await gate.refresh("old", None) == Tokens("a.b.c", "next")
+    assert await gate.refresh("ks_rt_old", None) == Tokens("a.b.c", "next")
     await site.sdk.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,12 +13,12 @@ from keystead_client.single_flight import SingleFlight
 class Runway:
     """Starts flights, and counts them."""
 
-    def __init__(self, capacity: int = 4096) -> None:
+    def __init__(self, capacity: int = 4096, freshness: float | None = None) -> None:
         self.now = 100.0
         self.started = 0
         self.may_land = asyncio.Event()
         self.may_land.set()
-        self.flights: SingleFlight[int] = SingleFlight(10, lambda: self.now, capacity)
+        self.flights: SingleFlight[int] = SingleFlight(10, lambda: self.now, capacity, freshness=freshness)
 
     async def fly(self) -> int:
         self.started += 1
@@ -119,3 +120,54 @@ async def test_the_memory_is_bounded() -> None:
     assert len(runway.flights._flights) == 3
     assert await runway.join("f") == 6
     assert await runway.join("a") == 7
+
+
+async def test_an_outcome_is_as_old_as_its_work() -> None:
+    """An answer that comes late speaks of the moment at which it was asked for."""
+    runway = Runway(freshness=1.0)
+    runway.may_land.clear()
+    first = asyncio.create_task(runway.join())
+    await asyncio.sleep(0)
+    runway.now += 0.75
+    boards = asyncio.create_task(runway.join())
+    await asyncio.sleep(0)
+    runway.now += 0.25
+    late = asyncio.create_task(runway.join())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert runway.started == 2
+    runway.may_land.set()
+    assert [await first, await boards, await late] == [1, 1, 2]
+    runway.now += 0.75
+    assert await runway.join() == 2
+    runway.now += 0.25
+    assert await runway.join() == 3
+
+
+def test_threads_board_nothing_old_either() -> None:
+    now = 100.0
+    flights: SingleFlight[int] = SingleFlight(10, lambda: now, freshness=1.0)
+
+    def slow() -> int:
+        nonlocal now
+        now += 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(flights.run, "a", lambda: 2, 10).result(10) == 2
+        return 1
+
+    assert flights.run("a", slow) == 1
+    assert flights.run("a", lambda: 3) == 2, "the younger one is remembered"
+    now += 1
+    assert flights.run("a", lambda: 4) == 4
+
+
+async def test_a_clock_that_is_turned_back_lets_nobody_refresh_beside_another() -> None:
+    runway = Runway()
+    runway.may_land.clear()
+    both = [asyncio.create_task(runway.join())]
+    await asyncio.sleep(0)
+    runway.now -= 60
+    both.append(asyncio.create_task(runway.join()))
+    await asyncio.sleep(0)
+    runway.may_land.set()
+    assert await asyncio.gather(*both) == [1, 1]

@@ -10,6 +10,7 @@ from keystead_client.errors import (
     RefreshTokenExpired,
     RefreshTokenInvalid,
     RefreshTokenReused,
+    ServerError,
     Unauthorized,
 )
 from keystead_client.sharing import Share, among_tasks, among_threads
@@ -23,7 +24,11 @@ User = Mapping[str, Any]
 REMEMBERED_REFRESH = 10.0
 """Seconds: as long as the server's own grace for a token that has just been replaced."""
 REMEMBERED_CHECK = 1.0
-"""Seconds for which a revoked token may still pass."""
+"""Seconds for which a revoked token may still pass, from the moment at which the server is asked: its answer may come
+late, and speaks of that moment."""
+
+_OPAQUE = "ks_"
+"""Begins every secret of Keystead's, refresh tokens among them."""
 
 SESSION_IS_OVER = (RefreshTokenInvalid, RefreshTokenExpired, RefreshTokenReused)
 
@@ -48,25 +53,34 @@ class Gate:
         self.server = WaryServer(server, clock)
         self._verifier = verifier
         self._share = share
-        self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock)
+        # A verifier has a memory of its own; two would add up.
+        self._checks: SingleFlight[User | None] = SingleFlight(
+            REMEMBERED_CHECK if verifier is None else 0.0, clock, freshness=REMEMBERED_CHECK
+        )
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
-
-    @property
-    def is_for_threads(self) -> bool:
-        """Whether its coroutines run to their end without an event loop."""
-        return self._share is among_threads
 
     @property
     def can_tell_anonymous_users(self) -> bool:
         """Whether it says of a user that they have no account: no access token does."""
         return self._verifier is None
 
+    @property
+    def is_for_threads(self) -> bool:
+        """Whether its coroutines run to their end without an event loop."""
+        return self._share is among_threads
+
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
-        return await self._share(self._checks, auth_token, lambda: self._check(auth_token, forwarded_for))
+        if self._verifier is None and not _may_be_an_access_token(auth_token):
+            return None
+        user = await self._share(self._checks, auth_token, lambda: self._check(auth_token, forwarded_for))
+        # Each request has a copy: what one does to it must not be seen by the next.
+        return None if user is None else {name: _copied(value) for name, value in user.items()}
 
     async def refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
         """The tokens that replace this one; None: the session is over, says the server. Raises the client's errors."""
+        if not refresh_token.startswith(_OPAQUE):
+            return None
         return await self._share(self._refreshes, refresh_token, lambda: self._refresh(refresh_token, forwarded_for))
 
     def forget(self, auth_token: str | None, refresh_token: str | None) -> None:
@@ -86,15 +100,31 @@ class Gate:
             if self._verifier is not None:
                 claims = await self._verifier.verify_async(auth_token)
                 return {"id": claims.user_id}
-            return await self.server.me_with(auth_token, forwarded_for=forwarded_for) or None
+            user = await self.server.me_with(auth_token, forwarded_for=forwarded_for)
         except Unauthorized:
             # The application's own key or brand token is bad: that says nothing about the user.
             raise
         except NotAuthenticated:
             return None
+        if not user.get("id"):
+            raise ServerError("the server's answer tells no id of the user")
+        return user
 
     async def _refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
         try:
             return await self.server.refresh_with(refresh_token, forwarded_for=forwarded_for)
         except SESSION_IS_OVER:
             return None
+
+
+def _may_be_an_access_token(text: str) -> bool:
+    """A JWT, signed or encrypted, or an opaque token of Keystead's. Loose, as servers to come may have other ones; what
+    whoever likes puts into a cookie is mostly neither, and is worth no question."""
+    return text.count(".") in (2, 4) or text.startswith(_OPAQUE)
+
+
+def _copied(value: Any) -> Any:
+    """Of what JSON can hold."""
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return {name: _copied(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -31,10 +31,11 @@ class _Abandoned(Exception):
 class _Flight(Generic[T]):
     """One piece of work: under way, or landed and remembered."""
 
-    __slots__ = ("future", "landed_at", "loop", "outcome")
+    __slots__ = ("began_at", "future", "landed_at", "loop", "outcome")
 
-    def __init__(self, loop: Loop | None) -> None:
+    def __init__(self, loop: Loop | None, began_at: float) -> None:
         self.loop = loop
+        self.began_at = began_at
         self.landed_at: float | None = None
         self.outcome: T | None = None
         self.future: Future[T] = Future()
@@ -50,12 +51,21 @@ class SingleFlight(Generic[T]):
     """The first who asks for a key leads and does the work; others who ask before it is done share what comes of it.
 
     An outcome is remembered for ``seconds`` after it has landed, at most ``capacity`` of them. An error of the work is
-    raised for everybody who waits, and not remembered. Keys may be tokens: their digests alone are kept. Safe between
-    threads and event loops; a forked process begins with nothing.
+    raised for everybody who waits, and not remembered. With ``freshness``, who comes so many seconds after the work
+    began is given none of it, be it remembered or still under way: others do it anew. Keys may be tokens: their digests
+    alone are kept. Safe between threads and event loops; a forked process begins with nothing.
     """
 
-    def __init__(self, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic, capacity: int = 4096) -> None:
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        capacity: int = 4096,
+        *,
+        freshness: float | None = None,
+    ) -> None:
         self._seconds = seconds
+        self._freshness = freshness
         self._clock = clock
         self._capacity = capacity
         self._begin()
@@ -130,7 +140,7 @@ class SingleFlight(Generic[T]):
         """The flight to share, and whether the caller has to lead it."""
         flight = self._flights.get(place)
         # Without the lock, for the sake of speed: a flight that has landed changes no more.
-        if flight is not None and flight.landed_at is not None and self._is_young(flight.landed_at):
+        if flight is not None and flight.landed_at is not None and self._is_young(flight, flight.landed_at):
             return flight, False
         with self._lock:
             flight = self._flights.get(place)
@@ -139,7 +149,7 @@ class SingleFlight(Generic[T]):
             if flight is not None:
                 self._drop(place, loop)
             self._drop_the_oldest(loop)
-            flight = self._flights[place] = _Flight(loop)
+            flight = self._flights[place] = _Flight(loop, self._clock())
             return flight, True
 
     def _lead(self, place: bytes, flight: _Flight[T], work: Callable[[], T]) -> T:
@@ -204,11 +214,16 @@ class SingleFlight(Generic[T]):
             _settle(flight, _Abandoned())
 
     def _is_good(self, flight: _Flight[T], loop: Loop | None) -> bool:
-        return flight.is_flying(loop) if flight.landed_at is None else self._is_young(flight.landed_at)
+        if flight.landed_at is not None:
+            return self._is_young(flight, flight.landed_at)
+        return flight.is_flying(loop) and self._is_fresh(flight)
 
-    def _is_young(self, landed_at: float) -> bool:
+    def _is_young(self, flight: _Flight[T], landed_at: float) -> bool:
         # A clock that was turned back must not make an old answer young for ever.
-        return 0 <= self._clock() - landed_at < self._seconds
+        return 0 <= self._clock() - landed_at < self._seconds and self._is_fresh(flight)
+
+    def _is_fresh(self, flight: _Flight[T]) -> bool:
+        return self._freshness is None or 0 <= self._clock() - flight.began_at < self._freshness
 
 
 async def _await(work: Callable[[], Awaitable[T]]) -> T:
