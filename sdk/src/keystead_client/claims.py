@@ -1,8 +1,11 @@
 """Access tokens read as strictly as the server writes them; pure: no keys, no clock, no network.
 
-An access token is a JWT of type ``at+jwt`` (RFC 9068), ES256. One text per token: three parts of canonical
+An access token is a JWT of type ``at+jwt`` (RFC 9068), ES256. One text per signature: three parts of canonical
 base64url, a header of exactly ``{alg, typ, kid}``, a payload of exactly our claims, each of its own type. JWT
 libraries accept much more than that (RFC 8725), so nothing here is left to one.
+
+Of each signature (r, s) anybody can make another good one, (r, n - s): the server signs with either, so both are taken.
+A token is told from others by its ``jti``, never by its text.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ LONGEST: Final = 2048
 
 _AUDIENCE: Final = "urn:keystead:brand:"
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+# The thumbprint of a key (RFC 7638): 32 bytes. No other name can ever be that of a published key.
+_KID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _BRAND_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_TOLD: Final = 100
 """Characters of what a token says that are told where it is refused."""
@@ -91,7 +96,9 @@ def read(token: object) -> Unverified:
     parts = _TOKEN.fullmatch(token) if isinstance(token, str) and len(token) <= LONGEST else None
     header = _json_object(parts[1]) if parts else None
     kid = header.get("kid") if header else None
-    if parts is None or not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
+    if parts is None or not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise refused()
+    if header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
         raise refused()
     return Unverified(kid, parts[2])
 

@@ -9,9 +9,13 @@ import httpx
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name means this computer: ``localhost``, names below it, 127.0.0.0/8, ::1. Nothing is resolved."""
+    """Whether a host name means this computer: ``localhost``, 127.0.0.0/8, ::1. Nothing is resolved.
+
+    Names below ``localhost`` are not among them: browsers take them for this computer (RFC 6761), but many systems ask
+    the network for their address.
+    """
     name = host.lower().strip("[]").removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    if name == "localhost":
         return True
     try:
         return ip_address(name).is_loopback

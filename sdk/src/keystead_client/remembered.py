@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
+from weakref import WeakSet
 
 
 class Remembered:
     """The digests of at most ``most`` tokens, least recently used out first, and when each was added.
 
-    Safe to share between threads.
+    Safe to share between threads; a forked process begins with nothing.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
-        self._times: OrderedDict[bytes, float] = OrderedDict()
+        self._begin()
+        _EVERY.add(self)
 
     def __len__(self) -> int:
         return len(self._times)
@@ -42,6 +44,23 @@ class Remembered:
             if len(self._times) > self._most:
                 self._times.popitem(last=False)
 
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._times: OrderedDict[bytes, float] = OrderedDict()
+
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("ascii")).digest()
+
+
+_EVERY: WeakSet[Remembered] = WeakSet()
+
+
+def _begin_in_child() -> None:
+    """A thread of the parent process may have held the lock; here there is nobody to let go of it."""
+    for remembered in list(_EVERY):
+        remembered._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)

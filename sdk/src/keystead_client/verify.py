@@ -5,12 +5,13 @@ How stale an answer can be:
 ===========  ==================================================  ================================================
 mode         a session that was ended                            a signing key that was revoked
 ===========  ==================================================  ================================================
-``offline``  is accepted until its access token expires, plus    is dropped within ``jwks_ttl`` (60 s), or within
-             ``leeway``: that of a login after the brand's       ``max_stale`` (1 h) while the issuer is away
-             ``access_ttl`` (1 h if it sets nothing), one that
-             ``getAccessToken`` made after what was asked for
+``offline``  is accepted until its access token expires, plus    is dropped within ``jwks_ttl`` (60 s) after the
+             ``leeway``: that of a login after the brand's       issuer has ceased to publish it; while the issuer
+             ``access_ttl`` (1 h if it sets nothing), one that   is away, within ``max_stale`` (1 h). It is asked
+             ``getAccessToken`` made after what was asked for    every 10 s then
              (15 minutes if nothing was)
-``online``   is accepted for one second at most                  the same second
+``online``   is accepted for one second at most                  is accepted for one second after the server has
+                                                                 ceased to take it
 ===========  ==================================================  ================================================
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Final, Literal
 
 from keystead_client.claims import Claims, Unverified, read, refused, require_brand_id
@@ -71,6 +73,8 @@ class Verifier:
     ) -> None:
         if mode not in ("offline", "online"):
             raise ValueError('mode: "offline" or "online"')
+        if not (isfinite(jwks_ttl) and isfinite(max_stale) and isfinite(leeway)):
+            raise ValueError("jwks_ttl, max_stale, leeway: a number of seconds each")
         if min(jwks_ttl, leeway) < 0 or max_stale < jwks_ttl:
             raise ValueError("jwks_ttl and leeway are not negative, and max_stale is not below jwks_ttl")
         self._issuer = require_origin("issuer", issuer, allow_http=allow_http)
@@ -80,7 +84,7 @@ class Verifier:
         self._check: OfflineCheck | OnlineCheck
         if mode == "online":
             url = graphql_url(endpoint or self._issuer, allow_http=allow_http)
-            self._check = OnlineCheck(url, self._questions, clock)
+            self._check = OnlineCheck(url, self._questions, TIMEOUT, clock)
             return
         require_joserfc()
         keys = PublishedKeys(

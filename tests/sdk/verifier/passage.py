@@ -27,7 +27,10 @@ class InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self.is_away = False
         self.answers_instead: httpx.Response | None = None
         self.gate: asyncio.Event | None = None
-        """Closed: answers wait for it."""
+        """Closed: the server is not reached until it opens."""
+        self.holds_answers: asyncio.Event | None = None
+        """Closed: what the server has answered arrives once it opens."""
+        self.has_answer = asyncio.Event()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """For threads other than the loop's own."""
@@ -46,6 +49,9 @@ class InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
         response = await self._asgi.handle_async_request(request)
         # Whole, so that both kinds of client can read it.
         content = await response.aread()
+        self.has_answer.set()
+        if self.holds_answers:
+            await self.holds_answers.wait()
         return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(content))
 
 

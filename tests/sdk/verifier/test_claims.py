@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from math import inf, nan
 
 import pytest
 
@@ -16,6 +18,9 @@ from tests.clocks import ManualClock
 from tests.make import make_access_token, make_session, make_user
 from tests.sdk.verifier.conftest import Make
 from tests.sdk.verifier.passage import InProcess
+
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of P-256 (SEC 2, 2.4.2)."""
 
 
 async def test_a_token_of_the_server_is_read(verifier: Verifier, server: Server, opened: Opened) -> None:
@@ -106,6 +111,8 @@ def test_keys_do_not_come_in_clear_text(make: Make) -> None:
     for bad in (
         "http://id.example.com", "http://localhost.example.com", "ftp://localhost", "id.example.com", "", "https://",
         "https://user@id.example.com", "https://id.example.com?x", "https://id.example.com#x", "file:///etc/passwd",
+        "https://id.example.com?", "https://id.example.com#", "https://id.example.com/?", "https://id.example.com/;",
+        "https://id.example.com:", "https://@id.example.com", "https://id.example.com/a", "http://ks.localhost",
     ):  # fmt: skip
         with pytest.raises(ValueError, match="issuer"):
             make(issuer=bad)
@@ -113,7 +120,9 @@ def test_keys_do_not_come_in_clear_text(make: Make) -> None:
 
 def test_arguments_that_cannot_be_right_are_refused_at_once(make: Make) -> None:
     """Not at the first token."""
-    for choices in ({"leeway": -1}, {"max_stale": 1}, {"mode": "both"}):
+    wrong: list[dict[str, object]] = [{"leeway": -1}, {"jwks_ttl": -1}, {"max_stale": 1}, {"mode": "both"}]
+    wrong += [{name: value} for name in ("leeway", "jwks_ttl", "max_stale") for value in (nan, inf, -inf)]
+    for choices in wrong:
         with pytest.raises(ValueError):
             make(**choices)
 
@@ -124,3 +133,12 @@ def test_without_the_extra_it_says_how_to_install_it(make: Make, monkeypatch: py
     with pytest.raises(ImportError, match=r"pip install keystead-client\[verify\]"):
         make()
     make(mode="online")
+
+
+async def test_either_signature_of_a_token_is_good(verifier: Verifier, forge: Forge) -> None:
+    """Anybody can make (r, n - s) of (r, s), and the server signs with either: no text is a token's identity."""
+    signing_input, _, signature = forge.good.rpartition(".")
+    raw = urlsafe_b64decode(signature + "==")
+    s = int.from_bytes(raw[32:], "big")
+    other = urlsafe_b64encode(raw[:32] + (_ORDER - s).to_bytes(32, "big")).decode().rstrip("=")
+    assert await verifier.verify_async(f"{signing_input}.{other}") == await verifier.verify_async(forge.good)

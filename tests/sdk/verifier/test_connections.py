@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from keystead.context import Server
+from keystead.crypto.signing import SigningKey
 from keystead_client.errors import NetworkError
 from keystead_client.jwks import PublishedKeys
 from keystead_client.questions import Questions
@@ -61,10 +62,37 @@ async def test_the_server_is_asked_over_real_http(server: Server, forge: Forge, 
 async def test_known_keys_are_used_while_others_are_fetched(
     verifier: Verifier, forge: Forge, issuer: InProcess, clock: ManualClock
 ) -> None:
-    """A slow issuer keeps one caller waiting, not all of them."""
+    """A slow issuer keeps one caller waiting, not all of them; but no key is used beyond the time that was stated."""
     token = forge.good
     await verifier.verify_async(token)
+    clock.advance(seconds=55)
+    issuer.was_asked.clear()
+    issuer.gate = asyncio.Event()
+    waiting = [asyncio.create_task(verifier.verify_async(token))]
+    await issuer.was_asked.wait()
+    for _ in range(3):
+        clock.advance(seconds=1.6)
+        await verifier.verify_async(token)
+    clock.advance(seconds=0.2)
+    waiting.append(asyncio.create_task(verifier.verify_async(token)))
+    waiting.append(asyncio.create_task(asyncio.to_thread(verifier.verify, token)))
+    done, _ = await asyncio.wait(waiting, timeout=0.05)
+    assert not done
+    issuer.gate.set()
+    assert {claims.user_id for claims in await asyncio.gather(*waiting)} == {forge.payload["sub"]}
+    assert len(issuer.asked) == 2
+
+
+async def test_an_issuer_that_hangs_keeps_one_caller_waiting(
+    verifier: Verifier, forge: Forge, issuer: InProcess, clock: ManualClock
+) -> None:
+    """Once it has failed to answer, others do not wait for it, however old the keys are."""
+    token = forge.good
+    await verifier.verify_async(token)
+    issuer.is_away = True
     clock.advance(seconds=60)
+    await verifier.verify_async(token)
+    clock.advance(seconds=10)
     issuer.was_asked.clear()
     issuer.gate = asyncio.Event()
     first = asyncio.create_task(verifier.verify_async(token))
@@ -73,8 +101,36 @@ async def test_known_keys_are_used_while_others_are_fetched(
         await verifier.verify_async(token)
     assert not first.done()
     issuer.gate.set()
-    assert (await first).user_id == forge.payload["sub"]
-    assert len(issuer.asked) == 2
+    await first
+    assert len(issuer.asked) == 3
+
+
+async def test_a_fetch_that_was_given_up_changes_nothing(forge: Forge, issuer: InProcess) -> None:
+    """Its answer comes after that of a later one, and is older."""
+    asked, released = asyncio.Event(), asyncio.Event()
+    stranger = SigningKey.generate()
+
+    class Late(httpx.AsyncBaseTransport, httpx.BaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.set()
+            await released.wait()
+            return httpx.Response(200, json={"keys": [stranger.verification.jwk]})
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            return issuer.handle_request(request)
+
+    keys = PublishedKeys(
+        "https://auth.example.com", Questions(Late(), 60), ttl=60, max_stale=3600, timeout=0.01, clock=time.time
+    )
+    leader = asyncio.create_task(keys.find_async(forge.key.kid))
+    await asked.wait()
+    with pytest.raises(NetworkError, match="still being fetched"):
+        await keys.find_async(forge.key.kid)
+    assert await asyncio.to_thread(keys.find, forge.key.kid)
+    released.set()
+    assert await leader
+    assert await asyncio.to_thread(keys.find, forge.key.kid)
+    assert len(issuer.asked) == 1
 
 
 async def test_a_fetch_that_never_comes_back_is_given_up(forge: Forge, issuer: InProcess) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.sessions.model import Opened
-from keystead_client.errors import NetworkError, NotAuthenticated, ServerError, TokenInvalid
+from keystead_client.errors import NetworkError, NotAuthenticated, ServerError, TokenInvalid, Unauthenticated
 from keystead_client.verify import Verifier
 from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
@@ -118,3 +118,69 @@ async def test_the_endpoint_may_be_another_than_the_issuer(make: Make, forge: Fo
     assert str(issuer.asked[0].url) == "http://keystead.internal:8000/graphql"
     assert issuer.asked[0].headers["authorization"] == f"Bearer {token}"
     assert "keystead-api-key" not in issuer.asked[0].headers
+
+
+async def test_parallel_callers_of_one_token_ask_once(online: Verifier, forge: Forge, issuer: InProcess) -> None:
+    """Tasks and threads; one of them gives up, even the one that began. Another token is another question."""
+    issuer.gate = asyncio.Event()
+    token, other = forge.good, forge.with_payload(jti="another")
+    first = asyncio.create_task(online.verify_async(token))
+    await issuer.was_asked.wait()
+    tasks = [asyncio.create_task(online.verify_async(text)) for text in [token] * 50 + [other]]
+    threads = [asyncio.create_task(asyncio.to_thread(online.verify, token)) for _ in range(3)]
+    await asyncio.sleep(0)
+    first.cancel()
+    issuer.gate.set()
+    outcomes = await asyncio.gather(*tasks, *threads)
+    assert {claims.user_id for claims in outcomes} == {forge.payload["sub"]}
+    assert len(issuer.asked) == 2
+
+
+async def test_a_refusal_is_told_to_each_anew(online: Verifier, forge: Forge, issuer: InProcess) -> None:
+    """One exception that is raised to many would carry everybody's traceback."""
+    issuer.gate = asyncio.Event()
+    token = forge.good[:-4] + "AAAA"
+    tasks = [asyncio.create_task(online.verify_async(token)) for _ in range(3)]
+    await issuer.was_asked.wait()
+    issuer.gate.set()
+    refusals = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(refusal) for refusal in refusals} == {Unauthenticated}
+    assert len({id(refusal) for refusal in refusals}) == 3
+    assert {refusal.status for refusal in refusals if isinstance(refusal, Unauthenticated)} == {401}
+    assert len(issuer.asked) == 1
+
+
+async def test_an_answer_is_as_old_as_its_question(
+    online: Verifier, server: Server, opened: Opened, issuer: InProcess, clock: ManualClock
+) -> None:
+    """A session ends while a slow answer is under way. Who comes a second after that question is not given it: neither
+    while it is under way, nor when it has come."""
+    token = make_access_token(server, opened)
+    issuer.holds_answers = asyncio.Event()
+    first = asyncio.create_task(online.verify_async(token))
+    await issuer.has_answer.wait()
+    held, issuer.holds_answers = issuer.holds_answers, None
+    await _log_out(issuer, token)
+    clock.advance(seconds=0.999)
+    second = asyncio.create_task(online.verify_async(token))
+    await asyncio.sleep(0)
+    clock.advance(seconds=0.001)
+    third = asyncio.create_task(online.verify_async(token))
+    in_thread = asyncio.create_task(asyncio.to_thread(online.verify, token))
+    await asyncio.sleep(0)
+    held.set()
+    assert (await first).session_id == opened.session_id
+    assert (await second).session_id == opened.session_id
+    for late in (third, in_thread, online.verify_async(token)):
+        with pytest.raises(NotAuthenticated):
+            await late
+
+
+async def test_a_clock_that_is_put_back_makes_no_answer_young(
+    online: Verifier, forge: Forge, issuer: InProcess, clock: ManualClock
+) -> None:
+    """The server is asked again."""
+    await online.verify_async(forge.with_payload(jti="a"))
+    clock.advance(seconds=-0.5)
+    await online.verify_async(forge.with_payload(jti="a"))
+    assert len(issuer.asked) == 2
