@@ -10,7 +10,7 @@ from keystead_client.documents import Select, name, selection
 from keystead_client.errors import ServerError
 
 SYSTEM_FIELDS = ("id", "integer_id", "created_at", "updated_at")
-"""What every record has; also who may write but not read may select these."""
+"""What is selected where nothing is said: every record has these, and ``created_by``. They need no right to read."""
 
 Record = dict[str, Any]
 _Asked = tuple[str, dict[str, Any]]
@@ -29,10 +29,11 @@ class Page:
 
 
 class Entity:
-    """Records of one entity. Every method raises ``KeysteadError``.
+    """Records of one entity. Every method raises ``KeysteadError``, and ``ValueError`` for what is no list of fields.
 
-    ``select`` names fields; ``{"customer": ["id", "name"]}`` among them selects fields of a relation, which come back
-    as the server gives them: ``record["customer"]["data"]["name"]``.
+    ``select`` names fields, also those that ``create`` and ``update`` return: without it ``id``, ``integer_id``,
+    ``created_at`` and ``updated_at``. ``{"customer": ["id", "name"]}`` among them selects fields of a relation, which
+    come back as the server gives them: ``record["customer"]["data"]["name"]``.
     """
 
     def __init__(self, entity: str, execute: Callable[[str, Mapping[str, Any]], Record]) -> None:
