@@ -53,10 +53,7 @@ class Gate:
         self.server = WaryServer(server, clock)
         self._verifier = verifier
         self._share = share
-        # A verifier has a memory of its own; two would add up.
-        self._checks: SingleFlight[User | None] = SingleFlight(
-            REMEMBERED_CHECK if verifier is None else 0.0, clock, freshness=REMEMBERED_CHECK
-        )
+        self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock, freshness=REMEMBERED_CHECK)
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
 
     @property
@@ -71,7 +68,10 @@ class Gate:
 
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
-        if self._verifier is None and not _may_be_an_access_token(auth_token):
+        if self._verifier is not None:
+            # It remembers what it may, and asks once for many: a second memory here would add to its second.
+            return await self._check(auth_token, forwarded_for)
+        if not _may_be_an_access_token(auth_token):
             return None
         user = await self._share(self._checks, auth_token, lambda: self._check(auth_token, forwarded_for))
         # Each request has a copy: what one does to it must not be seen by the next.
