@@ -25,11 +25,23 @@ T = TypeVar("T")
 class AsyncClient(Configured):
     """Talks to one Keystead server for one session at most, from any task.
 
-    ``endpoint``, ``api_key``, ``brand_token`` and ``brand`` default to ``KEYSTEAD_ENDPOINT``, ``KEYSTEAD_API_KEY``,
-    ``KEYSTEAD_BRAND_TOKEN`` and, where no brand token is given, ``KEYSTEAD_BRAND``. ``timeout``: seconds from the first
-    step of a request to the last byte of its answer; ``max_answer``: bytes that are read of it. ``refresh_buffer``: seconds before their end at which access tokens are
-    renewed. ``retries``: how often a request is repeated that is safe to repeat. ``allow_http``: the endpoint may be
-    plain http though it is another computer. Every method raises ``KeysteadError``.
+    What the server refuses, and what goes wrong on the way to it, raises ``KeysteadError``.
+
+    :param endpoint: the server's root or its ``/graphql``; default: ``KEYSTEAD_ENDPOINT``.
+    :param api_key: with it the program acts by itself, no login needed; default: ``KEYSTEAD_API_KEY``.
+    :param brand_token: which brand's app this is; default: ``KEYSTEAD_BRAND_TOKEN``.
+    :param brand: where users log in, a name or an id; ``me_with`` refuses users of the others. Default, where no brand
+        token is given: ``KEYSTEAD_BRAND``.
+    :param tokens: a store, as ``FileTokens(path)``, or ``Tokens`` to begin with; default: in memory, none.
+    :param timeout: seconds from the first step of a request to the last byte of its answer, 10 by default.
+    :param max_answer: bytes of an answer that are read, 16 MiB by default.
+    :param refresh_buffer: seconds before its end at which an access token is renewed, 60 by default.
+    :param retries: how often a request is repeated that is safe to repeat, 2 by default.
+    :param forwarded_for: the address of the end user for whom all of this is done.
+    :param allow_http: the endpoint may be plain http though it is another computer.
+    :param transport: an httpx transport instead of TCP: for tests, or for a proxy.
+    :param clock: the time in seconds since 1970, for tests.
+    :raises ValueError: for options that cannot be right, or no endpoint; TypeError: ``tokens`` that are something else.
     """
 
     def __init__(
