@@ -63,7 +63,7 @@ def test_a_file_keeps_tokens_for_its_owner(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"kind": "other"}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "{}", '{"kind": "other"}', "\udcff"])
 def test_a_file_of_something_else_holds_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))

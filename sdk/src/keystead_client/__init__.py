@@ -8,7 +8,8 @@ from keystead_client.async_client import AsyncClient
 from keystead_client.client import Client
 from keystead_client.entities import AsyncEntity, Entity, Page
 from keystead_client.errors import KeysteadError, NetworkError, NotAuthenticated
-from keystead_client.tokens import FileTokens, MemoryTokens, Tokens, TokenStore
+from keystead_client.file_tokens import FileTokens
+from keystead_client.tokens import MemoryTokens, Tokens, TokenStore
 
 __all__ = [
     "AsyncClient",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from keystead_client.errors import NotAuthenticated, Unauthenticated
@@ -18,6 +20,7 @@ class Kept:
     def __init__(self, store: TokenStore) -> None:
         self._store = store
         self._lock = ForkLock()
+        self._alone: Callable[[], AbstractContextManager[None]] = getattr(store, "exclusive", nullcontext)
         self._begun = 0
         self._end: type[NotAuthenticated] | None = None
         self._had_tokens = False
@@ -48,19 +51,19 @@ class Kept:
 
     def begin(self, tokens: Tokens | None) -> None:
         """These from now on; None: none, and that is meant so."""
-        with self._lock:
+        with self._lock, self._alone():
             self._begin(tokens)
 
     def leave(self, begun: int, tokens: Tokens | None) -> None:
         """No tokens any more, unless somebody has logged in since: that session is another."""
-        with self._lock:
+        with self._lock, self._alone():
             current = self._load()
             if self._begun == begun and not (tokens and current and _are_apart(tokens, current)):
                 self._begin(None)
 
     def swap(self, expected: Tokens, new: Tokens) -> bool:
         """Whether ``expected`` was there; ``new`` stands in its place then."""
-        with self._lock:
+        with self._lock, self._alone():
             if self._load() != expected:
                 return False
             self._save(new)
@@ -68,7 +71,7 @@ class Kept:
 
     def swap_in_any_case(self, expected: Tokens, new: Tokens) -> bool:
         """The same; where the store fails, ``new`` is kept in memory. The server has given it, and knows no other."""
-        with self._lock:
+        with self._lock, self._alone():
             if self._load() != expected:
                 return False
             self._save_in_any_case(expected, new)
@@ -76,7 +79,7 @@ class Kept:
 
     def forget(self, lost: Tokens, end: type[NotAuthenticated]) -> None:
         """The session of ``lost`` is over."""
-        with self._lock:
+        with self._lock, self._alone():
             current = self._load()
             if current is not None and current.refresh_token == lost.refresh_token:
                 self._end = end

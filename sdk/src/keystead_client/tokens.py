@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, Protocol
 
 Kind = Literal["pair", "standing"]
 
@@ -58,7 +55,11 @@ class Tokens:
 
 
 class TokenStore(Protocol):
-    """Keeps the tokens of one session. Both methods may be called from any thread, and must be quick."""
+    """Keeps the tokens of one session. Both methods may be called from any thread, and must be quick.
+
+    A store that several processes share may have a third, ``exclusive()``: a context manager inside which no other of
+    them saves. Tokens are then compared and replaced in one step.
+    """
 
     def load(self) -> Tokens | None:
         """What was saved last."""
@@ -80,76 +81,6 @@ class MemoryTokens:
     def save(self, tokens: Tokens | None) -> None:
         """Keep these; None forgets them."""
         self._tokens = tokens
-
-
-class FileTokens:
-    """Keeps tokens in a file that only its owner can read (0600), replaced as a whole. ``~`` is one's home directory.
-
-    A file that is no such file counts as empty. Raises ``OSError`` where the file cannot be read or written, and
-    ``PermissionError`` where it is somebody else's or open to others: whoever planted it would have this program act in
-    a session of theirs. So does the constructor where the directory is missing or cannot be written to: a login whose
-    tokens cannot be kept would leave a session open that nobody holds.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).expanduser()
-        _require_place(self._path)
-
-    def load(self) -> Tokens | None:
-        """What was saved last, by this process or another."""
-        try:
-            with self._path.open(encoding="utf-8") as file:
-                _require_private(file, self._path)
-                kept = json.load(file)
-        except (FileNotFoundError, ValueError):
-            return None
-        if not isinstance(kept, dict) or kept.get("kind") not in ("pair", "standing"):
-            return None
-        texts = [kept.get(name) for name in ("auth_token", "refresh_token", "previous_refresh_token")]
-        auth, refresh, previous = (text if isinstance(text, str) else None for text in texts)
-        return Tokens(auth, refresh, kept["kind"], previous)
-
-    def save(self, tokens: Tokens | None) -> None:
-        """Keep these; None removes the file."""
-        if tokens is None:
-            self._path.unlink(missing_ok=True)
-            return
-        kept = {
-            "kind": tokens.kind,
-            "auth_token": tokens.auth_token,
-            "refresh_token": tokens.refresh_token,
-            "previous_refresh_token": tokens.previous_refresh_token,
-        }
-        # A temporary file is 0600 from the moment it exists; the rename leaves no moment with half a file.
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(kept, file)
-                file.flush()
-                # The tokens before these are worth nothing soon: a crash must not leave an empty file.
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-
-def _require_place(path: Path) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: tokens are kept in a file, and that is a directory")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: tokens cannot be kept there, for there is no directory {path.parent}")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path}: tokens cannot be kept there, for {path.parent} cannot be written to")
-
-
-def _require_private(file: TextIO, path: Path) -> None:
-    # Windows has no such modes; there a file is as open as its folder.
-    if os.name != "posix":
-        return
-    found = os.fstat(file.fileno())
-    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o077:
-        raise PermissionError(f"{path}: tokens must be in a file of one's own that nobody else can read (chmod 600)")
 
 
 def expiry_of(jwt: str) -> float | None:
