@@ -90,3 +90,13 @@ class Door(Api):
         except NotAuthenticated:
             return False
         return True
+
+
+async def log_out(issuer: InProcess, token: str) -> None:
+    """Ends the session of the token; what is counted begins after that."""
+    client = httpx.AsyncClient(transport=issuer, headers={"authorization": token})
+    answer = await client.post(
+        "https://auth.example.com/graphql", json={"query": "mutation { logout { data { success } } }"}
+    )
+    assert answer.json()["data"]["logout"]
+    issuer.asked.clear()
