@@ -99,3 +99,17 @@ def test_fields_are_a_list(kind: str, select: Any, brand: str | None) -> None:
 def test_what_keeps_tokens_is_a_store(kind: str, tokens: Any) -> None:
     with pytest.raises(TypeError, match=r"tokens: a store such as FileTokens\(path\), or Tokens, not "):
         do(lambda client: None, kind, tokens=tokens)
+
+
+@KINDS
+@pytest.mark.parametrize("options", [{"retries": -1}, {"refresh_buffer": -1}, {"refresh_buffer": float("nan")}])
+def test_numbers_that_are_none(kind: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not negative"):
+        do(lambda client: None, kind, **options)
+
+
+@KINDS
+def test_ids_are_a_list(kind: str) -> None:
+    """The letters of one id are ids of nothing."""
+    with pytest.raises(TypeError, match="ids: a list of ids"):
+        do(lambda client: client.entity("customer").delete("one-id"), kind)

@@ -78,6 +78,8 @@ class Configured:
             brand = os.environ.get("KEYSTEAD_BRAND")
         self._brand = brand or None
         self._bounds = Bounds(timeout, max_answer)
+        if not (retries >= 0 and refresh_buffer >= 0):
+            raise ValueError("retries and refresh_buffer are not negative")
         self._session = Session(self._endpoint, _store(tokens), retries, refresh_buffer, clock)
         self._flights: SingleFlight[Tokens] = SingleFlight()
         # Longer than a refresh with all its repetitions can take; only a stuck leader is given up.

@@ -132,7 +132,7 @@ class _Documents:
 
     def delete(self, ids: Sequence[str]) -> _Asked:
         if isinstance(ids, str):
-            raise TypeError("a list of ids")
+            raise TypeError("ids: a list of ids, not the text of one")
         return f"mutation ($ids: [ID!]!) {{ delete{self._type}(ids: $ids) {{ data {{ success }} }} }}", {"ids": [*ids]}
 
     def page(self, data: Record) -> Page:
