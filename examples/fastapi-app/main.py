@@ -6,15 +6,20 @@ KEYSTEAD_ENDPOINT says where the server is; KEYSTEAD_BRAND or KEYSTEAD_BRAND_TOK
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from starlette.exceptions import HTTPException as Refusal
 
 from keystead_client import AsyncClient, KeysteadError, NotAuthenticated, auth
 from keystead_client.errors import Forbidden, GraphQLValidationFailed, Unauthorized
@@ -33,6 +38,12 @@ PAGE_HEADERS = {
 MY_SESSIONS = "{ sessionList(pagination: { per_page: 100 }) { data { created_at is_current } pagination { total } } }"
 CUSTOMERS = "{ customerList { data { name email status } } }"
 LOG_OUT_EVERYWHERE = "mutation { invalidateRefreshToken }"
+PROBLEMS = {
+    403: "This form was sent by another site, so nothing was done.",
+    404: "There is no such page.",
+    405: "This address belongs to a button. It cannot be opened as a page.",
+    503: "Something is not working at this moment. Please try again in a minute.",
+}
 
 
 async def from_this_site(request: Request) -> None:
@@ -46,7 +57,17 @@ async def from_this_site(request: Request) -> None:
         raise HTTPException(403, "This form belongs to another site.")
 
 
-keystead = AsyncClient(os.environ["KEYSTEAD_ENDPOINT"], brand=os.environ.get("KEYSTEAD_BRAND"))
+def connect() -> AsyncClient:
+    """The client of this application. A browser waits for its answers: none takes longer than five seconds."""
+    if not os.environ.get("KEYSTEAD_ENDPOINT"):
+        sys.exit("Please set KEYSTEAD_ENDPOINT to the address of Keystead, for example http://localhost:4000.")
+    try:
+        return AsyncClient(brand=os.environ.get("KEYSTEAD_BRAND"), timeout=5)
+    except ValueError as error:
+        sys.exit(f"KEYSTEAD_ENDPOINT or another setting cannot be used: {error}.")
+
+
+keystead = connect()
 app = FastAPI(dependencies=[Depends(from_this_site)], openapi_url=None)
 app.mount("/static", StaticFiles(directory=HERE / "static"))
 app.add_middleware(KeysteadMiddleware, client=keystead, public_paths=("/auth", "/static"))
@@ -56,6 +77,14 @@ templates = Jinja2Templates(HERE / "templates")
 def page(request: Request, name: str, status: int = 200, **values: Any) -> Response:
     """A page that no cache keeps and that loads nothing from elsewhere."""
     return templates.TemplateResponse(request, name, values, status, PAGE_HEADERS)
+
+
+def problem(request: Request, status: int, message: str = "") -> Response:
+    """The page for bad moments."""
+    title = "Not available" if status == 503 else "That did not work"
+    return page(
+        request, "problem.html", status, title=title, message=message or PROBLEMS.get(status, "Please go back.")
+    )
 
 
 async def ask_as_user(request: Request, document: str) -> dict[str, Any]:
@@ -105,7 +134,7 @@ async def log_out(request: Request) -> Response:
     """Ends this browser's session. Its cookies go in any case."""
     result = await auth.logout()
     if result.error and result.error.code != "TOKEN_EXPIRED":
-        return page(request, "problem.html", 503, message="This browser is logged out, but Keystead was not told.")
+        return problem(request, 503, "This browser is logged out, but Keystead was not told.")
     return RedirectResponse(LOGIN, 303)
 
 
@@ -128,4 +157,29 @@ async def forget_session(request: Request, error: Exception | None = None) -> Re
 @app.exception_handler(KeysteadError)
 async def unavailable(request: Request, error: Exception) -> Response:
     """Keystead did not answer as it should. Nobody is logged out for that."""
-    return page(request, "problem.html", 503, message="Something is not working at this moment.")
+    return problem(request, 503)
+
+
+@app.exception_handler(Refusal)  # Starlette's class: FastAPI's HTTPException, and unknown addresses and methods
+async def refused(request: Request, error: Exception) -> Response:
+    """A page for people, JSON for programs."""
+    assert isinstance(error, Refusal)
+    if request.url.path.startswith("/api/"):
+        return await http_exception_handler(request, error)
+    response = problem(request, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+@app.exception_handler(RequestValidationError)
+async def incomplete(request: Request, error: Exception) -> Response:
+    """The only form with fields is that of the login page."""
+    return page(request, "login.html", 422, error="Please fill in both fields.")
+
+
+@app.middleware("http")  # added last, so it stands outside of KeysteadMiddleware
+async def in_our_design(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """The 503 of KeysteadMiddleware, which is plain text, as a page of ours."""
+    response = await call_next(request)
+    is_plain = response.status_code == 503 and response.headers.get("content-type", "").startswith("text/plain")
+    return problem(request, 503) if is_plain else response

@@ -74,7 +74,23 @@ def test_a_refused_login_says_why_and_keeps_the_address(browser: MakeBrowser) ->
     assert 'value="&#34;&gt;&lt;i&gt;@example.com"' in refused.text, "escaped"
     assert "wrong" not in re.sub(r"<p.*?</p>", "", refused.text), "the password is not shown again"
     assert "set-cookie" not in refused.headers
-    assert log_in(browser(), "", "").status_code == 422
+    for given in ({"email": "", "password": ""}, {}):
+        empty = browser().post(LOGIN, data=given)
+        assert (empty.status_code, "Please fill in both fields." in empty.text) == (422, True)
+
+
+def test_what_cannot_be_served_is_a_page_of_its_own(browser: MakeBrowser, password: str) -> None:
+    nova = browser()
+    log_in(nova, NOVA, password)
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    for answer, status in (
+        (nova.get("/no-such-page"), 404),
+        (nova.get("/auth/logout"), 405),
+        (nova.post("/auth/logout", headers=foreign), 403),
+    ):
+        assert (answer.status_code, "<h1>That did not work</h1>" in answer.text) == (status, True)
+    assert nova.get("/auth/logout").headers["allow"] == "POST"
+    assert nova.get("/api/no-such-thing").json() == {"detail": "Not Found"}
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "/%5Cevil.example"])

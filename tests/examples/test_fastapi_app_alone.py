@@ -13,12 +13,15 @@ from tests.examples.conftest import RUN
 COOKIES = {"keystead_auth_token": "a.b.c", "keystead_refresh_token": "ks_rt_def"}
 
 
+MAIN = str(RUN.with_name("fastapi-app") / "main.py")
+
+
 @pytest.fixture
 async def browser(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     """In front of an application whose server does not exist, with the cookies of better days."""
     monkeypatch.setenv("KEYSTEAD_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "*")
-    app = runpy.run_path(str(RUN.with_name("fastapi-app") / "main.py"))["app"]
+    app = runpy.run_path(MAIN)["app"]
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000", cookies=COOKIES) as client:
         yield client
@@ -37,6 +40,7 @@ async def test_a_login_is_answered_with_503_and_the_form(browser: httpx.AsyncCli
 async def test_cookies_are_kept(browser: httpx.AsyncClient, method: str, path: str) -> None:
     away = await browser.request(method, path)
     assert (away.status_code, away.headers.get("set-cookie")) == (503, None)
+    assert ("<h1>Not available</h1>" in away.text) is not path.startswith("/api/")
 
 
 async def test_a_logout_deletes_the_cookies_and_says_what_it_could_not_do(browser: httpx.AsyncClient) -> None:
@@ -45,3 +49,10 @@ async def test_a_logout_deletes_the_cookies_and_says_what_it_could_not_do(browse
     assert "was not told" in out.text
     assert all("Max-Age=0" in cookie for cookie in out.headers.get_list("set-cookie"))
     assert len(out.headers.get_list("set-cookie")) == 2
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://id.example.com"])
+def test_an_endpoint_that_is_missing_or_bad_is_one_sentence(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", endpoint)
+    with pytest.raises(SystemExit, match="KEYSTEAD_ENDPOINT"):
+        runpy.run_path(MAIN)
