@@ -127,6 +127,10 @@ class Browser:
         if forgotten:
             raise RuntimeError(f"auth.{forgotten}() was called without `await`, so it has done nothing")
         self.has_begun_to_answer = True
+        newest = self.tokens.refresh_token
+        if self.set_cookies and newest is not None and self.gate.has_exchanged(newest):
+            # The answer took its time: another has the tokens that came after these.
+            self.set_cookies = []
         marked = for_one_browser(headers) if self.is_personal else list(headers)
         return with_cookies(marked, self.set_cookies, self.options.names) if self.set_cookies else marked
 
@@ -170,11 +174,9 @@ class Browser:
         if user is not None:
             return user
         # Refused before its time: revoked, or from another key. One refresh tells, never two.
-        if has_tried or not await self.refresh():
-            self.drop()
-            return None
-        user = await self._check()
-        if user is None:
+        if not has_tried and await self.refresh():
+            user = await self._check()
+        if user is None and self.gate.speaks_for_the_server:
             self.drop()
         return user
 

@@ -31,11 +31,16 @@ _BRAND_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_TOLD: Final = 100
 """Characters of what a token says that are told where it is refused."""
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
+_REFUSAL: Final = "not a valid access token of this issuer and brand"
 _LATEST: Final = 2**53
 # Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5).
 _LETTER = "[A-Za-z0-9_-]"
 _PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
 _TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
+
+
+class TokenDoubtful(TokenInvalid):
+    """From the future, by this computer's clock. Perhaps good, if the clock is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Claims:
         if now >= self.expires_at + leeway:
             raise TokenExpired("the access token has expired")
         if self.issued_at > now + leeway:
-            raise refused()
+            raise TokenDoubtful(_REFUSAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def read(token: object) -> Unverified:
 
 def refused() -> TokenInvalid:
     """One refusal for all other reasons: nothing is learnt from how a forgery fails."""
-    return TokenInvalid("not a valid access token of this issuer and brand")
+    return TokenInvalid(_REFUSAL)
 
 
 def _other(what: str, expected: str, found: object) -> TokenInvalid:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from keystead_client.claims import TokenDoubtful
 from keystead_client.errors import (
     NotAuthenticated,
     RefreshTokenExpired,
     RefreshTokenInvalid,
     RefreshTokenReused,
     ServerError,
+    TokenExpired,
     Unauthorized,
 )
+from keystead_client.remembered import Remembered
 from keystead_client.sharing import Share, among_tasks, among_threads
 from keystead_client.single_flight import SingleFlight
 from keystead_client.tokens import Tokens
@@ -29,6 +32,10 @@ late, and speaks of that moment."""
 
 _OPAQUE = "ks_"
 """Begins every secret of Keystead's, refresh tokens among them."""
+MOST_EXCHANGED = 4096
+"""Refresh tokens that are known to have been exchanged here, least recently used out first."""
+LONGEST_CHAIN = 16
+"""Exchanges one after another that are followed: nobody makes as many in the time for which they are remembered."""
 
 SESSION_IS_OVER = (RefreshTokenInvalid, RefreshTokenExpired, RefreshTokenReused)
 
@@ -55,10 +62,16 @@ class Gate:
         self._share = share
         self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock, freshness=REMEMBERED_CHECK)
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
+        self._exchanged = Remembered(MOST_EXCHANGED)
 
     @property
     def can_tell_anonymous_users(self) -> bool:
         """Whether it says of a user that they have no account: no access token does."""
+        return self._verifier is None
+
+    @property
+    def speaks_for_the_server(self) -> bool:
+        """Whether a token that it refuses is over; a verifier may be wrong, its issuer or its clock."""
         return self._verifier is None
 
     @property
@@ -78,10 +91,22 @@ class Gate:
         return None if user is None else {name: _copied(value) for name, value in user.items()}
 
     async def refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
-        """The tokens that replace this one; None: the session is over, says the server. Raises the client's errors."""
+        """The tokens that replace this one; None: the session is over, says the server. Raises the client's errors.
+
+        Those that are remembered may have been replaced since: then the newest.
+        """
         if not refresh_token.startswith(_OPAQUE):
             return None
-        return await self._share(self._refreshes, refresh_token, lambda: self._refresh(refresh_token, forwarded_for))
+        renewed = await self._refreshed(refresh_token, forwarded_for)
+        for _ in range(LONGEST_CHAIN):
+            if renewed is None or renewed.refresh_token is None or not self.has_exchanged(renewed.refresh_token):
+                break
+            renewed = await self._refreshed(renewed.refresh_token, forwarded_for)
+        return renewed
+
+    def has_exchanged(self, refresh_token: str) -> bool:
+        """Whether this process has had it exchanged for another."""
+        return refresh_token in self._exchanged
 
     def forget(self, auth_token: str | None, refresh_token: str | None) -> None:
         """Believe nothing about these tokens any more."""
@@ -96,10 +121,22 @@ class Gate:
         await self._checks.finish()
 
     async def _check(self, auth_token: str, forwarded_for: str | None) -> User | None:
+        if self._verifier is None:
+            return await self._ask(auth_token, forwarded_for)
         try:
-            if self._verifier is not None:
-                claims = await self._verifier.verify_async(auth_token)
-                return {"id": claims.user_id}
+            claims = await self._verifier.verify_async(auth_token)
+        except (TokenDoubtful, TokenExpired):
+            # Perhaps it is this computer's clock that is wrong. Only the server knows that a session is over.
+            user = await self._ask(auth_token, forwarded_for)
+            return {"id": user["id"]} if user is not None else None
+        except Unauthorized:
+            raise
+        except NotAuthenticated:
+            return None
+        return {"id": claims.user_id}
+
+    async def _ask(self, auth_token: str, forwarded_for: str | None) -> User | None:
+        try:
             user = await self.server.me_with(auth_token, forwarded_for=forwarded_for)
         except Unauthorized:
             # The application's own key or brand token is bad: that says nothing about the user.
@@ -110,11 +147,17 @@ class Gate:
             raise ServerError("the server's answer tells no id of the user")
         return user
 
+    async def _refreshed(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
+        return await self._share(self._refreshes, refresh_token, lambda: self._refresh(refresh_token, forwarded_for))
+
     async def _refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
         try:
-            return await self.server.refresh_with(refresh_token, forwarded_for=forwarded_for)
+            renewed = await self.server.refresh_with(refresh_token, forwarded_for=forwarded_for)
         except SESSION_IS_OVER:
             return None
+        if renewed.refresh_token is not None and renewed.refresh_token != refresh_token:
+            self._exchanged.add(refresh_token)
+        return renewed
 
 
 def _may_be_an_access_token(text: str) -> bool:
