@@ -52,10 +52,20 @@ def build(project: Path, folder: Path) -> Built:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__", ".*"))
         elif source.exists():
             shutil.copy(source, copy / name)
+    # But for what an interpreter leaves in every checkout in which the program has run.
+    for source in [*copy.glob("src/**/*.py")]:
+        leave_bytecode(source)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(copy), cwd=folder)
     (wheel,) = (folder / "dist").glob("*.whl")
     (sdist,) = (folder / "dist").glob("*.tar.gz")
     return Built(wheel, sdist)
+
+
+def leave_bytecode(source: Path) -> None:
+    """What importing ``source`` leaves beside it."""
+    cache = source.parent / "__pycache__"
+    cache.mkdir(exist_ok=True)
+    (cache / f"{source.stem}.{sys.implementation.cache_tag}.pyc").write_bytes(b"bytecode")
 
 
 @dataclass(frozen=True)

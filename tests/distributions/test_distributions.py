@@ -79,6 +79,11 @@ def test_the_client_ships_every_file_of_its_package(client: Built) -> None:
     assert {f"src/{name}" for name in expected} <= client.in_sdist()
 
 
+def test_no_bytecode_is_shipped(server: Built, client: Built) -> None:
+    shipped = [name for built in (server, client) for name in built.in_wheel() | built.in_sdist()]
+    assert [name for name in shipped if name.endswith(".pyc") or "__pycache__" in name] == []
+
+
 def test_neither_tests_nor_examples_are_shipped_and_the_licence_is(server: Built, client: Built) -> None:
     for built in (server, client):
         assert [name for name in built.in_wheel() | built.in_sdist() if name.startswith(OURS_ALONE)] == []
