@@ -9,7 +9,7 @@ import pytest
 
 from keystead.context import Server
 from keystead_client import AsyncEntity
-from keystead_client.errors import Conflict, NotFound, ValidationError
+from keystead_client.errors import Conflict, NotFound, ServerError, ValidationError
 from tests.make import make_api_key, make_entity
 from tests.sdk.served import make_served
 
@@ -70,6 +70,44 @@ async def test_filter_and_relations_go_as_graphql_has_them() -> None:
     assert "data { id order { data { id customer { data { name } } } } }" in document
     assert "total" not in document
     assert variables == {"filter": only_paid, "pagination": None}
+
+
+SOUND = {"current_page": 1, "per_page": 20, "has_more_pages": False, "total": 0, "last_page": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "pagination"),
+    [
+        ([], None),
+        ([], {"current_page": 1}),
+        ([], {**SOUND, "current_page": "1"}),
+        ([], {**SOUND, "per_page": None}),
+        ([], {**SOUND, "has_more_pages": 0}),
+        ([], {**SOUND, "total": True}),
+        ([], {**SOUND, "last_page": 1.5}),
+        ([], {**SOUND, "more": 1}),
+        (None, SOUND),
+        ({}, SOUND),
+        ([{}, None], SOUND),
+    ],
+)
+async def test_an_answer_that_is_no_page(data: Any, pagination: Any) -> None:
+    async def execute(document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        return {"customerList": {"data": data, "pagination": pagination}}
+
+    with pytest.raises(ServerError, match="no page"):
+        await AsyncEntity("customer", execute).list(with_total=True)
+
+
+async def test_the_record_that_is_updated_is_the_one_that_is_named() -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    async def execute(document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(variables)
+        return {"updateCustomer": {"data": {"id": "1"}}}
+
+    await AsyncEntity("customer", execute).update("1", {"id": "2", "name": "Ann"})
+    assert asked == [{"input": {"id": "1", "name": "Ann"}}]
 
 
 async def test_names_are_not_documents(server: Server) -> None:

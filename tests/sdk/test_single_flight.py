@@ -55,6 +55,8 @@ async def test_an_error_is_everybodys() -> None:
 
     outcomes = await asyncio.gather(*(flight.run_async("a", fail) for _ in range(3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ServerError] * 3
+    # Each has one of its own: one that is raised for many would carry the traceback of each.
+    assert len({id(outcome) for outcome in outcomes}) == 3
 
 
 async def test_a_cancelled_leader_takes_nothing_from_the_others() -> None:

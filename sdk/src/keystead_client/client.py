@@ -33,7 +33,7 @@ class Client(Configured):
         token is given: ``KEYSTEAD_BRAND``.
     :param tokens: a store, as ``FileTokens(path)``, or ``Tokens`` to begin with; default: in memory, none.
     :param timeout: seconds from the first step of a request to the last byte of its answer, 10 by default.
-    :param max_answer: bytes of an answer that are read, 16 MiB by default.
+    :param max_answer: bytes of an answer that are read, 4 MiB by default; the server sends 1 MiB at most.
     :param refresh_buffer: seconds before its end at which an access token is renewed, 60 by default.
     :param retries: how often a request is repeated that is safe to repeat, 2 by default.
     :param forwarded_for: the address of the end user for whom all of this is done.

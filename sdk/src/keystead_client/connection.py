@@ -66,7 +66,7 @@ class Configured:
         brand: str | None = None,
         tokens: TokenStore | Tokens | None = None,
         timeout: float = 10.0,
-        max_answer: int = 16 * 1024 * 1024,
+        max_answer: int = 4 * 1024 * 1024,
         refresh_buffer: float = 60,
         retries: int = 2,
         forwarded_for: str | None = None,

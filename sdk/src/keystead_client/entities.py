@@ -137,10 +137,15 @@ class _Documents:
 
     def page(self, data: Record) -> Page:
         found = self._member(data, f"{self._entity}List")
+        records, given = found.get("data"), found.get("pagination")
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise _no_page()
+        if not isinstance(given, dict) or not all(_is_said(name, value) for name, value in given.items()):
+            raise _no_page()
         try:
-            return Page(found["data"], **found["pagination"])
-        except (KeyError, TypeError):
-            raise ServerError("the server's answer is no page") from None
+            return Page(records, **given)
+        except TypeError:
+            raise _no_page() from None
 
     def found(self, data: Record) -> Record | None:
         if data.get(f"{self._entity}ById") is None:
@@ -172,3 +177,14 @@ class _Documents:
         if not isinstance(member, dict):
             raise ServerError(f"the server's answer has no {field}")
         return member
+
+
+def _is_said(name: str, value: object) -> bool:
+    """Whether that can be a member of a page."""
+    if name == "has_more_pages":
+        return isinstance(value, bool)
+    return type(value) is int or (value is None and name in ("total", "last_page"))
+
+
+def _no_page() -> ServerError:
+    return ServerError("the server's answer is no page")

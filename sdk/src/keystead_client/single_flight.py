@@ -7,6 +7,7 @@ and what the middleware asks about tokens, fly with it.
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import os
 import threading
@@ -18,7 +19,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakSet
 
-from keystead_client.errors import NetworkError, Timeout
+from keystead_client.errors import KeysteadError, NetworkError, Timeout
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
@@ -87,6 +88,8 @@ class SingleFlight(Generic[T]):
                 return flight.future.result(patience)
             except _Abandoned:
                 continue
+            except KeysteadError as error:
+                raise _own(error) from None
             except FutureTimeout:
                 if flight.future.done():
                     raise
@@ -110,6 +113,8 @@ class SingleFlight(Generic[T]):
             except _Abandoned:
                 if is_leader:
                     raise NetworkError("the request was broken off", was_sent=True) from None
+            except KeysteadError as error:
+                raise _own(error) from None
             except TimeoutError:
                 if is_leader or flight.future.done():
                     raise
@@ -234,6 +239,11 @@ def _settle(flight: _Flight[Any], error: Exception) -> None:
     # It may have landed in this very moment, in another thread.
     with suppress(InvalidStateError):
         flight.future.set_exception(error)
+
+
+def _own(error: KeysteadError) -> KeysteadError:
+    """Another exception of the same kind: one that is raised for many would carry the traceback of each."""
+    return copy.copy(error)
 
 
 def _here() -> Loop | None:
