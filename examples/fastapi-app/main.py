@@ -62,7 +62,7 @@ def connect() -> AsyncClient:
     if not os.environ.get("KEYSTEAD_ENDPOINT"):
         sys.exit("Please set KEYSTEAD_ENDPOINT to the address of Keystead, for example http://localhost:4000.")
     try:
-        return AsyncClient(brand=os.environ.get("KEYSTEAD_BRAND"), timeout=5)
+        return AsyncClient(brand=os.environ.get("KEYSTEAD_BRAND"), timeout=5, retries=1)
     except ValueError as error:
         sys.exit(f"KEYSTEAD_ENDPOINT or another setting cannot be used: {error}.")
 

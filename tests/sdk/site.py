@@ -57,7 +57,7 @@ class Site:
         self.clock = clock
         self.done: list[str] = []
         self.seen_headers: list[str] = []
-        self.sdk = AsyncClient("https://auth.example.com", transport=wire, retries=0)
+        self.sdk = AsyncClient("https://auth.example.com", transport=wire, retries=0, brand=options.get("brand"))
         options = {"client": self.sdk, "clock": lambda: clock.now().timestamp(), **options}
         self.middleware = KeysteadMiddleware(app or self._application(), **options)
 

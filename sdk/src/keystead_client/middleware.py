@@ -32,12 +32,13 @@ from keystead_client.asgi import (
 from keystead_client.async_client import AsyncClient
 from keystead_client.auth import RedirectToLogin
 from keystead_client.browser import Browser, current_browser
+from keystead_client.choosing import options_of_own, require_no_contradiction, warn_of_every_brand
 from keystead_client.cookies import CookieOptions
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate, Verifies
 from keystead_client.headers import without_keystead_headers
 from keystead_client.protection import Protection, Visit
-from keystead_client.wary import RETRIES, TIMEOUT, AuthServer
+from keystead_client.wary import AuthServer
 
 __all__ = ["KeysteadMiddleware"]
 
@@ -74,14 +75,17 @@ class KeysteadMiddleware:
         allow_anonymous: bool = False,
         allowed_origins: Sequence[str] = (),
         allow_http: bool = False,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        server = client or AsyncClient(
-            endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http, timeout=timeout, retries=RETRIES
-        )
+        is_verified = verifier is not None
+        if client is not None:
+            others = {"endpoint": endpoint, "brand_token": brand_token, "allow_http": allow_http, "timeout": timeout}
+            require_no_contradiction(client, brand, is_verified=is_verified, **others)
+        server = client or AsyncClient(endpoint, **options_of_own(brand, brand_token, timeout, allow_http=allow_http))
         self._own_client = server if client is None else None
+        warn_of_every_brand(server, is_verified=is_verified)
         self._protection = Protection(
             Gate(server, verifier, clock),
             public_paths=public_paths,

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from keystead_client.choosing import options_of_own, require_no_contradiction, warn_of_every_brand
 from keystead_client.client import Client
 from keystead_client.cookies import CookieOptions
 from keystead_client.gate import Gate
 from keystead_client.protection import Protection
 from keystead_client.sharing import among_threads
-from keystead_client.wary import RETRIES, TIMEOUT
 from keystead_client.wsgi.environ import strip, visit_of
 from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
 from keystead_client.wsgi.server import BlockingServer, BlockingVerifier, VerifiesAtOnce
@@ -45,13 +45,16 @@ class KeysteadMiddleware:
         api_paths: Sequence[str] = ("/api",),
         allow_anonymous: bool = False,
         allow_http: bool = False,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        asking = client or Client(
-            endpoint, brand_token=brand_token, brand=brand, allow_http=allow_http, timeout=timeout, retries=RETRIES
-        )
+        is_verified = verifier is not None
+        if client is not None:
+            others = {"endpoint": endpoint, "brand_token": brand_token, "allow_http": allow_http, "timeout": timeout}
+            require_no_contradiction(client, brand, is_verified=is_verified, **others)
+        asking = client or Client(endpoint, **options_of_own(brand, brand_token, timeout, allow_http=allow_http))
+        warn_of_every_brand(asking, is_verified=is_verified)
         self._protection = Protection(
             Gate(BlockingServer(asking), BlockingVerifier(verifier) if verifier else None, clock, among_threads),
             public_paths=public_paths,
