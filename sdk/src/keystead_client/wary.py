@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from keystead_client.cookies import set_cookies
-from keystead_client.errors import KeysteadError, ServerBusy, ServerError, Timeout
+from keystead_client.errors import ServerBusy, ServerError, Timeout
 from keystead_client.flow import waiting_at_most
 from keystead_client.places import Places
 from keystead_client.sending import NoFreeConnection
@@ -54,8 +54,8 @@ class WaryServer:
     """Asks a server that hangs one question at a time; who asks meanwhile is told at once.
 
     Otherwise each request would wait as long as the first, until all workers of the application wait and its public
-    pages are not served either. The first answer, whatever it says, ends this. Logins are apart: nobody who is logged
-    in waits for one, and of their answers only a success is believed.
+    pages are not served either. The first success ends this. A refusal does not: made-up tokens are refused without
+    a look at the storage that hangs. Logins are apart: nobody who is logged in waits for one.
     """
 
     def __init__(self, server: AuthServer, clock: Callable[[], float]) -> None:
@@ -112,9 +112,6 @@ class WaryServer:
         except Timeout:
             self._silent_since = self._clock()
             self._unanswered += 1
-            raise
-        except KeysteadError:
-            self._unanswered = 0
             raise
         self._unanswered = 0
         return answer
