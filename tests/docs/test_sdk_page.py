@@ -43,6 +43,21 @@ def test_each_public_name_exists(module: str) -> None:
     assert [name for name in found.__all__ if not hasattr(found, name)] == []
 
 
+def test_each_member_of_a_public_class_is_on_the_page() -> None:
+    """Of the classes that programs use; those of errors and of the middleware have tables of their own."""
+    package = module_of("keystead_client")
+    classes = [cls for cls in map(package.__dict__.get, package.__all__) if isinstance(cls, type)]
+    members = {
+        f"{cls.__name__}.{name}"
+        for cls in classes
+        for name in (attribute for base in cls.__mro__ if base.__module__ != "builtins" for attribute in vars(base))
+        if not name.startswith("_") and not issubclass(cls, Exception)
+    }
+    assert "Client.url" in members
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page("sdk.md")))))
+    assert sorted(member for member in members if member.partition(".")[2] not in told) == []
+
+
 def test_every_module_that_declares_public_names_is_on_the_page() -> None:
     """``__all__`` is the declaration; a module without one is internal."""
     declaring = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keystead.context import Server
-from keystead_client import AsyncEntity
+from keystead_client import AsyncEntity, Select
 from keystead_client.errors import Conflict, NotFound, ServerError, ValidationError
 from tests.make import make_api_key, make_entity
 from tests.sdk.served import make_served
@@ -64,7 +64,9 @@ async def test_filter_and_relations_go_as_graphql_has_them() -> None:
         return {"lineItemList": {"data": [], "pagination": pagination}}
 
     only_paid = {"query": [{"condition": {"field": "status", "operator": "equal", "value": "paid"}}]}
-    page = await AsyncEntity("lineItem", execute).list(["id", {"order": ["id", {"customer": ["name"]}]}], only_paid)
+    # Strict type checkers take it as a variable, too.
+    fields: Select = ["id", {"order": ["id", {"customer": ["name"]}]}]
+    page = await AsyncEntity("lineItem", execute).list(fields, only_paid)
     assert page.data == []
     [(document, variables)] = asked
     assert "data { id order { data { id customer { data { name } } } } }" in document

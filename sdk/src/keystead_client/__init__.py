@@ -6,10 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from keystead_client.async_client import AsyncClient
 from keystead_client.client import Client
+from keystead_client.documents import Select
 from keystead_client.entities import AsyncEntity, Entity, Page
 from keystead_client.errors import KeysteadError, NetworkError, NotAuthenticated
 from keystead_client.file_tokens import FileTokens
-from keystead_client.tokens import MemoryTokens, Tokens, TokenStore
+from keystead_client.tokens import Kind, MemoryTokens, Tokens, TokenStore
 
 __all__ = [
     "AsyncClient",
@@ -18,10 +19,12 @@ __all__ = [
     "Entity",
     "FileTokens",
     "KeysteadError",
+    "Kind",
     "MemoryTokens",
     "NetworkError",
     "NotAuthenticated",
     "Page",
+    "Select",
     "TokenStore",
     "Tokens",
     "__version__",

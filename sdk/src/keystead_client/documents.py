@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 LOG_IN = "mutation LogIn($input: AuthRequest!) { login(input: $input) { data { auth_token refresh_token } } }"
 LOG_IN_STANDING = (
@@ -25,7 +25,7 @@ LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRef
 
 T = TypeVar("T")
 
-Select = Sequence["str | Mapping[str, Select]"]
+Select: TypeAlias = Sequence["str | Mapping[str, Select]"]
 """Fields by name; ``{"customer": ["id", "name"]}`` selects fields of a relation."""
 
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)

@@ -6,9 +6,10 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-Kind = Literal["pair", "standing"]
+Kind: TypeAlias = Literal["pair", "standing"]
+"""Of a session."""
 
 _FAR = 1e15
 _AUDIENCE = "urn:keystead:brand:"
