@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keystead_client.errors import NotAuthenticated, RefreshTokenInvalid, ServerError
+from keystead_client.errors import NotAuthenticated, RefreshTokenInvalid, ServerError, TokenExpired
 from keystead_client.gate import Gate
 from keystead_client.tokens import Tokens
 
@@ -95,6 +95,17 @@ async def test_what_a_verifier_says_is_not_remembered_once_more(asked: Asked) ->
     assert await gate.check(ACCESS, None) == {"id": "1"}
     asked.is_over = True
     assert await gate.check(ACCESS, None) is None
+
+
+async def test_where_a_verifier_is_in_doubt_the_server_is_asked_once_for_all(asked: Asked) -> None:
+    class Doubting:
+        async def verify_async(self, token: str) -> Claimed:
+            raise TokenExpired("by this clock")
+
+    gate = Gate(asked, Doubting(), lambda: asked.now)
+    assert await asyncio.gather(*(gate.check(ACCESS, None) for _ in range(3))) == [{"id": "1"}] * 3
+    assert await gate.check(ACCESS, None) == {"id": "1"}
+    assert asked.checks == 1
 
 
 async def test_what_a_request_does_to_its_user_is_not_seen_by_the_next(asked: Asked, gate: Gate) -> None:

@@ -81,14 +81,20 @@ class Gate:
 
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
-        if self._verifier is not None:
-            # It remembers what it may, and asks once for many: a second memory here would add to its second.
-            return await self._check(auth_token, forwarded_for)
-        if not _may_be_an_access_token(auth_token):
+        if self._verifier is None:
+            return await self._told(auth_token, forwarded_for)
+        # It remembers what it may, and asks once for many: a second memory here would add to its second.
+        try:
+            claims = await self._verifier.verify_async(auth_token)
+        except (TokenDoubtful, TokenExpired):
+            # Perhaps it is this computer's clock that is wrong. Only the server knows that a session is over.
+            user = await self._told(auth_token, forwarded_for)
+            return {"id": user["id"]} if user is not None else None
+        except Unauthorized:
+            raise
+        except NotAuthenticated:
             return None
-        user = await self._share(self._checks, auth_token, lambda: self._check(auth_token, forwarded_for))
-        # Each request has a copy: what one does to it must not be seen by the next.
-        return None if user is None else {name: _copied(value) for name, value in user.items()}
+        return {"id": claims.user_id}
 
     async def refresh(self, refresh_token: str, forwarded_for: str | None) -> Tokens | None:
         """The tokens that replace this one; None: the session is over, says the server. Raises the client's errors.
@@ -120,20 +126,13 @@ class Gate:
         await self._refreshes.finish()
         await self._checks.finish()
 
-    async def _check(self, auth_token: str, forwarded_for: str | None) -> User | None:
-        if self._verifier is None:
-            return await self._ask(auth_token, forwarded_for)
-        try:
-            claims = await self._verifier.verify_async(auth_token)
-        except (TokenDoubtful, TokenExpired):
-            # Perhaps it is this computer's clock that is wrong. Only the server knows that a session is over.
-            user = await self._ask(auth_token, forwarded_for)
-            return {"id": user["id"]} if user is not None else None
-        except Unauthorized:
-            raise
-        except NotAuthenticated:
+    async def _told(self, auth_token: str, forwarded_for: str | None) -> User | None:
+        """What the server says, asked once for everybody who asks within a second."""
+        if not _may_be_an_access_token(auth_token):
             return None
-        return {"id": claims.user_id}
+        user = await self._share(self._checks, auth_token, lambda: self._ask(auth_token, forwarded_for))
+        # Each request has a copy: what one does to it must not be seen by the next.
+        return None if user is None else {name: _copied(value) for name, value in user.items()}
 
     async def _ask(self, auth_token: str, forwarded_for: str | None) -> User | None:
         try:
