@@ -114,8 +114,7 @@ def _introduction(facts: dict[str, Any], app_port: int) -> str:
     settings = f"KEYSTEAD_ENDPOINT={facts['url'].removesuffix('/graphql')} KEYSTEAD_API_KEY={secrets['api_key']}"
     return f"""
 The application:  http://localhost:{app_port}
-  e-mail          {secrets["email"]} (an administrator; two of her sessions are the demo's own), or
-                  nova@rainbowmakers.example (who may see less)
+  e-mail          {secrets["email"]} (an administrator), or nova@rainbowmakers.example (who may see less)
   password        {secrets["password"]} (of both)
 Keystead:         {facts["url"]}, and its mails at {facts["mailbox"]}
 

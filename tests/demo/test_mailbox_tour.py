@@ -117,6 +117,13 @@ def test_the_whole_way_in_a_browser(demo: Demo, shell: dict[str, str], page: Pag
     assert page.url.startswith(f"{demo.origin}/mailbox/"), "the mailbox is still there, in the other tab"
 
 
+def test_the_first_session_of_a_user_is_the_users_own(demo: Demo) -> None:
+    for name in ("luna", "nova"):
+        token = second_device(demo, f"{name}@rainbowmakers.example")
+        _, answer = ask(demo, "{ sessionList { data { is_current } } }", token=token)
+        assert answer["data"]["sessionList"]["data"] == [{"is_current": True}]
+
+
 def test_a_second_start_finds_the_newcomer_where_it_was(tmp_path: Path, shell: dict[str, str]) -> None:
     """And another newcomer where that one's sessions are over; and the people of the tour with the printed password."""
     port = free_port()

@@ -33,6 +33,8 @@ ACCOUNT: Final = f"nova@{DOMAIN}"
 """A user with a password and no permission."""
 FORGETFUL: Final = f"vega@{DOMAIN}"
 """The same, whose password the tour replaces."""
+GUIDE: Final = f"stella@{DOMAIN}"
+"""An administrator whose sessions are those of the printed requests, so that those of the others are people's own."""
 API_KEY_NAME: Final = "demo"
 CUSTOMER: Final = """
 [customer]
@@ -80,7 +82,8 @@ async def _brand_token(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:
 
 async def _people(ctx: Context, brand: Brand, keepsake: Keepsake) -> None:
     keepsake.password = keepsake.password or f"rainbow-{secrets.token_hex(6)}"
-    await _user(ctx, brand, NewUser(keepsake.email, keepsake.password, is_verified=True, permissions=("admin",)))
+    for email in (keepsake.email, GUIDE):
+        await _user(ctx, brand, NewUser(email, keepsake.password, is_verified=True, permissions=("admin",)))
     for email in (ACCOUNT, FORGETFUL):
         await _user(ctx, brand, NewUser(email, keepsake.password, is_verified=True))
     # The tour asks for mails to them, however many were asked for in the last hour.

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from keystead.cli.demo.content import ACCOUNT, BRAND
+from keystead.cli.demo.content import ACCOUNT, BRAND, GUIDE
 from keystead.cli.demo.keepsake import Keepsake
 from keystead.cli.demo.request import DemoRequestError, Request, Sender, Shell, as_curl
 from keystead.cli.demo.signing_in import end_other_sessions, sign_in
@@ -69,8 +69,9 @@ def _introduction(origin: str, path: Path, tokens: Path, keepsake: Keepsake) -> 
         "",
         f"These secrets are kept in {path}. Remove its folder to start anew.",
         "Each request below was just answered with 200. Paste them into another terminal, as often as you like. Before",
-        "them, paste this line, which sets their access tokens: $AUTH and $STANDING are the administrator's, $NEWCOMER",
-        "is an anonymous user's. They are good for an hour; then start the demo again, and paste the line again.",
+        f"them, paste this line, which sets their access tokens: $AUTH and $STANDING are those of {GUIDE},",
+        "another administrator, $NEWCOMER is that of an anonymous user. They are good for an hour; then start the demo",
+        "again, and paste the line again.",
         "",
         f". {shlex.quote(str(tokens))}",
         "",

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from keystead.cli.demo.accounts import create_me, exchange, log_in_account
+from keystead.cli.demo.content import GUIDE
 from keystead.cli.demo.keepsake import Keepsake
 from keystead.cli.demo.request import (
     ACCESS_TOKEN,
@@ -30,9 +31,9 @@ _REVOKE: Final = "mutation Revoke($id: ID!) { revokeSession(id: $id) { data { su
 def sign_in(sender: Sender, keepsake: Keepsake, now: datetime) -> None:
     """Sees to it that the tokens of the printed commands are good for a while. Those of the last start are kept."""
     if not _is_good(sender, keepsake.auth_token, now):
-        keepsake.auth_token = sender.take(Taken(login(keepsake), ACCESS_TOKEN))
+        keepsake.auth_token = sender.take(Taken(login(keepsake, GUIDE), ACCESS_TOKEN))
     if not _is_good(sender, keepsake.standing_access_token, now):
-        keepsake.standing_refresh_token = sender.take(Taken(standing_login(keepsake), REFRESH_TOKEN))
+        keepsake.standing_refresh_token = sender.take(Taken(standing_login(keepsake, GUIDE), REFRESH_TOKEN))
         exchanged = access_token(keepsake.standing_refresh_token)
         keepsake.standing_access_token = sender.take(Taken(exchanged, ACCESS_TOKEN))
     if not _is_good(sender, keepsake.newcomer_access_token, now):
@@ -63,7 +64,8 @@ def end_other_sessions(sender: Sender, keepsake: Keepsake) -> None:
     Those that people have opened stay.
     """
     kept = {_claims(token).get("sid") for token in (keepsake.auth_token, keepsake.standing_access_token)}
-    for token in (keepsake.auth_token, sender.take(Taken(log_in_account(keepsake), ACCESS_TOKEN))):
+    visits = (login(keepsake), log_in_account(keepsake))
+    for token in (keepsake.auth_token, *(sender.take(Taken(visit, ACCESS_TOKEN)) for visit in visits)):
         bearer = {"Authorization": token}
         found = json.loads(sender.send(Request("sessions", _SESSIONS, headers=bearer)))["data"]["sessionList"]["data"]
         # The one that asks comes last: it could not end the others any more.

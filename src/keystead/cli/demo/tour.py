@@ -17,15 +17,15 @@ _REFRESH: Final = (
 _NEW_KEY: Final = {"name": "made in the demo", "permissions": ["read"]}
 
 
-def login(kept: Keepsake) -> Request:
+def login(kept: Keepsake, email: str | None = None) -> Request:
     """A pair session: two tokens."""
-    given = {"email": kept.email, "password": kept.password, "pylo_app_id": BRAND}
+    given = {"email": email or kept.email, "password": kept.password, "pylo_app_id": BRAND}
     return Request("Log in (pair): an auth token for an hour, a refresh token for a week", _LOGIN, {"input": given})
 
 
-def standing_login(kept: Keepsake) -> Request:
+def standing_login(kept: Keepsake, email: str | None = None) -> Request:
     """A standing session: one refresh token."""
-    query = f'{{ login(email: "{kept.email}", brand: "{BRAND}", password: "{kept.password}") }}'
+    query = f'{{ login(email: "{email or kept.email}", brand: "{BRAND}", password: "{kept.password}") }}'
     return Request("Log in (standing): a refresh token that is valid until invalidated", query)
 
 
