@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -161,3 +162,14 @@ def test_threads_run_the_same_coroutines_without_a_loop(flight: SingleFlight[int
     with pytest.raises(RuntimeError, match=r"keystead_client\.auth"):
         complete(among_threads(flight, "a", answer))
     assert flight._flights == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_that_is_forked_while_the_lock_is_held_finds_it_open(flight: SingleFlight[int]) -> None:
+    with flight._lock:
+        child = os.fork()
+        if child == 0:
+            # Ends the child if it hangs.
+            signal.alarm(10)
+            os._exit(0 if flight.run("a", lambda: 7) == 7 else 1)
+    assert os.waitpid(child, 0)[1] == 0
