@@ -73,6 +73,23 @@ async def test_offline_a_key_that_was_revoked_passes_within_jwks_ttl(
     assert not await _takes(verifier, forge.with_payload(jti="another"))
 
 
+async def test_offline_keys_are_as_old_as_the_question_for_them(
+    verifier: Verifier, server: Server, forge: Forge, issuer: InProcess, clock: ManualClock
+) -> None:
+    """The key is revoked while a slow answer is under way; and no cache on the way is to answer instead."""
+    issuer.holds_answers = asyncio.Event()
+    first = asyncio.create_task(verifier.verify_async(forge.good))
+    await issuer.has_answer.wait()
+    held, issuer.holds_answers = issuer.holds_answers, None
+    await _revoke(server, forge)
+    clock.advance(seconds=6)
+    held.set()
+    assert (await first).user_id == forge.payload["sub"]
+    clock.advance(seconds=54)
+    assert not await _takes(verifier, forge.good)
+    assert {request.headers["cache-control"] for request in issuer.asked} == {"no-cache"}
+
+
 async def test_offline_a_key_that_was_revoked_passes_within_max_stale_while_the_issuer_is_away(
     make: Make, server: Server, forge: Forge, issuer: InProcess, clock: ManualClock
 ) -> None:
