@@ -35,6 +35,13 @@ def unauthenticated() -> Answer:
     return _answer(401, body, _JSON, (b"www-authenticate", b'Cookie realm="keystead"'))
 
 
+def foreign(*, is_for_program: bool) -> Answer:
+    """403: a page of another site sent this."""
+    message = "This request was sent by a page of another site."
+    body = _json_error("FORBIDDEN", message) if is_for_program else message.encode()
+    return _answer(403, body, _JSON if is_for_program else _TEXT)
+
+
 def unavailable(*, is_for_program: bool, retry_after: float | None) -> Answer:
     """503: nobody can tell at the moment who is logged in. ``retry_after`` is in seconds."""
     message = "The sign-in service cannot be reached. Please try again in a moment."

@@ -39,6 +39,9 @@ def visit_of(scope: Scope) -> Visit:
         address=client[0] if client else None,
         origin=",".join(values[b"origin"]) if b"origin" in values else None,
         referer=",".join(values.get(b"referer", ())),
+        method=scope.get("method", "GET"),
+        is_websocket=scope["type"] == "websocket",
+        fetch_site=",".join(values.get(b"sec-fetch-site", ())),
     )
 
 

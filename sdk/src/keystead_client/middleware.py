@@ -30,10 +30,10 @@ from keystead_client.asgi import (
     visit_of,
 )
 from keystead_client.async_client import AsyncClient
-from keystead_client.auth import RedirectToLogin
 from keystead_client.browser import Browser, current_browser
 from keystead_client.choosing import options_of_own, require_no_contradiction, warn_of_every_brand
 from keystead_client.cookies import CookieOptions
+from keystead_client.ended import ForeignRequest, RedirectToLogin, RequestEnded
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate, Verifies
 from keystead_client.headers import without_keystead_headers
@@ -54,7 +54,7 @@ class KeysteadMiddleware:
     ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
     plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allow_anonymous``: users
     without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``allowed_origins``
-    are those of pages that may open WebSockets besides the application's own. ``clock`` tells seconds since 1970.
+    are those of pages that may post and open WebSockets besides the application's own. ``clock`` tells seconds since 1970.
     Raises ``ValueError`` for paths and origins that are none, and for other options that cannot be meant.
     """
 
@@ -101,7 +101,9 @@ class KeysteadMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, as ASGI hands it over."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("lifespan", "http", "websocket"):
+            raise RuntimeError(f"nobody can tell who is logged in over {scope['type']!r}: it is let through to nobody")
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, partial(self._send_and_close, send))
             return
         scope = {**scope, "headers": without_keystead_headers(scope["headers"])}
@@ -109,25 +111,24 @@ class KeysteadMiddleware:
         browser = self._protection.browser(visit)
         token = current_browser.set(browser)
         try:
-            if scope["type"] == "websocket" and browser.has_tokens and self._protection.is_foreign(visit):
-                await refuse_websocket(receive, send, POLICY_VIOLATION)
-                return
             await self._serve(scope, receive, partial(_send_with_cookies, browser, send), visit, browser)
         finally:
             current_browser.reset(token)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit, browser: Browser) -> None:
         try:
+            if browser.is_foreign and browser.has_tokens:
+                raise ForeignRequest
             if browser.is_protected and await browser.user() is None:
                 raise RedirectToLogin(browser.location_of_login(None))
             await self.app(scope, receive, send)
             if browser.is_withheld and browser.refusal is not None:
                 raise browser.refusal
-        except RedirectToLogin as redirect:
+        except RequestEnded as ended:
             if browser.has_begun_to_answer:
                 raise
             browser.answer_instead()
-            await self._send_to_login(scope, receive, send, visit, redirect.location)
+            await self._send_away(scope, receive, send, visit, ended)
         except KeysteadError as error:
             # Others are the application's own affair, for example its calls of the data client.
             if error is not browser.outage or browser.has_begun_to_answer:
@@ -135,11 +136,11 @@ class KeysteadMiddleware:
             browser.answer_instead()
             await self._send_unavailable(scope, receive, send, visit, error)
 
-    async def _send_to_login(self, scope: Scope, receive: Receive, send: Send, visit: Visit, location: str) -> None:
+    async def _send_away(self, scope: Scope, receive: Receive, send: Send, visit: Visit, ended: RequestEnded) -> None:
         if scope["type"] == "websocket":
             await refuse_websocket(receive, send, POLICY_VIOLATION)
         else:
-            await send_answer(send, self._protection.away_to_login(visit, location))
+            await send_answer(send, self._protection.away(visit, ended))
 
     async def _send_unavailable(
         self, scope: Scope, receive: Receive, send: Send, visit: Visit, error: KeysteadError

@@ -1,4 +1,4 @@
-"""Which pages may open a WebSocket with a browser's cookies: no browser asks first (RFC 6455, 10.2)."""
+"""Which pages may send what changes something, or open a WebSocket: no browser asks first (RFC 6455, 10.2)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ class OriginRules:
         if isinstance(allowed, str):
             raise TypeError("origins are given as a tuple, for example ('https://www.example.com',)")
         given = tuple(allowed)
-        self._allowed = {origin: _read(origin) for origin in given}
-        for origin, read in self._allowed.items():
+        self._read: set[tuple[str, str, int]] = set()
+        for origin in given:
+            read = _read(origin)
             if read is None:
                 raise ValueError(f"{origin!r} is not an origin such as 'https://www.example.com'")
+            self._read.add(read)
+
+    def name(self, origin: str | None) -> bool:
+        """Whether it is one of those."""
+        return origin is not None and _read(origin) in self._read
 
     def allow(self, origin: str | None, scheme: str, host: str) -> bool:
         """Whether a page of this origin may come in at a request's ``scheme`` and ``Host``.
@@ -33,7 +39,7 @@ class OriginRules:
         asking = _read(origin)
         if asking is None:
             return False
-        if asking in self._allowed.values():
+        if asking in self._read:
             return True
         # A proxy that speaks TLS for us may hide that it does: plain text proves nothing, but TLS does.
         if scheme in ("https", "wss") and asking[0] != "https":

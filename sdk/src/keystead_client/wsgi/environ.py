@@ -38,6 +38,9 @@ def visit_of(environ: WSGIEnvironment) -> Visit:
         address=environ.get("REMOTE_ADDR") or None,
         origin=environ.get("HTTP_ORIGIN"),
         referer=environ.get("HTTP_REFERER"),
+        method=environ.get("REQUEST_METHOD", "GET"),
+        is_websocket=environ.get("HTTP_UPGRADE", "").strip().lower() == "websocket",
+        fetch_site=environ.get("HTTP_SEC_FETCH_SITE"),
     )
 
 

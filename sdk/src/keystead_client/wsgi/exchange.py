@@ -9,8 +9,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from keystead_client.answers import Answer
-from keystead_client.auth import RedirectToLogin
 from keystead_client.browser import Browser, current_browser
+from keystead_client.ended import ForeignRequest, RedirectToLogin, RequestEnded
 from keystead_client.errors import KeysteadError
 from keystead_client.protection import Protection, Visit
 from keystead_client.sharing import complete
@@ -34,6 +34,8 @@ class Exchange:
     def respond(self, app: WSGIApplication, environ: WSGIEnvironment) -> Iterable[bytes]:
         """What the web server sends as the body."""
         try:
+            if self._browser.is_foreign and self._browser.has_tokens:
+                raise ForeignRequest
             if self._browser.is_protected and complete(self._browser.user()) is None:
                 raise RedirectToLogin(self._browser.location_of_login(None))
             parts = self.serving(app, environ, self._start)
@@ -41,7 +43,7 @@ class Exchange:
             if self._browser.is_withheld:
                 body.close()
                 self.require_no_refusal()
-        except (RedirectToLogin, KeysteadError) as error:
+        except (RequestEnded, KeysteadError) as error:
             return [self.answer_instead(error)]
         # A web server does more with what it knows: it counts a list, and has the kernel send a file.
         is_known = isinstance(parts, list | tuple) or _is_file(parts, environ)
@@ -49,8 +51,8 @@ class Exchange:
 
     def answer_to(self, error: Exception) -> Answer | None:
         """What answers an exception that is meant for the middleware; None for any other."""
-        if isinstance(error, RedirectToLogin):
-            return self._protection.away_to_login(self._visit, error.location)
+        if isinstance(error, RequestEnded):
+            return self._protection.away(self._visit, error)
         # Others are the application's own affair, for example its calls of the data client.
         if isinstance(error, KeysteadError) and error is self._browser.outage:
             return self._protection.away_for_now(self._visit, error)
@@ -112,7 +114,7 @@ class Body(Iterator[bytes]):
                 self._iterator = self._exchange.serving(iter, self._parts)
             part = self._exchange.serving(next, self._iterator, None)
             self._exchange.require_no_refusal()
-        except (RedirectToLogin, KeysteadError) as error:
+        except (RequestEnded, KeysteadError) as error:
             instead = self._exchange.answer_instead(error)
             self._iterator = iter(())
             self.close()

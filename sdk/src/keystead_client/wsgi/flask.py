@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from keystead_client.auth import RedirectToLogin
+from keystead_client.ended import RequestEnded
 from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
 
 __all__ = ["init_app"]
@@ -17,10 +17,10 @@ __all__ = ["init_app"]
 
 def init_app(app: Flask) -> None:
     """Has the application answer what ``require_auth`` raises, as the middleware around it would."""
-    app.register_error_handler(RedirectToLogin, _answer)
+    app.register_error_handler(RequestEnded, _answer)
 
 
-def _answer(error: RedirectToLogin) -> Response:
+def _answer(error: RequestEnded) -> Response:
     exchange = request.environ.get(IN_ENVIRON)
     answer = exchange.answer_to(error) if isinstance(exchange, Exchange) else None
     if answer is None:

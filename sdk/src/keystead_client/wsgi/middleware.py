@@ -44,6 +44,7 @@ class KeysteadMiddleware:
         client: Client | None = None,
         api_paths: Sequence[str] = ("/api",),
         allow_anonymous: bool = False,
+        allowed_origins: Sequence[str] = (),
         allow_http: bool = False,
         timeout: float | None = None,
         clock: Callable[[], float] = time.time,
@@ -65,6 +66,7 @@ class KeysteadMiddleware:
             brand=brand,
             clock=clock,
             allow_anonymous=allow_anonymous,
+            allowed_origins=allowed_origins,
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
