@@ -6,34 +6,33 @@ false, and turns the answer to the request into an error.
 
     RedirectToLogin     what require_auth raises, and the middleware turns into a redirect (or a 401 for programs)
     NotAuthenticated    what require_auth(mode="raise") raises
-    ForeignRequest      what login, logout and refresh_tokens raise where a page of another site asks for them, and the
-                        middleware turns into a 403
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from keystead_client.awaiting import plain, to_be_awaited
 from keystead_client.browser import Browser, current_browser
 from keystead_client.cookies import CookieTokens
-from keystead_client.ended import ForeignRequest, RedirectToLogin
 from keystead_client.errors import (
     BadUserInput,
     InvalidCredentials,
     KeysteadError,
     NetworkError,
     NotAuthenticated,
+    RateLimited,
+    ServerError,
     Unauthorized,
 )
 from keystead_client.gate import User
+from keystead_client.log import LOGGER, in_one_line
 from keystead_client.paths import redirect_target
 
 __all__ = [
     "AuthError",
     "AuthResult",
-    "ForeignRequest",
     "NotAuthenticated",
     "RedirectToLogin",
     "get_auth_token",
@@ -50,13 +49,24 @@ __all__ = [
 ErrorCode = Literal["INVALID_CREDENTIALS", "TOKEN_EXPIRED", "NETWORK_ERROR", "SERVER_ERROR"]
 _CREDENTIALS = ("email", "password")
 
+WRONG: Final = "The e-mail address or the password is wrong."
+LATER: Final = "This is not possible at the moment. Please try again in a minute."
+TOO_MANY: Final = "These were too many attempts. Please wait a little and try again."
+LONGEST_TYPED: Final = 4096
+"""Characters of an address or a password that are sent; the server takes 256."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuthError:
-    """Why something did not succeed. ``message`` is for people and holds no secret."""
+    """Why something did not succeed.
+
+    ``message`` is a sentence for who uses the application, ``cause`` what its operator has to know, which is none of a
+    user's business. Neither holds a secret.
+    """
 
     code: ErrorCode
     message: str
+    cause: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,14 @@ class AuthResult:
     error: AuthError | None = None
 
 
+class RedirectToLogin(Exception):
+    """Ends the request: the browser is sent to ``location``."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location
+
+
 @to_be_awaited
 async def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
     """Logs in and sets both cookies on the response; whatever session the browser brought is replaced, and ended.
@@ -78,11 +96,16 @@ async def login(email: str, password: str, *, brand: str | None = None) -> AuthR
     """
     browser = _browser()
     browser.must_not_have_answered()
-    browser.must_not_be_foreign()
+    if not (_may_be_typed(email) and _may_be_typed(password)):
+        return AuthResult(False, error=AuthError("INVALID_CREDENTIALS", WRONG))
     try:
         await browser.log_in(email, password, brand)
     except KeysteadError as error:
-        return AuthResult(False, error=_explain(error))
+        explained = _explain(error)
+        # An outage is written once, where it is noticed; how many attempts are too many is no news.
+        if explained.code == "SERVER_ERROR" and not isinstance(error, ServerError | Unauthorized | RateLimited):
+            LOGGER.warning("A login failed: %s", in_one_line(error.message))
+        return AuthResult(False, error=explained)
     return await _result(browser)
 
 
@@ -94,7 +117,6 @@ async def logout() -> AuthResult:
     """
     browser = _browser()
     browser.must_not_have_answered()
-    browser.must_not_be_foreign()
     try:
         await browser.log_out()
     except KeysteadError as error:
@@ -107,7 +129,6 @@ async def refresh_tokens() -> AuthResult:
     """New tokens now, not when they are due. ``TOKEN_EXPIRED``: there is no session, or it is over."""
     browser = _browser()
     browser.must_not_have_answered()
-    browser.must_not_be_foreign()
     try:
         if not await browser.refresh():
             return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "there is no session, or it is over"))
@@ -122,8 +143,10 @@ async def require_auth(redirect_to: str | None = None, mode: Literal["redirect",
 
     Nobody is: raises :class:`RedirectToLogin` to ``redirect_to`` (default: the middleware's ``login_path``), or
     ``NotAuthenticated`` with ``mode="raise"``. The server cannot tell: raises its error, which the middleware answers
-    with 503.
+    with 503. ``ValueError`` for another mode.
     """
+    if mode not in ("redirect", "raise"):
+        raise ValueError('mode: "redirect" or "raise"')
     browser = _browser()
     try:
         user = await browser.user()
@@ -191,7 +214,16 @@ def _explain(error: KeysteadError) -> AuthError:
     if isinstance(error, InvalidCredentials) or (isinstance(error, BadUserInput) and error.field in _CREDENTIALS):
         return AuthError("INVALID_CREDENTIALS", error.message)
     if isinstance(error, NetworkError):
-        return AuthError("NETWORK_ERROR", error.message)
+        return AuthError("NETWORK_ERROR", LATER, error.message)
     if isinstance(error, NotAuthenticated) and not isinstance(error, Unauthorized):
         return AuthError("TOKEN_EXPIRED", error.message)
-    return AuthError("SERVER_ERROR", error.message)
+    return AuthError("SERVER_ERROR", TOO_MANY if isinstance(error, RateLimited) else LATER, error.message)
+
+
+def _may_be_typed(text: object) -> bool:
+    """Whether somebody can have entered it into a form: the server refuses a request that holds anything else."""
+    return (
+        isinstance(text, str)
+        and len(text) <= LONGEST_TYPED
+        and not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
+    )

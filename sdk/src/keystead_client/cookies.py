@@ -109,6 +109,16 @@ def is_local_development(
     return _is_loopback(host) and all(_is_local_page(page) for page in pages if page)
 
 
+def loses_secure_cookies(
+    scheme: str, host: str, header_names: Iterable[bytes], pages: Iterable[str | None] = ()
+) -> bool:
+    """Whether the browser will drop cookies that are Secure: it came over plain HTTP to another computer, as far as
+    proxies tell. The arguments are those of :func:`is_local_development`."""
+    if scheme not in ("http", "ws") or not _PROXIED.isdisjoint(header_names) or _is_loopback(host):
+        return False
+    return not any(page.startswith("https:") for page in pages if page)
+
+
 def _is_local_page(address: str) -> bool:
     scheme, _, rest = address.partition("://")
     return scheme == "http" and _is_loopback(rest.partition("/")[0])

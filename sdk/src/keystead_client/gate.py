@@ -15,6 +15,7 @@ from keystead_client.errors import (
     TokenExpired,
     Unauthorized,
 )
+from keystead_client.log import Outages
 from keystead_client.remembered import Remembered
 from keystead_client.sharing import Share, among_tasks, among_threads
 from keystead_client.single_flight import SingleFlight
@@ -59,6 +60,7 @@ class Gate:
     ) -> None:
         self.server = WaryServer(server, clock)
         self._verifier = verifier
+        self._outages = Outages("The verifier", clock)
         self._share = share
         self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock, freshness=REMEMBERED_CHECK)
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
@@ -85,7 +87,8 @@ class Gate:
             return await self._told(auth_token, forwarded_for)
         # It remembers what it may, and asks once for many: a second memory here would add to its second.
         try:
-            claims = await self._verifier.verify_async(auth_token)
+            with self._outages:
+                claims = await self._verifier.verify_async(auth_token)
         except (TokenDoubtful, TokenExpired):
             # Perhaps it is this computer's clock that is wrong. Only the server knows that a session is over.
             user = await self._told(auth_token, forwarded_for)

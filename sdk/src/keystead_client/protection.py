@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from keystead_client.answers import Answer, foreign, redirect, unauthenticated, unavailable
+from keystead_client.answers import Answer, redirect, unauthenticated, unavailable
 from keystead_client.browser import Browser
-from keystead_client.cookies import DEFAULT, CookieOptions, is_local_development, read_cookies
-from keystead_client.ended import RedirectToLogin, RequestEnded
+from keystead_client.cookies import (
+    DEFAULT,
+    CookieOptions,
+    is_local_development,
+    loses_secure_cookies,
+    read_cookies,
+)
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate
+from keystead_client.log import Once
 from keystead_client.origins import OriginRules
 from keystead_client.paths import PathRules, is_for_programs, login_location, mount_point
-
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN_PAGES = frozenset({"same-origin", "none"})
-_ADDRESS = re.compile(r"[0-9A-Za-z.:%\[\]_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,6 @@ class Visit:
     origin: str | None = None
     """Of the page that sends this, as its ``Origin`` header tells it."""
     referer: str | None = field(default=None, repr=False)
-    method: str = "GET"
-    is_websocket: bool = False
-    fetch_site: str | None = None
-    """What ``Sec-Fetch-Site`` says: whose page a browser sends this for."""
 
 
 class Protection:
@@ -86,23 +83,28 @@ class Protection:
         self._brand = brand
         self._clock = clock
         self._allow_anonymous = allow_anonymous
+        self._warn_of_lost_cookies = Once(
+            "A session came over plain http, and its cookies are Secure: the browser will drop them, and nobody is "
+            "logged in. Serve https (a proxy tells of it by X-Forwarded-Proto), or say CookieOptions(secure=False)"
+        )
 
     def browser(self, visit: Visit) -> Browser:
         """The state of the request, as it begins."""
+        way = (visit.scheme, visit.host, visit.header_names, (visit.origin, visit.referer))
+        loses = self._options.secure is not False and loses_secure_cookies(*way)
         return Browser(
             gate=self.gate,
             tokens=read_cookies(visit.cookies, self._options),
             options=self._options,
-            is_local=is_local_development(visit.scheme, visit.host, visit.header_names, (visit.origin, visit.referer)),
-            # Anything else would be no header, and tell the server nothing.
-            forwarded_for=visit.address if visit.address and _ADDRESS.fullmatch(visit.address) else None,
+            is_local=is_local_development(*way),
+            forwarded_for=visit.address,
             location_of_login=partial(self.location_of_login, visit),
             brand=self._brand,
             refresh_buffer=self._refresh_buffer,
             clock=self._clock,
             is_protected=not self.is_public(visit),
             allow_anonymous=self._allow_anonymous,
-            is_foreign=self.is_foreign(visit),
+            warn_of_lost_cookies=self._warn_of_lost_cookies if loses else None,
         )
 
     def is_public(self, visit: Visit) -> bool:
@@ -114,16 +116,7 @@ class Protection:
         return self._for_programs.hold(visit.path) or is_for_programs(visit.accept)
 
     def is_foreign(self, visit: Visit) -> bool:
-        """Whether a page of another origin, not among ``allowed_origins``, opens a WebSocket or would change something.
-
-        The rule of ``CrossOriginProtection`` in Go's net/http. No other headers are needed: what browsers send since
-        2023 has ``Sec-Fetch-Site``, what older ones do has ``Origin``, and what sends neither is no browser.
-        """
-        if not visit.is_websocket:
-            if visit.method in _SAFE:
-                return False
-            if visit.fetch_site:
-                return visit.fetch_site not in _OWN_PAGES and not self._origins.name(visit.origin)
+        """Whether a page of another origin, not among ``allowed_origins``, opens a WebSocket with our cookies."""
         return not self._origins.allow(visit.origin, visit.scheme, visit.host)
 
     def location_of_login(self, visit: Visit, login_path: str | None) -> str:
@@ -131,12 +124,9 @@ class Protection:
         page = login_path or mount_point(visit.root) + self._login_path
         return login_location(page, visit.root + visit.path, visit.query)
 
-    def away(self, visit: Visit, ended: RequestEnded) -> Answer:
-        """What answers somebody who has to log in first, and a page of another site."""
-        is_for_program = self.is_for_program(visit)
-        if not isinstance(ended, RedirectToLogin):
-            return foreign(is_for_program=is_for_program)
-        return unauthenticated() if is_for_program else redirect(ended.location)
+    def away_to_login(self, visit: Visit, location: str) -> Answer:
+        """What answers somebody who has to log in first."""
+        return unauthenticated() if self.is_for_program(visit) else redirect(location)
 
     def away_for_now(self, visit: Visit, error: KeysteadError) -> Answer:
         """What answers while nobody can tell who is logged in."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from keystead_client.cookies import set_cookies
 from keystead_client.errors import ServerBusy, ServerError, Timeout
 from keystead_client.flow import waiting_at_most
+from keystead_client.log import Outages
 from keystead_client.places import Places
 from keystead_client.sending import NoFreeConnection
 from keystead_client.tokens import Tokens
@@ -65,6 +66,7 @@ class WaryServer:
         self._silent_since = 0.0
         self._probes = Places(clock)
         self._logins = Places(clock)
+        self._outages = Outages("Keystead", clock)
 
     async def login_with(
         self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
@@ -74,7 +76,8 @@ class WaryServer:
         with self._logins.one_of(LOGINS if self._unanswered < SILENCE else 1) as is_free, waiting_at_most(LONGEST_WAIT):
             if not is_free:
                 raise ServerBusy("too many logins at once", {"retryAfter": 1})
-            tokens = await self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for)
+            with self._outages:
+                tokens = await self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for)
         self._unanswered = 0
         return _fit_for_cookies(tokens)
 
@@ -105,7 +108,7 @@ class WaryServer:
 
     async def _heard(self, question: Coroutine[Any, Any, T]) -> T:
         try:
-            with waiting_at_most(LONGEST_WAIT):
+            with waiting_at_most(LONGEST_WAIT), self._outages:
                 answer = await question
         except NoFreeConnection:
             raise

@@ -13,7 +13,6 @@ from keystead_client import auth as awaited
 from keystead_client.auth import (
     AuthError,
     AuthResult,
-    ForeignRequest,
     NotAuthenticated,
     RedirectToLogin,
     get_auth_token,
@@ -28,7 +27,6 @@ from keystead_client.sharing import complete
 __all__ = [
     "AuthError",
     "AuthResult",
-    "ForeignRequest",
     "NotAuthenticated",
     "RedirectToLogin",
     "get_auth_token",
@@ -71,7 +69,7 @@ def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "rais
 
     Nobody is: raises :class:`RedirectToLogin` to ``redirect_to`` (default: the middleware's ``login_path``), or
     ``NotAuthenticated`` with ``mode="raise"``. The server cannot tell: raises its error, which the middleware answers
-    with 503.
+    with 503. ``ValueError`` for another mode.
     """
     return _complete(plain(awaited.require_auth)(redirect_to, mode))
 
