@@ -6,6 +6,8 @@ false, and turns the answer to the request into an error.
 
     RedirectToLogin     what require_auth raises, and the middleware turns into a redirect (or a 401 for programs)
     NotAuthenticated    what require_auth(mode="raise") raises
+    ForeignRequest      what login, logout and refresh_tokens raise where a page of another site asks for them, and the
+                        middleware turns into a 403
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Final, Literal
 from keystead_client.awaiting import plain, to_be_awaited
 from keystead_client.browser import Browser, current_browser
 from keystead_client.cookies import CookieTokens
+from keystead_client.ended import ForeignRequest, RedirectToLogin
 from keystead_client.errors import (
     BadUserInput,
     InvalidCredentials,
@@ -33,6 +36,7 @@ from keystead_client.paths import redirect_target
 __all__ = [
     "AuthError",
     "AuthResult",
+    "ForeignRequest",
     "NotAuthenticated",
     "RedirectToLogin",
     "get_auth_token",
@@ -80,14 +84,6 @@ class AuthResult:
     error: AuthError | None = None
 
 
-class RedirectToLogin(Exception):
-    """Ends the request: the browser is sent to ``location``."""
-
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
-        self.location = location
-
-
 @to_be_awaited
 async def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
     """Logs in and sets both cookies on the response; whatever session the browser brought is replaced, and ended.
@@ -96,6 +92,7 @@ async def login(email: str, password: str, *, brand: str | None = None) -> AuthR
     """
     browser = _browser()
     browser.must_not_have_answered()
+    browser.must_not_be_foreign()
     if not (_may_be_typed(email) and _may_be_typed(password)):
         return AuthResult(False, error=AuthError("INVALID_CREDENTIALS", WRONG))
     try:
@@ -117,6 +114,7 @@ async def logout() -> AuthResult:
     """
     browser = _browser()
     browser.must_not_have_answered()
+    browser.must_not_be_foreign()
     try:
         await browser.log_out()
     except KeysteadError as error:
@@ -129,6 +127,7 @@ async def refresh_tokens() -> AuthResult:
     """New tokens now, not when they are due. ``TOKEN_EXPIRED``: there is no session, or it is over."""
     browser = _browser()
     browser.must_not_have_answered()
+    browser.must_not_be_foreign()
     try:
         if not await browser.refresh():
             return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "there is no session, or it is over"))

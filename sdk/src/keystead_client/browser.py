@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from keystead_client.cookies import CookieOptions, CookieTokens, clear_cookies, set_cookies
+from keystead_client.ended import ForeignRequest
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate, User
 from keystead_client.headers import RawHeaders, for_one_browser, with_cookies
@@ -32,6 +33,8 @@ class Browser:
     """Whether only who is logged in may come in."""
     allow_anonymous: bool
     """Whether a user without an account counts as logged in."""
+    is_foreign: bool
+    """Whether a page of another site sent it, and it would change something."""
     is_personal: bool = field(init=False)
     """Whether the answer depends on who is logged in: the page is protected, or the application has asked."""
     has_begun_to_answer: bool = False
@@ -92,6 +95,8 @@ class Browser:
 
     async def log_out(self) -> None:
         """Deletes the cookies, whatever happens, and ends the session on the server. Raises the client's errors."""
+        if not self.has_tokens:
+            return
         try:
             # The server takes only a living access token for it; a user it does not know needs no logout.
             if await self._holder() is not None and self.tokens.auth_token is not None:
@@ -141,6 +146,12 @@ class Browser:
     def answer_instead(self) -> None:
         """From here on the middleware speaks."""
         self.refusal, self.is_withheld = None, False
+
+    def must_not_be_foreign(self) -> None:
+        """Raises ``ForeignRequest``: a page of another site logs nobody in or out."""
+        if self.is_foreign:
+            self.refusal = ForeignRequest()
+            raise self.refusal
 
     def must_not_have_answered(self) -> None:
         """Raises ``RuntimeError`` when the headers are gone: cookies could not be set any more."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from keystead_client.answers import Answer, redirect, unauthenticated, unavailable
+from keystead_client.answers import Answer, foreign, redirect, unauthenticated, unavailable
 from keystead_client.browser import Browser
 from keystead_client.cookies import (
     DEFAULT,
@@ -15,11 +16,16 @@ from keystead_client.cookies import (
     loses_secure_cookies,
     read_cookies,
 )
+from keystead_client.ended import RedirectToLogin, RequestEnded
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate
 from keystead_client.log import Once
 from keystead_client.origins import OriginRules
 from keystead_client.paths import PathRules, is_for_programs, login_location, mount_point
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_PAGES = frozenset({"same-origin", "none"})
+_ADDRESS = re.compile(r"[0-9A-Za-z.:%\[\]_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,10 @@ class Visit:
     origin: str | None = None
     """Of the page that sends this, as its ``Origin`` header tells it."""
     referer: str | None = field(default=None, repr=False)
+    method: str = "GET"
+    is_websocket: bool = False
+    fetch_site: str | None = None
+    """What ``Sec-Fetch-Site`` says: whose page a browser sends this for."""
 
 
 class Protection:
@@ -97,7 +107,8 @@ class Protection:
             tokens=read_cookies(visit.cookies, self._options),
             options=self._options,
             is_local=is_local_development(*way),
-            forwarded_for=visit.address,
+            # Anything else would be no header, and tell the server nothing.
+            forwarded_for=visit.address if visit.address and _ADDRESS.fullmatch(visit.address) else None,
             location_of_login=partial(self.location_of_login, visit),
             brand=self._brand,
             refresh_buffer=self._refresh_buffer,
@@ -105,6 +116,7 @@ class Protection:
             is_protected=not self.is_public(visit),
             allow_anonymous=self._allow_anonymous,
             warn_of_lost_cookies=self._warn_of_lost_cookies if loses else None,
+            is_foreign=self.is_foreign(visit),
         )
 
     def is_public(self, visit: Visit) -> bool:
@@ -116,7 +128,16 @@ class Protection:
         return self._for_programs.hold(visit.path) or is_for_programs(visit.accept)
 
     def is_foreign(self, visit: Visit) -> bool:
-        """Whether a page of another origin, not among ``allowed_origins``, opens a WebSocket with our cookies."""
+        """Whether a page of another origin, not among ``allowed_origins``, opens a WebSocket or would change something.
+
+        The rule of ``CrossOriginProtection`` in Go's net/http. No other headers are needed: what browsers send since
+        2023 has ``Sec-Fetch-Site``, what older ones do has ``Origin``, and what sends neither is no browser.
+        """
+        if not visit.is_websocket:
+            if visit.method in _SAFE:
+                return False
+            if visit.fetch_site:
+                return visit.fetch_site not in _OWN_PAGES and not self._origins.name(visit.origin)
         return not self._origins.allow(visit.origin, visit.scheme, visit.host)
 
     def location_of_login(self, visit: Visit, login_path: str | None) -> str:
@@ -124,9 +145,12 @@ class Protection:
         page = login_path or mount_point(visit.root) + self._login_path
         return login_location(page, visit.root + visit.path, visit.query)
 
-    def away_to_login(self, visit: Visit, location: str) -> Answer:
-        """What answers somebody who has to log in first."""
-        return unauthenticated() if self.is_for_program(visit) else redirect(location)
+    def away(self, visit: Visit, ended: RequestEnded) -> Answer:
+        """What answers somebody who has to log in first, and a page of another site."""
+        is_for_program = self.is_for_program(visit)
+        if not isinstance(ended, RedirectToLogin):
+            return foreign(is_for_program=is_for_program)
+        return unauthenticated() if is_for_program else redirect(ended.location)
 
     def away_for_now(self, visit: Visit, error: KeysteadError) -> Answer:
         """What answers while nobody can tell who is logged in."""

@@ -13,6 +13,7 @@ from keystead_client import auth as awaited
 from keystead_client.auth import (
     AuthError,
     AuthResult,
+    ForeignRequest,
     NotAuthenticated,
     RedirectToLogin,
     get_auth_token,
@@ -27,6 +28,7 @@ from keystead_client.sharing import complete
 __all__ = [
     "AuthError",
     "AuthResult",
+    "ForeignRequest",
     "NotAuthenticated",
     "RedirectToLogin",
     "get_auth_token",
