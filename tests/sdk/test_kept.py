@@ -196,6 +196,20 @@ def test_a_process_that_is_forked_while_a_thread_saves_goes_on() -> None:
     assert status == 0
 
 
+def test_two_clients_share_a_store_in_memory() -> None:
+    store = MemoryTokens(FIRST)
+    locked: list[bool] = []
+
+    class Watched(Kept):
+        def _save(self, tokens: Tokens | None) -> None:
+            locked.append(not store._lock._lock.acquire(blocking=False))
+            super()._save(tokens)
+
+    assert Watched(store).swap(FIRST, SECOND)
+    assert locked == [True]
+    assert not Kept(store).swap(FIRST, SECOND)
+
+
 def test_a_lock_keeps_others_out() -> None:
     lock = ForkLock()
     with lock:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
+
+from keystead_client.fork_lock import ForkLock
 
 Kind: TypeAlias = Literal["pair", "standing"]
 """Of a session."""
@@ -74,6 +77,7 @@ class MemoryTokens:
 
     def __init__(self, tokens: Tokens | None = None) -> None:
         self._tokens = tokens
+        self._lock = ForkLock()
 
     def load(self) -> Tokens | None:
         """What was saved last."""
@@ -82,6 +86,10 @@ class MemoryTokens:
     def save(self, tokens: Tokens | None) -> None:
         """Keep these; None forgets them."""
         self._tokens = tokens
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """No other client with this store saves inside."""
+        return self._lock
 
 
 def expiry_of(jwt: str) -> float | None:
