@@ -97,6 +97,27 @@ def test_the_lock_is_that_of_the_file_that_is_there(path: Path, monkeypatch: pyt
         assert locked[1] == path.stat().st_ino
 
 
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited: list[int] = []
+    flock = fcntl.flock
+
+    def forked(descriptor: int, operation: int) -> None:
+        if not inherited:
+            inherited.append(os.dup(descriptor))
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", forked)
+        with FileTokens(path).exclusive():
+            pass
+    try:
+        assert not is_locked(path)
+    finally:
+        os.close(inherited[0])
+
+
 def test_the_lock_of_a_file_that_is_open_to_others_is_not_waited_for(path: Path) -> None:
     path.chmod(0o666)
     with path.open() as file:
