@@ -194,7 +194,7 @@ def _browser() -> Browser:
 
 def _brought() -> CookieTokens:
     browser = _browser()
-    browser.is_personal = True
+    browser.must_be_personal()
     return browser.tokens
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from keystead_client.cookies import CookieOptions, CookieTokens, clear_cookies, set_cookies
 from keystead_client.ended import ForeignRequest
-from keystead_client.errors import KeysteadError
+from keystead_client.errors import KeysteadError, NotAuthenticated
 from keystead_client.gate import Gate, User
 from keystead_client.headers import RawHeaders, for_one_browser, with_cookies
 from keystead_client.tokens import Tokens
@@ -129,12 +129,9 @@ class Browser:
     def begin_to_answer(self, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
         """The headers as they go out, with the cookies among them. From here on no cookie can be set any more.
 
-        Raises ``RuntimeError`` where an ``await`` was forgotten: nobody knows what the answer is worth. Once, so that
-        the page that tells of the error can go out.
+        Raises ``RuntimeError`` as :meth:`must_have_awaited`.
         """
-        forgotten, self.forgotten = self.forgotten, None
-        if forgotten:
-            raise RuntimeError(f"auth.{forgotten}() was called without `await`, so it has done nothing")
+        self.must_have_awaited()
         self.has_begun_to_answer = True
         newest = self.tokens.refresh_token
         if self.set_cookies and newest is not None and self.gate.has_exchanged(newest):
@@ -143,9 +140,24 @@ class Browser:
         marked = for_one_browser(headers) if self.is_personal else list(headers)
         return with_cookies(marked, self.set_cookies, self.options.names) if self.set_cookies else marked
 
+    def must_have_awaited(self) -> None:
+        """Raises ``RuntimeError`` where an ``await`` was forgotten: nobody knows what the answer is worth.
+
+        Once, so that the page that tells of the error can go out.
+        """
+        forgotten, self.forgotten = self.forgotten, None
+        if forgotten:
+            raise RuntimeError(f"auth.{forgotten}() was called without `await`, so it has done nothing")
+
     def answer_instead(self) -> None:
         """From here on the middleware speaks."""
         self.refusal, self.is_withheld = None, False
+
+    def must_be_personal(self) -> None:
+        """From here on the answer depends on who is logged in. Raises ``RuntimeError`` where it has begun otherwise."""
+        if not self.is_personal:
+            self._must_not_be_late()
+        self.is_personal = True
 
     def must_not_be_foreign(self) -> None:
         """Raises ``ForeignRequest``: a page of another site logs nobody in or out."""
@@ -158,19 +170,33 @@ class Browser:
         if self.has_begun_to_answer:
             raise RuntimeError("the response has begun: cookies can no longer be set")
 
+    def _must_not_be_late(self) -> None:
+        # A refresh now would lose the new tokens, and with them the session; a cache might keep the answer.
+        if not self.has_begun_to_answer:
+            return
+        if self.outage is not None:
+            raise self.outage
+        raise RuntimeError(
+            "the response has begun: who is logged in has to be asked before it, for example by auth.get_user() in the "
+            "view; after that it can be asked again at any time"
+        )
+
     async def _end(self, session: CookieTokens) -> None:
         """Ends the session on the server, which takes only a living access token for it. Raises the client's errors."""
-        auth_token = session.auth_token
-        if not Tokens(auth_token, None).is_fresh(self.clock(), 0) and session.refresh_token is not None:
-            renewed = await self.gate.refresh(session.refresh_token, self.forwarded_for)
-            auth_token = renewed.auth_token if renewed else None
-        if auth_token is not None:
-            await self.gate.server.logout_with(auth_token, forwarded_for=self.forwarded_for)
+        if session.auth_token is not None and Tokens(session.auth_token, None).is_fresh(self.clock(), 0):
+            # Planted, perhaps, or over; the other token may be another session's, and alive.
+            with suppress(NotAuthenticated):
+                await self.gate.server.logout_with(session.auth_token, forwarded_for=self.forwarded_for)
+                return
+        renewed = session.refresh_token and await self.gate.refresh(session.refresh_token, self.forwarded_for)
+        if renewed and renewed.auth_token is not None:
+            await self.gate.server.logout_with(renewed.auth_token, forwarded_for=self.forwarded_for)
 
     async def _holder(self) -> User | None:
         """Whose session it is, anonymous or not."""
-        self.is_personal = True
+        self.must_be_personal()
         if not self._is_judged:
+            self._must_not_be_late()
             try:
                 self._user = await self._judge()
             except KeysteadError as error:

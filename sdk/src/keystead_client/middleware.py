@@ -54,8 +54,8 @@ class KeysteadMiddleware:
     ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
     plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allow_anonymous``: users
     without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``allowed_origins``
-    are those of pages that may post and open WebSockets besides the application's own. ``clock`` tells seconds since 1970.
-    Raises ``ValueError`` for paths and origins that are none, and for other options that cannot be meant.
+    are those of pages that may post and open WebSockets besides the application's own. ``clock`` tells seconds since
+    1970. Raises ``ValueError`` for paths and origins that are none, and for other options that cannot be meant.
     """
 
     def __init__(
@@ -111,7 +111,9 @@ class KeysteadMiddleware:
         browser = self._protection.browser(visit)
         token = current_browser.set(browser)
         try:
-            await self._serve(scope, receive, partial(_send_with_cookies, browser, send), visit, browser)
+            can_refuse = "websocket.http.response" in (scope.get("extensions") or ())
+            sending = partial(_send_with_cookies, browser, send, can_refuse)
+            await self._serve(scope, receive, sending, visit, browser)
         finally:
             current_browser.reset(token)
 
@@ -158,11 +160,17 @@ class KeysteadMiddleware:
         await send(message)
 
 
-async def _send_with_cookies(browser: Browser, send: Send, message: Message) -> None:
+async def _send_with_cookies(browser: Browser, send: Send, can_refuse: bool, message: Message) -> None:
     # A framework inside answers 500 to an exception that it does not know, and then hands it on to us.
     if message["type"] == "http.response.start" and browser.withhold(message["status"]):
         return
     if browser.is_withheld:
+        return
+    if message["type"] == "websocket.close" and browser.set_cookies and can_refuse and not browser.has_begun_to_answer:
+        # The old tokens are spent: who is refused a WebSocket needs the new ones all the same.
+        headers = browser.begin_to_answer([(b"content-length", b"0")])
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b""})
         return
     if message["type"] in _BEGINNINGS:
         message = {**message, "headers": browser.begin_to_answer(message.get("headers", []))}

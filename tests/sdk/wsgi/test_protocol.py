@@ -228,14 +228,58 @@ def test_an_error_page_that_a_generator_begins_is_replaced() -> None:
     assert (server.send_all(), server.status, ended) == ("", AWAY, ["closed"])
 
 
-def test_once_something_is_sent_the_redirect_is_an_error() -> None:
+@pytest.mark.parametrize("has_asked", [True, False])
+def test_once_something_is_sent_the_redirect_is_an_error(has_asked: bool) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", PLAIN)
+        if has_asked:
+            auth.get_user()
         yield b"one"
         auth.require_auth()
 
-    with pytest.raises(auth.RedirectToLogin):
+    with pytest.raises(auth.RedirectToLogin if has_asked else RuntimeError):
         serve(app).send_all()
+
+
+@pytest.mark.parametrize("ask", [auth.get_user, auth.logged_in, auth.get_auth_token, auth.get_refresh_token])
+def test_who_is_there_is_asked_before_the_first_part_is_sent_or_never(ask: Callable[[], object]) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        write = start_response("200 OK", PLAIN)
+        if environ["PATH_INFO"] == "/auth/write":
+            write(b"written")
+        if environ["PATH_INFO"] == "/auth/first":
+            ask()
+        yield b""
+        ask()
+
+    first = serve(app, PATH_INFO="/auth/first")
+    assert (first.send_all(), ("vary", "Cookie") in first.headers) == ("", True)
+    for path in ("/auth/late", "/auth/write"):
+        late = serve(app, PATH_INFO=path)
+        with pytest.raises(RuntimeError, match="the response has begun"):
+            late.send_all()
+        assert late.headers == PLAIN
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_response_without_a_part_begins_all_the_same(method: str) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("204 No Content", PLAIN)
+        yield from ()
+
+    server = serve(app, REQUEST_METHOD=method)
+    assert server.status == ""
+    assert (server.send_all(), server.status) == ("", "204 No Content")
+
+
+def test_to_begin_twice_is_an_error() -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", PLAIN)
+        start_response("201 Created", PLAIN)
+        return []
+
+    with pytest.raises(AssertionError, match="second time"):
+        serve(app)
 
 
 def test_other_errors_pass_through() -> None:
@@ -265,10 +309,10 @@ def test_auth_speaks_of_the_request_whose_part_is_made() -> None:
 def test_cookies_cannot_be_set_once_the_response_has_begun() -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", PLAIN)
+        yield b""
         for late in (auth.logout, auth.refresh_tokens, lambda: auth.login("ann@example.com", "x")):
             with pytest.raises(RuntimeError, match="has begun"):
                 late()
-        return [b""]
 
     assert serve(app).send_all() == ""
 

@@ -30,6 +30,8 @@ class Exchange:
         self._visit = visit
         self._start_response = start_response
         self._browser: Browser = protection.browser(visit)
+        self._held: tuple[str, list[tuple[str, str]]] | None = None
+        self._write: Callable[[bytes], object] = _drop
 
     def respond(self, app: WSGIApplication, environ: WSGIEnvironment) -> Iterable[bytes]:
         """What the web server sends as the body."""
@@ -45,6 +47,8 @@ class Exchange:
                 self.require_no_refusal()
         except (RequestEnded, KeysteadError) as error:
             return [self.answer_instead(error)]
+        if isinstance(parts, list | tuple) or _is_file(parts, environ):
+            self.send_held()
         # A web server does more with what it knows: it counts a list, and has the kernel send a file.
         is_known = isinstance(parts, list | tuple) or _is_file(parts, environ)
         return parts if is_known and self._browser.has_begun_to_answer else body
@@ -69,8 +73,16 @@ class Exchange:
         self._browser.answer_instead()
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        self._held = None
         self._start(status, headers, sys.exc_info() if self._browser.has_begun_to_answer else None)
+        self.send_held()
         return answer.body
+
+    def send_held(self) -> None:
+        """Hands what the application has begun to the web server; once."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._begin(*held)
 
     def require_no_refusal(self) -> None:
         """Raises what ``require_auth`` has raised, where the application has made an error page of it."""
@@ -88,13 +100,29 @@ class Exchange:
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         # A framework answers 500 to an exception that it does not know, as are those that are meant for us.
         if self._browser.withhold(int(status[:3])):
+            self._held = None
             return _drop
+        if self._browser.has_begun_to_answer:
+            return self._begin(status, headers, exc_info)
+        if self._held is not None and not exc_info:
+            raise AssertionError("start_response is called a second time, and without exc_info")
+        self._browser.must_have_awaited()
+        # A generator runs up to its first part only after this, and may ask until then who is logged in.
+        self._held = status, list(headers)
+        return self._write_at_once
+
+    def _write_at_once(self, part: bytes) -> None:
+        self.send_held()
+        self._write(part)
+
+    def _begin(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         joined = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in self._browser.begin_to_answer(raw)
         ]
         try:
-            return self._start_response(status, joined, *([exc_info] if exc_info else []))
+            self._write = self._start_response(status, joined, *([exc_info] if exc_info else []))
+            return self._write
         finally:
             exc_info = None  # as PEP 3333 asks, lest the traceback hold itself
 
@@ -114,6 +142,7 @@ class Body(Iterator[bytes]):
                 self._iterator = self._exchange.serving(iter, self._parts)
             part = self._exchange.serving(next, self._iterator, None)
             self._exchange.require_no_refusal()
+            self._exchange.send_held()
         except (RequestEnded, KeysteadError) as error:
             instead = self._exchange.answer_instead(error)
             self._iterator = iter(())
