@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi import FastAPI, Form, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
@@ -46,17 +45,6 @@ PROBLEMS = {
 }
 
 
-async def from_this_site(request: Request) -> None:
-    """Refuses forms that another site sends. SameSite cookies alone would not: a login needs no cookie."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site:
-        is_ours = site in ("same-origin", "none")
-    else:  # an older browser, which names the origin at least; or no browser at all
-        is_ours = origin is None or urlsplit(origin).netloc == request.url.netloc
-    if request.method == "POST" and not is_ours:
-        raise HTTPException(403, "This form belongs to another site.")
-
-
 def connect() -> AsyncClient:
     """The client of this application. A browser waits for its answers: none takes longer than five seconds."""
     if not os.environ.get("KEYSTEAD_ENDPOINT"):
@@ -68,7 +56,7 @@ def connect() -> AsyncClient:
 
 
 keystead = connect()
-app = FastAPI(dependencies=[Depends(from_this_site)], openapi_url=None)
+app = FastAPI(openapi_url=None)
 app.mount("/static", StaticFiles(directory=HERE / "static"))
 app.add_middleware(KeysteadMiddleware, client=keystead, public_paths=("/auth", "/static"))
 templates = Jinja2Templates(HERE / "templates")
@@ -143,12 +131,16 @@ async def log_out_everywhere(request: Request) -> Response:
     """Ends all sessions of the user: every other browser is out on its next click."""
     await auth.require_auth(mode="raise")
     await ask_as_user(request, LOG_OUT_EVERYWHERE)
-    return await forget_session(request)
+    await auth.logout()
+    return RedirectResponse(LOGIN, 303)
 
 
 @app.exception_handler(NotAuthenticated)
-async def forget_session(request: Request, error: Exception | None = None) -> Response:
-    """The session ended, perhaps a moment ago on another device: the cookies go, too."""
+async def session_may_be_over(request: Request, error: Exception) -> Response:
+    """The access token was refused. If the session has ended, say on another device, the cookies go, too."""
+    result = await auth.refresh_tokens()
+    if result.error is None or result.error.code != "TOKEN_EXPIRED":
+        return problem(request, 503)
     await auth.logout()
     return RedirectResponse(LOGIN, 303)
 
@@ -179,7 +171,12 @@ async def incomplete(request: Request, error: Exception) -> Response:
 
 @app.middleware("http")  # added last, so it stands outside of KeysteadMiddleware
 async def in_our_design(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """The 503 of KeysteadMiddleware, which is plain text, as a page of ours."""
+    """What KeysteadMiddleware refuses in plain text (forms of other sites) or cannot tell (503), as a page of ours."""
     response = await call_next(request)
-    is_plain = response.status_code == 503 and response.headers.get("content-type", "").startswith("text/plain")
-    return problem(request, 503) if is_plain else response
+    is_plain = response.headers.get("content-type", "").startswith("text/plain")
+    if response.status_code not in (403, 503) or not is_plain:
+        return response
+    ours = problem(request, response.status_code)
+    for cookie in response.headers.getlist("set-cookie"):  # tokens that were just renewed
+        ours.headers.append("set-cookie", cookie)
+    return ours

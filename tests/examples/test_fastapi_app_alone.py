@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import runpy
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 
+from keystead_client import NetworkError, Tokens
+from keystead_client.errors import RefreshTokenExpired, Unauthenticated
 from tests.examples.conftest import RUN
 
 COOKIES = {"keystead_auth_token": "a.b.c", "keystead_refresh_token": "ks_rt_def"}
@@ -49,6 +53,31 @@ async def test_a_logout_deletes_the_cookies_and_says_what_it_could_not_do(browse
     assert "was not told" in out.text
     assert all("Max-Age=0" in cookie for cookie in out.headers.get_list("set-cookie"))
     assert len(out.headers.get_list("set-cookie")) == 2
+
+
+@pytest.mark.parametrize(
+    ("refresh", "status", "cookies"),
+    [
+        (NetworkError("cut"), 503, []),
+        (Tokens("d.e.f", "ks_rt_ghi"), 503, ["d.e.f", "ks_rt_ghi"]),
+        (RefreshTokenExpired("over"), 303, ["", ""]),
+    ],
+)
+async def test_a_token_that_is_refused_for_a_moment_logs_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, refresh: Tokens | Exception, status: int, cookies: list[str]
+) -> None:
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", "http://127.0.0.1:1")
+    example = runpy.run_path(MAIN)
+    monkeypatch.setattr(example["keystead"], "me_with", AsyncMock(return_value={"id": "1", "is_anonymous": False}))
+    monkeypatch.setattr(example["keystead"], "execute_with", AsyncMock(side_effect=Unauthenticated("no")))
+    monkeypatch.setattr(example["keystead"], "refresh_with", AsyncMock(side_effect=[refresh]))
+    lives = base64.urlsafe_b64encode(b'{"exp":9999999999}').decode().rstrip("=")
+    held = {**COOKIES, "keystead_auth_token": f"e30.{lives}.x"}
+    transport = httpx.ASGITransport(example["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000", cookies=held) as client:
+        answer = await client.get("/")
+    values = [cookie.partition("=")[2].partition(";")[0] for cookie in answer.headers.get_list("set-cookie")]
+    assert (answer.status_code, values) == (status, cookies)
 
 
 @pytest.mark.parametrize("endpoint", ["", "http://id.example.com"])
