@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from keystead_client.browser import Browser, current_browser
 
@@ -31,7 +31,10 @@ class Awaited(Coroutine[Any, Any, T]):
         self._browser = browser
         self._is_noticed = False
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> Literal[True]:
+        # From Python 3.13 on asyncio asks, before it shows a task, whether the task has a coroutine.
+        if sys._getframe(1).f_globals.get("__name__") == "asyncio.base_tasks":
+            return True
         self._is_noticed = True
         raise TypeError(f"{self._name}() has not been awaited: await it")
 
