@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+FOLDER = ".example"
+"""Of the demo's data. In the folder of ``make demo`` two servers would end each other's sessions."""
 READY_WITHIN = 30.0
 ENDED_WITHIN = 15.0
 PAUSE = 0.05
@@ -37,7 +39,8 @@ def main() -> None:
         sys.exit(f"PORT and APP_PORT are both {ports.port}: choose two.")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYSTEAD_")}
     with ExitStack() as running:
-        demo = running.enter_context(_running(environment, "keystead", "demo", "--json", "--port", str(ports.port)))
+        words = ("keystead", "demo", "--json", "--folder", FOLDER, "--port", str(ports.port))
+        demo = running.enter_context(_running(environment, *words))
         facts = _facts(demo)
         environment |= {"KEYSTEAD_ENDPOINT": facts["url"].removesuffix("/graphql"), "KEYSTEAD_BRAND": facts["brand"]}
         words = ("uvicorn", "main:app", "--app-dir", str(HERE / "fastapi-app"), "--log-level", "warning", "--port")

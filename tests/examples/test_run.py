@@ -42,6 +42,11 @@ def test_both_on_one_port_is_refused(tmp_path: Path) -> None:
     assert "choose two" in refused(tmp_path, *[free_port()] * 2)
 
 
+def test_its_data_is_apart_from_that_of_the_demo(example: Example) -> None:
+    assert [path.name for path in example.folder.iterdir()] == [".example"]
+    assert ".example/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+
+
 def test_make_example_runs_it() -> None:
     recipe = (ROOT / "Makefile").read_text("utf-8").partition("\nexample:")[2].partition("\n\n")[0]
     assert "examples/run.py $(if $(PORT),--port $(PORT)) $(if $(APP_PORT),--app-port $(APP_PORT))" in recipe
