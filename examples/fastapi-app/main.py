@@ -46,11 +46,14 @@ PROBLEMS = {
 
 
 def connect() -> AsyncClient:
-    """The client of this application. A browser waits for its answers: none takes longer than five seconds."""
+    """The client of this application, for its own questions and for those of the middleware, with one brand for both.
+
+    A browser waits for the answers, so it gives up soon. It acts for users alone, so no API key is read.
+    """
     if not os.environ.get("KEYSTEAD_ENDPOINT"):
         sys.exit("Please set KEYSTEAD_ENDPOINT to the address of Keystead, for example http://localhost:4000.")
     try:
-        return AsyncClient(brand=os.environ.get("KEYSTEAD_BRAND"), timeout=5, retries=1)
+        return AsyncClient(brand=os.environ.get("KEYSTEAD_BRAND"), api_key="", timeout=5, retries=1)
     except ValueError as error:
         sys.exit(f"KEYSTEAD_ENDPOINT or another setting cannot be used: {error}.")
 

@@ -1,4 +1,4 @@
-"""examples/fastapi-app while Keystead is away: it says so, and logs nobody out."""
+"""examples/fastapi-app while Keystead is away: it says so, and logs nobody out. And beside the settings of others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from keystead_client import NetworkError, Tokens
 from keystead_client.errors import RefreshTokenExpired, Unauthenticated
-from tests.examples.conftest import RUN
+from tests.examples.conftest import RUN, Example
 
 COOKIES = {"keystead_auth_token": "a.b.c", "keystead_refresh_token": "ks_rt_def"}
 
@@ -78,6 +78,22 @@ async def test_a_token_that_is_refused_for_a_moment_logs_nobody_out(
         answer = await client.get("/")
     values = [cookie.partition("=")[2].partition(";")[0] for cookie in answer.headers.get_list("set-cookie")]
     assert (answer.status_code, values) == (status, cookies)
+
+
+async def test_a_stale_api_key_in_the_environment_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, example: Example
+) -> None:
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", example.found("KEYSTEAD_ENDPOINT=([^ ]+)"))
+    monkeypatch.setenv("KEYSTEAD_BRAND", "rainbowMakers")
+    monkeypatch.setenv("KEYSTEAD_API_KEY", "ks_sk_stale")
+    monkeypatch.setenv("NO_PROXY", "*")
+    app = runpy.run_path(MAIN)
+    transport = httpx.ASGITransport(app["app"], client=("127.0.0.1", 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
+        form = {"email": "luna@rainbowmakers.example", "password": example.found(r"password +(\S+)")}
+        assert (await client.post("/auth/login", data=form)).status_code == 303
+        assert (await client.get("/")).status_code == 200
+    await app["keystead"].close()
 
 
 @pytest.mark.parametrize("endpoint", ["", "http://id.example.com"])
