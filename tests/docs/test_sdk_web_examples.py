@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from django.urls import path
 from keystead.context import ActiveBrand, Server
 from keystead_client.middleware import KeysteadMiddleware
 from tests.api import listening
+from tests.cli.command import plain_environment
 from tests.docs.examples import ADDRESS, EMAIL, PASSWORD, against, example, examples, run
 from tests.house_rules.source import ROOT
 from tests.sdk.wsgi.django_shop import make_django
@@ -95,16 +97,41 @@ async def test_flask(server: Server, brand: ActiveBrand) -> None:
 
 
 @pytest.fixture
-def django_project() -> Iterator[ModuleType]:
-    """A project with the settings and templates of the page; its urls are to be put in."""
+def project(tmp_path: Path) -> Path:
+    """What ``startproject`` makes, changed as the page says."""
+    manage(tmp_path, "startproject", "shop", ".")
+    with (tmp_path / "shop" / "settings.py").open("a") as settings:
+        settings.write(example("MIDDLEWARE +="))
+    (tmp_path / "shop" / "wsgi.py").write_text(example("get_wsgi_application"))
+    (tmp_path / "shop" / "urls.py").write_text(example("urlpatterns = ["))
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "login.html").write_text(example("{{ problem }}", "html"))
+    (tmp_path / "templates" / "home.html").write_text(example("{{ email }}", "html"))
+    return tmp_path
+
+
+@pytest.fixture
+def django_project(project: Path) -> Iterator[ModuleType]:
+    """The project in this process; its urls are to be put in."""
     make_django()
     urls = ModuleType("urls")
-    pages = {"login.html": example("{{ problem }}", "html"), "home.html": example("{{ email }}", "html")}
-    loaders = [("django.template.loaders.locmem.Loader", pages)]
-    templates = {"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": loaders}}
-    middleware = run(example("MIDDLEWARE = ["))["MIDDLEWARE"]
-    with override_settings(ROOT_URLCONF=urls, TEMPLATES=[templates], MIDDLEWARE=middleware):
+    chosen = runpy.run_path(str(project / "shop" / "settings.py"))
+    names = ("INSTALLED_APPS", "MIDDLEWARE", "TEMPLATES")
+    with override_settings(ROOT_URLCONF=urls, **{name: chosen[name] for name in names}):
         yield urls
+
+
+def manage(project: Path, *words: str) -> str:
+    """What Django says to a command; it must succeed."""
+    env = plain_environment()
+    return subprocess.run(
+        [sys.executable, "-m", "django", *words], cwd=project, env=env, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_django_finds_nothing_wrong_with_the_project(project: Path) -> None:
+    said = manage(project, "check", "--settings=shop.settings", "--pythonpath=.")
+    assert "no issues" in said
 
 
 async def test_django(server: Server, brand: ActiveBrand, django_project: ModuleType) -> None:
@@ -132,8 +159,9 @@ async def test_django_under_asgi(server: Server, brand: ActiveBrand, django_proj
 
 
 def test_every_example_passes_the_strict_checks_of_mypy(tmp_path: Path) -> None:
-    # Strawberry's own decorator hides the types of a field that has extensions.
-    for number, code in enumerate(code for code in examples() if "import strawberry" not in code):
+    # Strawberry's own decorator hides the types of a field that has extensions; lines of settings continue a file.
+    unchecked = ("import strawberry", "MIDDLEWARE +=")
+    for number, code in enumerate(code for code in examples() if not any(part in code for part in unchecked)):
         (tmp_path / f"example_{number}.py").write_text(code, "utf-8")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), str(tmp_path)]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)

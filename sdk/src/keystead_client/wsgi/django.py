@@ -1,6 +1,11 @@
 """For Django: a redirect to the login page is an answer, and no error that fills the log.
 
-MIDDLEWARE = ["keystead_client.wsgi.django.KeysteadErrors", ...]
+At the end of ``settings.py``, so that it is the last of all::
+
+    MIDDLEWARE += ["keystead_client.wsgi.django.KeysteadErrors"]
+
+Django asks ``process_exception`` of the last one first. Further up, another that reports every exception would
+report the redirect, too.
 """
 
 from __future__ import annotations
