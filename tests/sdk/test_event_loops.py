@@ -58,9 +58,9 @@ def test_a_client_that_is_closed_leaves_nothing_open(url: str) -> None:
     async def ask() -> None:
         async with client:
             await client.me(["id"])
-            assert not client._http.is_closed
+            assert client._http._clients
 
     client = AsyncClient(url, api_key="ks_sk_x", retries=0)
     for _ in range(2):
         asyncio.run(ask())
-        assert client._http.is_closed
+        assert not client._http._clients

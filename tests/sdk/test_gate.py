@@ -57,9 +57,6 @@ class Asked:
     async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
         raise AssertionError
 
-    async def close(self) -> None:
-        raise AssertionError
-
 
 @pytest.fixture
 def asked() -> Asked:

@@ -133,7 +133,7 @@ async def test_the_lifespan_passes_and_closes_the_middlewares_own_client(
     assert isinstance(client, AsyncClient)
     sent = await _converse(site, {"type": "lifespan"}, [{"type": "lifespan.shutdown"}])
     assert sent == [{"type": f"lifespan.shutdown.{ending}"}]
-    assert client._http.is_closed
+    assert not client._http._clients
     await site.sdk.close()
 
 

@@ -55,9 +55,6 @@ class Hanging:
     async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
         raise AssertionError
 
-    async def close(self) -> None:
-        raise AssertionError
-
 
 class Now:
     """Seconds."""

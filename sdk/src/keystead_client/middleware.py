@@ -80,14 +80,16 @@ class KeysteadMiddleware:
     ) -> None:
         self.app = app
         is_verified = verifier is not None
-        if client is not None:
+        self._own_client: AsyncClient | None = None
+        if client is None:
+            own = options_of_own(brand, brand_token, timeout, allow_http=allow_http)
+            client = self._own_client = AsyncClient(endpoint, **own)
+        else:
             others = {"endpoint": endpoint, "brand_token": brand_token, "allow_http": allow_http, "timeout": timeout}
             require_no_contradiction(client, brand, is_verified=is_verified, **others)
-        server = client or AsyncClient(endpoint, **options_of_own(brand, brand_token, timeout, allow_http=allow_http))
-        self._own_client = server if client is None else None
-        warn_of_every_brand(server, is_verified=is_verified)
+        warn_of_every_brand(client, is_verified=is_verified)
         self._protection = Protection(
-            Gate(server, verifier, clock),
+            Gate(client, verifier, clock),
             public_paths=public_paths,
             login_path=login_path,
             api_paths=api_paths,

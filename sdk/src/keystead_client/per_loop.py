@@ -32,11 +32,6 @@ class AsyncClients:
             client = self._clients[loop] = open_async_client(self._transport or self._open_transport(), self._bounds)
         return client
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether nothing is open."""
-        return not self._clients
-
     async def close(self) -> None:
         """Closes what was opened on this event loop. What is asked afterwards opens anew."""
         client = self._clients.pop(asyncio.get_running_loop(), None)

@@ -20,9 +20,6 @@ class Remembered:
         self._begin()
         _EVERY.add(self)
 
-    def __len__(self) -> int:
-        return len(self._times)
-
     def __contains__(self, token: str) -> bool:
         return self.added_at(token) is not None
 

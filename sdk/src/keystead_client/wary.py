@@ -47,9 +47,6 @@ class AuthServer(Protocol):
     async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
         """Ends the session."""
 
-    async def close(self) -> None:
-        """Closes the connections."""
-
 
 class WaryServer:
     """Asks a server that hangs one question at a time; who asks meanwhile is told at once.
@@ -92,10 +89,6 @@ class WaryServer:
     async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
         """Ends the session."""
         await self._ask(self._server.logout_with(auth_token, forwarded_for=forwarded_for))
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self._server.close()
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         if self._unanswered < SILENCE:

@@ -44,10 +44,6 @@ class BlockingServer:
         """Ends the session."""
         self.client.logout_with(auth_token, forwarded_for=forwarded_for)
 
-    async def close(self) -> None:
-        """Closes the connections."""
-        self.client.close()
-
 
 class BlockingVerifier:
     """A verifier that keeps the thread waiting, and nobody else."""
