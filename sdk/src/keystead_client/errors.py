@@ -31,8 +31,9 @@ KeysteadError
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 __all__ = [
     "BadUserInput",
@@ -66,6 +67,7 @@ __all__ = [
 ]
 
 _LONGEST_WAIT = 1e9
+E = TypeVar("E", bound="KeysteadError")
 
 
 class KeysteadError(Exception):
@@ -266,6 +268,11 @@ class RefreshTokenReused(NotAuthenticated):
     """A refresh token was presented that had been replaced; the server has ended the session."""
 
     default_code = "REFRESH_TOKEN_REUSED"
+
+
+def anew(error: E) -> E:
+    """Another exception that says the same: one that is raised for many, or again, would carry each one's traceback."""
+    return copy.copy(error)
 
 
 def _text(value: object) -> str | None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from keystead_client.errors import KeysteadError, NetworkError, ServerError
+from keystead_client.errors import KeysteadError, NetworkError, ServerError, anew
 from keystead_client.flow import Reply
 from keystead_client.jwks_document import keys_in
 from keystead_client.questions import Ask, Questions
@@ -171,7 +171,7 @@ class PublishedKeys:
         is_usable, state = self._is_usable(self._clock()), self._state
         key = state.keys.get(kid) if is_usable else None
         if key is None and state.failure:
-            raise _anew(state.failure)
+            raise anew(state.failure)
         if key is None and not is_usable:
             raise NetworkError("the issuer's keys are still being fetched", was_sent=True)
         if key is None:
@@ -190,10 +190,3 @@ def _keys(reply: Reply) -> Mapping[str, Any]:
     if reply.status != 200:
         raise ServerError(f"the issuer answered {reply.status} instead of its keys")
     return keys_in(reply.body)
-
-
-def _anew(failure: KeysteadError) -> KeysteadError:
-    """Another exception of the same kind: one that is raised again and again grows by a traceback each time."""
-    if isinstance(failure, NetworkError):
-        return type(failure)(failure.message, was_sent=failure.was_sent)
-    return type(failure)(failure.message, failure.extensions)

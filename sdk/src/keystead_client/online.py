@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Final
 
 from keystead_client.calls import user_of
 from keystead_client.claims import Claims, Unverified, refused
 from keystead_client.documents import me
-from keystead_client.errors import KeysteadError
 from keystead_client.flow import Question, Reply
 from keystead_client.flow import read as read_reply
 from keystead_client.questions import Ask, Questions
@@ -42,10 +40,7 @@ class OnlineCheck:
         if self._is_remembered(token, arrived_at):
             return
         while True:
-            try:
-                asked_at = self._flights.run(token, lambda: self._ask(token, claims), self._patience)
-            except KeysteadError as error:
-                raise copy.copy(error) from None
+            asked_at = self._flights.run(token, lambda: self._ask(token, claims), self._patience)
             if self._is_about(arrived_at, asked_at):
                 return
 
@@ -55,11 +50,7 @@ class OnlineCheck:
         if self._is_remembered(token, arrived_at):
             return
         while True:
-            try:
-                asked_at = await self._flights.run_async(token, lambda: self._ask_async(token, claims), self._patience)
-            except KeysteadError as error:
-                # One exception that is raised to many would carry everybody's traceback.
-                raise copy.copy(error) from None
+            asked_at = await self._flights.run_async(token, lambda: self._ask_async(token, claims), self._patience)
             if self._is_about(arrived_at, asked_at):
                 return
 

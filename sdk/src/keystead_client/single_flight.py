@@ -7,7 +7,6 @@ and what the middleware asks about tokens, fly with it.
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import os
 import threading
@@ -19,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakSet
 
-from keystead_client.errors import KeysteadError, NetworkError, Timeout
+from keystead_client.errors import KeysteadError, NetworkError, Timeout, anew
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
@@ -89,7 +88,7 @@ class SingleFlight(Generic[T]):
             except _Abandoned:
                 continue
             except KeysteadError as error:
-                raise _own(error) from None
+                raise anew(error) from None
             except FutureTimeout:
                 if flight.future.done():
                     raise
@@ -114,7 +113,7 @@ class SingleFlight(Generic[T]):
                 if is_leader:
                     raise NetworkError("the request was broken off", was_sent=True) from None
             except KeysteadError as error:
-                raise _own(error) from None
+                raise anew(error) from None
             except TimeoutError:
                 if is_leader or flight.future.done():
                     raise
@@ -239,11 +238,6 @@ def _settle(flight: _Flight[Any], error: Exception) -> None:
     # It may have landed in this very moment, in another thread.
     with suppress(InvalidStateError):
         flight.future.set_exception(error)
-
-
-def _own(error: KeysteadError) -> KeysteadError:
-    """Another exception of the same kind: one that is raised for many would carry the traceback of each."""
-    return copy.copy(error)
 
 
 def _here() -> Loop | None:
