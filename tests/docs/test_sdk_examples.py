@@ -37,7 +37,9 @@ ORDERS = "{ motto orders }"
 
 
 @pytest.fixture
-async def shop(server: Server, brand: ActiveBrand) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+async def shop(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
     """A browser at the Strawberry API, and the access tokens of people with and without permissions."""
     async with listening(server.settings, server) as url, AsyncClient(url) as client:
         tokens = {}
@@ -51,7 +53,9 @@ async def shop(server: Server, brand: ActiveBrand) -> AsyncIterator[tuple[httpx.
         async with AsyncClient(url, brand_token=brand_token) as guest:
             await guest.create_me()
             tokens["ano"] = await guest.get_access_token()
+        monkeypatch.setenv("KEYSTEAD_API_KEY", "ks_sk_stale")  # of another program
         names = run(example("import strawberry").replace(ADDRESS, url))
+        await names["keystead"].login_with("bea@example.com", PASSWORD)  # as a login page does, once it has one
         transport = httpx.ASGITransport(app=names["app"], client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
             yield browser, tokens
