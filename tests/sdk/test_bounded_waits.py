@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +38,18 @@ def test_threads_share_the_places() -> None:
             assert is_free, "a clock that was put back"
 
 
-def test_a_process_that_was_forked_begins_with_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_that_was_forked_begins_with_all_places() -> None:
     places = Places(lambda: 100.0)
-    with places.one_of(1):
-        monkeypatch.setattr(os, "getpid", lambda: -1)
-        with places.one_of(1) as is_free:
-            assert is_free
+    with places.one_of(1), places._lock:
+        child = os.fork()
+        if child == 0:
+            # Ends the child if it hangs.
+            signal.alarm(10)
+            with places.one_of(1) as is_free:
+                os._exit(0 if is_free else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 async def test_which_error_tells_that_no_connection_is_left() -> None:

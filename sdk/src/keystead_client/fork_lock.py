@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from types import TracebackType
-from weakref import WeakSet
+
+from keystead_client.forks import begin_here_and_after_fork
 
 
 class ForkLock:
@@ -13,8 +13,7 @@ class ForkLock:
     never let go of it there."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        _EVERY.add(self)
+        begin_here_and_after_fork(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -24,14 +23,5 @@ class ForkLock:
     ) -> None:
         self._lock.release()
 
-
-_EVERY: WeakSet[ForkLock] = WeakSet()
-
-
-def _open_in_child() -> None:
-    for lock in list(_EVERY):
-        lock._lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_open_in_child)
+    def _begin(self) -> None:
+        self._lock = threading.Lock()

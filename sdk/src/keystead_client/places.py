@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from keystead_client.forks import begin_here_and_after_fork
 
 LENT: Final = 30.0
 """Seconds after which a place is free again though nobody has given it back: an event loop that was stopped with work
@@ -18,7 +19,7 @@ class Places:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._begin()
+        begin_here_and_after_fork(self)
 
     @contextmanager
     def one_of(self, most: int) -> Iterator[bool]:
@@ -33,13 +34,8 @@ class Places:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._taken: dict[object, float] = {}
-        # The last step: until then others of this process begin, too.
-        self._process = os.getpid()
 
     def _take(self, most: int) -> object | None:
-        # Who had a place in the parent process, or the lock, does not give it back here.
-        if self._process != os.getpid():
-            self._begin()
         with self._lock:
             now = self._clock()
             # A clock that was put back must not keep a place taken for longer.

@@ -62,6 +62,7 @@ class PunctualTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Over a connection of this process."""
+        # Asked for at each request: a server that forks its workers without Python's knowledge calls none of its hooks.
         process, transport = self._opened
         if process != os.getpid():
             transport = _open(self._verify)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
-from weakref import WeakSet
+
+from keystead_client.forks import begin_here_and_after_fork
 
 
 class Remembered:
@@ -17,8 +17,7 @@ class Remembered:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._begin()
-        _EVERY.add(self)
+        begin_here_and_after_fork(self)
 
     def __contains__(self, token: str) -> bool:
         return self.added_at(token) is not None
@@ -48,16 +47,3 @@ class Remembered:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("ascii")).digest()
-
-
-_EVERY: WeakSet[Remembered] = WeakSet()
-
-
-def _begin_in_child() -> None:
-    """A thread of the parent process may have held the lock; here there is nobody to let go of it."""
-    for remembered in list(_EVERY):
-        remembered._begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -16,9 +15,9 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
-from weakref import WeakSet
 
 from keystead_client.errors import KeysteadError, NetworkError, Timeout, anew
+from keystead_client.forks import begin_here_and_after_fork
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
@@ -68,8 +67,7 @@ class SingleFlight(Generic[T]):
         self._freshness = freshness
         self._clock = clock
         self._capacity = capacity
-        self._begin()
-        _EVERY.add(self)
+        begin_here_and_after_fork(self)
 
     def run(self, key: str | None, work: Callable[[], T], patience: float | None = None) -> T:
         """What came of the work, for threads. Raises ``Timeout`` after waiting ``patience`` seconds for another's."""
@@ -249,16 +247,3 @@ def _here() -> Loop | None:
 
 def _digest(key: str | None) -> bytes:
     return b"" if key is None else hashlib.sha256(key.encode()).digest()
-
-
-_EVERY: WeakSet[SingleFlight[Any]] = WeakSet()
-
-
-def _begin_in_child() -> None:
-    """Whoever led in the parent process leads nobody here, and whoever held the lock will not let go of it."""
-    for flights in list(_EVERY):
-        flights._begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
