@@ -13,7 +13,7 @@ import httpx
 from keystead_client import calls, documents
 from keystead_client.connection import ME, Configured, Options, given
 from keystead_client.entities import AsyncEntity
-from keystead_client.errors import KeysteadError, RefreshTokenInvalid, Unauthenticated
+from keystead_client.errors import KeysteadError, RefreshTokenInvalid
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
 from keystead_client.per_loop import AsyncClients
 from keystead_client.sending import send_async
@@ -134,11 +134,8 @@ class AsyncClient(Configured):
 
         Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's; at once for none.
         """
-        auth_token = given("auth_token", auth_token, Unauthenticated)
         headers = self._headers_of(auth_token, forwarded_for)
-        return await self._run(
-            calls.me(auth_token, select, brand=self._brand, headers=headers, retries=self._session.retries)
-        )
+        return await self._run(calls.me(select, brand=self._brand, headers=headers, retries=self._session.retries))
 
     async def execute_with(
         self,

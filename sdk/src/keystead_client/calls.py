@@ -72,10 +72,8 @@ def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Hea
     return _text(data, "getAccessToken")
 
 
-def me(
-    auth_token: str, select: Sequence[str], *, brand: str | None, headers: Headers, retries: int
-) -> Flow[dict[str, Any]]:
-    """The user of an access token that is among the headers, too.
+def me(select: Sequence[str], *, brand: str | None, headers: Headers, retries: int) -> Flow[dict[str, Any]]:
+    """The user whose access token is among the headers.
 
     Raises ``Unauthenticated`` where the server takes the token, for a user of another brand than ``brand``, a name or
     an id: whoever rules there has any permission there, and is nobody here.
@@ -88,7 +86,8 @@ def me(
         alone = {name: value for name, value in headers.items() if name != "Authorization"}
         yield from ask(Question(documents.HEALTH, {}, None, alone, True), retries)
         raise Unauthenticated("the user is of another brand") from None
-    if brand is not None and brand not in (user.get("brand"), brand_of(auth_token)):
+    of_token = brand_of(headers["Authorization"].removeprefix("Bearer "))
+    if brand is not None and brand not in (user.get("brand"), of_token):
         raise Unauthenticated("the user is of another brand")
     return {field: value for field, value in user.items() if field in select}
 

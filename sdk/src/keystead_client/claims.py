@@ -23,7 +23,8 @@ TYPE: Final = "at+jwt"
 LONGEST: Final = 2048
 """Characters of a token that is looked at; the server makes none of more than 768."""
 
-_AUDIENCE: Final = "urn:keystead:brand:"
+AUDIENCE: Final = "urn:keystead:brand:"
+"""Begins the audience of a token; the id of its brand follows."""
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 # The thumbprint of a key (RFC 7638): 32 bytes. No other name can ever be that of a published key.
 _KID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
@@ -85,7 +86,7 @@ class Unverified:
             raise refused()
         if payload["iss"] != issuer:
             raise _other("issuer", issuer, payload["iss"])
-        if payload["aud"] != _AUDIENCE + brand:
+        if payload["aud"] != AUDIENCE + brand:
             raise _other("brand", brand, payload["aud"])
         claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
         if not _is_sound(claims):
@@ -117,7 +118,7 @@ def _other(what: str, expected: str, found: object) -> TokenInvalid:
     """What the token names is not verified: it may be anything, and is told in bounds."""
     if not isinstance(found, str):
         return refused()
-    told = found.removeprefix(_AUDIENCE)
+    told = found.removeprefix(AUDIENCE)
     told = told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + "..."
     return TokenInvalid(f"an access token of another {what}: {told!a}, expected {expected!r}")
 

@@ -13,7 +13,7 @@ import httpx
 from keystead_client import calls, documents
 from keystead_client.connection import ME, Configured, Options, given
 from keystead_client.entities import Entity
-from keystead_client.errors import KeysteadError, RefreshTokenInvalid, Unauthenticated
+from keystead_client.errors import KeysteadError, RefreshTokenInvalid
 from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
 from keystead_client.sending import open_client, send
 from keystead_client.tokens import Kind, Tokens
@@ -129,11 +129,8 @@ class Client(Configured):
 
         Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's; at once for none.
         """
-        auth_token = given("auth_token", auth_token, Unauthenticated)
         headers = self._headers_of(auth_token, forwarded_for)
-        return self._run(
-            calls.me(auth_token, select, brand=self._brand, headers=headers, retries=self._session.retries)
-        )
+        return self._run(calls.me(select, brand=self._brand, headers=headers, retries=self._session.retries))
 
     def execute_with(
         self,

@@ -67,13 +67,11 @@ class Gate:
         self._exchanged = Remembered(MOST_EXCHANGED)
 
     @property
-    def can_tell_anonymous_users(self) -> bool:
-        """Whether it says of a user that they have no account: no access token does."""
-        return self._verifier is None
-
-    @property
     def speaks_for_the_server(self) -> bool:
-        """Whether a token that it refuses is over; a verifier may be wrong, its issuer or its clock."""
+        """Whether a token that it refuses is over, and whether it says of a user that they have no account.
+
+        A verifier may be wrong, its issuer or its clock; and no access token tells anonymous users from others.
+        """
         return self._verifier is None
 
     @property

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from keystead_client.errors import KeysteadError, NetworkError, ServerError, Unauthorized
+from keystead_client.reasons import printable
 from keystead_client.sending import NoFreeConnection
 
 LOGGER: Final = logging.getLogger("keystead_client")
@@ -20,7 +21,7 @@ _LONGEST: Final = 300
 
 def in_one_line(message: str) -> str:
     """The message as it may stand in a log, whoever wrote it."""
-    return "".join(letter if letter.isprintable() else " " for letter in message[:_LONGEST])
+    return printable(message[:_LONGEST])
 
 
 class Once:

@@ -77,7 +77,7 @@ class Protection:
         allow_anonymous: bool,
         allowed_origins: Sequence[str] = (),
     ) -> None:
-        if not (allow_anonymous or gate.can_tell_anonymous_users):
+        if not (allow_anonymous or gate.speaks_for_the_server):
             raise ValueError(
                 "verifier: access tokens do not tell anonymous users from accounts. Turn the brand's feature "
                 "anonymous_users off (or let them all in) and say allow_anonymous=True, or leave the verifier out"

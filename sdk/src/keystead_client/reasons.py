@@ -35,6 +35,11 @@ def reason(error: httpx.RequestError) -> str:
     return type(error).__name__
 
 
+def printable(text: str) -> str:
+    """In one line, without what a terminal would obey, whoever wrote it."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def _causes(error: httpx.RequestError) -> Iterator[BaseException]:
     cause: BaseException | None = error if isinstance(error, httpx.NetworkError) else None
     for _ in range(_DEEPEST):
@@ -65,5 +70,5 @@ def _of_system(cause: OSError) -> str | None:
 
 
 def _bounded(text: str) -> str:
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = printable(text)
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

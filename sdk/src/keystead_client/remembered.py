@@ -24,19 +24,19 @@ class Remembered:
 
     def added_at(self, token: str) -> float | None:
         """When the token was added last, None if it is not known."""
-        digest = _digest(token)
+        key = digest(token)
         with self._lock:
-            if digest not in self._times:
+            if key not in self._times:
                 return None
-            self._times.move_to_end(digest)
-            return self._times[digest]
+            self._times.move_to_end(key)
+            return self._times[key]
 
     def add(self, token: str, now: float = 0.0) -> None:
         """Remembers the token; ``now`` is what :meth:`added_at` will say."""
-        digest = _digest(token)
+        key = digest(token)
         with self._lock:
-            self._times[digest] = now
-            self._times.move_to_end(digest)
+            self._times[key] = now
+            self._times.move_to_end(key)
             if len(self._times) > self._most:
                 self._times.popitem(last=False)
 
@@ -45,5 +45,6 @@ class Remembered:
         self._times: OrderedDict[bytes, float] = OrderedDict()
 
 
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("ascii")).digest()
+def digest(token: str) -> bytes:
+    """What is kept in the place of a token."""
+    return hashlib.sha256(token.encode()).digest()

@@ -7,7 +7,6 @@ and what the middleware asks about tokens, fly with it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from keystead_client.errors import KeysteadError, NetworkError, Timeout, anew
 from keystead_client.forks import begin_here_and_after_fork
+from keystead_client.remembered import digest
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
@@ -71,7 +71,7 @@ class SingleFlight(Generic[T]):
 
     def run(self, key: str | None, work: Callable[[], T], patience: float | None = None) -> T:
         """What came of the work, for threads. Raises ``Timeout`` after waiting ``patience`` seconds for another's."""
-        place = _digest(key)
+        place = _place_of(key)
         while True:
             flight, is_leader = self._board(place, None)
             if flight.landed_at is not None:
@@ -97,7 +97,7 @@ class SingleFlight(Generic[T]):
 
         The work is a task of its own: it ends, and lands for the others, although its caller is cancelled.
         """
-        place = _digest(key)
+        place = _place_of(key)
         while True:
             flight, is_leader = self._board(place, asyncio.get_running_loop())
             if flight.landed_at is not None:
@@ -120,11 +120,11 @@ class SingleFlight(Generic[T]):
     def forget(self, key: str | None) -> None:
         """Remember nothing about ``key``. A flight in the air lands for those who wait for it, and for nobody else."""
         with self._lock:
-            self._flights.pop(_digest(key), None)
+            self._flights.pop(_place_of(key), None)
 
     def is_flying(self, key: str | None) -> bool:
         """Whether somebody is at work for ``key`` at this moment."""
-        flight = self._flights.get(_digest(key))
+        flight = self._flights.get(_place_of(key))
         return flight is not None and flight.landed_at is None and flight.is_flying(_here())
 
     async def finish(self) -> None:
@@ -245,5 +245,5 @@ def _here() -> Loop | None:
         return None
 
 
-def _digest(key: str | None) -> bytes:
-    return b"" if key is None else hashlib.sha256(key.encode()).digest()
+def _place_of(key: str | None) -> bytes:
+    return b"" if key is None else digest(key)

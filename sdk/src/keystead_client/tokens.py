@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from keystead_client.claims import AUDIENCE
 from keystead_client.fork_lock import ForkLock
 
 Kind: TypeAlias = Literal["pair", "standing"]
 """Of a session."""
 
 _FAR = 1e15
-_AUDIENCE = "urn:keystead:brand:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def claims_of(jwt: str) -> Mapping[str, Any]:
 def brand_of(jwt: str) -> str | None:
     """The id of the brand that a JWT says it is for. Nothing is verified; None where it does not say."""
     audience = claims_of(jwt).get("aud")
-    return audience.removeprefix(_AUDIENCE) if isinstance(audience, str) and audience.startswith(_AUDIENCE) else None
+    return audience.removeprefix(AUDIENCE) if isinstance(audience, str) and audience.startswith(AUDIENCE) else None
 
 
 def _number(value: object) -> float | None:

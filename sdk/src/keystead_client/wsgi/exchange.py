@@ -47,11 +47,11 @@ class Exchange:
                 self.require_no_refusal()
         except (RequestEnded, KeysteadError) as error:
             return [self.answer_instead(error)]
-        if isinstance(parts, list | tuple) or _is_file(parts, environ):
-            self.send_held()
         # A web server does more with what it knows: it counts a list, and has the kernel send a file.
-        is_known = isinstance(parts, list | tuple) or _is_file(parts, environ)
-        return parts if is_known and self._browser.has_begun_to_answer else body
+        if not (isinstance(parts, list | tuple) or _is_file(parts, environ)):
+            return body
+        self.send_held()
+        return parts if self._browser.has_begun_to_answer else body
 
     def answer_to(self, error: Exception) -> Answer | None:
         """What answers an exception that is meant for the middleware; None for any other."""
