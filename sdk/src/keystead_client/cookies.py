@@ -1,7 +1,7 @@
 """The two cookies in which a browser holds its session: written, deleted, and read strictly.
 
 Neither names a ``Domain`` (no subdomain receives them), both are ``HttpOnly`` (no script reads them) and
-``SameSite=Lax`` (no foreign page posts with them).
+``SameSite=Lax`` (no foreign page posts with them), or ``Strict`` where that is chosen (its links bring none either).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every error the client raises: one tree; the server's codes are its leaves.
+"""Every error the client raises: one tree; most of its classes stand for one of the server's codes.
 
 KeysteadError
 ├── NetworkError                    the server was not reached, or its answer did not arrive
@@ -22,7 +22,7 @@ KeysteadError
 └── NotAuthenticated                no session, or it is over
     ├── Unauthenticated             UNAUTHENTICATED
     ├── Unauthorized                UNAUTHORIZED: the API key or the brand token
-    ├── TokenInvalid                TOKEN_INVALID: a one-time token
+    ├── TokenInvalid                TOKEN_INVALID: a one-time token; or an access token, says the Verifier
     ├── TokenExpired
     │   └── RefreshTokenExpired     REFRESH_TOKEN_EXPIRED
     ├── RefreshTokenInvalid         REFRESH_TOKEN_INVALID
@@ -279,11 +279,11 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _leaves(cls: type[KeysteadError]) -> list[type[KeysteadError]]:
-    return [cls, *(leaf for below in cls.__subclasses__() for leaf in _leaves(below))]
+def _tree(cls: type[KeysteadError]) -> list[type[KeysteadError]]:
+    return [cls, *(one for below in cls.__subclasses__() for one in _tree(below))]
 
 
-_BY_CODE: dict[str, type[KeysteadError]] = {cls.default_code: cls for cls in _leaves(KeysteadError) if cls.default_code}
+_BY_CODE: dict[str, type[KeysteadError]] = {cls.default_code: cls for cls in _tree(KeysteadError) if cls.default_code}
 
 
 def error_from(extensions: Mapping[str, Any], message: str) -> KeysteadError:

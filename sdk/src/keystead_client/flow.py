@@ -1,8 +1,8 @@
 """The conversation with the server, without I/O.
 
 A *flow* is a generator. It yields steps (send this, wait so long, refresh the tokens) and is given what came of each;
-failures are thrown into it. What it returns is the result. ``client.py`` drives flows, with and without ``await``, so
-that the rules about errors and repetition stand here once.
+failures are thrown into it. What it returns is the result. ``client.py`` drives flows, and ``async_client.py`` does
+so with ``await``: the rules about errors and repetition stand here once.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ class KeysteadMiddleware:
     token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
     ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
     plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allow_anonymous``: users
-    without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``clock`` tells
-    seconds since 1970. Raises ``ValueError`` for paths that are none, and for other options that cannot be meant.
+    without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``allowed_origins``
+    are those of pages that may post besides the application's own. ``clock`` tells seconds since 1970. Raises
+    ``ValueError`` for paths and origins that are none, and for other options that cannot be meant.
     """
 
     def __init__(
