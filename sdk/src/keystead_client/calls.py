@@ -78,7 +78,7 @@ def me(select: Sequence[str], *, brand: str | None, headers: Headers, retries: i
     Raises ``Unauthenticated`` where the server takes the token, for a user of another brand than ``brand``, a name or
     an id: whoever rules there has any permission there, and is nobody here.
     """
-    asked = select if brand is None or "brand" in select else [*documents.some(select), "brand"]
+    asked = select if brand is None or "brand" in select else [*documents.require_fields(select), "brand"]
     try:
         user = user_of((yield from ask(Question(documents.me(asked), {}, None, headers, True), retries)))
     except Unauthorized:

@@ -36,17 +36,17 @@ _TOKEN = re.compile(
 
 def me(select: Sequence[str]) -> str:
     """``me`` with these fields. Raises ``ValueError`` where none is selected."""
-    return f"query Me {{ me {{ {' '.join(name(field) for field in some(select))} }} }}"
+    return f"query Me {{ me {{ {' '.join(require_name(field) for field in require_fields(select))} }} }}"
 
 
-def name(text: str) -> str:
+def require_name(text: str) -> str:
     """The text, if it is a GraphQL name. Raises ``ValueError`` for anything else: names are put into documents."""
     if not _NAME.fullmatch(text):
         raise ValueError(f"not a GraphQL name: {text!r}")
     return text
 
 
-def some(select: Sequence[T]) -> Sequence[T]:
+def require_fields(select: Sequence[T]) -> Sequence[T]:
     """The fields. Raises ``ValueError`` where there is none, and for a text: its letters are no fields."""
     if isinstance(select, str) or not select:
         raise ValueError("select a list of fields, at least one")
@@ -56,11 +56,11 @@ def some(select: Sequence[T]) -> Sequence[T]:
 def selection(select: Select) -> str:
     """``{ id customer { data { name } } }``. Raises ``ValueError`` where nothing is selected."""
     parts: list[str] = []
-    for field in some(select):
+    for field in require_fields(select):
         if isinstance(field, str):
-            parts.append(name(field))
+            parts.append(require_name(field))
         else:
-            parts += [f"{name(relation)} {{ data {selection(below)} }}" for relation, below in field.items()]
+            parts += [f"{require_name(relation)} {{ data {selection(below)} }}" for relation, below in field.items()]
     return "{ " + " ".join(parts) + " }"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keystead_client.documents import Select, name, selection
+from keystead_client.documents import Select, require_name, selection
 from keystead_client.errors import ServerError
 
 SYSTEM_FIELDS = ("id", "integer_id", "created_at", "updated_at")
@@ -107,7 +107,7 @@ class _Documents:
     """The documents of one entity, and the answers to them."""
 
     def __init__(self, entity: str) -> None:
-        self._entity = name(entity)
+        self._entity = require_name(entity)
         self._type = entity[0].upper() + entity[1:]
 
     def list(

@@ -25,7 +25,7 @@ class OriginRules:
                 raise ValueError(f"{origin!r} is not an origin such as 'https://www.example.com'")
             self._read.add(read)
 
-    def name(self, origin: str | None) -> bool:
+    def includes(self, origin: str | None) -> bool:
         """Whether it is one of those."""
         return origin is not None and _read(origin) in self._read
 

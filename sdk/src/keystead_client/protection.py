@@ -21,7 +21,14 @@ from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate
 from keystead_client.log import Once
 from keystead_client.origins import OriginRules
-from keystead_client.paths import PathRules, is_for_programs, login_location, mount_point
+from keystead_client.paths import (
+    PathRules,
+    absolute_target,
+    is_for_programs,
+    login_location,
+    mount_point,
+    redirect_target,
+)
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_PAGES = frozenset({"same-origin", "none"})
@@ -137,13 +144,23 @@ class Protection:
             if visit.method in _SAFE:
                 return False
             if visit.fetch_site:
-                return visit.fetch_site not in _OWN_PAGES and not self._origins.name(visit.origin)
+                return visit.fetch_site not in _OWN_PAGES and not self._origins.includes(visit.origin)
         return not self._origins.allow(visit.origin, visit.scheme, visit.host)
 
     def location_of_login(self, visit: Visit, login_path: str | None) -> str:
-        """The address of the login page (another one, if given) that leads back to where this request wanted to go."""
-        page = login_path or mount_point(visit.root) + self._login_path
+        """The address of the login page (another one, if given) that leads back to where this request wanted to go.
+
+        Another one may come from the request, since FastAPI makes query parameters of those of a dependency. So it is
+        taken if it is a path of this origin, or an address at this or an allowed one; else it counts as not given.
+        """
+        page = self._page_given(visit, str(login_path or "")) or mount_point(visit.root) + self._login_path
         return login_location(page, visit.root + visit.path, visit.query)
+
+    def _page_given(self, visit: Visit, raw: str) -> str:
+        origin = absolute_target(raw)
+        if origin is None:
+            return redirect_target(raw, "")
+        return raw if self._origins.allow(origin, visit.scheme, visit.host) else ""
 
     def away(self, visit: Visit, ended: RequestEnded) -> Answer:
         """What answers somebody who has to log in first, and a page of another site."""
