@@ -46,8 +46,13 @@ def unavailable(*, is_for_program: bool, retry_after: float | None) -> Answer:
     """503: nobody can tell at the moment who is logged in. ``retry_after`` is in seconds."""
     message = "The sign-in service cannot be reached. Please try again in a moment."
     body = _json_error("SERVICE_UNAVAILABLE", message) if is_for_program else message.encode()
-    seconds = max(1, math.ceil(retry_after)) if retry_after is not None else _WAIT
-    return _answer(503, body, _JSON if is_for_program else _TEXT, (b"retry-after", str(seconds).encode()))
+    wait = (b"retry-after", whole_seconds(retry_after).encode())
+    return _answer(503, body, _JSON if is_for_program else _TEXT, wait)
+
+
+def whole_seconds(retry_after: float | None) -> str:
+    """As ``Retry-After`` has it: not less than what the server asks for, and some where it does not say."""
+    return str(_WAIT if retry_after is None else max(1, math.ceil(retry_after)))
 
 
 def _json_error(code: str, message: str) -> bytes:

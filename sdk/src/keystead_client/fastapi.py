@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException
 
 from keystead_client import auth
+from keystead_client.answers import whole_seconds
 from keystead_client.errors import KeysteadError, NotAuthenticated
 from keystead_client.gate import User
 
@@ -24,8 +25,8 @@ async def current_user() -> User:
     except NotAuthenticated:
         raise HTTPException(401, "Not logged in", {"WWW-Authenticate": 'Cookie realm="keystead"'}) from None
     except KeysteadError as error:
-        seconds = max(1, round(error.retry_after or 5))
-        raise HTTPException(503, "Cannot tell who is logged in", {"Retry-After": str(seconds)}) from None
+        wait = {"Retry-After": whole_seconds(error.retry_after)}
+        raise HTTPException(503, "Cannot tell who is logged in", wait) from None
 
 
 async def optional_user() -> User | None:
