@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 _AMBIGUOUS = re.compile(r"//|\\|%|;|[\x00-\x1f\x7f]|/\.{1,2}(?:/|$)")
 _AMBIGUOUS_ESCAPE = re.compile(rb"%(?:2f|5c|2e|25|3b|00)", re.IGNORECASE)
 _UNSAFE_TARGET = re.compile(r"[\\\x00-\x20\x7f-\x9f]")
+_ABSOLUTE = re.compile(r"(https?://[^/?#]+)(?:[/?#].*)?", re.IGNORECASE)
 _KEPT = "/~!$&'()*+,:@="
 _MOST_TARGET = 2000
 
@@ -69,6 +70,14 @@ def redirect_target(raw: str | None, default: str = "/") -> str:
     if re.search(r"/\.{1,2}(?:/|$)", decoded):
         return default
     return raw
+
+
+def absolute_target(raw: str) -> str | None:
+    """The origin of an absolute http(s) address that every browser reads in the same way; None for any other text."""
+    if len(raw) > _MOST_TARGET or _UNSAFE_TARGET.search(raw):
+        return None
+    absolute = _ABSOLUTE.fullmatch(raw)
+    return absolute[1] if absolute else None
 
 
 def mount_point(root: str) -> str:

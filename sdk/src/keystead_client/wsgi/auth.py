@@ -69,9 +69,10 @@ def refresh_tokens() -> AuthResult:
 def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "raise"] = "redirect") -> User:
     """The user who is logged in.
 
-    Nobody is: raises :class:`RedirectToLogin` to ``redirect_to`` (default: the middleware's ``login_path``), or
-    ``NotAuthenticated`` with ``mode="raise"``. The server cannot tell: raises its error, which the middleware answers
-    with 503. ``ValueError`` for another mode.
+    Nobody is: raises :class:`RedirectToLogin` to ``redirect_to``, or ``NotAuthenticated`` with ``mode="raise"``. The
+    server cannot tell: raises its error, which the middleware answers with 503. ``ValueError`` for another mode.
+    ``redirect_to`` is a path of this origin, or an address at this or an allowed one; anything else leads to the
+    middleware's ``login_path``, as none does.
     """
     return _complete(plain(awaited.require_auth)(redirect_to, mode))
 
