@@ -8,9 +8,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from keystead_client import AsyncClient, Client, NetworkError
+from keystead_client import AsyncClient, Client, NetworkError, punctual
 from keystead_client.errors import Timeout
 from tests.certificates import make_authority
 from tests.sdk.hostile import HEAD, answering
@@ -116,3 +117,18 @@ def test_a_process_that_was_forked_opens_connections_of_its_own(monkeypatch: pyt
         parent = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: parent + 1)
         assert client.execute("{ up }") == {"up": True}
+
+
+def test_threads_look_at_the_clock_where_httpx_opens_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx has no public place for that: a version that keeps its backend elsewhere is to be noticed here."""
+    opened: list[int] = []
+    connect = punctual._Backend.connect_tcp
+
+    def noted(self: punctual._Backend, host: str, port: int, *given: Any, **options: Any) -> punctual._Stream:
+        opened.append(port)
+        return connect(self, host, port, *given, **options)
+
+    monkeypatch.setattr(punctual._Backend, "connect_tcp", noted)
+    with answering(lambda: [ANSWER]) as url:
+        assert ask("thread", url) == {"up": True}
+        assert opened == [httpx.URL(url).port]
