@@ -22,8 +22,9 @@ from keystead_client.errors import (
 from keystead_client.places import LENT
 from keystead_client.sending import NoFreeConnection
 from keystead_client.sharing import complete
+from keystead_client.silence import SILENCE
 from keystead_client.tokens import Tokens
-from keystead_client.wary import LOGINS, SILENCE, WaryServer
+from keystead_client.wary import LOGINS, WaryServer
 
 ANN = {"id": "1"}
 TOKENS = Tokens("a.b.c", "next")
@@ -240,7 +241,10 @@ def test_an_event_loop_that_was_stopped_keeps_nobody_from_asking(clock: Now) -> 
     """It never ends what it has under way; its place is free after a while."""
     hanging = Hanging()
     wary = WaryServer(hanging, clock)
-    wary._unanswered = SILENCE
+    for _ in range(SILENCE):
+        with pytest.raises(Timeout), wary._silence.heard():
+            raise Timeout("no answer", was_sent=True)
+    clock.now += 2
     loop = asyncio.new_event_loop()
     left = loop.create_task(wary.me_with("one"))
     loop.run_until_complete(asyncio.sleep(0))

@@ -10,7 +10,7 @@ from keystead_client.errors import ServerBusy, ServerError, Timeout
 from keystead_client.flow import waiting_at_most
 from keystead_client.log import Outages
 from keystead_client.places import Places
-from keystead_client.sending import NoFreeConnection
+from keystead_client.silence import Silence
 from keystead_client.tokens import Tokens
 
 T = TypeVar("T")
@@ -23,11 +23,6 @@ LONGEST_WAIT: Final = 0.2
 LOGINS: Final = 16
 """Logins under way at once in one process. Whoever likes can begin them, and each is slow on purpose: without a bound
 they would take the connections that the questions about tokens need."""
-SILENCE: Final = 3
-"""Questions about tokens left unanswered, one after another, that are called a server that hangs. One alone may be a
-slow moment, which must not send others away; a login does not count, as whoever likes can make it slow."""
-PAUSE: Final = 1.0
-"""Seconds for which nothing is asked of a server that hangs."""
 
 
 class AuthServer(Protocol):
@@ -52,15 +47,13 @@ class WaryServer:
     """Asks a server that hangs one question at a time; who asks meanwhile is told at once.
 
     Otherwise each request would wait as long as the first, until all workers of the application wait and its public
-    pages are not served either. The first success ends this. A refusal does not: made-up tokens are refused without
-    a look at the storage that hangs. Logins are apart: nobody who is logged in waits for one.
+    pages are not served either. Logins are apart: nobody who is logged in waits for one.
     """
 
     def __init__(self, server: AuthServer, clock: Callable[[], float]) -> None:
         self._server = server
-        self._clock = clock
-        self._unanswered = 0
-        self._silent_since = 0.0
+        # Of questions about tokens alone: a login does not count, as whoever likes can make it slow.
+        self._silence = Silence(clock)
         self._probes = Places(clock)
         self._logins = Places(clock)
         self._outages = Outages("Keystead", clock)
@@ -70,12 +63,12 @@ class WaryServer:
     ) -> Tokens:
         """The tokens of a new session. Raises ``ServerBusy`` where too many log in at this moment."""
         # One at a time while the server is silent: nobody else may be there whose question would end that.
-        with self._logins.one_of(LOGINS if self._unanswered < SILENCE else 1) as is_free, waiting_at_most(LONGEST_WAIT):
+        with self._logins.one_of(1 if self._silence.has_begun else LOGINS) as is_free, waiting_at_most(LONGEST_WAIT):
             if not is_free:
                 raise ServerBusy("too many logins at once", {"retryAfter": 1})
             with self._outages:
                 tokens = await self._server.login_with(email, password, brand=brand, forwarded_for=forwarded_for)
-        self._unanswered = 0
+        self._silence.end()
         return _fit_for_cookies(tokens)
 
     async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
@@ -91,26 +84,17 @@ class WaryServer:
         await self._ask(self._server.logout_with(auth_token, forwarded_for=forwarded_for))
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
-        if self._unanswered < SILENCE:
+        if not self._silence.has_begun:
             return await self._heard(question)
         with self._probes.one_of(1) as is_free:
-            if is_free and not 0 <= self._clock() - self._silent_since < PAUSE:
+            if is_free and not self._silence.is_in_pause:
                 return await self._heard(question)
         question.close()
         raise Timeout("the server does not answer at the moment", was_sent=False)
 
     async def _heard(self, question: Coroutine[Any, Any, T]) -> T:
-        try:
-            with waiting_at_most(LONGEST_WAIT), self._outages:
-                answer = await question
-        except NoFreeConnection:
-            raise
-        except Timeout:
-            self._silent_since = self._clock()
-            self._unanswered += 1
-            raise
-        self._unanswered = 0
-        return answer
+        with self._silence.heard(), waiting_at_most(LONGEST_WAIT), self._outages:
+            return await question
 
 
 def _fit_for_cookies(tokens: Tokens) -> Tokens:
