@@ -57,7 +57,7 @@ async def test_a_login_ends_the_session_that_the_browser_brought(
     before = dict(browser.cookies)
     response = await browser.post("/auth/login", json=ANN)
     assert response.json()["success"] is True
-    assert site.wire.sent == {"login": 1, "logout": 1, "me": 1}
+    assert site.wire.sent == {"login": 1, "logout": 1, "refreshToken": 1, "getAccessToken": 1, "me": 1}
     with pytest.raises(Unauthenticated):
         await site.sdk.me_with(before[AUTH])
     with pytest.raises(RefreshTokenInvalid):

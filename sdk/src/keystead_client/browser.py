@@ -13,6 +13,7 @@ from keystead_client.errors import KeysteadError, NotAuthenticated
 from keystead_client.gate import Gate, User
 from keystead_client.headers import RawHeaders, for_one_browser, with_cookies
 from keystead_client.tokens import Tokens
+from keystead_client.unawaited import Unawaited
 
 
 @dataclass(slots=True)
@@ -43,8 +44,8 @@ class Browser:
     """What ``require_auth`` raised, on its way through the application to the middleware."""
     is_withheld: bool = False
     """Whether the application's answer to that is being kept back."""
-    forgotten: str | None = None
-    """The function of ``auth`` that the application has called without awaiting it."""
+    unawaited: Unawaited = field(default_factory=Unawaited)
+    """The calls of ``auth`` that the application has not awaited yet."""
     outage: KeysteadError | None = None
     """Why it could not be told whether the tokens are good."""
     warn_of_lost_cookies: Callable[[], None] | None = None
@@ -95,12 +96,20 @@ class Browser:
 
     async def log_out(self) -> None:
         """Deletes the cookies, whatever happens, and ends the session on the server. Raises the client's errors."""
+        brought = self.tokens
         if not self.has_tokens:
             return
         try:
             # The server takes only a living access token for it; a user it does not know needs no logout.
             if await self._holder() is not None and self.tokens.auth_token is not None:
-                await self.gate.server.logout_with(self.tokens.auth_token, forwarded_for=self.forwarded_for)
+                # A token that the refresh has just brought is of the same session.
+                other = self.tokens.refresh_token if self.tokens == brought else None
+                try:
+                    await self.gate.server.logout_with(self.tokens.auth_token, forwarded_for=self.forwarded_for)
+                except NotAuthenticated:
+                    await self._end_that_of(other)
+                    raise
+                await self._end_that_of(other)
         finally:
             self.gate.forget(self.tokens.auth_token, self.tokens.refresh_token)
             self.drop()
@@ -126,12 +135,14 @@ class Browser:
         self.is_withheld = self.refusal is not None and status == 500
         return self.is_withheld
 
-    def begin_to_answer(self, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    def begin_to_answer(self, headers: Iterable[tuple[bytes, bytes]], status: int | None) -> RawHeaders:
         """The headers as they go out, with the cookies among them. From here on no cookie can be set any more.
 
-        Raises ``RuntimeError`` as :meth:`must_have_awaited`.
+        ``status`` is None where a WebSocket is accepted. Raises ``RuntimeError`` where an ``await`` was forgotten:
+        nobody knows what the answer is worth.
         """
-        self.must_have_awaited()
+        self.unawaited.must_be_none(status)
+        self.unawaited.begin_to_answer()
         self.has_begun_to_answer = True
         newest = self.tokens.refresh_token
         if self.set_cookies and newest is not None and self.gate.has_exchanged(newest):
@@ -140,18 +151,10 @@ class Browser:
         marked = for_one_browser(headers) if self.is_personal else list(headers)
         return with_cookies(marked, self.set_cookies, self.options.names) if self.set_cookies else marked
 
-    def must_have_awaited(self) -> None:
-        """Raises ``RuntimeError`` where an ``await`` was forgotten: nobody knows what the answer is worth.
-
-        Once, so that the page that tells of the error can go out.
-        """
-        forgotten, self.forgotten = self.forgotten, None
-        if forgotten:
-            raise RuntimeError(f"auth.{forgotten}() was called without `await`, so it has done nothing")
-
     def answer_instead(self) -> None:
-        """From here on the middleware speaks."""
+        """From here on the middleware speaks, and what the application has forgotten does no harm."""
         self.refusal, self.is_withheld = None, False
+        self.unawaited = Unawaited()
 
     def must_be_personal(self) -> None:
         """From here on the answer depends on who is logged in. Raises ``RuntimeError`` where it has begun otherwise."""
@@ -184,13 +187,18 @@ class Browser:
     async def _end(self, session: CookieTokens) -> None:
         """Ends the session on the server, which takes only a living access token for it. Raises the client's errors."""
         if session.auth_token is not None and Tokens(session.auth_token, None).is_fresh(self.clock(), 0):
-            # Planted, perhaps, or over; the other token may be another session's, and alive.
             with suppress(NotAuthenticated):
                 await self.gate.server.logout_with(session.auth_token, forwarded_for=self.forwarded_for)
-                return
-        renewed = session.refresh_token and await self.gate.refresh(session.refresh_token, self.forwarded_for)
+        await self._end_that_of(session.refresh_token)
+
+    async def _end_that_of(self, refresh_token: str | None) -> None:
+        """Ends the session of a refresh token, which may be another than that of the access token beside it: one of the
+        two may have been planted. Where both are of one session, it is over already. Raises the client's errors."""
+        renewed = refresh_token and await self.gate.refresh(refresh_token, self.forwarded_for)
         if renewed and renewed.auth_token is not None:
-            await self.gate.server.logout_with(renewed.auth_token, forwarded_for=self.forwarded_for)
+            # What is remembered of a refresh may be of the session that has just ended.
+            with suppress(NotAuthenticated):
+                await self.gate.server.logout_with(renewed.auth_token, forwarded_for=self.forwarded_for)
 
     async def _holder(self) -> User | None:
         """Whose session it is, anonymous or not."""
