@@ -80,6 +80,29 @@ async def test_a_foreign_page_opens_no_websocket_with_our_cookies(
     await named.sdk.close()
 
 
+@pytest.mark.attack("A101")
+@pytest.mark.parametrize(
+    ("fetch_site", "origin", "is_open"),
+    [
+        (b"same-origin", b"https://app.example.com", True),
+        (b"", b"https://app.example.com", False),
+        (b"none", b"https://app.example.com", False),
+        (b"same-site", b"https://www.example.com", False),
+        (b"cross-site", b"https://evil.example", False),
+        (b"same-origin,cross-site", b"https://evil.example", False),
+    ],
+)
+async def test_behind_a_proxy_that_hides_our_host_the_browser_says_whose_page_opens_a_websocket(
+    site: Site, browser: httpx.AsyncClient, fetch_site: bytes, origin: bytes, is_open: bool
+) -> None:
+    scope = _scope("websocket", "/socket", browser, origin)
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    told = [(b"sec-fetch-site", fetch_site)] if fetch_site else []
+    scope = {**scope, "headers": [(b"host", b"127.0.0.1:8000"), *others, *told]}
+    sent = await _converse(site, scope, [{"type": "websocket.connect"}])
+    assert sent[0]["type"] == ("websocket.accept" if is_open else "websocket.close")
+
+
 async def test_a_public_websocket_without_our_cookies_is_open_to_every_page(wire: Wire, clock: ManualClock) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})

@@ -8,7 +8,8 @@ import pytest
 
 from keystead_client.origins import OriginRules
 
-RULES = OriginRules(("https://www.example.com", "HTTPS://partner.example:8443"))
+APP, EXTENSION = "capacitor://localhost", "safari-web-extension://E4F0C1B0-7A2D"
+RULES = OriginRules(("https://www.example.com", "HTTPS://partner.example:8443", APP, EXTENSION))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,9 @@ RULES = OriginRules(("https://www.example.com", "HTTPS://partner.example:8443"))
         ("https://www.example.com", "wss", "app.example.com"),
         ("https://www.example.com:443", "wss", "app.example.com"),
         ("https://partner.example:8443", "wss", "app.example.com"),
+        (APP, "wss", "app.example.com"),
+        (EXTENSION, "wss", "app.example.com"),
+        (EXTENSION.lower(), "https", "app.example.com"),
     ],
 )
 def test_the_applications_own_pages_and_those_that_are_named_may(origin: str | None, scheme: str, host: str) -> None:
@@ -51,6 +55,11 @@ def test_the_applications_own_pages_and_those_that_are_named_may(origin: str | N
         ("https://app.example.com:x", "wss", "app.example.com:x"),
         ("https://[", "wss", "["),
         ("file://app.example.com", "wss", "app.example.com"),
+        ("ionic://localhost", "http", "localhost"),
+        ("capacitor://localhost:8000", "http", "localhost:8000"),
+        ("capacitor://app.example.com", "ws", "app.example.com"),
+        ("http://localhost", "https", "app.example.com"),
+        ("safari-web-extension://another", "wss", "app.example.com"),
         ("https://app.example.com", "wss", ""),
     ],
 )
@@ -59,7 +68,21 @@ def test_all_others_may_not(origin: str, scheme: str, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["*", "www.example.com", "https://*.example.com", "https://www.example.com/", "null", "wss://a.example"]
+    "origin",
+    [
+        "*",
+        "www.example.com",
+        "https://*.example.com",
+        "https://www.example.com/",
+        "null",
+        "wss://a.example",
+        "file://",
+        "file://a",
+        "capacitor://",
+        "capacitor://*",
+        "a b://c",
+        "://c",
+    ],
 )
 def test_what_is_no_origin_is_refused_at_once(origin: str) -> None:
     with pytest.raises(ValueError, match="is not an origin"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 class OriginRules:
-    """The origins besides the application's own, as in ``https://www.example.com``.
+    """The origins besides the application's own, as in ``https://www.example.com`` or ``capacitor://localhost``.
 
     Raises ``ValueError`` for what is no origin, ``TypeError`` for one string in place of many.
     """
@@ -41,6 +43,9 @@ class OriginRules:
             return False
         if asking in self._read:
             return True
+        if asking[0] not in _DEFAULT_PORTS:
+            # An app or an extension: whatever it names behind its scheme is no host, and not ours.
+            return False
         # A proxy that speaks TLS for us may hide that it does: plain text proves nothing, but TLS does.
         if scheme in ("https", "wss") and asking[0] != "https":
             return False
@@ -51,11 +56,14 @@ class OriginRules:
 def _read(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port; None for anything that has more, or less."""
     scheme, separator, rest = origin.strip().lower().partition("://")
-    if not separator or scheme not in _DEFAULT_PORTS or any(mark in rest for mark in "/?#@\\, *"):
+    if not separator or not _SCHEME.fullmatch(scheme) or any(mark in rest for mark in "/?#@\\, *"):
+        return None
+    if scheme in ("ws", "wss", "file"):
+        # What pages are asked for by, or hide: none has it as its origin.
         return None
     try:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    return (scheme, host, port or _DEFAULT_PORTS[scheme]) if host else None
+    return (scheme, host, port or _DEFAULT_PORTS.get(scheme, 0)) if host else None

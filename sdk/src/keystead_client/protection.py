@@ -145,6 +145,9 @@ class Protection:
                 return False
             if visit.fetch_site:
                 return visit.fetch_site not in _OWN_PAGES and not self._origins.includes(visit.origin)
+        elif visit.fetch_site == "same-origin":
+            # No script can say so. Anything else is left to the Origin, which every WebSocket of a page brings along.
+            return False
         return not self._origins.allow(visit.origin, visit.scheme, visit.host)
 
     def location_of_login(self, visit: Visit, login_path: str | None) -> str:
