@@ -21,6 +21,7 @@ from strawberry.permission import BasePermission
 from keystead_client import AsyncClient, auth
 from keystead_client.browser import Browser, current_browser
 from keystead_client.middleware import KeysteadMiddleware
+from keystead_client.unawaited import Unawaited
 
 ANN = {"id": "1", "email": "ann@example.com", "is_anonymous": False}
 Ask = Callable[..., Coroutine[Any, Any, object]]
@@ -46,6 +47,9 @@ class Anns:
     """The browser of somebody who is logged in, as far as the question goes."""
 
     gate: Gate | WsgiGate = Gate()
+
+    def __init__(self) -> None:
+        self.unawaited = Unawaited()
 
     async def user(self) -> dict[str, Any]:
         """After a while."""

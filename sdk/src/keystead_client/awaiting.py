@@ -1,7 +1,15 @@
 """Functions that have to be awaited, and make themselves felt where that is forgotten.
 
-A coroutine is true, so ``if auth.logged_in():`` without its ``await`` would let everybody in, and without it
-``auth.require_auth()`` would require nothing.
+A coroutine is true and is not None, so ``if auth.logged_in():`` without its ``await`` would let everybody in, and
+without it ``auth.require_auth()`` would require nothing. So what is called here
+
+- is neither true nor false;
+- keeps an answer from beginning as long as it has not begun itself, whether it was dropped or is held somewhere, except
+  an answer that is an error page (400 and above): that is logged.
+
+What does not show: a task of one that nobody awaits, and a call after the answer has begun, in a stream or a WebSocket.
+The latter is logged as an error when it is dropped, or at the end. A call that is handed to a coroutine which has not
+begun counts as not awaited.
 """
 
 from __future__ import annotations
@@ -15,43 +23,43 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from keystead_client.browser import Browser, current_browser
+from keystead_client.unawaited import Unawaited
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Awaited(Coroutine[Any, Any, T]):
-    """A coroutine that is neither true nor false, and that tells the request when it is dropped before it began."""
+    """A coroutine that is neither true nor false, and that the request knows of until it begins."""
 
-    __slots__ = ("__weakref__", "_browser", "_coroutine", "_is_noticed", "_name")
+    __slots__ = ("__weakref__", "_coroutine", "_name", "_unawaited", "call")
 
     def __init__(self, name: str, coroutine: Coroutine[Any, Any, T], browser: Browser | None) -> None:
         self._name = name
         self._coroutine = coroutine
-        self._browser = browser
-        self._is_noticed = False
+        self._unawaited = browser.unawaited if browser is not None else Unawaited()
+        self.call = self._unawaited.add(name)
 
     def __bool__(self) -> Literal[True]:
         # From Python 3.13 on asyncio asks, before it shows a task, whether the task has a coroutine.
         if sys._getframe(1).f_globals.get("__name__") == "asyncio.base_tasks":
             return True
-        self._is_noticed = True
+        # It stays unawaited: templates take an exception in a condition for false.
         raise TypeError(f"{self._name}() has not been awaited: await it")
 
     def __repr__(self) -> str:
         return f"<{self._coroutine!r}, to be awaited>"
 
     def __await__(self) -> Generator[Any, Any, T]:
-        self._is_noticed = True
+        self._unawaited.remove(self.call)
         return self._coroutine.__await__()
 
     def __del__(self) -> None:
-        if not self._is_noticed and self._browser is not None:
-            self._browser.forgotten = self._name
+        self._unawaited.drop(self.call)
 
     def send(self, value: Any) -> Any:
         """As a coroutine does."""
-        self._is_noticed = True
+        self._unawaited.remove(self.call)
         return self._coroutine.send(value)
 
     def throw(
@@ -62,7 +70,7 @@ class Awaited(Coroutine[Any, Any, T]):
         /,
     ) -> Any:
         """As a coroutine does."""
-        self._is_noticed = True
+        self._unawaited.remove(self.call)
         # Python 3.12 warns of the other two, so one exception is passed on.
         if isinstance(kind, BaseException):
             return self._coroutine.throw(kind)
@@ -70,7 +78,7 @@ class Awaited(Coroutine[Any, Any, T]):
 
     def close(self) -> None:
         """As a coroutine does."""
-        self._is_noticed = True
+        self._unawaited.remove(self.call)
         self._coroutine.close()
 
 

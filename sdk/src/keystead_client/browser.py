@@ -154,6 +154,7 @@ class Browser:
     def answer_instead(self) -> None:
         """From here on the middleware speaks, and what the application has forgotten does no harm."""
         self.refusal, self.is_withheld = None, False
+        self.unawaited.tell()
         self.unawaited = Unawaited()
 
     def must_be_personal(self) -> None:

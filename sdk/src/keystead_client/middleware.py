@@ -118,6 +118,7 @@ class KeysteadMiddleware:
             await self._serve(scope, receive, sending, visit, browser)
         finally:
             current_browser.reset(token)
+            browser.unawaited.tell()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit, browser: Browser) -> None:
         try:
@@ -170,10 +171,11 @@ async def _send_with_cookies(browser: Browser, send: Send, can_refuse: bool, mes
         return
     if message["type"] == "websocket.close" and browser.set_cookies and can_refuse and not browser.has_begun_to_answer:
         # The old tokens are spent: who is refused a WebSocket needs the new ones all the same.
-        headers = browser.begin_to_answer([(b"content-length", b"0")])
+        headers = browser.begin_to_answer([(b"content-length", b"0")], 403)
         await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": b""})
         return
     if message["type"] in _BEGINNINGS:
-        message = {**message, "headers": browser.begin_to_answer(message.get("headers", []))}
+        headers = browser.begin_to_answer(message.get("headers", []), message.get("status"))
+        message = {**message, "headers": headers}
     await send(message)

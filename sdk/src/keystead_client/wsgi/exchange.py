@@ -84,6 +84,10 @@ class Exchange:
         if held is not None:
             self._begin(*held)
 
+    def tell_of_the_unawaited(self) -> None:
+        """Logs what the application has called and not awaited."""
+        self._browser.unawaited.tell()
+
     def require_no_refusal(self) -> None:
         """Raises what ``require_auth`` has raised, where the application has made an error page of it."""
         if self._browser.is_withheld and self._browser.refusal is not None:
@@ -106,7 +110,7 @@ class Exchange:
             return self._begin(status, headers, exc_info)
         if self._held is not None and not exc_info:
             raise AssertionError("start_response is called a second time, and without exc_info")
-        self._browser.must_have_awaited()
+        self._browser.unawaited.must_be_none(int(status[:3]))
         # A generator runs up to its first part only after this, and may ask until then who is logged in.
         self._held = status, list(headers)
         return self._write_at_once
@@ -117,9 +121,8 @@ class Exchange:
 
     def _begin(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        joined = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in self._browser.begin_to_answer(raw)
-        ]
+        begun = self._browser.begin_to_answer(raw, int(status[:3]))
+        joined = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in begun]
         try:
             self._write = self._start_response(status, joined, *([exc_info] if exc_info else []))
             return self._write
@@ -157,6 +160,7 @@ class Body(Iterator[bytes]):
         close, self._close = self._close, None
         if close is not None:
             self._exchange.serving(close)
+        self._exchange.tell_of_the_unawaited()
 
 
 def _is_file(parts: object, environ: WSGIEnvironment) -> bool:
