@@ -8,16 +8,11 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from keystead_client.file_lock import FileLock, is_private, open_at_once
 from keystead_client.tokens import Tokens
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _LEFT_OVER = 60.0
 """Seconds after which nobody is still writing a file."""
@@ -34,14 +29,15 @@ class FileTokens:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).expanduser()
+        self._lock = FileLock(self._path)
         _require_place(self._path)
 
     def load(self) -> Tokens | None:
         """What was saved last, by this process or another."""
         try:
-            with open(self._path, encoding="utf-8", opener=_open_at_once) as file:
+            with open(self._path, encoding="utf-8", opener=open_at_once) as file:
                 found = os.fstat(file.fileno())
-                if not _is_private(found):
+                if not is_private(found):
                     raise PermissionError(
                         f"{self._path}: tokens must be in a file of one's own that nobody else can read (chmod 600)"
                     )
@@ -80,39 +76,13 @@ class FileTokens:
             raise
         _sync_folder(self._path.parent)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Nobody else who says so, too, saves inside, in this process or another, as long as there are tokens.
 
-        Where the system has no such lock, or the file is open to others, it is not waited for.
+        The thread that is inside may enter again. Where the system has no such lock, or the file is open to others, it
+        is not waited for; nor longer than a second where it is another's, who may have been stopped while he had it.
         """
-        descriptor = self._lock()
-        try:
-            yield
-        finally:
-            if descriptor is not None:
-                # Said, not left to the closing: a process that was forked meanwhile holds it, too.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-                os.close(descriptor)
-
-    def _lock(self) -> int | None:
-        descriptor = None
-        with suppress(OSError):
-            while fcntl is not None:
-                descriptor = _open_at_once(self._path, os.O_RDWR)
-                found = os.fstat(descriptor)
-                # Others could hold the lock of a file that they can open, and for ever.
-                if not (_is_private(found) and stat.S_ISREG(found.st_mode)):
-                    break
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if os.path.samestat(found, os.stat(self._path)):
-                    return descriptor
-                # Whoever held it before has put another file in its place.
-                os.close(descriptor)
-                descriptor = None
-        if descriptor is not None:
-            os.close(descriptor)
-        return None
+        return self._lock.held()
 
     def _sweep(self) -> None:
         """What a process left that was killed while it saved: there are tokens in it."""
@@ -120,11 +90,6 @@ class FileTokens:
             for left in self._path.parent.glob(f"{glob.escape(self._path.name)}.*.new"):
                 if left.lstat().st_mtime < time.time() - _LEFT_OVER:
                     left.unlink()
-
-
-def _open_at_once(path: str | os.PathLike[str], flags: int) -> int:
-    """Without waiting for somebody at the other end of what is no file."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -144,8 +109,3 @@ def _require_place(path: Path) -> None:
         raise FileNotFoundError(f"{path}: tokens cannot be kept there, for there is no directory {path.parent}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path}: tokens cannot be kept there, for {path.parent} cannot be written to")
-
-
-def _is_private(found: os.stat_result) -> bool:
-    # Windows has no such modes; there a file is as open as its folder.
-    return os.name != "posix" or (found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o077)
