@@ -20,6 +20,7 @@ class Kept:
     def __init__(self, store: TokenStore) -> None:
         self._store = store
         self._lock = ForkLock()
+        # Always entered before the lock: a program may be inside already when it calls.
         self._alone: Callable[[], AbstractContextManager[None]] = getattr(store, "exclusive", nullcontext)
         self._begun = 0
         self._end: type[NotAuthenticated] | None = None
@@ -51,19 +52,19 @@ class Kept:
 
     def begin(self, tokens: Tokens | None) -> None:
         """These from now on; None: none, and that is meant so."""
-        with self._lock, self._alone():
+        with self._alone(), self._lock:
             self._begin(tokens)
 
     def leave(self, begun: int, tokens: Tokens | None) -> None:
         """No tokens any more, unless somebody has logged in since: that session is another."""
-        with self._lock, self._alone():
+        with self._alone(), self._lock:
             current = self._load()
             if self._begun == begun and not (tokens and current and _are_apart(tokens, current)):
                 self._begin(None)
 
     def swap(self, expected: Tokens, new: Tokens) -> bool:
         """Whether ``expected`` was there; ``new`` stands in its place then."""
-        with self._lock, self._alone():
+        with self._alone(), self._lock:
             if self._load() != expected:
                 return False
             self._save(new)
@@ -71,7 +72,7 @@ class Kept:
 
     def swap_in_any_case(self, expected: Tokens, new: Tokens) -> bool:
         """The same; where the store fails, ``new`` is kept in memory. The server has given it, and knows no other."""
-        with self._lock, self._alone():
+        with self._alone(), self._lock:
             if self._load() != expected:
                 return False
             self._save_in_any_case(expected, new)
@@ -79,7 +80,7 @@ class Kept:
 
     def forget(self, lost: Tokens, end: type[NotAuthenticated]) -> None:
         """The session of ``lost`` is over."""
-        with self._lock, self._alone():
+        with self._alone(), self._lock:
             current = self._load()
             if current is not None and current.refresh_token == lost.refresh_token:
                 self._end = end

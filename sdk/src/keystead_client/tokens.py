@@ -63,6 +63,11 @@ class TokenStore(Protocol):
 
     A store that several processes share may have a third, ``exclusive()``: a context manager inside which no other of
     them saves. Tokens are then compared and replaced in one step.
+
+    The client that saves holds a lock, which its thread may enter again: ``save``, and a signal's handler that
+    interrupts it, may call that client, which finds what ``load`` gives then; what was being saved stands in the end.
+    They must not wait for another thread that calls it. ``exclusive()`` is entered again then, too, and so it is where
+    a program says ``with store.exclusive(): client.login(...)``: it must let the thread in that is inside.
     """
 
     def load(self) -> Tokens | None:
@@ -88,7 +93,7 @@ class MemoryTokens:
         self._tokens = tokens
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """No other client with this store saves inside."""
+        """No other thread with this store saves inside; the one that is inside may enter again."""
         return self._lock
 
 
