@@ -10,19 +10,11 @@ import pytest
 from keystead_client.errors import KeysteadError, NotAuthenticated, ServerError, Timeout
 from keystead_client.sending import NoFreeConnection
 from keystead_client.silence import PASSES, PAUSE, SILENCE, Silence
+from tests.sdk.hanging import Now
 
 UNANSWERED = Timeout("no answer", was_sent=True)
 REFUSED = NotAuthenticated("over")
 FULL = NoFreeConnection("all in use", was_sent=False)
-
-
-class Now:
-    """Seconds."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,47 +24,7 @@ from keystead_client.sharing import complete
 from keystead_client.silence import SILENCE
 from keystead_client.tokens import Tokens
 from keystead_client.wary import LOGINS, WaryServer
-
-ANN = {"id": "1"}
-TOKENS = Tokens("a.b.c", "next")
-
-
-class Hanging:
-    """Answers what it is told to, when it is told to."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.may_answer = asyncio.Event()
-        self.answer: KeysteadError | dict[str, str] = Timeout("no answer", was_sent=True)
-        self.tokens = TOKENS
-
-    async def me_with(self, auth_token: str, *, forwarded_for: str | None = None) -> Mapping[str, Any]:
-        self.asked += 1
-        await self.may_answer.wait()
-        if isinstance(self.answer, KeysteadError):
-            raise self.answer
-        return self.answer
-
-    async def login_with(
-        self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
-    ) -> Tokens:
-        await self.me_with("")
-        return self.tokens
-
-    async def refresh_with(self, refresh_token: str, *, forwarded_for: str | None = None) -> Tokens:
-        return self.tokens
-
-    async def logout_with(self, auth_token: str, *, forwarded_for: str | None = None) -> None:
-        raise AssertionError
-
-
-class Now:
-    """Seconds."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.sdk.hanging import ANN, TOKENS, Hanging, Now
 
 
 @pytest.fixture

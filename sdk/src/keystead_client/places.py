@@ -22,9 +22,12 @@ class Places:
         begin_here_and_after_fork(self)
 
     @contextmanager
-    def one_of(self, most: int) -> Iterator[bool]:
-        """Whether there is a place, ``most`` of them being there; it is given back at the end."""
-        place = self._take(most)
+    def one_of(self, most: int, whose: str | None = None, each: int | None = None) -> Iterator[bool]:
+        """Whether there is a place, ``most`` of them being there, ``each`` of these for one and the same ``whose``.
+
+        Where it is not known whose, ``most`` is the only bound. The place is given back at the end.
+        """
+        place = self._take(most, whose, each)
         try:
             yield place is not None
         finally:
@@ -33,16 +36,18 @@ class Places:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._taken: dict[object, float] = {}
+        self._taken: dict[object, tuple[float, str | None]] = {}
 
-    def _take(self, most: int) -> object | None:
+    def _take(self, most: int, whose: str | None, each: int | None) -> object | None:
         with self._lock:
             now = self._clock()
             # A clock that was put back must not keep a place taken for longer.
-            for place in [place for place, since in self._taken.items() if not 0 <= now - since < LENT]:
+            for place in [place for place, (since, _) in self._taken.items() if not 0 <= now - since < LENT]:
                 del self._taken[place]
-            if len(self._taken) >= most:
+            of_one = [owner for _, owner in self._taken.values() if owner == whose]
+            is_one_too_many = whose is not None and each is not None and len(of_one) >= each
+            if len(self._taken) >= most or is_one_too_many:
                 return None
             mine = object()
-            self._taken[mine] = now
+            self._taken[mine] = (now, whose)
             return mine

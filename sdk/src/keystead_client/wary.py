@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
@@ -23,6 +24,10 @@ LONGEST_WAIT: Final = 0.2
 LOGINS: Final = 16
 """Logins under way at once in one process. Whoever likes can begin them, and each is slow on purpose: without a bound
 they would take the connections that the questions about tokens need."""
+LOGINS_OF_ONE: Final = 4
+"""Of these, from one address: a stranger who tries passwords all the time must not keep all others from logging in."""
+_NETWORK: Final = 8
+"""Bytes of an IPv6 address that are the same for all whom one line serves; whoever has it chooses the others."""
 
 
 class AuthServer(Protocol):
@@ -63,7 +68,9 @@ class WaryServer:
     ) -> Tokens:
         """The tokens of a new session. Raises ``ServerBusy`` where too many log in at this moment."""
         # One at a time while the server is silent: nobody else may be there whose question would end that.
-        with self._logins.one_of(1 if self._silence.has_begun else LOGINS) as is_free, waiting_at_most(LONGEST_WAIT):
+        most = 1 if self._silence.has_begun else LOGINS
+        place = self._logins.one_of(most, forwarded_for and _line_of(forwarded_for), LOGINS_OF_ONE)
+        with place as is_free, waiting_at_most(LONGEST_WAIT):
             if not is_free:
                 raise ServerBusy("too many logins at once", {"retryAfter": 1})
             with self._outages:
@@ -95,6 +102,17 @@ class WaryServer:
     async def _heard(self, question: Coroutine[Any, Any, T]) -> T:
         with self._silence.heard(), waiting_at_most(LONGEST_WAIT), self._outages:
             return await question
+
+
+def _line_of(address: str) -> str:
+    """Who is to be counted as one: the address, of IPv6 the /64, as the server does it."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped) if found.ipv4_mapped else found.packed[:_NETWORK].hex()
 
 
 def _fit_for_cookies(tokens: Tokens) -> Tokens:
