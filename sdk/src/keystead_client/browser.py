@@ -50,11 +50,14 @@ class Browser:
     """Why it could not be told whether the tokens are good."""
     warn_of_lost_cookies: Callable[[], None] | None = None
     """Where the browser will drop the cookies that are set: tells the operator."""
+    _brought: str | None = field(init=False, repr=False)
+    """The refresh token that the browser came with. None once somebody has logged in or out here: that counts."""
     _user: User | None = None
     _is_judged: bool = False
 
     def __post_init__(self) -> None:
         self.is_personal = self.is_protected
+        self._brought = self.tokens.refresh_token
 
     @property
     def has_tokens(self) -> bool:
@@ -88,7 +91,10 @@ class Browser:
         tokens = await self.gate.server.login_with(
             email, password, brand=brand or self.brand, forwarded_for=self.forwarded_for
         )
-        old, self.tokens = self.tokens, CookieTokens()
+        # Before the session ends: answers that delete its cookies must not delete these.
+        if self._brought is not None:
+            self.gate.replace(self._brought)
+        old, self.tokens, self._brought = self.tokens, CookieTokens(), None
         self.keep(tokens)
         # Nobody holds it any more but perhaps somebody who had planted or copied it. The login stands in any case.
         with suppress(KeysteadError):
@@ -96,7 +102,7 @@ class Browser:
 
     async def log_out(self) -> None:
         """Deletes the cookies, whatever happens, and ends the session on the server. Raises the client's errors."""
-        brought = self.tokens
+        brought, self._brought = self.tokens, None
         if not self.has_tokens:
             return
         try:
@@ -144,9 +150,7 @@ class Browser:
         self.unawaited.must_be_none(status)
         self.unawaited.begin_to_answer()
         self.has_begun_to_answer = True
-        newest = self.tokens.refresh_token
-        if self.set_cookies and newest is not None and self.gate.has_exchanged(newest):
-            # The answer took its time: another has the tokens that came after these.
+        if self.set_cookies and self._is_late():
             self.set_cookies = []
         marked = for_one_browser(headers) if self.is_personal else list(headers)
         return with_cookies(marked, self.set_cookies, self.options.names) if self.set_cookies else marked
@@ -173,6 +177,13 @@ class Browser:
         """Raises ``RuntimeError`` when the headers are gone: cookies could not be set any more."""
         if self.has_begun_to_answer:
             raise RuntimeError("the response has begun: cookies can no longer be set")
+
+    def _is_late(self) -> bool:
+        """Whether the browser has newer cookies by now, from a refresh or a login elsewhere."""
+        newest, brought = self.tokens.refresh_token, self._brought
+        if newest is not None and self.gate.has_exchanged(newest):
+            return True
+        return brought is not None and self.gate.has_replaced(brought)
 
     def _must_not_be_late(self) -> None:
         # A refresh now would lose the new tokens, and with them the session; a cache might keep the answer.

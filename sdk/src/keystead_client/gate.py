@@ -31,6 +31,9 @@ REMEMBERED_CHECK = 1.0
 """Seconds for which a revoked token may still pass, from the moment at which the server is asked: its answer may come
 late, and speaks of that moment."""
 
+LATE = 60.0
+"""Seconds after a login for which answers to what had left with the cookies before may still come."""
+
 _OPAQUE = "ks_"
 """Begins every secret of Keystead's, refresh tokens among them."""
 MOST_EXCHANGED = 4096
@@ -65,6 +68,8 @@ class Gate:
         self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock, freshness=REMEMBERED_CHECK)
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
         self._exchanged = Remembered(MOST_EXCHANGED)
+        self._replaced = Remembered(MOST_EXCHANGED)
+        self._clock = clock
 
     @property
     def speaks_for_the_server(self) -> bool:
@@ -114,6 +119,15 @@ class Gate:
     def has_exchanged(self, refresh_token: str) -> bool:
         """Whether this process has had it exchanged for another."""
         return refresh_token in self._exchanged
+
+    def replace(self, refresh_token: str) -> None:
+        """A login of the browser that holds it ends its session."""
+        self._replaced.add(refresh_token, self._clock())
+
+    def has_replaced(self, refresh_token: str) -> bool:
+        """Whether a login in this process has done so a moment ago: the browser has other cookies by now."""
+        at = self._replaced.added_at(refresh_token)
+        return at is not None and 0 <= self._clock() - at < LATE
 
     def forget(self, auth_token: str | None, refresh_token: str | None) -> None:
         """Believe nothing about these tokens any more."""
