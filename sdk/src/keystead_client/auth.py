@@ -2,7 +2,7 @@
 
 Every function speaks of the request that is being served; the middleware says which one that is, through a context
 variable. Called outside a request they raise ``RuntimeError``. What has to be awaited, and is not, is neither true nor
-false, and turns the answer to the request into an error.
+false, and turns the answer to the request into an error, with the exceptions that ``keystead_client.awaiting`` names.
 
     RedirectToLogin     what require_auth raises, and the middleware turns into a redirect (or a 401 for programs)
     NotAuthenticated    what require_auth(mode="raise") raises
