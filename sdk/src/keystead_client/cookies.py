@@ -29,7 +29,8 @@ class CookieOptions:
     """Names and attributes of the cookies.
 
     ``secure``: None means everywhere except in local development, which is plain HTTP to a loopback name without a
-    proxy in between. A server behind a proxy that speaks HTTP to it and hides the public host name should say True.
+    proxy in between. Say True in production: a proxy that speaks HTTP to us and hides the public host name looks like
+    local development where a request has no ``Origin`` and no ``Referer``.
     Ages are in seconds.
     """
 
