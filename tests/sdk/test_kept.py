@@ -99,6 +99,35 @@ def test_what_another_process_saved_comes_before_what_could_not_be_saved() -> No
     assert not kept.swap_in_any_case(third, SECOND)
 
 
+def test_a_handler_that_interrupts_the_save_of_a_refresh_has_the_new_tokens() -> None:
+    class Interrupted(MemoryTokens):
+        """A handler runs before the first tokens are written."""
+
+        def save(self, tokens: Tokens | None) -> None:
+            if "logout" not in server.sent:
+                server.sent.append("logout")
+                client.logout()
+                left.append(self.load())
+            super().save(tokens)
+
+    server, left = Server(), list[Tokens | None]()
+    with client_of(server, Interrupted(FIRST)) as client:
+        client.execute("mutation { ran }")
+    assert left == [None]
+    assert server.sent[:4] == ["Bearer auth-1", "refresh", "logout", "Bearer auth-2"]
+    assert "refresh" not in server.sent[2:]
+
+
+def test_what_could_not_be_saved_twice_stands_for_what_the_store_holds_by_now() -> None:
+    store = Full(FIRST)
+    kept = Kept(store)
+    third, fourth = Tokens("auth-3", "refresh-3"), Tokens("auth-4", "refresh-4")
+    assert kept.swap_in_any_case(FIRST, SECOND)
+    MemoryTokens.save(store, third)
+    assert kept.swap_in_any_case(third, fourth)
+    assert kept.load() == fourth
+
+
 def test_a_lost_session_is_lost_though_that_could_not_be_saved() -> None:
     server, store = Server(), Full(FIRST)
     server.is_over = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
 from keystead_client.errors import NotAuthenticated, Unauthenticated
@@ -100,11 +100,12 @@ class Kept:
         self._unsaved = None
 
     def _save_in_any_case(self, current: Tokens, new: Tokens) -> None:
-        try:
+        before = self._unsaved
+        # Until the store holds something else, or can be written to again; and for a handler that interrupts the save,
+        # which would else refresh what this very thread has refreshed.
+        self._unsaved = (before[0] if before and before[1] == current else current), new
+        with suppress(Exception):
             self._save(new)
-        except Exception:
-            # Until the store holds something else, or can be written to again.
-            self._unsaved = (self._unsaved[0] if self._unsaved else current), new
 
     def _load(self) -> Tokens | None:
         tokens = self._store.load()

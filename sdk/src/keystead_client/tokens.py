@@ -65,9 +65,10 @@ class TokenStore(Protocol):
     them saves. Tokens are then compared and replaced in one step.
 
     The client that saves holds a lock, which its thread may enter again: ``save``, and a signal's handler that
-    interrupts it, may call that client, which finds what ``load`` gives then; what was being saved stands in the end.
-    They must not wait for another thread that calls it. ``exclusive()`` is entered again then, too, and so it is where
-    a program says ``with store.exclusive(): client.login(...)``: it must let the thread in that is inside.
+    interrupts it, may call that client, which goes by what ``load`` gives then, or by what a refresh has brought. What
+    was being saved stands in the end. They must not wait for another thread that calls it. ``exclusive()`` is entered
+    again then, too, as where a program says ``with store.exclusive(): client.login(...)``: it must let the thread in
+    that is inside.
     """
 
     def load(self) -> Tokens | None:
