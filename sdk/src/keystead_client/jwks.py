@@ -5,7 +5,8 @@ How old a key may be, from the newest to the oldest:
 - fetched again from 5 s before it is as old as ``ttl`` (60 s) on, by one caller while the others go on with what is
   known; from ``ttl`` on they wait for that fetch;
 - fetched again for a ``kid`` that is not known, at most every 10 s, so that strangers cannot drive it. Between these,
-  nobody can tell about a name that comes for the first time: it may be that of a key which signs since a moment ago;
+  nobody can tell about a name that comes for the first time: it may be that of a key which signs since a moment ago.
+  The next fetch tells about all that came meanwhile, whoever causes it;
 - while the issuer cannot be reached, kept up to ``max_stale`` (1 h) after it was last asked with success; asked every
   10 s.
 
@@ -34,6 +35,9 @@ JUST_NOW: Final = 1.0
 """Seconds: keys that were asked for so shortly before a token came are all the keys that can have signed it."""
 MOST_ABSENT: Final = 4096
 """Names that are remembered not to be a key's, least recently used out first."""
+MOST_DOUBTFUL: Final = 1024
+"""Names that came between two fetches and wait for the next, the first ones. Fewer than those that are known to be
+absent, so that a flood does not have all of these forgotten at once."""
 _BROKEN_OFF: Final = "the fetch of the issuer's keys was broken off"
 
 
@@ -71,6 +75,8 @@ class PublishedKeys:
         self._clock = clock
         self._state = _State()
         self._absent = Remembered(MOST_ABSENT)
+        # When a token of that name came first.
+        self._doubtful: dict[str, float] = {}
         self._flights: SingleFlight[None] = SingleFlight()
 
     def find(self, kid: str) -> Any | None:
@@ -166,6 +172,15 @@ class PublishedKeys:
                 self._absent.add(kid)
             # As old as the question, not as the answer.
             self._state = _State(outcome, begun.attempted_at, begun.attempted_at, None)
+            self._settle(self._state)
+
+    def _settle(self, state: _State) -> None:
+        """What came before the issuer was asked, and is not among its keys, is no key's name."""
+        doubtful, self._doubtful = self._doubtful, {}
+        # Other threads may still be adding to it. What is lost so is doubtful when it comes again.
+        for kid, arrived_at in list(doubtful.items()):
+            if kid not in state.keys and _is_told(state.fetched_at or 0.0, arrived_at):
+                self._absent.add(kid)
 
     def _known(self, kid: str, arrived_at: float) -> Any | None:
         is_usable, state = self._is_usable(self._clock()), self._state
@@ -180,10 +195,17 @@ class PublishedKeys:
 
     def _require_absence(self, kid: str, fetched_at: float, arrived_at: float) -> None:
         """:raises NetworkError: where the key may have been published since the issuer was asked."""
-        if fetched_at > arrived_at - JUST_NOW:
+        if _is_told(fetched_at, arrived_at):
             self._absent.add(kid)
         elif kid not in self._absent:
+            if len(self._doubtful) < MOST_DOUBTFUL:
+                self._doubtful.setdefault(kid, arrived_at)
             raise NetworkError("the key of the token is unknown, and the issuer was asked a moment ago", was_sent=False)
+
+
+def _is_told(fetched_at: float, arrived_at: float) -> bool:
+    """Whether the keys of that moment are all that can have signed a token which came then."""
+    return fetched_at > arrived_at - JUST_NOW
 
 
 def _keys(reply: Reply) -> Mapping[str, Any]:
