@@ -113,9 +113,9 @@ class Browser:
                 try:
                     await self.gate.server.logout_with(self.tokens.auth_token, forwarded_for=self.forwarded_for)
                 except NotAuthenticated:
-                    await self._end_that_of(other)
+                    await self._end_that_of(other, self.tokens.auth_token)
                     raise
-                await self._end_that_of(other)
+                await self._end_that_of(other, self.tokens.auth_token)
         finally:
             self.gate.forget(self.tokens.auth_token, self.tokens.refresh_token)
             self.drop()
@@ -201,13 +201,14 @@ class Browser:
         if session.auth_token is not None and Tokens(session.auth_token, None).is_fresh(self.clock(), 0):
             with suppress(NotAuthenticated):
                 await self.gate.server.logout_with(session.auth_token, forwarded_for=self.forwarded_for)
-        await self._end_that_of(session.refresh_token)
+        await self._end_that_of(session.refresh_token, session.auth_token)
 
-    async def _end_that_of(self, refresh_token: str | None) -> None:
+    async def _end_that_of(self, refresh_token: str | None, ended: str | None) -> None:
         """Ends the session of a refresh token, which may be another than that of the access token beside it: one of the
-        two may have been planted. Where both are of one session, it is over already. Raises the client's errors."""
+        two may have been planted. ``ended`` is that access token: where both are of one session, it is over already.
+        Raises the client's errors."""
         renewed = refresh_token and await self.gate.refresh(refresh_token, self.forwarded_for)
-        if renewed and renewed.auth_token is not None:
+        if renewed and renewed.auth_token is not None and renewed.auth_token != ended:
             # What is remembered of a refresh may be of the session that has just ended.
             with suppress(NotAuthenticated):
                 await self.gate.server.logout_with(renewed.auth_token, forwarded_for=self.forwarded_for)
