@@ -63,8 +63,12 @@ async def test_many_addresses_have_sixteen_places(wary: WaryServer, hanging: Han
     await asyncio.gather(*logins, return_exceptions=True)
 
 
-async def test_users_without_an_address_have_all_places(wary: WaryServer, hanging: Hanging) -> None:
-    logins = await begun(wary, *[None] * (LOGINS + 1))
+@pytest.mark.parametrize("address", [None, "127.0.0.1", "::1", "172.18.0.3", "::ffff:10.0.0.1", "fd00::2"])
+async def test_users_whose_address_is_not_known_have_all_places(
+    wary: WaryServer, hanging: Hanging, address: str | None
+) -> None:
+    """What the application takes for their address may be that of a proxy in front of it."""
+    logins = await begun(wary, *[address] * (LOGINS + 1))
     assert refused(logins) == 1
     hanging.may_answer.set()
     await asyncio.gather(*logins, return_exceptions=True)

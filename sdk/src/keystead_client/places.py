@@ -31,8 +31,8 @@ class Places:
         try:
             yield place is not None
         finally:
-            with self._lock:
-                self._taken.pop(place, None)
+            # Without the lock: garbage collection may drop a login while this very thread holds it.
+            self._taken.pop(place, None)
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -42,9 +42,10 @@ class Places:
         with self._lock:
             now = self._clock()
             # A clock that was put back must not keep a place taken for longer.
-            for place in [place for place, (since, _) in self._taken.items() if not 0 <= now - since < LENT]:
-                del self._taken[place]
-            of_one = [owner for _, owner in self._taken.values() if owner == whose]
+            for place, (since, _) in list(self._taken.items()):
+                if not 0 <= now - since < LENT:
+                    self._taken.pop(place, None)
+            of_one = [owner for _, owner in list(self._taken.values()) if owner == whose]
             is_one_too_many = whose is not None and each is not None and len(of_one) >= each
             if len(self._taken) >= most or is_one_too_many:
                 return None

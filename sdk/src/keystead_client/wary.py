@@ -16,6 +16,8 @@ from keystead_client.tokens import Tokens
 
 T = TypeVar("T")
 
+_INNER: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+
 TIMEOUT: Final = 5.0
 """Seconds that one question may take: a browser is waiting, and a worker of the application."""
 RETRIES: Final = 1
@@ -104,15 +106,20 @@ class WaryServer:
             return await question
 
 
-def _line_of(address: str) -> str:
-    """Who is to be counted as one: the address, of IPv6 the /64, as the server does it."""
+def _line_of(address: str) -> str | None:
+    """Who is to be counted as one: the address, of IPv6 the /64, as the server does it.
+
+    None for an address that a proxy in front of the application may have, and so all of its users.
+    """
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    return str(found.ipv4_mapped) if found.ipv4_mapped else found.packed[:_NETWORK].hex()
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    if found.is_loopback or any(found in network for network in _INNER):
+        return None
+    return str(found) if isinstance(found, ipaddress.IPv4Address) else found.packed[:_NETWORK].hex()
 
 
 def _fit_for_cookies(tokens: Tokens) -> Tokens:
