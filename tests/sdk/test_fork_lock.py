@@ -78,14 +78,14 @@ def test_a_store_may_call_the_client_that_saves() -> None:
 
 def test_a_handler_that_logs_out_in_the_middle_of_a_save_ends() -> None:
     store = Calling()
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGUSR1)
     with client_of(store) as client:
-        store.also = lambda: signal.raise_signal(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, lambda number, frame: client.logout())
+        store.also = lambda: signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, lambda number, frame: client.logout())
         try:
             client.login("ann@example.com", "rainbow123")
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGUSR1, before)
         assert client.tokens is None
 
 
