@@ -14,6 +14,7 @@ import pytest
 from keystead_client.errors import NetworkError
 from keystead_client.sharing import among_tasks, among_threads, complete
 from keystead_client.single_flight import SingleFlight
+from tests.forking import needs_fork
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ async def test_work_that_is_cancelled_before_its_first_step_is_taken_over(flight
     assert await other == 7
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 def test_a_forked_process_waits_for_nobody(flight: SingleFlight[int]) -> None:
     """Neither for the flights of its parent nor for who held the lock there."""
 
@@ -164,7 +165,7 @@ def test_threads_run_the_same_coroutines_without_a_loop(flight: SingleFlight[int
     assert flight._flights == {}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 def test_a_process_that_is_forked_while_the_lock_is_held_finds_it_open(flight: SingleFlight[int]) -> None:
     with flight._lock:
         child = os.fork()

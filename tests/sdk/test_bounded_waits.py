@@ -16,6 +16,7 @@ from keystead_client.errors import ServerBusy
 from keystead_client.places import Places
 from keystead_client.sending import NoFreeConnection
 from keystead_client.wary import WaryServer
+from tests.forking import needs_fork
 
 
 def test_threads_share_the_places() -> None:
@@ -38,7 +39,7 @@ def test_threads_share_the_places() -> None:
             assert is_free, "a clock that was put back"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_process_that_was_forked_begins_with_all_places() -> None:
     places = Places(lambda: 100.0)

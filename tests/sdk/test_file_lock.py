@@ -13,8 +13,9 @@ import pytest
 
 from keystead_client import Client, FileTokens, Tokens
 from keystead_client.file_lock import FileLock
+from tests.forking import needs_fork
 
-fcntl = pytest.importorskip("fcntl", reason="no such locks here")
+fcntl = pytest.importorskip("fcntl", reason="Windows has no fcntl: FileTokens goes without the lock there")
 
 FIRST = Tokens("auth-1", "refresh-1")
 SECOND = Tokens("auth-2", "refresh-2")
@@ -115,7 +116,7 @@ def test_the_thread_that_is_inside_enters_again_without_waiting(path: Path) -> N
     assert store.load() == SECOND
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 def test_a_process_that_was_forked_inside_does_not_open_the_lock_of_its_parent(path: Path) -> None:
     parent = os.getpid()
     status = None

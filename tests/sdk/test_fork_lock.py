@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable
 
 import httpx
-import pytest
 
 from keystead_client import Client, MemoryTokens, Tokens
 from keystead_client.fork_lock import ForkLock
+from tests.forking import needs_fork
 
 FIRST = Tokens("auth-1", "refresh-1")
 LOGIN = {"login": {"data": {"auth_token": "auth-1", "refresh_token": "refresh-1"}}}
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 
 class Calling(MemoryTokens):

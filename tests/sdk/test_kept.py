@@ -14,6 +14,7 @@ import pytest
 from keystead_client import Client, MemoryTokens, NotAuthenticated, Tokens
 from keystead_client.errors import RefreshTokenReused
 from keystead_client.kept import Kept
+from tests.forking import needs_fork
 
 PAIR = {"auth_token": "auth-2", "refresh_token": "refresh-2"}
 FIRST = Tokens("auth-1", "refresh-1")
@@ -205,7 +206,7 @@ def test_another_process_between_two_looks_is_not_overwritten() -> None:
     assert MemoryTokens.load(store) == third
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 def test_a_process_that_is_forked_while_a_thread_saves_goes_on() -> None:
     is_saving, may_end = threading.Event(), threading.Event()
     parent = os.getpid()

@@ -14,7 +14,7 @@ import pytest
 from keystead_client import FileTokens, MemoryTokens, Tokens
 from keystead_client.kept import Kept
 
-fcntl = pytest.importorskip("fcntl", reason="no such locks here")
+fcntl = pytest.importorskip("fcntl", reason="Windows has no fcntl: FileTokens goes without the lock there")
 
 FIRST = Tokens("auth-1", "refresh-1")
 SECOND = Tokens("auth-2", "refresh-2", "pair", "refresh-1")

@@ -24,6 +24,7 @@ from keystead_client.sharing import complete
 from keystead_client.silence import SILENCE
 from keystead_client.tokens import Tokens
 from keystead_client.wary import LOGINS, WaryServer
+from tests.forking import needs_fork
 from tests.sdk.hanging import ANN, TOKENS, Hanging, Now
 
 
@@ -228,7 +229,7 @@ async def test_one_who_is_cancelled_keeps_nobody_from_asking(wary: WaryServer, h
     assert await wary.me_with("two") == ANN
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 async def test_a_process_that_was_forked_asks_for_itself(wary: WaryServer, hanging: Hanging) -> None:
     one = asyncio.create_task(wary.me_with("one"))

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from keystead_client.remembered import Remembered
+from tests.forking import needs_fork
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
@@ -29,7 +30,7 @@ def test_no_token_is_kept() -> None:
     assert "a secret" not in repr(vars(remembered))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="for systems that fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
     """Which may have held the lock, and is not there to let go of it."""
