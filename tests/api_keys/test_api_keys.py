@@ -177,6 +177,7 @@ async def test_use_is_noted_once_a_minute(server: Server, brand: ActiveBrand, cl
         ({"publishable": True, "allowed_origins": ["https://u@a.example"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://a.example:99999"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://*.example"]}, "allowed_origins"),
+        ({"publishable": True, "allowed_origins": ["https://" + "\u0327\u0301" * 30_000]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://a.example\x0bhttps"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://a.example:"]}, "allowed_origins"),
     ],

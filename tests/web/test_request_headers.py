@@ -70,6 +70,14 @@ def test_of_two_plain_headers_neither_decides_alone(name: str) -> None:
     assert getattr(values, name.replace("-", "_")) == "one,two"
 
 
+def test_headers_that_are_not_read_are_not_kept() -> None:
+    here = reader()
+    assert {b"authorization", b"x-api-key", b"yoli-brand-authorization", b"accept"} <= here.names
+    assert b"cookie" not in here.names
+    many = [(b"x-%d" % number, b"x") for number in range(1000)] + [(b"origin", b"a")] * 1000
+    assert here.read(many).origin == ",".join("a" * 1000)
+
+
 @pytest.mark.parametrize(
     ("accept", "asks"),
     [
@@ -79,6 +87,10 @@ def test_of_two_plain_headers_neither_decides_alone(name: str) -> None:
         ("application/graphql-response+json; q=0.001", True),
         ("application/graphql-response+json;q=0", False),
         ("application/graphql-response+json; q=0.000, application/json", False),
+        ("application/graphql-response+json; charset=utf-8 ;\tQ = 0. ", False),
+        ("application/graphql-response+json; q=0; q=1", False),
+        ("application/graphql-response+json; q=00", True),
+        ("application/graphql-response+json; xq=0; q", True),
         ("application/graphql-response+jsonx", False),
         ("application/json", False),
         ("*/*", False),

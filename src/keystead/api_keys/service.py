@@ -24,6 +24,7 @@ from keystead.permissions import READ, PermissionSet
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 1000
 MOST_ORIGINS = 50
+LONGEST_ORIGIN = 300
 LONGEST_OVERLAP = 30 * 86_400
 USE_NOTED_EVERY = timedelta(minutes=1)
 # A pattern such as *.example.com would be no origin that any browser sends: refused, rather than never matched.
@@ -254,8 +255,10 @@ def _origins(given: Sequence[str]) -> tuple[str, ...]:
 
 def _origin(text: str) -> str:
     """An origin as browsers send it (RFC 6454 §6.2): scheme, host, and port where it is not the usual one."""
+    origin = text.strip().lower()
     try:
-        parts = urlsplit(text.strip().lower())
+        # urlsplit() normalises the host, which is quadratic in a run of combining marks.
+        parts = urlsplit(origin if len(origin) <= LONGEST_ORIGIN else "")
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None

@@ -43,7 +43,7 @@ KINDS: dict[FieldType, Kind] = {
     FieldType.date: Kind("Date", values.read_date, _BOUNDS | _INDEX),
     FieldType.datetime: Kind("DateTime", values.read_datetime, _BOUNDS | _INDEX),
     FieldType.email: Kind("String", values.read_email, _LENGTHS | _INDEX, 254, 254),
-    FieldType.url: Kind("String", values.read_url, _LENGTHS | _INDEX, 2_000, 2_000),
+    FieldType.url: Kind("String", values.read_url, _LENGTHS | _INDEX, values.LONGEST_URL, values.LONGEST_URL),
     FieldType.enum: Kind("String", values.read_text, _INDEX | {"values"}),
     FieldType.json: Kind("JSON", values.read_json, frozenset()),
     FieldType.uuid: Kind("ID", values.read_uuid, _INDEX),

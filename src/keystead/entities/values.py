@@ -22,6 +22,7 @@ from keystead.users import email_addresses
 LONGEST_JSON = 65_536
 """Bytes of a ``json`` value, written compactly."""
 DEEPEST_JSON = 32
+LONGEST_URL = 2_000
 LARGEST_INTEGER = 2**31 - 1
 """GraphQL's ``Int`` has 32 bits."""
 
@@ -59,6 +60,8 @@ def read_email(raw: Any) -> str:
 def read_url(raw: Any) -> str:
     """An absolute http or https URL."""
     text = read_text(raw)
+    if len(text) > LONGEST_URL:  # urlsplit() normalises the host, which is quadratic in a run of combining marks
+        raise ValueError(f"must have at most {LONGEST_URL} characters")
     try:
         parts = urlsplit(text)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +21,10 @@ from keystead.errors import (
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
-_LINE_END = re.compile(r"\r\n|[\n\r]")
 
 MAX_RESPONSE_BYTES = 1024 * 1024
+LONGEST_CAUSE = 1000
+"""Characters of a cause that are logged: it may quote what a client sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,16 @@ class DocumentRefused(DocumentInvalid):
 
 def locations(text: str, starts: Iterable[int]) -> list[dict[str, int]]:
     """The lines and columns, counted from 1, of offsets into a document."""
-    found = []
-    for start in starts:
-        line, line_start = 1, 0
-        for end in _LINE_END.finditer(text, 0, start):
-            line, line_start = line + 1, end.end()
-        found.append({"line": line, "column": start - line_start + 1})
-    return found
+    wanted = tuple(starts)
+    found: dict[int, dict[str, int]] = {}
+    line, line_start, read = 1, 0, 0
+    # In order, so that each part of the text is read once. No start lies between the halves of a line end.
+    for start in sorted(set(wanted)):
+        line += text.count("\n", read, start) + text.count("\r", read, start) - text.count("\r\n", read, start)
+        line_start = max(line_start, text.rfind("\n", read, start) + 1, text.rfind("\r", read, start) + 1)
+        found[start] = {"line": line, "column": start - line_start + 1}
+        read = start
+    return [found[start] for start in wanted]
 
 
 def entry(
@@ -91,7 +94,8 @@ def public_error(error: BaseException, reference_id: str, *, is_secret: bool = F
     if isinstance(error, KeysteadError):
         if error.cause is not None:
             tell = _log.error if isinstance(error, InternalError) else _log.info
-            tell("graphql.refused", code=error.code, cause=error.cause, reference_id=reference_id, **seen)
+            cause = error.cause[:LONGEST_CAUSE]
+            tell("graphql.refused", code=error.code, cause=cause, reference_id=reference_id, **seen)
         return error
     # Written out here, since some renderers of tracebacks add the local variables, and with them passwords.
     trace = traceback.format_tb(error.__traceback__) if is_secret else traceback.format_exception(error)

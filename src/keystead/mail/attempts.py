@@ -28,7 +28,7 @@ LONGEST_ERROR = 200
 IN_DOUBT = "It may have arrived:"
 
 _TOKENS = re.compile("|".join(pattern.pattern for pattern in PATTERNS.values()))
-_ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
+_WORD = re.compile(r"[^\s<>]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,12 @@ def hopeless(mail: Mail, link: LinkState | None, now: datetime) -> Outcome | Non
 
 def told(reason: str) -> str:
     """What an operator may read of a failure: one printable line of at most 200 characters, no secret, no address."""
-    line = _ADDRESS.sub("[address]", _TOKENS.sub("[hidden]", printable_line(reason)))
+    line = _WORD.sub(_without_address, _TOKENS.sub("[hidden]", printable_line(reason)))
     return line[:LONGEST_ERROR] or "The mail server gave no reason."
+
+
+def _without_address(word: re.Match[str]) -> str:
+    return "[address]" if "@" in word[0].strip("@") else word[0]
 
 
 def _why_not(mail: Mail, link: LinkState | None, now: datetime) -> str | None:

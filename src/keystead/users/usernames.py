@@ -8,6 +8,8 @@ from keystead.errors import BadUserInput
 
 LONGEST = 100
 """Code points."""
+# A code point of NFC comes from at most four (UAX #15). Normalising is quadratic in a run of combining marks.
+_LONGEST_RAW = 4 * LONGEST
 
 # Control characters, halves of surrogate pairs, line and paragraph separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -22,7 +24,8 @@ def parse(raw: str, field: str = "username") -> str:
     """
     if any(map(_is_refused, raw)):
         raise BadUserInput("The username must not hold control characters.", field=field)
-    name = unicodedata.normalize("NFC", raw.strip())
+    name = raw.strip()
+    name = unicodedata.normalize("NFC", name) if len(name) <= _LONGEST_RAW else name
     if not 1 <= len(name) <= LONGEST:
         raise BadUserInput(f"The username must have between 1 and {LONGEST} characters.", field=field)
     return name

@@ -14,8 +14,9 @@ import structlog
 from keystead.settings import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_SECRETS = re.compile(r"ks_[a-z]{2}_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]+|\$argon2[a-z]*\$[^\s\"']+")
-_URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@")
+# Linear in any text: each form begins with fixed letters, and what follows is matched or refused within a few of them.
+_SECRETS = re.compile(r"ks_[a-z]{2}_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_.-]{8,}|\$argon2[a-z]{0,2}\$[^\s\"']+")
+_AUTHORITY = re.compile(r"[^\s/]*")
 
 
 def configure(settings: Settings) -> None:
@@ -52,7 +53,18 @@ def blot(text: str) -> str:
     """``text`` without secrets."""
     if "ks_" in text or "eyJ" in text or "$argon2" in text:
         text = _SECRETS.sub("[hidden]", text)
-    return _URL_PASSWORD.sub(r"\1[hidden]@", text) if "://" in text else text
+    if "://" not in text:
+        return text
+    before, *urls = text.split("://")
+    return "://".join((before, *map(_without_password, urls)))
+
+
+def _without_password(url: str) -> str:
+    """What stands behind ``://``, its password hidden: ``user:password@host/path``."""
+    authority = _AUTHORITY.match(url)
+    login, at, _ = authority[0].rpartition("@") if authority else ("", "", "")
+    user, colon, password = login.partition(":")
+    return f"{user}:[hidden]{url[len(login) :]}" if at and colon and password else url
 
 
 def _to_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ _HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-_HEAD: Final = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
+_HEAD: Final = re.compile(r"<head\b[^<>]*>", re.IGNORECASE)
 _IN_A_WINDOW_OF_ITS_OWN: Final = '<base target="_blank">'
 _LINK: Final = re.compile(r"https?://[^\s<>\"]+")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,11 +20,24 @@ LONGEST_FORWARDED = 512
 LONGEST_LANGUAGES = 200
 
 _GRAPHQL_JSON = "application/graphql-response+json"
-_NO_WEIGHT = re.compile(r";?\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
 _LENGTH_DIGITS = 12
 """A longer Content-Length is too large, whatever it says exactly."""
 
 _AUTHORIZATION, _API_KEY, _BRAND = "authorization", "api_key", "brand_token"
+
+PLAIN_HEADERS: Final = frozenset(
+    (
+        b"accept",
+        b"accept-language",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"origin",
+        b"user-agent",
+        b"x-forwarded-for",
+    )
+)
+"""The headers that are read besides those of credentials. The tests send hostile values in each."""
 
 
 class HeaderValues(msgspec.Struct, frozen=True):
@@ -60,7 +72,7 @@ class HeaderValues(msgspec.Struct, frozen=True):
         for media_range in self.accept.lower().split(","):
             name, _, parameters = media_range.partition(";")
             if name.strip() == _GRAPHQL_JSON:
-                return _NO_WEIGHT.search(parameters) is None
+                return not _has_no_weight(parameters)
         return False
 
 
@@ -72,6 +84,8 @@ class HeaderReader:
         self._kinds |= {name.encode("ascii"): _API_KEY for name in settings.api_key_headers}
         self._kinds |= {name.encode("ascii"): _BRAND for name in settings.brand_headers}
         self._trusted = settings.trusted_proxies
+        self.names = PLAIN_HEADERS.union(self._kinds)
+        """Every header that is read, in lower case."""
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> HeaderValues:
         """The headers of a request.
@@ -83,15 +97,17 @@ class HeaderReader:
         """
         repeated: str | None = None
         found: dict[str, str] = {}
-        plain: dict[bytes, bytes] = {}
+        sent: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             kind = self._kinds.get(name)
             if kind is None:
-                plain[name] = plain[name] + b"," + value if name in plain else value
+                if name in PLAIN_HEADERS:
+                    sent.setdefault(name, []).append(value)
             elif kind in found:
                 repeated = name.decode("ascii")
             else:
                 found[kind] = value.decode("latin-1")
+        plain = {name: b",".join(values) for name, values in sent.items()}
         return HeaderValues(
             Credentials(found.get(_AUTHORIZATION), found.get(_API_KEY), found.get(_BRAND)),
             _text(plain.get(b"content-type")),
@@ -117,6 +133,16 @@ class HeaderReader:
 
 NOTHING = HeaderValues(Credentials(None, None, None), None, None, None, "", None, "", "")
 """The values of a request whose headers were refused."""
+
+
+def _has_no_weight(parameters: str) -> bool:
+    """Whether the parameters of a media range, in lower case, hold a weight of 0: ``q=0``, ``q=0.000``."""
+    for parameter in parameters.split(";"):
+        name, _, weight = parameter.partition("=")
+        whole, _, fraction = weight.strip().partition(".")
+        if name.strip() == "q" and whole == "0" and not fraction.strip("0"):
+            return True
+    return False
 
 
 def _text(value: bytes | None) -> str | None:
