@@ -6,6 +6,7 @@ where there is none, nothing is allowed.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -128,7 +129,10 @@ class RefusalLog(Protocol):
 
 @dataclass(slots=True)
 class Server:
-    """What one process holds for all its requests. Only ``keyring`` ever changes: it is replaced whole."""
+    """What one process holds for all its requests. Only ``keyring`` ever changes: it is replaced whole.
+
+    ``keyring_lock`` and ``keyring_check`` belong to ``installation.keyring_updates``, which replaces it.
+    """
 
     settings: Settings
     clock: Clock
@@ -139,6 +143,8 @@ class Server:
     token_cache: TokenCache
     rotation_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
     refusals: RefusalLog | None = None
+    keyring_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    keyring_check: tuple[float, asyncio.Task[None]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

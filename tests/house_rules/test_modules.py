@@ -86,22 +86,42 @@ def test_a_store_function_takes_the_brand_right_after_tx() -> None:
 
 
 def test_the_clock_is_the_only_source_of_time() -> None:
+    """Of the time of day, in whatever way it can be asked for; how long something takes is another matter."""
     readings = {
-        ("datetime", "now"),
-        ("datetime", "utcnow"),
-        ("datetime", "today"),
-        ("date", "today"),
-        ("time", "time"),
+        "datetime": {"now", "utcnow", "today"},
+        "date": {"today"},
+        "time": {"time", "time_ns", "clock_gettime", "clock_gettime_ns", "localtime", "gmtime", "strftime", "ctime"},
+        "utils": {"formatdate", "localtime", "make_msgid"},
+        "func": {"now", "current_timestamp", "localtimestamp"},
     }
     assert [
         place(module, node)
         for module in modules("src")
         if str(module.path) != CLOCK
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and (node.value.id, node.attr) in readings
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.attr in readings.get(node.value.id, ())
+        )
+        or (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").rpartition(".")[2] in readings
+            and {name.name for name in node.names} & readings[(node.module or "").rpartition(".")[2]]
+        )
     ] == []
+
+
+def test_the_machines_clock_is_read_where_no_server_is_open() -> None:
+    """Everything else goes by the database's (``db/clock.py``), which all nodes share."""
+    allowed = {CLOCK, "src/keystead/db/clock.py", "src/keystead/cli/doctor.py", "src/keystead/cli/demo/showing.py"}
+    users = {
+        str(module.path)
+        for module in modules("src")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and "SystemClock" in {name.name for name in node.names}
+    }
+    assert users | {CLOCK} == allowed
 
 
 def test_no_test_sleeps() -> None:

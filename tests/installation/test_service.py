@@ -239,11 +239,11 @@ async def test_processes_that_maintain_at_once_rotate_once(ctx: Context, databas
     await other.close()
 
 
-async def test_a_lease_has_one_holder_until_it_ends(db: Database, clock: ManualClock) -> None:
+async def test_a_lease_has_one_holder_until_it_ends(ctx: Context, clock: ManualClock) -> None:
     minute = timedelta(minutes=1)
 
     async def take(holder: str, name: str = "sweep") -> bool:
-        return await service.take_lease(db, name, holder, clock.now(), minute)
+        return await service.take_lease(ctx, name, holder, minute)
 
     assert await take("a")
     assert not await take("b")
@@ -255,6 +255,15 @@ async def test_a_lease_has_one_holder_until_it_ends(db: Database, clock: ManualC
     clock.advance(seconds=2)
     assert await take("b")
     assert not await take("a")
+
+
+async def test_a_lease_taken_by_a_clock_that_was_ahead_holds_nothing_up(ctx: Context, clock: ManualClock) -> None:
+    minute = timedelta(minutes=1)
+    clock.advance(days=40)
+    assert await service.take_lease(ctx, "sweep", "a", minute)
+    clock.advance(days=-40)
+    assert await service.take_lease(ctx, "sweep", "b", minute)
+    assert not await service.take_lease(ctx, "sweep", "a", minute)
 
 
 def test_rotation_keys_differ_by_id_and_by_master_key() -> None:

@@ -21,6 +21,7 @@ CURRENT = PresentedToken(
     is_alive=True,
     preset=Preset.both,
     policy=POLICY,
+    keyring_version=1,
     generation=3,
     head_generation=3,
     issued_at=NOW,

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from keystead.clock import SystemClock
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
+from keystead.db.clock import DatabaseClock
 from keystead.db.engine import Database
 from keystead.db.statements import Statement
+from keystead.installation import service as installation
 from keystead.mail import outbox
 from keystead.mail.model import MailState
+from keystead.sessions.store import sessions
 from keystead.users import email_addresses
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
@@ -26,9 +31,10 @@ from keystead.web.upkeep import Upkeep
 from tests.clocks import ManualClock
 from tests.mail.letters import make_link_mail, make_mail
 from tests.mail.post import Post, make_delivery
-from tests.make import SETTINGS, make_brand, make_context, make_server, make_user
+from tests.make import SETTINGS, make_brand, make_context, make_server, make_session, make_user
 from tests.smtp_server import SmtpServer
 
+_COUNT_SESSIONS = Statement(select(func.count()).select_from(sessions), unbranded="test")
 _COUNT_TOKENS = Statement(select(func.count()).select_from(token_table), unbranded="test")
 
 
@@ -147,7 +153,7 @@ async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, br
     mail_id = await make_mail(server, brand, ann)
     upkeep = Upkeep(server)
     upkeep.start()
-    assert len(upkeep._tasks) == 2
+    assert len(upkeep._tasks) == 3
     await upkeep.stop()
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.waiting
 
@@ -170,6 +176,53 @@ async def test_what_is_over_is_swept(server: Server, brand: ActiveBrand, clock: 
     clock.advance(days=30)
     await upkeep.sweep()
     assert await left(server) == (0, 0)
+
+
+@pytest.mark.parametrize(("seconds", "is_apart"), [(0, False), (-50, False), (70, True), (-70, True)])
+async def test_a_machines_clock_that_is_a_minute_off_is_logged_once(
+    server: Server, seconds: int, is_apart: bool
+) -> None:
+    machine = ManualClock(SystemClock().now() + timedelta(seconds=seconds))
+    server.clock = DatabaseClock(machine)
+    upkeep = Upkeep(server)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await upkeep.follow_clock()
+        machine.advance(seconds=-seconds)
+        await upkeep.follow_clock()
+    assert [line["event"] for line in lines] == ["clocks_apart", "clocks_together"] * is_apart
+    assert abs(server.clock.now() - SystemClock().now()) < timedelta(seconds=5), "the database's counts all the same"
+
+
+async def test_sweeping_and_rotation_go_by_the_databases_clock(server: Server, brand: ActiveBrand) -> None:
+    """A process whose measurement is 40 days off neither removes what is alive nor makes a key."""
+    ann = await make_user(server, brand)
+    server.clock = clock = DatabaseClock()
+    await clock.measure(server.db)
+    await make_session(server, brand, ann.id)
+    kept = await count_sessions(server)
+    await installation.rotate(make_context(server))
+    keys = await installation.list_keys(make_context(server))
+    clock._offset += timedelta(days=40).total_seconds()
+    await Upkeep(server).sweep()
+    assert await count_sessions(server) == kept
+    assert await installation.list_keys(make_context(server)) == keys
+
+
+async def test_without_a_measurement_nothing_is_swept(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.clock = DatabaseClock()
+    taken: list[object] = []
+    monkeypatch.setattr(installation, "take_lease", lambda *told: taken.append(told))
+    with capture_logs() as lines:
+        await Upkeep(server).sweep()
+    assert ([line["event"] for line in lines], taken) == (["upkeep_paused"], [])
+
+
+async def count_sessions(server: Server) -> int:
+    row = await server.db.reads.find(_COUNT_SESSIONS)
+    return int(row[0]) if row else 0
 
 
 async def left(server: Server) -> tuple[int, int]:

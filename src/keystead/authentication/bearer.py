@@ -29,6 +29,7 @@ from keystead.crypto import secrets
 from keystead.crypto.jwt import Claims
 from keystead.crypto.secrets import Secret, SecretKind
 from keystead.errors import AccessTokenRefused, KeyRefused, OriginRefused
+from keystead.installation.keyring_updates import follow_keyring_for_request
 from keystead.permissions import ADMIN, OPERATOR, PermissionSet
 from keystead.sessions import access_tokens
 
@@ -54,7 +55,10 @@ async def authenticate(server: Server, request: RequestDetails, credentials: Cre
     :raises OriginRefused: when a publishable key is used from another place than those it is made for.
     """
     now = server.clock.now()
-    claims = _claims(server, credentials.authorization, now)
+    claims = None
+    if credentials.authorization is not None:
+        raw = _access_token(credentials.authorization)
+        claims = access_tokens.verify(server, raw, now) or await _by_new_key(server, raw, now)
     key_secret = _secret(credentials.api_key, SecretKind.secret_key, SecretKind.publishable_key)
     token_secret = _secret(credentials.brand_token, SecretKind.brand_token)
     if claims is None and key_secret is None and token_secret is None:
@@ -80,12 +84,20 @@ async def authenticate(server: Server, request: RequestDetails, credentials: Cre
     return Context(server, request, principal, brand)
 
 
-def _claims(server: Server, raw: str | None, now: datetime) -> Claims | None:
-    if raw is None:
-        return None
+def _access_token(raw: str) -> str:
     # RFC 6750 §2.1, the scheme in any case (RFC 9110 §11.1); the contract sends the raw token too.
-    token = raw[len(_BEARER) :] if raw[: len(_BEARER)].lower() == _BEARER else raw
-    claims = access_tokens.verify(server, token, now)
+    return raw[len(_BEARER) :] if raw[: len(_BEARER)].lower() == _BEARER else raw
+
+
+async def _by_new_key(server: Server, raw: str, now: datetime) -> Claims:
+    """The claims of a token that was signed by a key which this process has not loaded yet.
+
+    :raises AccessTokenRefused: when it is bad all the same.
+    """
+    claims = None
+    if access_tokens.names_unknown_key(server, raw):
+        await follow_keyring_for_request(server)
+        claims = access_tokens.verify(server, raw, now)
     if claims is None:
         raise AccessTokenRefused(cause="not a good access token")
     return claims

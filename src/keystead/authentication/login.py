@@ -49,7 +49,7 @@ async def log_in_pair(ctx: Context, brand: ActiveBrand, email: str, password: st
     :raises InvalidCredentials: whatever else is wrong.
     """
     opened = await _log_in(ctx, brand, email, password, SessionKind.pair)
-    auth_token = opening.first_access_token(ctx, brand, opened)
+    auth_token = await opening.first_access_token(ctx, brand, opened)
     return TokenPair(auth_token, opened.refresh_token.reveal())
 
 

@@ -64,7 +64,7 @@ async def redeem(ctx: Context, raw: str, kind: SessionKind | None) -> MagicLogin
     opened = await _open(ctx, presented, wanted)
     if opened is None:
         raise TokenInvalid(cause="used or overtaken a moment ago")
-    auth_token = opening.first_access_token(ctx, brand, opened) if wanted is SessionKind.pair else None
+    auth_token = await opening.first_access_token(ctx, brand, opened) if wanted is SessionKind.pair else None
     return MagicLogin(opened.refresh_token.reveal(), auth_token, wanted)
 
 

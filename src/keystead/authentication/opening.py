@@ -5,6 +5,7 @@ from __future__ import annotations
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.context import ActiveBrand, Context
+from keystead.installation import keyring_updates
 from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
 from keystead.sessions.model import EndReason, Opened
@@ -28,8 +29,9 @@ def events(ctx: Context, opened: Opened, kind: SessionKind, **details: str) -> l
     return [describe("session.opened", opened.session_id), *made_room]
 
 
-def first_access_token(ctx: Context, brand: ActiveBrand, opened: Opened) -> str:
+async def first_access_token(ctx: Context, brand: ActiveBrand, opened: Opened) -> str:
     """The access token that a pair session begins with. To be called after the commit."""
+    await keyring_updates.sign_with(ctx.server, opened.keyring_version)
     return access_tokens.issue(
         ctx.server,
         opened.brand_id,

@@ -22,6 +22,7 @@ from keystead.errors import (
     RefreshTokenInvalid,
     RefreshTokenReused,
 )
+from keystead.installation import keyring_updates
 from keystead.policy import (
     LONGEST_ACCESS_TTL,
     SHORTEST_ACCESS_TTL,
@@ -80,6 +81,7 @@ async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
             raise Forbidden(feature=SessionKind.pair.value)
     if not access_tokens.has_time_left(verdict.expires_at, now):
         raise RefreshTokenExpired
+    await keyring_updates.sign_with(ctx.server, verdict.keyring_version)
     auth_token = access_tokens.issue(
         ctx.server,
         verdict.brand_id,
@@ -120,6 +122,7 @@ async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> st
     if not access_tokens.has_time_left(end, now):
         raise RefreshTokenExpired
     await _note_use(ctx, token)
+    await keyring_updates.sign_with(ctx.server, token.keyring_version)
     return access_tokens.issue(
         ctx.server, token.brand_id, token.user_id, token.session_id, lifetime, now, not_after=end
     )

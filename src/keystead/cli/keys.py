@@ -49,7 +49,8 @@ def rotate(as_json: AsJson = False) -> None:
         print_lines(f"Signing key {made['kid']} takes over at {made['activates_at']:%H:%M:%S} UTC.")
 
 
-@group.command("revoke")
+# A key's id may begin with a hyphen.
+@group.command("revoke", context_settings={"ignore_unknown_options": True})
 def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id, as 'keys list' shows it.")],
     as_json: AsJson = False,

@@ -27,7 +27,9 @@ TYPE: Final = "at+jwt"
 LONGEST_MADE: Final = 768
 LONGEST_READ: Final = 2048
 CLOCK_DIFFERENCE: Final = 5
-"""How many seconds ``iat`` may lie in the future: nodes' clocks differ a little. ``exp`` has no leeway."""
+"""How many seconds ``iat`` may lie in the future: nodes measure the database's clock. ``exp`` has no leeway."""
+THUMBPRINT_LENGTH: Final = 43
+"""Of a ``kid``: SHA-256 in base64url (RFC 7638)."""
 
 _AUDIENCE: Final = "urn:keystead:brand:"
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
@@ -110,6 +112,15 @@ def check(raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, 
     if claims is None or claims.is_expired(now) or claims.issued_at > now.timestamp() + CLOCK_DIFFERENCE:
         return None
     return Verified(claims, kid)
+
+
+def names_unknown_key(raw: str, keyring: Mapping[str, VerificationKey]) -> bool:
+    """Whether the token has the shape of ours and names a key that is not in the keyring, but could be one."""
+    parts = _TOKEN.fullmatch(raw) if len(raw) <= LONGEST_READ else None
+    kid = _kid(parts[1]) if parts else None
+    if kid is None or kid in keyring or len(kid) != THUMBPRINT_LENGTH:
+        return False
+    return kid.isascii() and kid.replace("-", "").replace("_", "").isalnum()
 
 
 def _is_signed(raw: str, key: VerificationKey) -> bool:

@@ -11,6 +11,7 @@ from keystead.context import RESERVED_BRAND_ID, Context
 from keystead.crypto.keyring import Keyring
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.signing import KeyUnreadable, SigningKey
+from keystead.db.clock import time_in
 from keystead.db.engine import Database
 from keystead.errors import Conflict, NotFound, StartupError
 from keystead.installation import signing_keys, store
@@ -114,7 +115,8 @@ async def revoke(ctx: Context, kid: str) -> None:
     :raises NotFound: when there is no such key.
     """
     async with ctx.db.transaction() as tx:
-        outcome = await signing_keys.revoke(tx, ctx.server.master_key, kid, ctx.now())
+        now = await time_in(tx, ctx.server.clock)
+        outcome = await signing_keys.revoke(tx, ctx.server.master_key, kid, now)
         if outcome is Revocation.revoked:
             event = audit.describe(ctx, "key.revoked", brand_id=RESERVED_BRAND_ID, details={"kid": kid})
             await audit.record(tx, event)
@@ -122,13 +124,16 @@ async def revoke(ctx: Context, kid: str) -> None:
         raise NotFound("There is no signing key with this id.")
 
 
-async def take_lease(db: Database, name: str, holder: str, now: datetime, duration: timedelta) -> bool:
-    """Whether ``holder`` may do the work called ``name`` until ``duration`` is over, and nobody else meanwhile.
+async def take_lease(ctx: Context, name: str, holder: str, duration: timedelta) -> bool:
+    """Whether ``holder`` alone may do the work called ``name`` for ``duration``, by the database's clock.
 
-    Whoever holds the lease already may prolong it.
+    The holder may take it again before it ends. A lease that ends later than twice the ``duration`` from now was taken
+    by a clock that was wrong, and does not count: it would hold up the work for as long as the clock was ahead.
     """
-    async with db.transaction() as tx:
-        return await store.take_lease(tx, f"lease:{name}", holder, _as_text(now), _as_text(now + duration))
+    async with ctx.db.transaction() as tx:
+        now = await time_in(tx, ctx.server.clock)
+        until, latest = _as_text(now + duration), _as_text(now + 2 * duration)
+        return await store.take_lease(tx, f"lease:{name}", holder, _as_text(now), until, latest)
 
 
 def rotation_key(master_key: MasterKey, key_id: str) -> bytes:
@@ -138,7 +143,8 @@ def rotation_key(master_key: MasterKey, key_id: str) -> bytes:
 
 async def _rotate(ctx: Context, *, only_if_due: bool) -> KeyTimes | None:
     async with ctx.db.transaction() as tx:
-        made = await signing_keys.rotate(tx, ctx.server.master_key, ctx.now(), only_if_due=only_if_due)
+        now = await time_in(tx, ctx.server.clock)
+        made = await signing_keys.rotate(tx, ctx.server.master_key, now, only_if_due=only_if_due)
         if made is not None:
             event = audit.describe(ctx, "key.rotated", brand_id=RESERVED_BRAND_ID, details={"kid": made.kid})
             await audit.record(tx, event)

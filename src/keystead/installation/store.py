@@ -54,10 +54,17 @@ _TAKE_LEASE = Statement(
     update(installation)
     .where(
         _IS_NAMED,
-        or_(installation.c.value < bindparam("now"), installation.c.value.endswith(bindparam("holder"))),
+        or_(
+            installation.c.value < bindparam("now"),
+            installation.c.value > bindparam("latest"),
+            installation.c.value.endswith(bindparam("holder")),
+        ),
     )
     .values(value=bindparam("value"))
 )
+
+CURRENT_KEYRING_VERSION = select(installation.c.value).where(installation.c.name == KEYRING_VERSION).scalar_subquery()
+"""Part of the statements after which an access token is signed: no read of its own for it. A text, as stored."""
 
 _LIST_KEYS = Statement(select(*_TIMES).order_by(_KEY.activates_at, _KEY.kid))
 _LIST_PRIVATE = Statement(select(_KEY.kid, _KEY.private_key).where(_KEY.revoked_at.is_(None)))
@@ -103,11 +110,14 @@ async def change_value(tx: Tx, name: str, old: str, new: str) -> bool:
     return await tx.execute(_CHANGE_VALUE, named=name, old=old, new=new) == 1
 
 
-async def take_lease(tx: Tx, name: str, holder: str, now: str, until: str) -> bool:
-    """Takes the lease unless another one holds it. The times are texts of one width, in which order is time order."""
+async def take_lease(tx: Tx, name: str, holder: str, now: str, until: str, latest: str) -> bool:
+    """Takes the lease unless another one holds it until some time between ``now`` and ``latest``.
+
+    The times are texts of one width, in which order is time order.
+    """
     await tx.execute(_INSERT_VALUE, name=name, value="")
     value = f"{until} {holder}"
-    return await tx.execute(_TAKE_LEASE, named=name, now=now, holder=f" {holder}", value=value) == 1
+    return await tx.execute(_TAKE_LEASE, named=name, now=now, latest=latest, holder=f" {holder}", value=value) == 1
 
 
 async def list_keys(tx: Tx) -> list[KeyTimes]:

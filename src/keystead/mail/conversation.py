@@ -24,7 +24,7 @@ from keystead.time_limit import is_being_cancelled, within
 SEND_WITHIN = LONGEST_CONVERSATION + 15
 """Seconds after which a mail is given up, for this time. A transport is quicker to give up: this is the last resort."""
 CLOCK_SKEW = timedelta(minutes=1)
-"""By how much the clocks of two nodes may differ without harm. ``doctor`` warns of 2 s."""
+"""A margin: nodes share the database's clock, which may be set while a mail is on its way."""
 AROUND = timedelta(minutes=1)
 """What a lease lasts longer than the sending alone: for putting a mail together, and for saying what became of it."""
 LEASE = timedelta(seconds=SEND_WITHIN) + CLOCK_SKEW + AROUND

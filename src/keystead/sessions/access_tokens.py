@@ -46,3 +46,8 @@ def verify(server: Server, raw: str, now: datetime) -> Claims | None:
     Each time its expiry is checked and that its key is still accepted. Its session's row is the caller's to read.
     """
     return server.token_cache.verify(raw, server.keyring.verifying, server.settings.base_url, now)
+
+
+def names_unknown_key(server: Server, raw: str) -> bool:
+    """Whether the token may have been signed by a key that this process has not loaded yet."""
+    return jwt.names_unknown_key(raw, server.keyring.verifying)

@@ -62,6 +62,8 @@ class PresentedToken(msgspec.Struct, frozen=True):
     is_alive: bool
     preset: Preset
     policy: BrandPolicy
+    keyring_version: int
+    """What the installation's keyring had in the database when this was read: no older one may sign now."""
     generation: int
     head_generation: int
     """The generation of the session's current token: the only one that was never presented."""
@@ -88,6 +90,7 @@ class RotatedRow(msgspec.Struct, frozen=True):
     generation: int
     rotation_key_id: str
     policy: BrandPolicy
+    keyring_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ class Opened:
     refresh_token: Secret
     expires_at: datetime | None
     """When the refresh token is over; None: never."""
+    keyring_version: int
+    """As in ``PresentedToken``."""
     ended: tuple[str, ...] = ()
     """Ids of the sessions that had to make room."""
 
@@ -123,6 +128,8 @@ class _Renewed:
     refresh_token: Secret
     """The session's current refresh token."""
     expires_at: datetime | None
+    keyring_version: int
+    """As in ``PresentedToken``."""
 
 
 class Rotated(_Renewed):

@@ -61,9 +61,10 @@ async def open_session(
     None (security §3, "Login, closing step"). It is None only where no password is asked for. Of the pair contract, no
     more than ``max_sessions`` stay: the oldest make room.
     """
-    epoch = await store.admit_user(tx, brand.id, user_id, password_hash, now)
-    if epoch is None:
+    admitted = await store.admit_user(tx, brand.id, user_id, password_hash, now)
+    if admitted is None:
         return None
+    epoch, keyring_version = admitted
     session_id = new_id(now)
     await store.insert_session(tx, brand.id, user_id, session_id, kind, epoch, opened_from, now)
     expires_at = lifetime_end(kind, brand.policy, now)
@@ -71,7 +72,7 @@ async def open_session(
     ended: tuple[str, ...] = ()
     if kind is SessionKind.pair:
         ended = await store.end_surplus(tx, brand.id, user_id, epoch, brand.policy.max_sessions, now)
-    return Opened(brand.id, user_id, session_id, secret, expires_at, ended)
+    return Opened(brand.id, user_id, session_id, secret, expires_at, keyring_version, ended)
 
 
 rotate = rotation.rotate

@@ -24,6 +24,7 @@ from keystead.brands.store import brands
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, metadata
+from keystead.installation.store import CURRENT_KEYRING_VERSION
 from keystead.policy import SessionKind
 from keystead.sessions.model import THROWN_OUT, Device, EndReason, SessionRow
 from keystead.users.store import users
@@ -82,7 +83,7 @@ _ADMIT = (
     update(users)
     .where(u.brand_id == _brand_id, u.id == bindparam("user_id"), u.is_disabled.is_(False), _OPEN_BRAND)
     .values(last_login_at=bindparam("at"))
-    .returning(u.session_epoch)
+    .returning(u.session_epoch, CURRENT_KEYRING_VERSION)
 )
 _ADMIT_ANYHOW = Statement(_ADMIT)
 _ADMIT_WITH_PASSWORD = Statement(_ADMIT.where(u.password_hash == bindparam("as_read")))
@@ -159,8 +160,10 @@ _LIST_OWN = Statement(
 _COUNT_OWN = Statement(select(func.count()).select_from(_OF_ONE_PERSON).where(_OWN, _HAS_TOKEN))
 
 
-async def admit_user(tx: Tx, brand_id: str, user_id: str, password_hash: str | None, at: datetime) -> int | None:
-    """Notes a login and gives the user's epoch; None when the user may not come in.
+async def admit_user(
+    tx: Tx, brand_id: str, user_id: str, password_hash: str | None, at: datetime
+) -> tuple[int, int] | None:
+    """Notes a login and gives the user's epoch and the keyring's version; None when the user may not come in.
 
     ``password_hash`` is the one that the password was checked against: should it have changed since, nobody comes in.
     None where no password was asked for.
@@ -169,7 +172,7 @@ async def admit_user(tx: Tx, brand_id: str, user_id: str, password_hash: str | N
         row = await tx.find(_ADMIT_ANYHOW, brand_id=brand_id, user_id=user_id, at=at)
     else:
         row = await tx.find(_ADMIT_WITH_PASSWORD, brand_id=brand_id, user_id=user_id, as_read=password_hash, at=at)
-    return None if row is None else int(row[0])
+    return None if row is None else (int(row[0]), int(row[1]))
 
 
 async def insert_session(

@@ -31,7 +31,7 @@ from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
 from keystead.web.observation import Observer
 from keystead.web.pages.links import PREFIX, LinkPages
-from keystead.web.server import compare_clocks, open_server
+from keystead.web.server import open_server
 from keystead.web.upkeep import Upkeep
 
 Scope = MutableMapping[str, Any]
@@ -79,7 +79,6 @@ class Application:
         """Opens the server (or takes one that is open: tests bring theirs) and begins to answer."""
         if server is None:
             server = await self._stack.enter_async_context(open_server(self._settings))
-            await compare_clocks(server)
             upkeep = Upkeep(server)
             upkeep.start()
             self._stack.push_async_callback(upkeep.stop)

@@ -22,6 +22,11 @@ _SECONDS = Histogram(
 )
 _MAILS = Counter("keystead_mails_total", "Attempts to deliver a mail, by what became of it.", ["outcome"])
 _HASHES = Gauge("keystead_password_queue", "Password hashes that wait or run.", multiprocess_mode="livesum")
+_CLOCK_OFFSET = Gauge(
+    "keystead_clock_offset_seconds",
+    "By how much the database's clock is ahead of this machine's.",
+    multiprocess_mode="livemostrecent",
+)
 
 
 class Requests:
@@ -43,6 +48,11 @@ class Requests:
 def count_mail(outcome: str) -> None:
     """One more attempt to deliver a mail: it is ``delivered``, ``waiting`` for the next attempt, or ``dead``."""
     _MAILS.labels(outcome).inc()
+
+
+def set_clock_offset(seconds: float) -> None:
+    """The database's clock is so many seconds ahead of this machine's."""
+    _CLOCK_OFFSET.set(seconds)
 
 
 def watch_password_queue(depth: Callable[[], float]) -> None:

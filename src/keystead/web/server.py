@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
-
-import structlog
 
 from keystead.audit.refusals import Refusals
 from keystead.brands import service as brands
-from keystead.clock import Clock, SystemClock
+from keystead.clock import Clock
 from keystead.context import Context, RequestDetails, Server, System
 from keystead.crypto import jwt
 from keystead.crypto.master_key import MasterKey, load_master_key, missing_key_file
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.token_cache import TokenCache
 from keystead.db import migrate
+from keystead.db.clock import DatabaseClock
 from keystead.db.engine import Database, open_database
 from keystead.errors import StartupError
 from keystead.installation import service as installation
 from keystead.settings import Settings
-
-CLOCKS_APART = timedelta(seconds=2)
-
-_log = structlog.get_logger("keystead.server")
 
 
 @asynccontextmanager
@@ -34,10 +28,11 @@ async def open_server(
     """A server whose database is open, at the newest schema, and made with our master key.
 
     A SQLite file is brought to the newest schema here; PostgreSQL must be there already (``keystead migrate``).
+    Without a ``clock`` the time is the database's, measured here for the first time.
 
     :raises StartupError: with one clear line.
     """
-    clock, profile = clock or SystemClock(), profile or Profile()
+    profile = profile or Profile()
     if not profile.is_acceptable:
         raise StartupError("The password hashing profile is weaker than this server starts with.")
     jwt.require_usable_issuer(settings.base_url)
@@ -50,6 +45,7 @@ async def open_server(
         await _bring_up_to_date(db, settings)
         if master_key is None:
             master_key = await _first_master_key(db, settings)
+        clock = clock or await _database_clock(db)
         now = clock.now()
         async with db.transaction() as tx:
             await brands.ensure_reserved(tx, now)
@@ -65,14 +61,10 @@ async def open_server(
         await db.close()
 
 
-async def compare_clocks(server: Server) -> None:
-    """Warns when the database's clock is not ours: nodes that disagree on the time judge tokens differently."""
-    before = server.clock.now()
-    theirs = await server.db.now()
-    # The database read its clock somewhere between our two readings.
-    apart = max(before - theirs, theirs - server.clock.now(), timedelta())
-    if apart > CLOCKS_APART:
-        _log.warning("clocks_apart", seconds=round(apart.total_seconds(), 1), reason="the database's clock is not ours")
+async def _database_clock(db: Database) -> DatabaseClock:
+    clock = DatabaseClock()
+    await clock.measure(db)
+    return clock
 
 
 async def _bring_up_to_date(db: Database, settings: Settings) -> None:

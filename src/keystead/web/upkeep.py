@@ -9,14 +9,16 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
 from keystead.context import Server
+from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
 from keystead.db.engine import Tx
 from keystead.installation import service as installation
+from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import service as mail
 from keystead.sessions import service as sessions
 from keystead.time_limit import is_being_cancelled
@@ -35,6 +37,8 @@ FINISH_SECONDS = 3.0
 SWEEP_SECONDS = 300.0
 SWEEP_BATCH = 500
 KEEP_ENDED = timedelta(days=30)
+CLOCKS_APART = timedelta(seconds=60)
+"""From which difference on the operator should mend the machine's clock: log lines and TLS depend on it."""
 
 _log = structlog.get_logger("keystead.upkeep")
 
@@ -47,10 +51,12 @@ class Upkeep:
         self._name = os.urandom(8).hex()
         self._tasks: list[asyncio.Task[None]] = []
         self._delivery = _delivery(server, self._name)
+        self._are_clocks_apart = False
 
     def start(self) -> None:
         """Starts the tasks on the running loop."""
         self._tasks = [
+            asyncio.create_task(_repeat(MEASURE_SECONDS, self.follow_clock)),
             asyncio.create_task(_repeat(KEYRING_SECONDS, self.follow_keyring)),
             asyncio.create_task(_repeat(SWEEP_SECONDS, self.sweep)),
         ]
@@ -67,30 +73,44 @@ class Upkeep:
             with suppress(asyncio.CancelledError):
                 await task
 
+    async def follow_clock(self) -> None:
+        """Measures the offset to the database's clock; logs when the machine's own is more than a minute away."""
+        clock = self._server.clock
+        if not isinstance(clock, DatabaseClock):
+            return
+        ahead = await clock.measure(self._server.db)
+        metrics.set_clock_offset(ahead.total_seconds())
+        are_apart = abs(ahead) > CLOCKS_APART
+        if are_apart and not self._are_clocks_apart:
+            reason = "the machine's clock is wrong, or the database's is: the database's counts"
+            _log.warning("clocks_apart", seconds=round(ahead.total_seconds(), 1), reason=reason)
+        elif self._are_clocks_apart and not are_apart:
+            _log.info("clocks_together", seconds=round(ahead.total_seconds(), 1))
+        self._are_clocks_apart = are_apart
+
     async def follow_keyring(self) -> None:
         """Takes over a keyring that changed, or whose schedule has moved on."""
-        server, now = self._server, self._server.clock.now()
-        version = await installation.keyring_version(server.db)
-        if version != server.keyring.version or now >= server.keyring.valid_until:
-            server.keyring = await installation.load_keyring(server.db, server.master_key, now)
+        await follow_keyring(self._server)
 
     async def sweep(self) -> None:
-        """One round of upkeep, by one node at a time."""
-        ctx = system_context(self._server, f"upkeep-{self._name}")
-        now = ctx.now()
+        """One round of upkeep, by one node at a time; none while the database's time cannot be measured."""
+        ctx, clock = system_context(self._server, f"upkeep-{self._name}"), self._server.clock
+        if isinstance(clock, DatabaseClock) and not clock.is_measured:
+            _log.warning("upkeep_paused", reason="the database's clock could not be measured for a while")
+            return
         lease = timedelta(seconds=SWEEP_SECONDS)
-        if not await installation.take_lease(ctx.db, "upkeep", self._name, now, lease):
+        if not await installation.take_lease(ctx, "upkeep", self._name, lease):
             return
         await installation.maintain(ctx)
-        await self._sweep(lambda tx: sessions.sweep(tx, now - KEEP_ENDED, SWEEP_BATCH))
-        await self._sweep(lambda tx: one_time_tokens.sweep(tx, now, SWEEP_BATCH))
-        await self._sweep(lambda tx: mail.sweep(tx, now, SWEEP_BATCH))
+        await self._sweep(lambda tx, now: sessions.sweep(tx, now - KEEP_ENDED, SWEEP_BATCH))
+        await self._sweep(lambda tx, now: one_time_tokens.sweep(tx, now, SWEEP_BATCH))
+        await self._sweep(lambda tx, now: mail.sweep(tx, now, SWEEP_BATCH))
 
-    async def _sweep(self, batch: Callable[[Tx], Awaitable[int]]) -> None:
+    async def _sweep(self, batch: Callable[[Tx, datetime], Awaitable[int]]) -> None:
         swept = SWEEP_BATCH
         while swept == SWEEP_BATCH:
             async with self._server.db.transaction() as tx:
-                swept = await batch(tx)
+                swept = await batch(tx, await time_in(tx, self._server.clock))
 
 
 def _delivery(server: Server, holder: str) -> Delivery | None:

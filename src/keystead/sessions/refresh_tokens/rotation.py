@@ -83,7 +83,7 @@ async def _succeed(tx: Tx, row: RotatedRow, secret: Secret, keys: RotationKeys, 
     expires_at = lifetime_end(SessionKind.pair, row.policy, now)
     link = Link(generation, keys.current, following.digest(), expires_at)
     await store.insert_token(tx, row.brand_id, row.session_id, link, now)
-    return Rotated(row.brand_id, row.user_id, row.session_id, row.policy, following, expires_at)
+    return Rotated(row.brand_id, row.user_id, row.session_id, row.policy, following, expires_at, row.keyring_version)
 
 
 async def _replay(
@@ -101,4 +101,12 @@ async def _replay(
         return Unknown()
     if head.expires_at is not None and head.expires_at <= now:
         return Expired()
-    return Replayed(token.brand_id, token.user_id, token.session_id, token.policy, secret, head.expires_at)
+    return Replayed(
+        token.brand_id,
+        token.user_id,
+        token.session_id,
+        token.policy,
+        secret,
+        head.expires_at,
+        token.keyring_version,
+    )

@@ -9,6 +9,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, update
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Id, UtcTime
+from keystead.installation.store import CURRENT_KEYRING_VERSION
 from keystead.policy import Preset, SessionKind, parse_policy
 from keystead.sessions.model import Link, PresentedToken, RotatedRow
 from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, b, refresh_tokens, s, t
@@ -37,7 +38,7 @@ _ROTATE = Statement(
     .where(t.digest == bindparam("digest"), t.rotated_at.is_(None), t.expires_at > bindparam("at"))
     .where(or_(_expected.is_(None), t.brand_id == _expected), _ALIVE_PAIR)
     .values(rotated_at=bindparam("at"))
-    .returning(t.brand_id, t.session_id, _USER_ID, t.generation, t.rotation_key_id, _POLICY),
+    .returning(t.brand_id, t.session_id, _USER_ID, t.generation, t.rotation_key_id, _POLICY, CURRENT_KEYRING_VERSION),
     unbranded=_BY_DIGEST,
 )
 _head = refresh_tokens.alias("head")
@@ -56,6 +57,7 @@ _FIND_PRESENTED = Statement(
         ALIVE.label("is_alive"),
         b.preset,
         b.policy,
+        CURRENT_KEYRING_VERSION,
         t.generation,
         _HEAD_GENERATION,
         t.issued_at,
@@ -98,8 +100,10 @@ async def rotate_token(tx: Tx, digest: bytes, expected_brand_id: str | None, at:
     row = await tx.find(_ROTATE, digest=digest, expected_brand_id=expected_brand_id, at=at)
     if row is None:
         return None
-    brand_id, session_id, user_id, generation, rotation_key_id, policy = row
-    return RotatedRow(brand_id, session_id, user_id, generation, rotation_key_id, parse_policy(policy))
+    brand_id, session_id, user_id, generation, rotation_key_id, policy, keyring_version = row
+    return RotatedRow(
+        brand_id, session_id, user_id, generation, rotation_key_id, parse_policy(policy), int(keyring_version)
+    )
 
 
 async def find_presented(tx: Tx, digest: bytes, expected_brand_id: str | None) -> PresentedToken | None:
@@ -107,9 +111,17 @@ async def find_presented(tx: Tx, digest: bytes, expected_brand_id: str | None) -
     row = await tx.find(_FIND_PRESENTED, digest=digest, expected_brand_id=expected_brand_id)
     if row is None:
         return None
-    brand_id, session_id, user_id, kind, is_alive, preset, policy, *rest = row
+    brand_id, session_id, user_id, kind, is_alive, preset, policy, keyring_version, *rest = row
     return PresentedToken(
-        brand_id, session_id, user_id, SessionKind(kind), is_alive, Preset(preset), parse_policy(policy), *rest
+        brand_id,
+        session_id,
+        user_id,
+        SessionKind(kind),
+        is_alive,
+        Preset(preset),
+        parse_policy(policy),
+        int(keyring_version),
+        *rest,
     )
 
 

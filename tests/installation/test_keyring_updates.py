@@ -1,0 +1,143 @@
+"""How a process learns of a new signing key: with the first token that it signed, and before it signs itself."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.refresh import refresh_pair
+from keystead.context import ActiveBrand, Server, UserPrincipal
+from keystead.crypto.keyring import Keyring
+from keystead.crypto.signing import SigningKey
+from keystead.db.engine import Database
+from keystead.errors import AccessTokenRefused, ServiceUnavailable
+from keystead.installation import keyring_updates, service, store
+from keystead.policy import SessionKind
+from keystead.sessions.model import Opened
+from keystead.users.model import User
+from tests.attacks.watched import WatchedDatabase
+from tests.clocks import ManualClock
+from tests.make import REQUEST, make_access_token, make_brand, make_context, make_server, make_session, make_user
+
+
+@pytest.fixture
+def watched(db: Database) -> WatchedDatabase:
+    """The database as the other process reads it."""
+    return WatchedDatabase(db)
+
+
+@pytest.fixture
+async def other(server: Server, watched: WatchedDatabase, clock: ManualClock) -> Server:
+    """Another process on the same database."""
+    made = await make_server(watched, clock)
+    watched.forget()
+    return made
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+@pytest.fixture
+async def ann(server: Server, brand: ActiveBrand) -> User:
+    return await make_user(server, brand)
+
+
+@pytest.fixture
+async def opened(server: Server, brand: ActiveBrand, ann: User) -> Opened:
+    return await make_session(server, brand, ann.id)
+
+
+async def is_admitted(server: Server, token: str) -> bool:
+    try:
+        ctx = await authenticate(server, REQUEST, Credentials(token))
+    except AccessTokenRefused:
+        return False
+    return isinstance(ctx.principal, UserPrincipal)
+
+
+async def revoke_active(server: Server) -> None:
+    """As the command line does, and this process has seen it."""
+    await service.revoke(make_context(server), server.keyring.active.kid)
+    await keyring_updates.follow_keyring(server)
+
+
+async def test_a_token_of_a_new_key_is_admitted_with_the_first_request(
+    server: Server, other: Server, opened: Opened
+) -> None:
+    await revoke_active(server)
+    tokens = [make_access_token(server, opened) for _ in range(5)]
+    assert await asyncio.gather(*(is_admitted(other, token) for token in tokens)) == [True] * 5
+    assert other.keyring.version == server.keyring.version
+
+
+async def test_made_up_keys_cost_one_read_a_second(
+    server: Server, other: Server, opened: Opened, watched: WatchedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = 0.0
+    monkeypatch.setattr(keyring_updates, "elapsed", lambda: passed)
+    own, forged = server.keyring, []
+    for _ in range(20):
+        server.keyring = Keyring.of(own.version, SigningKey.generate())
+        forged.append(make_access_token(server, opened))
+    server.keyring = own
+    for second in range(3):
+        passed = float(second)
+        watched.forget()
+        assert not any([await is_admitted(other, token) for token in forged])
+        assert [asked.values for asked in watched.asked] == [{"named": store.KEYRING_VERSION}]
+    assert await is_admitted(other, make_access_token(server, opened))
+
+
+async def test_what_cannot_be_a_key_costs_nothing(
+    server: Server, other: Server, opened: Opened, watched: WatchedDatabase
+) -> None:
+    good = make_access_token(server, opened)
+    watched.forget()
+    for token in ("x", good[:-10], f"{good}.x", "a.b.c"):
+        assert not await is_admitted(other, token)
+    assert watched.asked == []
+
+
+async def test_a_revoked_key_signs_nothing_more_in_a_process_that_has_not_seen_it_go(
+    server: Server, other: Server, brand: ActiveBrand, opened: Opened
+) -> None:
+    """Its tokens would be refused by the processes that have."""
+    revoked = other.keyring.active.kid
+    await revoke_active(server)
+    pair = await refresh_pair(make_context(other, brand), opened.refresh_token.reveal())
+    assert other.keyring.active.kid != revoked
+    assert await is_admitted(server, pair.auth_token)
+
+
+@pytest.mark.parametrize("kind", list(SessionKind))
+async def test_what_opens_or_renews_a_session_knows_the_keyrings_version(
+    server: Server, brand: ActiveBrand, ann: User, kind: SessionKind
+) -> None:
+    await revoke_active(server)
+    made = await make_session(server, brand, ann.id, kind)
+    assert made.keyring_version == server.keyring.version == 2
+
+
+async def test_a_keyring_that_cannot_be_read_refuses_nobody_for_good(
+    server: Server, other: Server, opened: Opened
+) -> None:
+    """The token may be good: 401 would say that it is dead."""
+    await revoke_active(server)
+    token = make_access_token(server, opened)
+    broken = replace(other, db=cast(Any, _Away()), keyring_lock=asyncio.Lock(), keyring_check=None)
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable):
+            await authenticate(broken, REQUEST, Credentials(token))
+
+
+class _Away:
+    """A database that answers nothing."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ServiceUnavailable
