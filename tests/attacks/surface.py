@@ -23,7 +23,7 @@ from graphql import (
 
 from keystead.context import ActiveBrand, Server
 from keystead.entities.access import RecordAccess
-from keystead.graphql.access import Access, BrandToken, Permission, Public
+from keystead.graphql.access import Access, BrandToken, Change, Permission, Public
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
 from keystead.graphql.schema import RootType, build_schema_version, load_fixed
@@ -104,7 +104,8 @@ async def operations(server: Server, brand: ActiveBrand) -> list[Operation]:
     for (type_name, name), entry in version.fields.items():
         root = roots[type_name]
         assert root is not None
-        found.append(Operation(type_name, name, entry.access, root.fields[name]))
+        rule = entry.access.rule if isinstance(entry.access, Change) else entry.access
+        found.append(Operation(type_name, name, rule, root.fields[name]))
     assert len(found) > 40
     return found
 

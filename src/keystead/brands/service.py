@@ -212,11 +212,21 @@ def _changed(current: Brand, changes: Mapping[str, Any], now: datetime) -> Brand
     if "redirect_urls" in changes:
         new["redirect_urls"] = model.new_redirect_urls(changes["redirect_urls"])
     changed = msgspec.structs.replace(current, **new)
-    if current.id == RESERVED_BRAND_ID and changed.features.anonymous_users:
-        raise BadUserInput("Operators cannot be anonymous.", field="features.anonymous_users")
-    if current.id == RESERVED_BRAND_ID and ADMIN in changed.policy.default_permissions:
-        raise BadUserInput("Operators are made one by one.", field="policy.default_permissions")
+    if current.id == RESERVED_BRAND_ID:
+        _check_reserved(changed)
     return changed
+
+
+def _check_reserved(changed: Brand) -> None:
+    features = changed.features
+    if features.anonymous_users:
+        raise BadUserInput("Operators cannot be anonymous.", field="features.anonymous_users")
+    if not (features.password_login or features.magic_login):
+        raise BadUserInput(
+            "Operators need a way to log in: leave 'password_login' or 'magic_login' on.", field="features"
+        )
+    if ADMIN in changed.policy.default_permissions:
+        raise BadUserInput("Operators are made one by one.", field="policy.default_permissions")
 
 
 def _known(found: Brand | None) -> Brand:

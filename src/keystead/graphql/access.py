@@ -9,8 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from keystead.context import ApiKeyPrincipal, BrandTokenPrincipal, Context, System, UserPrincipal
+from keystead.context import (
+    RESERVED_BRAND_ID,
+    ApiKeyPrincipal,
+    BrandTokenPrincipal,
+    Context,
+    System,
+    UserPrincipal,
+)
 from keystead.errors import Forbidden, KeysteadError, Unauthenticated
+from keystead.permissions import OPERATOR
 
 
 class Access(Protocol):
@@ -75,6 +83,34 @@ class Permission:
             raise Unauthenticated
         if not ctx.principal.permissions.covers(self.needs):
             raise Forbidden(permission=self.shown_as or self.needs)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The rule of a mutation that changes a brand: in the reserved brand it also requires ``operator``.
+
+    An API key never holds ``operator``, so no key of the reserved brand changes anything there, whatever it may read.
+    """
+
+    rule: Access
+
+    def check(self, ctx: Context) -> None:
+        """Admit a caller whom ``rule`` admits, in the reserved brand operators only.
+
+        :raises Unauthenticated: when ``rule`` does.
+        :raises Forbidden: when ``rule`` does, or ``operator`` is missing.
+        """
+        self.rule.check(ctx)
+        if ctx.brand is not None and ctx.brand.id == RESERVED_BRAND_ID and not ctx.permissions.covers(OPERATOR):
+            raise Forbidden(permission=OPERATOR)
+
+
+def for_mutation(rule: Access) -> Access:
+    """The rule as a mutation carries it: a :class:`Change`, unless it is about the caller's own account or session.
+
+    Rules of a new kind count as changes of the brand.
+    """
+    return rule if isinstance(rule, (Public, BrandToken, User)) else Change(rule)
 
 
 def admits(access: Access, ctx: Context) -> bool:

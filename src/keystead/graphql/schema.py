@@ -27,7 +27,7 @@ from graphql import (
 )
 
 from keystead.errors import StartupError
-from keystead.graphql.access import Access, BrandToken, Permission, Public, User
+from keystead.graphql.access import Access, BrandToken, Permission, Public, User, for_mutation
 from keystead.graphql.resolvers import Registry, Resolver
 from keystead.graphql.scalars import equip
 
@@ -148,7 +148,8 @@ def build_schema_version(fixed: FixedSchema, entity_fields: Iterable[EntityField
         if added.name in roots[added.type_name]:
             raise ValueError(f"{added.type_name}.{added.name} is in use")
         roots[added.type_name][added.name] = added.field
-        entries[(added.type_name, added.name)] = FieldEntry(added.access, added.resolver, is_fixed=False)
+        access = for_mutation(added.access) if added.type_name == "Mutation" else added.access
+        entries[(added.type_name, added.name)] = FieldEntry(access, added.resolver, is_fixed=False)
     try:
         schema = _join(roots, fixed.types.values())
     except TypeError as error:
@@ -184,4 +185,4 @@ def _access(type_name: str, name: str, definition: GraphQLField) -> Access:
                     found.append(Permission(value.value))
     if len(found) != 1:
         raise StartupError(f"{type_name}.{name} needs exactly one access directive, and has {len(found)}")
-    return found[0]
+    return for_mutation(found[0]) if type_name == "Mutation" else found[0]
