@@ -37,6 +37,12 @@ class Authority:
 
     def server_context(self, *names: str) -> ssl.SSLContext:
         """What a server shows that has these names or IP addresses."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.server_file(*names))
+        return context
+
+    def server_file(self, *names: str) -> Path:
+        """Certificate and key of such a server, in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(f"server {names[0]}", self.certificate.subject, key.public_key(), self.key.public_key())
@@ -50,9 +56,7 @@ class Authority:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(file)
-        return context
+        return file
 
 
 def make_authority(folder: Path) -> Authority:

@@ -10,11 +10,12 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from keystead.database_url import PostgresUrl, parse_database_url, sqlite_path
 from keystead.errors import SettingsError
 from keystead.hosts import parse_place
 from keystead.outgoing_mail import (
@@ -67,7 +68,13 @@ class Settings:
     @property
     def is_sqlite(self) -> bool:
         """Whether the database is a SQLite file."""
-        return self.database_url.startswith("sqlite:")
+        return self.sqlite_file is not None
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of a SQLite database; None with PostgreSQL."""
+        path = sqlite_path(self.database_url)
+        return None if path is None else Path(path)
 
     @property
     def mail_server(self) -> MailServer | None:
@@ -103,6 +110,7 @@ def load_settings(
     values |= overrides or {}
     values["warnings"] = tuple(_unknown(environ))
     settings = Settings(**values)
+    settings = replace(settings, warnings=(*settings.warnings, *_doubtful(settings)))
     if settings.smtp_url and not is_mail_domain(settings.mail_sender.domain):
         raise SettingsError("KEYSTEAD_MAIL_FROM: must be set: mail cannot be from the host of KEYSTEAD_BASE_URL")
     return settings
@@ -151,6 +159,12 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known
     ]
+
+
+def _doubtful(settings: Settings) -> list[str]:
+    parsed = parse_database_url(settings.database_url)
+    warnings = parsed.warnings if isinstance(parsed, PostgresUrl) else ()
+    return [f"KEYSTEAD_DATABASE_URL: {warning}" for warning in warnings]
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
@@ -262,12 +276,8 @@ def _read_by(parse: Callable[[str], object]) -> Callable[[str, Any], str]:
 
 
 def _database_url(origin: str, value: Any) -> str:
-    text = _text(origin, value)
-    if text.startswith("postgres://"):
-        text = "postgresql://" + text.removeprefix("postgres://")
-    if not (text.startswith("sqlite:///") and len(text) > len("sqlite:///")) and not text.startswith("postgresql://"):
-        raise SettingsError(f"{origin}: must start with sqlite:/// or postgresql://")
-    return text
+    text = _read_by(parse_database_url)(origin, value)
+    return "postgresql://" + text.removeprefix("postgres://") if text.startswith("postgres://") else text
 
 
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from secrets import token_urlsafe
 
 import asyncpg
@@ -13,9 +15,10 @@ from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import postgres_pool
-from keystead.db.engine import Contention, SchemaChanged, TooManyColumns, Tx
+from keystead.db.engine import Contention, ReadOnly, SchemaChanged, TooManyColumns, Tx, open_database
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
+from keystead.db.postgres_connect import transport_of
 from keystead.db.statements import Statement
 from tests.databases import PostgresTemplate
 from tests.db.things import ADD, BRAND, COUNT_UP, NUMBER, add, names, things
@@ -172,20 +175,31 @@ async def test_nul_is_bad_input(server: PostgresDatabase) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("place", "named"),
     [
-        "postgresql://keystead:hush-hush@127.0.0.1:1/keystead",
-        "postgresql://keystead:hush-hush@127.0.0.1:port/keystead",
-        "postgresql://keystead:hush/hush@127.0.0.1:1/keystead",
+        ("127.0.0.1:1/keystead", "127.0.0.1:1"),
+        ("127.0.0.1:1,[::1]:2/keystead", "127.0.0.1:1, [::1]:2"),
+        ("/keystead?host=/nonexistent", "/nonexistent/.s.PGSQL.5432"),
+        ("127.0.0.1:1/keystead?host=ignored", "127.0.0.1:1"),
     ],
 )
-async def test_a_server_that_is_down_is_one_clear_line_without_the_password(url: str) -> None:
+async def test_a_server_that_is_down_is_one_clear_line_without_the_password(place: str, named: str) -> None:
+    url = f"postgresql://keystead:hush-hush@{place}"
     for opening in (PostgresDatabase(url).open(), upgrade(url)):
         with pytest.raises(errors.StartupError) as refused:
             await opening
-        assert refused.value.message.startswith("Cannot reach PostgreSQL at ")
+        assert refused.value.message.startswith(f"Cannot reach PostgreSQL at {named}: ")
         assert "hush" not in refused.value.message
         assert "\n" not in refused.value.message
+
+
+async def test_a_url_that_cannot_be_read_is_an_error_of_the_setting() -> None:
+    url = "postgresql://keystead:hush/hush@127.0.0.1:1/keystead"
+    for use in (PostgresDatabase, open_database):
+        with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
+            use(url)
+    with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
+        await upgrade(url)
 
 
 async def test_a_database_that_does_not_exist_is_one_clear_line(postgres_url: str) -> None:
@@ -208,12 +222,101 @@ async def test_a_database_that_is_gone_is_service_unavailable(postgres_url: str)
         await PostgresDatabase(f"{postgres_url}/nowhere").ping()
 
 
-async def test_a_server_that_only_reads_is_service_unavailable(server: PostgresDatabase) -> None:
-    """The standby that a fail-over left us with."""
-    with pytest.raises(errors.ServiceUnavailable):
-        async with server.transaction() as tx:
-            await tx.execute_ddl("SET TRANSACTION READ ONLY")
-            await add(tx)
+@asynccontextmanager
+async def _read_only(database: PostgresDatabase) -> AsyncIterator[None]:
+    """Every session that begins in this block may only read, as on the standby that a fail-over leaves us with."""
+    server_url, _, name = database._url.rpartition("/")
+    control = await asyncpg.connect(f"{server_url}/postgres")
+    await control.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        await control.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await control.close()
+
+
+async def test_a_session_that_only_reads_is_thrown_away(server: PostgresDatabase) -> None:
+    async with _read_only(server):
+        await _kill_others(server)
+        await asyncio.gather(*(server.now() for _ in range(5)))
+        with pytest.raises(ReadOnly):
+            async with server.transaction() as tx:
+                await add(tx)
+        assert server._pool._size == 0
+        await asyncio.gather(*(server.now() for _ in range(5)))
+
+    # The sessions are still those of the time when they could only read.
+    await server.run(lambda tx: add(tx))
+    assert await names(server.reads) == ["thing a"]
+
+
+async def test_ready_means_that_the_database_takes_changes(server: PostgresDatabase) -> None:
+    await server.ping()
+    async with _read_only(server):
+        await server.ping()  # a session of before
+        await _kill_others(server)
+        with pytest.raises(ReadOnly):
+            await server.ping()
+        await server.now()
+    await server.ping()
+    assert len(server._pool._idle) == 1
+
+
+async def test_a_transaction_that_is_run_survives_a_lost_connection(server: PostgresDatabase) -> None:
+    attempts = 0
+
+    async def work(tx: Tx) -> None:
+        nonlocal attempts
+        attempts += 1
+        await add(tx)
+        if attempts == 1:
+            await _kill_others(server)
+        await add(tx, "b")
+
+    await server.run(work)
+
+    assert attempts == 2
+    assert await names(server.reads) == ["thing a", "thing b"]
+
+
+async def test_every_connection_cut_at_the_same_moment_is_never_a_fault_of_ours(server: PostgresDatabase) -> None:
+    """asyncpg answers with whatever it makes of the server's farewell: InternalClientError, InterfaceError, OSError."""
+    for number in range(8):
+        await asyncio.gather(*(server.now() for _ in range(4)))
+        await _kill_others(server)
+        await asyncio.gather(*(server.reads.find(PROCESS) for _ in range(4)))
+        await server.run(lambda tx, key=f"k{number}": add(tx, key))  # type: ignore[misc]
+
+    assert len(await names(server.reads)) == 8
+
+
+async def test_another_encoding_than_utf8_is_refused_at_the_start(postgres_url: str) -> None:
+    control = await asyncpg.connect(f"{postgres_url}/postgres")
+    await control.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    url = f"{postgres_url}/ascii"
+    try:
+        for database in (PostgresDatabase(url).open(), upgrade(url)):
+            with pytest.raises(errors.StartupError, match="has the encoding SQL_ASCII, and Keystead needs UTF8"):
+                await database
+    finally:
+        await control.execute("DROP DATABASE ascii WITH (FORCE)")
+        await control.close()
+
+
+async def test_parameters_of_the_url_reach_the_server_and_the_socket(postgres_template: PostgresTemplate) -> None:
+    url = postgres_template.copy()
+    query = "application_name=shop&options=-c%20work_mem%3D7MB&keepalives_idle=31&connect_timeout=7"
+    database = PostgresDatabase(f"{url}?{query}")
+    await database.open()
+    try:
+        assert await database.reads.find(SETTING, name="application_name") == ("shop",)
+        assert await database.reads.find(SETTING, name="work_mem") == ("7MB",)
+        link = transport_of(database._pool._idle[0]).get_extra_info("socket")
+        assert link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 31
+    finally:
+        await database.close()
+        postgres_template.drop(url)
 
 
 async def test_a_column_of_another_type_is_a_changed_schema(server: PostgresDatabase) -> None:

@@ -9,11 +9,13 @@ import stat
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.schema import CreateTable
 
 from keystead import errors
+from keystead.db.engine import OutcomeUnknown, ReadOnly
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import SqliteDatabase
 from keystead.db.sqlite_threads import Worker, connect
@@ -199,3 +201,57 @@ async def test_a_worker_outlives_a_job_that_fails(tmp_path: Path) -> None:
         assert await worker.run(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)
     finally:
         worker.close()
+
+
+class _FailingCommit:
+    """A connection whose COMMIT fails as SQLite's does."""
+
+    def __init__(self, connection: sqlite3.Connection, code: int) -> None:
+        self._connection = connection
+        self._code = code
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, text: str, *values: Any) -> Any:
+        if text == "COMMIT":
+            error = sqlite3.OperationalError("as SQLite says it")
+            error.sqlite_errorcode = self._code
+            raise error
+        return self._connection.execute(text, *values)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_unknown"),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, True),
+        (sqlite3.SQLITE_IOERR_WRITE, True),
+        (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_NOTADB, True),
+        (sqlite3.SQLITE_BUSY, False),
+        (sqlite3.SQLITE_FULL, False),
+    ],
+)
+async def test_a_commit_that_fails_says_whether_its_outcome_is_known(
+    file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, code: int, is_unknown: bool
+) -> None:
+    submit = file._writer.submit
+    monkeypatch.setattr(file._writer, "submit", lambda job: submit(lambda own: job(_FailingCommit(own, code))))
+    with pytest.raises(errors.Overload) as raised:
+        async with file.transaction() as tx:
+            await add(tx)
+    assert isinstance(raised.value, OutcomeUnknown) is is_unknown
+    assert raised.value.extensions == ({"outcome": "unknown"} if is_unknown else {})
+    monkeypatch.undo()
+    async with file.transaction() as tx:
+        await add(tx, "b")
+
+
+async def test_a_file_that_cannot_be_written_to_is_not_ready(
+    file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await file.ping()
+    # Root may write to any file, so the system's answer is made up here.
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (file.path, os.W_OK))
+    with pytest.raises(ReadOnly):
+        await file.ping()

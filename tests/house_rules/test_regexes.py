@@ -42,6 +42,7 @@ LISTED = {
     "keystead/crypto/jwt.py _ID": Listed("claims of a signed token", _CLASS),
     "keystead/crypto/jwt.py _TOKEN": Listed("an access token", "at most 2,048 characters", 2_048),
     "keystead/crypto/secrets.py PATTERNS": Listed("a secret, at most 128 characters", _CLASS),
+    "keystead/database_url.py _BAD_ESCAPE": Listed("a setting", _CLASS),
     "keystead/db/brand_walls.py _HARMLESS_LITERAL": Listed("our own statements", _NOT_OUTSIDE),
     "keystead/db/postgres_errors.py _KEY": Listed("the detail of a unique violation, with its values", _RUNS),
     "keystead/db/sqlite_threads.py _UNIQUE": Listed("a message of SQLite", _CLASS),

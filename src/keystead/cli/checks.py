@@ -44,7 +44,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     master_key, about_key = _master_key(settings)
     findings.append(about_key)
     findings += [finding async for finding in examine_sending(settings)]
-    file = _database_file(settings)
+    file = settings.sqlite_file
     if file is not None and not file.exists():
         return [*findings, Finding("database", Status.warning, "not made yet: the first start makes it")]
     try:
@@ -88,7 +88,7 @@ def _proxies(settings: Settings) -> Finding:
 
 def _files(settings: Settings) -> Iterator[Finding]:
     """The files that hold secrets or hashes must be their owner's alone."""
-    database = _database_file(settings)
+    database = settings.sqlite_file
     own = [database, database and Path(f"{database}-wal"), key_file_beside(settings.database_url)]
     for path in own:
         if path is not None and path.exists():
@@ -112,10 +112,6 @@ def _master_key(settings: Settings) -> tuple[MasterKey | None, Finding]:
         return load_master_key(settings), Finding("master_key", Status.ok, "long enough")
     except StartupError as error:
         return None, Finding("master_key", Status.failure, error.message)
-
-
-def _database_file(settings: Settings) -> Path | None:
-    return Path(settings.database_url.removeprefix("sqlite:///")) if settings.is_sqlite else None
 
 
 @asynccontextmanager

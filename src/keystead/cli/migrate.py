@@ -8,6 +8,7 @@ from pathlib import Path
 from keystead.cli.options import AsJson
 from keystead.cli.output import print_document, print_lines
 from keystead.cli.work import read_settings
+from keystead.database_url import sqlite_path
 
 
 def migrate(as_json: AsJson = False) -> None:
@@ -44,4 +45,5 @@ async def _revision(url: str) -> str | None:
 
 
 def _is_missing_file(url: str) -> bool:
-    return url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()
+    path = sqlite_path(url)
+    return path is not None and not Path(path).exists()

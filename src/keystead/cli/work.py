@@ -58,8 +58,8 @@ def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = Fals
 
 
 def _missing_database(settings: Settings) -> Path | None:
-    path = Path(settings.database_url.removeprefix("sqlite:///").partition("?")[0])
-    return path.absolute() if settings.is_sqlite and not path.exists() else None
+    path = settings.sqlite_file
+    return path.absolute() if path is not None and not path.exists() else None
 
 
 async def each(list_page: Callable[[PageRequest], Awaitable[Page[Item]]]) -> AsyncIterator[Item]:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from keystead.database_url import sqlite_path
 from keystead.errors import SettingsError, StartupError
 from keystead.settings import Settings
 
@@ -87,9 +88,8 @@ def missing_key_file(settings: Settings) -> Path | None:
 
 def key_file_beside(database_url: str) -> Path | None:
     """Where the master key of a SQLite database lives when none is set; None for other databases."""
-    if not database_url.startswith("sqlite:///"):
-        return None
-    return Path(database_url.removeprefix("sqlite:///").partition("?")[0] + KEY_FILE_SUFFIX)
+    path = sqlite_path(database_url)
+    return None if path is None else Path(path + KEY_FILE_SUFFIX)
 
 
 def _from_named_file(path: Path) -> MasterKey:

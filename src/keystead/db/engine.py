@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
+from keystead.database_url import DatabaseUrl, SqliteUrl, parse_database_url
 from keystead.db.statements import Statement
 
 Dialect: TypeAlias = Literal["sqlite", "postgresql"]
@@ -49,8 +50,38 @@ class TooManyColumns(errors.BadUserInput):
     default_message = "This table has had all the fields it may have: dropped ones count too. Define another entity."
 
 
-class Contention(errors.ServiceUnavailable):
-    """The database undid the transaction because of another one (40001, 40P01); it may be run again."""
+class RightMissing(errors.ServiceUnavailable):
+    """The role that the server connects with may not do this (42501): the operator has to grant a right."""
+
+    default_message = "The server's database role lacks a right that this needs. 'keystead doctor' names it."
+
+
+class OutcomeUnknown(errors.ServiceUnavailable):
+    """The database failed while it committed: the change may have taken effect or not. Never retried here."""
+
+    default_message = (
+        "The service became unavailable while it saved this change: it may have taken effect or not. "
+        "Read the current state before you try again."
+    )
+
+    def __init__(self, *, cause: str) -> None:
+        super().__init__(cause=cause, outcome="unknown")
+
+
+class Undone(errors.ServiceUnavailable):
+    """Nothing of the transaction has happened; it may be run again."""
+
+
+class Contention(Undone):
+    """The database undid the transaction because of another one (40001, 40P01)."""
+
+
+class ConnectionLost(Undone):
+    """The connection went before COMMIT was sent."""
+
+
+class ReadOnly(Undone):
+    """The database answers and takes no changes: a standby, or a file system that is mounted read-only."""
 
 
 @contextmanager
@@ -124,7 +155,7 @@ class Database(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Raises ServiceUnavailable unless the database answers."""
+        """Raises ServiceUnavailable unless the database answers, ReadOnly when it takes no changes."""
         ...
 
 
@@ -132,12 +163,12 @@ ATTEMPTS = 3
 
 
 async def run_again(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T:
-    """Runs ``work`` in one transaction after another until one is not undone. Raises Contention."""
+    """Runs ``work`` in one transaction after another until one is not undone. Raises Undone."""
     for _ in range(ATTEMPTS - 1):
         try:
             async with database.transaction() as tx:
                 return await work(tx)
-        except Contention:
+        except Undone:
             continue
     async with database.transaction() as tx:
         return await work(tx)
@@ -149,14 +180,19 @@ def open_database(url: str) -> Database:
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://user:password@host:port/name``.
     Raises SettingsError for anything else.
     """
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+    parsed = parse_url(url)
+    if isinstance(parsed, SqliteUrl):
         from keystead.db.sqlite import SqliteDatabase
 
-        return SqliteDatabase(url.removeprefix("sqlite:///"))
-    if url.startswith(("postgresql://", "postgres://")):
-        from keystead.db.postgres import PostgresDatabase
+        return SqliteDatabase(parsed.path)
+    from keystead.db.postgres import PostgresDatabase
 
-        return PostgresDatabase(url)
-    raise errors.SettingsError(
-        "KEYSTEAD_DATABASE_URL must start with sqlite:/// and name a file, or start with postgresql://"
-    )
+    return PostgresDatabase(url)
+
+
+def parse_url(url: str) -> DatabaseUrl:
+    """The parts of a database's URL. Raises SettingsError."""
+    try:
+        return parse_database_url(url)
+    except ValueError as error:
+        raise errors.SettingsError(f"KEYSTEAD_DATABASE_URL: {error}") from None

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from sqlalchemy import Column, MetaData, Table, select
 
 from keystead import errors
-from keystead.db.engine import Database, SchemaChanged
+from keystead.database_url import PostgresUrl, SqliteUrl
+from keystead.db.engine import Database, SchemaChanged, parse_url
 from keystead.db.statements import Statement
 from keystead.db.types import Text
 
@@ -56,10 +58,11 @@ async def upgrade(url: str) -> None:
 
     Raises StartupError: not reachable, locked for too long, or newer than this program.
     """
-    if url.startswith("sqlite:///"):
-        await asyncio.to_thread(_upgrade_sqlite, url.removeprefix("sqlite:///"))
+    parsed = parse_url(url)
+    if isinstance(parsed, SqliteUrl):
+        await asyncio.to_thread(_upgrade_sqlite, parsed.path)
     else:
-        await _upgrade_postgres(url)
+        await _upgrade_postgres(parsed)
 
 
 def configuration(connection: Connection, **attributes: Any) -> Config:
@@ -121,18 +124,25 @@ def _upgrade_sqlite(path: str) -> None:
         raise errors.StartupError(f"Cannot migrate the SQLite database {path}: {error.orig}") from error
 
 
-async def _upgrade_postgres(url: str) -> None:
-    import asyncpg
+async def _upgrade_postgres(url: PostgresUrl) -> None:
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from keystead.db.postgres import unreachable
+    from keystead.db.postgres_connect import FAILURES, Connector, require_utf8, unreachable
 
-    async def connect() -> Any:
-        return await asyncpg.connect(url, timeout=LOCK_TIMEOUT)
+    async def connect(*_: Any, **__: Any) -> Any:
+        connection = await Connector(url, has_limits=False).connect()
+        require_utf8(connection, url)
+        return connection
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    # Names of their own: behind a pooler another session's statement may have the name that asyncpg counts up to.
+    arguments = {
+        "async_creator_fn": connect,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: f"keystead_{uuid4().hex}",
+    }
+    engine = create_async_engine("postgresql+asyncpg://", connect_args=arguments, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
@@ -141,7 +151,7 @@ async def _upgrade_postgres(url: str) -> None:
     except DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error.orig
         raise errors.StartupError(f"Cannot migrate the PostgreSQL database: {cause}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except FAILURES as error:
         raise unreachable(url, error) from None
     finally:
         await engine.dispose()

@@ -11,26 +11,50 @@ import re
 import asyncpg
 
 from keystead import errors
-from keystead.db.engine import Contention, ForeignKeyViolation, SchemaChanged, TooManyColumns, UniqueViolation
+from keystead.db.engine import (
+    ConnectionLost,
+    Contention,
+    ForeignKeyViolation,
+    OutcomeUnknown,
+    ReadOnly,
+    RightMissing,
+    SchemaChanged,
+    TooManyColumns,
+    UniqueViolation,
+)
+from keystead.db.postgres_states import Fate, Meaning, Retry, row_of
 
 _KEY = re.compile(r"\(([^()]+)\)[^(=]{0,3}=[^(]{0,3}\(")
-_AGAIN = {"40001", "40P01"}
-_GONE = {"42P01", "42703", "3F000"}
-_CHANGED = {"42804", "54000"}
-"""A column of another type, an index that a value is too long for: statements and values are right for a definition."""
-_TOO_MANY_COLUMNS = "54011"
-_UNAVAILABLE = {"55P03", "57014", "25P03", "25P04", "25006", "3D000"}
-"""Among them: a server that only reads (it was the standby a moment ago), a database that is gone."""
-_UNAVAILABLE_CLASSES = ("08", "28", "53", "57P", "58")
-"""28: the server knows us no more, since its passwords or its rules were changed while we run."""
+_SIMPLE = {
+    Meaning.unavailable: errors.ServiceUnavailable,
+    Meaning.full: errors.StorageFull,
+    Meaning.right: RightMissing,
+    Meaning.contention: Contention,
+    Meaning.changed: SchemaChanged,
+    Meaning.columns: TooManyColumns,
+}
+
+
+def fate(error: BaseException) -> Fate:
+    """What becomes of the connection on which this was raised."""
+    if isinstance(error, asyncpg.DataError | asyncpg.OutdatedSchemaCacheError):
+        return Fate.kept
+    if isinstance(error, asyncpg.PostgresError):
+        return row_of(error.sqlstate or "").fate
+    return Fate.renewed if is_lost(error) else Fate.dropped
 
 
 def is_lost(error: BaseException) -> bool:
-    """The connection is gone: nothing that was not committed has happened."""
+    """The connection is of no use any more, and nothing that was not committed has happened."""
+    if isinstance(error, asyncpg.DataError | asyncpg.OutdatedSchemaCacheError):
+        return False
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "").startswith(("08", "57P0"))
-    if isinstance(error, asyncpg.InterfaceError):
-        return "closed" in str(error)
+        return row_of(error.sqlstate or "").retry is Retry.statement
+    # An InternalClientError is what asyncpg makes of a server that ended the session while it was idle.
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return True
+    if isinstance(error, RuntimeError):  # uvloop: the socket was closed under asyncpg
+        return "the handler is closed" in str(error)
     return isinstance(error, OSError) and not isinstance(error, TimeoutError)
 
 
@@ -42,33 +66,50 @@ def translate(error: BaseException) -> BaseException:
         return _of_server(error)
     if isinstance(error, asyncpg.OutdatedSchemaCacheError):
         return SchemaChanged(cause=type(error).__name__)
-    if is_lost(error) or isinstance(error, OSError):
+    if is_lost(error):
+        return ConnectionLost(cause=f"{type(error).__name__}: {error}")
+    if isinstance(error, OSError):
         return errors.ServiceUnavailable(cause=f"{type(error).__name__}: {error}")
-    if isinstance(error, asyncpg.InterfaceError):
-        return errors.InternalError(cause=f"{type(error).__name__}: {error}")
     return error
+
+
+def translate_at_commit(error: BaseException) -> BaseException:
+    """The same for an error that came in the place of COMMIT's answer.
+
+    Where the server itself refused it and the session lives on, the transaction is undone. In every other case the
+    server may have committed before the connection went.
+    """
+    if isinstance(error, asyncpg.PostgresError) and fate(error) is Fate.kept:
+        refused = _of_server(error)
+        # A rule of the database's own, a trigger say: nothing that the caller sent is at fault.
+        return errors.ServiceUnavailable(cause=f"at COMMIT: {error}") if _is_fault(refused) else refused
+    if isinstance(error, Exception):
+        return OutcomeUnknown(cause=f"at COMMIT: {type(error).__name__}: {error}")
+    return error
+
+
+def _is_fault(error: BaseException) -> bool:
+    return type(error) is errors.InternalError
 
 
 def _of_server(error: asyncpg.PostgresError) -> BaseException:
     state = error.sqlstate or ""
+    row = row_of(state)
     cause = f"{state} {type(error).__name__}"
-    if not state.startswith("23"):
+    if row.meaning is not Meaning.rule:
         cause = f"{cause}: {error.args[0] if error.args else ''}"
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return SchemaChanged(cause=cause)
     if state == "23505":
         return _unique(error)
     if state == "23503":
         return ForeignKeyViolation(error.constraint_name)
-    if state == "53100":
-        return errors.StorageFull(cause=cause)
-    if state in _AGAIN:
-        return Contention(cause=cause)
-    if state == _TOO_MANY_COLUMNS:
-        return TooManyColumns(cause=cause)
-    if state in _GONE | _CHANGED or isinstance(error, asyncpg.InvalidCachedStatementError):
-        return SchemaChanged(cause=cause)
-    if state in _UNAVAILABLE or state.startswith(_UNAVAILABLE_CLASSES):
-        return errors.ServiceUnavailable(cause=cause)
-    return errors.InternalError(cause=cause)
+    if state == "25006":
+        return ReadOnly(cause=cause)
+    if row.retry is Retry.statement:
+        return ConnectionLost(cause=cause)
+    kind: type[errors.KeysteadError] = _SIMPLE.get(row.meaning, errors.InternalError)
+    return kind(cause=cause)
 
 
 def _bad_value(error: asyncpg.DataError) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,9 +14,17 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
-from keystead.db.engine import Row, Tx, run_again
+from keystead.db.engine import OutcomeUnknown, ReadOnly, Row, Tx, run_again
 from keystead.db.settle import settle
-from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect, is_busy, make_private, translate
+from keystead.db.sqlite_threads import (
+    BUSY_TIMEOUT,
+    Worker,
+    connect,
+    is_busy,
+    is_undone_at_commit,
+    make_private,
+    translate,
+)
 from keystead.db.statements import Compiled, Statement, ddl_text
 
 T = TypeVar("T")
@@ -53,9 +62,11 @@ def _commit(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         try:
             connection.execute("COMMIT")
-        except BaseException:
+        except sqlite3.Error as error:
             _rollback(connection)
-            raise
+            if is_undone_at_commit(error):
+                raise
+            raise OutcomeUnknown(cause=f"at COMMIT: {error}") from None
 
 
 def _rollback(connection: sqlite3.Connection) -> None:
@@ -246,11 +257,13 @@ class SqliteDatabase:
         return datetime.fromisoformat(row[0])
 
     async def ping(self) -> None:
-        """Reads the file's header."""
+        """Reads the file's header, and asks the system whether the file may be written to."""
         try:
             self._connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.Error as error:
             raise errors.ServiceUnavailable(cause=str(error)) from None
+        if not os.access(self.path, os.W_OK):
+            raise ReadOnly(cause=f"{self.path} cannot be written to")
 
     async def _take_turn(self) -> None:
         if not self._lock.locked():

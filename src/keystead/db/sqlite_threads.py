@@ -32,6 +32,8 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_READONLY,
 }
 
+_UNDONE_AT_COMMIT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT}
+
 
 def make_private(path: str) -> None:
     """Makes the file where there is none. It holds password hashes: nobody else may read it or its log."""
@@ -62,6 +64,14 @@ def connect(path: str, *, timeout: float, query_only: bool) -> sqlite3.Connectio
 def is_busy(error: sqlite3.Error) -> bool:
     """Another connection holds the lock."""
     return _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_undone_at_commit(error: sqlite3.Error) -> bool:
+    """Whether a COMMIT that failed with this wrote nothing for certain.
+
+    After a failed write or sync the log may hold the transaction whole, and the next process would recover it.
+    """
+    return _primary_code(error) in _UNDONE_AT_COMMIT
 
 
 def _primary_code(error: sqlite3.Error) -> int:

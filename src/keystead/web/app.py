@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from keystead.context import Server
 from keystead.db import migrate
+from keystead.db.engine import ReadOnly
 from keystead.errors import KeysteadError, StartupError
 from keystead.graphql.execute import forget
 from keystead.graphql.resolvers import load_resolvers
@@ -144,6 +145,8 @@ class Application:
         try:
             await self._server.db.ping()
             return None if await migrate.is_current(self._server.db) else "the database's schema is not this release's"
+        except ReadOnly:
+            return "the database takes no changes"
         except KeysteadError:
             return "the database cannot be reached"
 

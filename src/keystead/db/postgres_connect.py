@@ -1,0 +1,204 @@
+"""Connections to PostgreSQL: how one is made, and the one line for a server that cannot be used."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from keystead import errors
+from keystead.database_url import PostgresUrl
+from keystead.db.postgres_pool import Connection
+from keystead.db.postgres_states import BEHIND_A_POOLER
+
+CONNECT_TIMEOUT: Final = 5.0
+COMMAND_TIMEOUT: Final = 6.0
+"""Seconds; a little more than the server's own limit, which leaves the connection usable."""
+CACHED_STATEMENTS: Final = 1024
+
+_SETTINGS: Final = {"timezone": "UTC", "jit": "off"}
+_LIMITS: Final = {
+    "statement_timeout": "5000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "10000",
+}
+BEGIN: Final = "BEGIN"
+BEGIN_WITH_SETTINGS: Final = "; ".join(
+    ["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in (_SETTINGS | _LIMITS).items())]
+)
+"""For a connection that a pooler lends for one transaction: what a session sets is another client's afterwards."""
+
+FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
+"""What connecting may raise."""
+_KEEPALIVE: Final = {
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+
+_log = structlog.get_logger("keystead.database")
+
+
+class Connector:
+    """Makes connections to one database, and finds out whether a pooler such as PgBouncer stands in between.
+
+    Without ``has_limits`` nothing limits how long a statement takes: a migration is waited for.
+    """
+
+    def __init__(self, url: PostgresUrl, *, has_limits: bool = True) -> None:
+        self.url = url
+        self._settings = _SETTINGS | _LIMITS if has_limits else _SETTINGS
+        self._command_timeout = COMMAND_TIMEOUT if has_limits else None
+        self.is_pooled = not url.has_statement_cache
+        """Whether a connection is another session for each transaction: nothing may be left on it."""
+
+    async def connect(self) -> Connection:
+        """A new connection. Raises what asyncpg raises, one of ``FAILURES``."""
+        if not self.is_pooled:
+            connection = await self._unpooled()
+            if connection is not None:
+                return connection
+            self.note_pooler()
+        return await self._open({}, statement_cache_size=0)
+
+    def note_pooler(self) -> None:
+        """Treats every connection from now on as pooled for each transaction."""
+        if not self.is_pooled:
+            self.is_pooled = True
+            _log.info("database_pooler_found", place=self.url.places, reason="no statements and settings are kept")
+
+    async def _unpooled(self) -> Connection | None:
+        """A connection with settings and prepared statements of our own; None where a pooler keeps neither."""
+        try:
+            connection = await self._open(self._settings, statement_cache_size=CACHED_STATEMENTS)
+        except asyncpg.ProtocolViolationError as error:
+            if "startup parameter" not in str(error):
+                raise
+            return None
+        try:
+            # A pooler makes up the process id that it reports at the start.
+            if await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid():
+                return connection
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in BEHIND_A_POOLER:
+                connection.terminate()
+                raise
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.terminate()
+        return None
+
+    async def _open(self, settings: dict[str, str], *, statement_cache_size: int) -> Connection:
+        url, options = self.url, self.url.options
+        named = {"application_name": options.get("application_name", "keystead")}
+        if "options" in options:
+            named["options"] = options["options"]
+        connection = await asyncpg.connect(
+            url.driver_query,
+            host=[host for host, _ in url.hosts] or None,
+            port=[port for _, port in url.hosts] or None,
+            user=url.user,
+            password=url.password,
+            database=url.database,
+            passfile=options.get("passfile"),
+            ssl=_system_trust(url),
+            timeout=int(options.get("connect_timeout", 0)) or CONNECT_TIMEOUT,
+            command_timeout=self._command_timeout,
+            statement_cache_size=statement_cache_size,
+            max_cached_statement_lifetime=0,
+            server_settings=named | settings,
+        )
+        _keep_alive(connection, options)
+        return connection
+
+
+def transport_of(connection: Connection) -> Any:
+    """The transport beneath a connection; asyncpg has no public way to it."""
+    return connection._transport
+
+
+def require_utf8(connection: Connection, url: PostgresUrl) -> None:
+    """Refuses a database that cannot store every text. The server reports its encoding with each connection.
+
+    :raises StartupError: when it is another one than UTF8.
+    """
+    encoding = getattr(connection.get_settings(), "server_encoding", "UTF8")
+    if encoding != "UTF8":
+        raise errors.StartupError(
+            f"The PostgreSQL database at {url.places} has the encoding {encoding}, and Keystead needs UTF8: "
+            "make one with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
+def unreachable(url: PostgresUrl, error: BaseException) -> errors.StartupError:
+    """The one line for a server that cannot be used. It never holds the password."""
+    return errors.StartupError(f"Cannot reach PostgreSQL at {url.places}: {_why(url, error)}")
+
+
+def _why(url: PostgresUrl, error: BaseException) -> str:
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.args[0] if error.args else type(error).__name__)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        authority = url.options.get("sslrootcert", "~/.postgresql/root.crt")
+        return f"the server's certificate is refused: {error.verify_message} (checked with sslrootcert={authority})"
+    broken = _broken_tls_file(url)
+    if broken is not None:
+        return broken
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error.args[0] if error.args else type(error).__name__)
+
+
+def _broken_tls_file(url: PostgresUrl) -> str | None:
+    """Which certificate or key of the URL cannot be used: OpenSSL's own error names no file."""
+    files = dict(url.tls_files)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name, path in files.items():
+        try:
+            with open(path, "rb"):
+                pass
+            if name in ("sslrootcert", "sslcrl"):
+                context.load_verify_locations(cafile=path)
+        except ssl.SSLError:
+            return f"{name}={path} is not a certificate in PEM"
+        except OSError as error:
+            return f"cannot read {name}={path}: {error.strerror}"
+    if "sslcert" in files:
+        try:
+            context.load_cert_chain(files["sslcert"], files.get("sslkey"), lambda: url.options.get("sslpassword", ""))
+        except ssl.SSLError as error:
+            return f"sslcert={files['sslcert']} and its sslkey cannot be used: {error.reason or 'not PEM'}"
+    return None
+
+
+def _system_trust(url: PostgresUrl) -> ssl.SSLContext | None:
+    """The authorities of this system (``sslrootcert=system``, as libpq 16 has it); None leaves it to asyncpg."""
+    if url.options.get("sslrootcert") != "system":
+        return None
+    context = ssl.create_default_context()
+    if "sslcert" in url.options:
+        password = url.options.get("sslpassword", "")
+        context.load_cert_chain(url.options["sslcert"], url.options.get("sslkey"), lambda: password)
+    return context
+
+
+def _keep_alive(connection: Connection, options: dict[str, str]) -> None:
+    """TCP keep-alive as libpq has it: on, unless the URL turns it off."""
+    link = transport_of(connection).get_extra_info("socket")
+    if link is None or link.family not in (socket.AF_INET, socket.AF_INET6) or options.get("keepalives") == "0":
+        return
+    with suppress(OSError):  # an option that this system does not have
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, option in _KEEPALIVE.items():
+            if int(options.get(name, 0)) and hasattr(socket, option):
+                link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), int(options[name]))

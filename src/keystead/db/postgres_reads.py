@@ -1,0 +1,116 @@
+"""Reads on PostgreSQL: each statement by itself, sent again on a fresh connection when the one at hand is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy.sql.ddl import ExecutableDDLElement
+
+from keystead import errors
+from keystead.db.engine import Row, Tx
+from keystead.db.postgres_connect import FAILURES
+from keystead.db.postgres_errors import fate, is_lost, translate
+from keystead.db.postgres_pool import Connection, Pool
+from keystead.db.postgres_states import Fate
+from keystead.db.statements import Compiled, Statement
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """Runs reads in a transaction that is rolled back."""
+
+    def __call__(self, work: Callable[[Tx], Awaitable[T]]) -> Awaitable[T]:
+        """The result of ``work``, run again on another connection when the first one was gone."""
+        ...
+
+
+class _Reads:
+    async def execute(self, statement: Statement, /, **params: Any) -> int:
+        raise TypeError("a change needs a transaction")
+
+    async def execute_ddl(self, element: ExecutableDDLElement | str, /) -> None:
+        raise TypeError("a change needs a transaction")
+
+
+class ReadsInTransactions(_Reads):
+    """For connections that a pooler lends: statement and time limits must travel in one transaction."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
+        """The first row, or None."""
+        reading(statement)
+        return await self._read(lambda tx: tx.find(statement, **params))
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
+        """All rows."""
+        reading(statement)
+        return await self._read(lambda tx: tx.list(statement, **params))
+
+
+class DirectReads(_Reads):
+    """One round trip each, by a statement that is prepared once for each connection."""
+
+    def __init__(self, pool: Pool, second: ReadsInTransactions) -> None:
+        self._pool = pool
+        self._second = second
+
+    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
+        """The first row, or None."""
+        compiled = reading(statement)
+        values = compiled.bind(params)
+        connection = await acquire(self._pool)
+        try:
+            row = await connection.fetchrow(compiled.text, *values)
+        except BaseException as error:
+            take_back(self._pool, connection, error)
+            if is_lost(error):
+                return await self._second.find(statement, **params)
+            raise translate(error) from None
+        self._pool.release(connection)
+        return None if row is None else compiled.decode(row)
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
+        """All rows."""
+        compiled = reading(statement)
+        values = compiled.bind(params)
+        connection = await acquire(self._pool)
+        try:
+            rows = await connection.fetch(compiled.text, *values)
+        except BaseException as error:
+            take_back(self._pool, connection, error)
+            if is_lost(error):
+                return await self._second.list(statement, **params)
+            raise translate(error) from None
+        self._pool.release(connection)
+        return [compiled.decode(row) for row in rows]
+
+
+def reading(statement: Statement) -> Compiled:
+    """The statement for PostgreSQL. Raises TypeError when it is none that reads."""
+    compiled = statement.for_postgresql or statement.compiled("postgresql")
+    if compiled.writes:
+        raise TypeError("a change needs a transaction")
+    return compiled
+
+
+async def acquire(pool: Pool) -> Connection:
+    """A connection of the pool. Raises ServiceUnavailable."""
+    try:
+        return await pool.acquire()
+    except FAILURES as error:
+        raise errors.ServiceUnavailable(cause=f"no connection: {type(error).__name__}: {error}") from None
+
+
+def take_back(pool: Pool, connection: Connection, error: BaseException) -> None:
+    """Returns a connection outside a transaction to the pool, or closes it, as the error demands."""
+    match fate(error):
+        case Fate.kept:
+            pool.release(connection)
+        case Fate.dropped:
+            pool.discard(connection)
+        case Fate.renewed:
+            pool.renew(connection)

@@ -1,0 +1,97 @@
+"""Every SQLSTATE has a row: what it means, what becomes of its connection, and what is sent again."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from asyncpg.exceptions._base import PostgresMessageMeta
+
+from keystead import errors
+from keystead.db.engine import ConnectionLost, Contention, OutcomeUnknown, ReadOnly, RightMissing, Undone
+from keystead.db.postgres_errors import fate, is_lost, translate, translate_at_commit
+from keystead.db.postgres_states import _ROWS, Fate, Meaning, Retry, row_of
+
+KNOWN = sorted(state for state in PostgresMessageMeta._message_map if state is not None)
+LOST = ["08000", "08003", "08006", "08P01", "25006", "57P01", "57P02", "57P03", "57P04", "57P05", "26000", "42P05"]
+ERRORS = [state for state in KNOWN if issubclass(PostgresMessageMeta._message_map[state], asyncpg.PostgresError)]
+"""Without the warnings, which are never raised."""
+
+
+def raised(state: str) -> asyncpg.PostgresError:
+    error: asyncpg.PostgresError = asyncpg.PostgresError.new({"C": state, "M": "a message", "S": "ERROR"})
+    return error
+
+
+def test_every_class_that_asyncpg_knows_has_a_row() -> None:
+    assert len(KNOWN) > 200
+    assert sorted({state[:2] for state in KNOWN} - _ROWS.keys()) == []
+
+
+def test_no_row_is_of_a_state_that_nothing_raises() -> None:
+    unknown_to_asyncpg = {"00", "25P04"}  # success; PostgreSQL 17's transaction_timeout
+    assert {row for row in _ROWS if not any(state.startswith(row) for state in KNOWN)} <= unknown_to_asyncpg
+
+
+@pytest.mark.parametrize("state", ERRORS)
+def test_each_state_is_translated_as_its_row_says(state: str) -> None:
+    row, error = row_of(state), raised(state)
+    ours = translate(error)
+    assert isinstance(ours, errors.KeysteadError)
+    assert fate(error) is row.fate
+    assert (row.retry is not Retry.never) == isinstance(ours, Undone)
+    if row.meaning is Meaning.unavailable or row.fate is Fate.renewed:
+        assert isinstance(ours, errors.ServiceUnavailable)
+
+
+@pytest.mark.parametrize("state", ERRORS)
+def test_at_commit_only_an_answer_of_a_living_session_is_definite(state: str) -> None:
+    ours = translate_at_commit(raised(state))
+    assert type(ours) is not errors.InternalError
+    assert isinstance(ours, OutcomeUnknown) == (row_of(state).fate is not Fate.kept)
+
+
+@pytest.mark.parametrize("state", LOST)
+def test_a_session_that_is_of_no_use_is_thrown_away(state: str) -> None:
+    assert is_lost(raised(state))
+    assert row_of(state).fate is Fate.renewed
+    assert isinstance(translate(raised(state)), ReadOnly if state == "25006" else ConnectionLost)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InterfaceError("cannot perform operation: another operation is in progress"),
+        asyncpg.ProtocolError("unexpected message"),
+        ConnectionResetError(104, "Connection reset by peer"),
+        BrokenPipeError(32, "Broken pipe"),
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed"),
+    ],
+    ids=repr,
+)
+def test_what_the_driver_raises_when_the_connection_is_gone(error: Exception) -> None:
+    assert is_lost(error)
+    assert fate(error) is Fate.renewed
+    assert isinstance(translate(error), ConnectionLost)
+    assert isinstance(translate_at_commit(error), OutcomeUnknown)
+
+
+def test_silence_is_not_repeated() -> None:
+    assert (is_lost(TimeoutError()), fate(TimeoutError())) == (False, Fate.dropped)
+    assert type(translate(TimeoutError())) is errors.ServiceUnavailable
+    assert isinstance(translate_at_commit(TimeoutError()), OutcomeUnknown)
+
+
+def test_an_error_that_is_not_the_drivers_stays_as_it_is() -> None:
+    for error in (KeyError("x"), RuntimeError("x")):
+        assert (is_lost(error), translate(error)) == (False, error)
+
+
+def test_a_missing_right_and_a_deadlock_have_errors_of_their_own() -> None:
+    assert isinstance(translate(raised("42501")), RightMissing)
+    assert isinstance(translate(raised("40P01")), Contention)
+
+
+def test_a_state_of_tomorrow_is_a_fault_on_a_connection_that_is_closed() -> None:
+    assert (row_of("ZZ999").meaning, row_of("ZZ999").fate) == (Meaning.fault, Fate.dropped)

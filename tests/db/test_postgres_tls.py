@@ -1,0 +1,88 @@
+"""TLS to PostgreSQL: what is wrong with which certificate, in one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keystead import errors
+from keystead.db.postgres import PostgresDatabase
+from tests.certificates import Authority, make_authority
+from tests.postgres_server import NOBODY, postgres_server
+
+
+@pytest.fixture(scope="module")
+def url(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose certificate is good for localhost and for no address."""
+    if os.environ.get("KEYSTEAD_TEST_POSTGRES"):
+        pytest.skip("needs a server with a certificate of the tests, not the one that KEYSTEAD_TEST_POSTGRES names")
+    # The server runs as another user, who cannot enter pytest's folders.
+    file = Path("/tmp") / f"keystead-{os.getpid()}-{tmp_path_factory.mktemp('tls').name}.pem"
+    shutil.copy(authority.server_file("localhost"), file)
+    file.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(file, NOBODY, NOBODY)
+    try:
+        with postgres_server("ssl=on", f"ssl_cert_file={file}", f"ssl_key_file={file}") as server:
+            yield f"{server}/postgres".replace("127.0.0.1", "localhost")
+    finally:
+        file.unlink()
+
+
+async def why_not(url: str) -> str:
+    with pytest.raises(errors.StartupError) as refused:
+        await PostgresDatabase(url).open()
+    assert "\n" not in refused.value.message
+    return refused.value.message
+
+
+async def test_a_certificate_that_is_good_for_the_host_is_accepted(url: str, authority: Authority) -> None:
+    database = PostgresDatabase(f"{url}?sslmode=verify-full&sslrootcert={authority.bundle}")
+    await database.open()
+    await database.ping()
+    await database.close()
+
+
+async def test_a_name_that_the_certificate_lacks_is_said(url: str, authority: Authority) -> None:
+    by_address = url.replace("localhost", "127.0.0.1")
+    line = await why_not(f"{by_address}?sslmode=verify-full&sslrootcert={authority.bundle}")
+    assert "the server's certificate is refused: IP address mismatch" in line
+    assert f"sslrootcert={authority.bundle}" in line
+
+
+async def test_an_authority_that_did_not_sign_it_is_named(url: str, tmp_path: Path) -> None:
+    stranger = make_authority(tmp_path / "stranger").bundle
+    for mode in ("verify-ca", "verify-full"):
+        line = await why_not(f"{url}?sslmode={mode}&sslrootcert={stranger}")
+        assert "the server's certificate is refused: " in line
+        assert f"(checked with sslrootcert={stranger})" in line
+
+
+async def test_the_authorities_of_this_system_did_not_sign_it(url: str) -> None:
+    assert "checked with sslrootcert=system" in await why_not(f"{url}?sslrootcert=system")
+
+
+@pytest.mark.parametrize("parameter", ["sslrootcert", "sslcrl", "sslcert"])
+async def test_a_file_that_is_missing_or_broken_is_named(
+    url: str, authority: Authority, tmp_path: Path, parameter: str
+) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("not a certificate")
+    root = "" if parameter == "sslrootcert" else f"&sslrootcert={authority.bundle}"
+    for path, what in ((tmp_path / "missing.pem", "No such file"), (broken, "PEM")):
+        line = await why_not(f"{url}?sslmode=verify-full{root}&{parameter}={path}")
+        assert f"{parameter}={path}" in line
+        assert what in line
+
+
+async def test_a_root_certificate_that_nobody_named_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    assert "/nonexistent/.postgresql/root.crt" in await why_not(f"{url}?sslmode=verify-full")
+
+
+async def test_a_server_without_tls_is_said(postgres_url: str) -> None:
+    assert "rejected SSL upgrade" in await why_not(f"{postgres_url}/postgres?sslmode=require")
