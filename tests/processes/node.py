@@ -80,15 +80,19 @@ class Node:
         raise AssertionError(f"not ready within {READY_WITHIN} s:\n{self.log.read_text()}")
 
     def workers(self) -> list[int]:
-        """The process ids of its children that serve (not those that multiprocessing keeps for itself)."""
+        """The process ids of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        return [int(child) for child in children]
 
     def log_lines(self) -> list[dict[str, Any]]:
         """What it has logged: every line is one JSON object, but for the word that it listens."""
         lines = self.log.read_text().splitlines()
         lines.remove(f"keystead listens on {self.url}/graphql")
         return [json.loads(line) for line in lines]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines so far of this event."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if f'"event":"{name}"' in line]
 
     def terminate(self) -> None:
         """Asks it to stop, as an init system does."""

@@ -53,6 +53,14 @@ async def is_current(database: Database) -> bool:
     return await current_revision(database) == head_revision()
 
 
+async def is_served(database: Database) -> bool:
+    """Whether a server of this release that runs can serve: the tables are its own, or those of a later release.
+
+    Migrations only add what the next release needs. A process that *starts* asks :func:`is_current`.
+    """
+    return (await current_revision(database) or "") >= (head_revision() or "")
+
+
 async def upgrade(url: str) -> None:
     """Brings the database behind ``url`` up to date, in one transaction; one process at a time.
 

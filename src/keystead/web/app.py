@@ -144,7 +144,7 @@ class Application:
             return "starting or stopping"
         try:
             await self._server.db.ping()
-            return None if await migrate.is_current(self._server.db) else "the database's schema is not this release's"
+            return None if await migrate.is_served(self._server.db) else "the database's schema is not this release's"
         except ReadOnly:
             return "the database takes no changes"
         except KeysteadError:

@@ -1,4 +1,4 @@
-"""Runs the server: one process, or a parent that minds several workers. Security §17."""
+"""Run the server: one process, or a supervisor and several workers. Security §17."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import asyncio
 import atexit
 import os
 import shutil
+import signal
 import socket
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import uvicorn
 import uvloop
-from uvicorn.supervisors import Multiprocess
 
 from keystead.errors import StartupError
 from keystead.settings import Settings
+from keystead.web import supervisor, worker_process
 from keystead.web.app import from_environment, load_worker_settings
 from keystead.web.http_protocol import BoundedProtocol
+from keystead.web.reload import Reload
 from keystead.web.server import open_server
 
 DRAIN_SECONDS = 10
+LINGER_SECONDS = 0.5
+"""How long a server that stops still answers on open connections, before it closes the idle ones."""
 BACKLOG = 2048
+
+_log = structlog.get_logger("keystead.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class Listening:
 
 
 def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[], None] | None = None) -> None:
-    """Serves until SIGTERM or SIGINT. Calls ``announce`` once, when nothing stands in the way of serving.
+    """Serves until SIGTERM, SIGINT or SIGQUIT. Calls ``announce`` once, when nothing stands in the way of serving.
 
     ``is_demo`` adds GraphiQL and the mailbox: pages for the person at this machine.
 
@@ -51,28 +58,91 @@ def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[],
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, listening)
     announce = announce or _say_nothing
-    if listening.workers == 1:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve_alone(listener, announce))
-    else:
+    if listening.workers > 1:
         asyncio.run(_check(settings))
         announce()
-        config = _configuration("keystead.web.app:from_environment", factory=True, workers=listening.workers)
-        Multiprocess(config, sockets=[listener]).run()
-
-
-async def _serve_alone(listener: socket.socket, announce: Callable[[], None]) -> None:
-    """One process: it opens everything itself, so that what is wrong is raised here."""
-    application = from_environment()
-    await application.open()
-    announce()
-    await uvicorn.Server(_configuration(application)).serve(sockets=[listener])
+        task = supervisor.Task(listener.detach(), listening.workers, listening.host, settings.metrics_port)
+        supervisor.become(task)
+    reload = None if is_demo else Reload(listening.host, settings.metrics_port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve_alone(listener, announce, reload))
+    if reload is not None:
+        reload.hand_over()
 
 
 async def _check(settings: Settings) -> None:
     """Opens everything once before there are workers, so that what is wrong is said once."""
     async with open_server(settings):
         pass
+
+
+async def _serve_alone(listener: socket.socket, announce: Callable[[], None], reload: Reload | None) -> None:
+    """One process: it opens everything itself, so that what is wrong is raised here."""
+    application = from_environment()
+    await application.open()
+    server = DrainingServer(_configuration(application))
+    signal.signal(signal.SIGQUIT, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+    announce()
+    if reload is not None:
+        reload.watch(server, listener)
+    await server.serve(sockets=[listener])
+
+
+def serve_as_worker(listener: socket.socket, control: socket.socket) -> int:
+    """Serves in one of several processes, and gives signs of life on ``control``; returns the exit code."""
+
+    async def work() -> None:
+        application = from_environment()
+        await application.open()
+        signal.signal(signal.SIGTERM, _exit_well)
+        await DrainingServer(_configuration(application), control).serve(sockets=[listener])
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work())
+    except StartupError as error:
+        _log.error("cannot_start", reason=error.message)
+        return error.exit_code
+    return 0
+
+
+def _exit_well(_number: int, _frame: object) -> None:
+    """Ends with exit code 0: uvicorn raises SIGTERM again when every open request is answered."""
+    raise SystemExit(0)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server, which loses no request when it stops, and tells a supervisor that it lives."""
+
+    def __init__(self, config: uvicorn.Config, control: socket.socket | None = None) -> None:
+        super().__init__(config)
+        self._control = control
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to accept connections, and reports that it does."""
+        await super().startup(sockets)
+        self._report(worker_process.READY)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            self._report(worker_process.ALIVE)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops to accept; requests that are under way on open connections are still answered, with
+        ``Connection: close``, before the idle connections are closed."""
+        for closing in (*self.servers, *(sockets or ())):
+            closing.close()
+        if self.server_state.connections:
+            self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+            await asyncio.sleep(LINGER_SECONDS)
+        await super().shutdown(sockets)
+
+    def _report(self, sign: bytes) -> None:
+        if self._control is not None:
+            with suppress(OSError):  # the supervisor is stopped or gone
+                self._control.send(sign, socket.MSG_DONTWAIT)
 
 
 def _configuration(application: object, **options: Any) -> uvicorn.Config:
@@ -114,7 +184,7 @@ def _listen(listening: Listening, option: str) -> socket.socket:
 
 def _serve_metrics(port: int, listening: Listening) -> None:
     if listening.workers > 1:
-        folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="keystead-metrics-")
+        folder = os.environ[worker_process.METRICS_FOLDER] = worker_process.make_metrics_folder()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # Imported here: the library reads the variable when it is imported.
     from keystead.web import metrics
