@@ -2,44 +2,33 @@
 
 Security §12: texts are kept by (schema version, text, operation name). A document with a credential operation is never
 kept as text; when it has no text literal in it (its secrets come as variables) it is kept under its digest.
-Nothing that fails is kept, and nothing of a document is ever logged.
+Of an invalid document its digest and its problems are kept for a while; of what fails otherwise, nothing. Nothing of a
+document is ever logged.
 """
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from graphql import (
-    DocumentNode,
-    GraphQLError,
-    GraphQLSyntaxError,
-    OperationDefinitionNode,
-    ValueNode,
-    parse,
-    validate,
-)
-from graphql.validation.rules import overlapping_fields_can_be_merged
+from graphql import DocumentNode, OperationDefinitionNode
 
-from keystead.errors import DocumentInvalid, DocumentUnreadable, MalformedRequest
+from keystead.errors import DocumentInvalid, MalformedRequest
 from keystead.graphql.collect import directive_variables
 from keystead.graphql.errors import DocumentRefused, Problem
-from keystead.graphql.limits import MAX_TOKENS, Shape, measure, refuse
+from keystead.graphql.limits import Shape, measure, refuse
+from keystead.graphql.parsing import parse
 from keystead.graphql.plan import Plan, compile_plan
 from keystead.graphql.schema import CREDENTIAL_OPERATIONS, SECRET_OPERATIONS, SchemaVersion
+from keystead.graphql.validation import require_valid
 from keystead.graphql.variables import Values, Variable, declared
 
-MAX_VALIDATION_ERRORS = 5
 MAX_PLANS = 16
 """How many answers to its ``@skip`` and ``@include`` an operation keeps a plan for."""
 
-# The work that looking for conflicting fields may take (graphql-core's own unit; its default is 500,000). It is a
-# constant of its module, read at every validation.
-overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
-
-_TEXT_TOKEN = re.compile(r"\b((?:Block)?String) .*", re.DOTALL)
+MAX_REFUSED = 128
+"""How many invalid documents are remembered, so that a client which sends one again and again costs next to nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +52,7 @@ class Operation:
         answers = tuple(self._holds(name, values) for name in self.conditions)
         plan = self._plans.get(answers)
         if plan is None:
-            document = _parse(text)
+            document = parse(text)
             operation = _choose(document, self.name)
             plan = compile_plan(self.version, document, operation, dict(zip(self.conditions, answers, strict=True)))
             self._plans[answers] = plan
@@ -97,6 +86,7 @@ class DocumentCache:
         self._max_weight = max_weight
         self._weight = 0
         self._kept: OrderedDict[tuple[int, str | bytes, str | None], Operation] = OrderedDict()
+        self._refused: OrderedDict[tuple[int, bytes, str | None], tuple[Problem, ...]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -105,6 +95,8 @@ class DocumentCache:
         """Drop the operations of a schema version that nobody asks for any more; they would keep all of it alive."""
         for key in [key for key in self._kept if key[0] == version.serial]:
             self._weight -= self._kept.pop(key).weight
+        for refused in [key for key in self._refused if key[0] == version.serial]:
+            del self._refused[refused]
 
     def get(self, version: SchemaVersion, text: str, operation_name: str | None, *, is_part: bool = False) -> Operation:
         """The operation that a text asks for, validated against a schema version.
@@ -126,7 +118,18 @@ class DocumentCache:
         if found is not None:
             kept.move_to_end(digest_key)
             return found
-        operation = read_operation(version, text, operation_name, is_part=is_part)
+        problems = self._refused.get(digest_key)
+        if problems is not None:
+            self._refused.move_to_end(digest_key)
+            raise DocumentRefused(problems, text)
+        try:
+            operation = read_operation(version, text, operation_name, is_part=is_part)
+        except DocumentRefused as refusal:
+            if len(text) <= self._max_text:
+                self._refused[digest_key] = refusal.problems
+                if len(self._refused) > MAX_REFUSED:
+                    self._refused.popitem(last=False)
+            raise
         if not operation.is_secret:
             self._keep(key, text, operation)
         elif not operation.has_text_literals:
@@ -149,7 +152,7 @@ def read_operation(
 
     :raises DocumentUnreadable: as :meth:`DocumentCache.get`, and its other errors.
     """
-    document = _parse(text)
+    document = parse(text)
     shape = measure(document)
     chosen = _choose(document, operation_name)
     name = chosen.name.value if chosen.name else None
@@ -160,7 +163,7 @@ def read_operation(
         raise refuse("credential_operations", 1)
     # Of the whole document: a neighbour that is not carried out may hold a secret too.
     is_secret = any(not SECRET_OPERATIONS.isdisjoint(fields) for fields in shape.root_fields.values())
-    _validate(version, document, text, hides_values=is_secret)
+    require_valid(version.schema, document, text, hides_values=is_secret)
     conditions = directive_variables(document)
     operation = Operation(
         version,
@@ -181,18 +184,6 @@ def _weight(shape: Shape, conditions: int) -> int:
     return (1 + shape.fields) * min(1 << conditions, MAX_PLANS)
 
 
-def _parse(text: str) -> DocumentNode:
-    try:
-        return parse(text, max_tokens=MAX_TOKENS, allow_empty_selection_sets=False)
-    except GraphQLSyntaxError as error:
-        if "tokens. Parsing aborted" in error.message:
-            raise refuse("tokens", MAX_TOKENS) from None
-        if "nested too deeply" in error.message:
-            raise DocumentInvalid("The document is nested too deeply.", limit="depth") from None
-        # A text token may be a password in the wrong place: its content is not repeated.
-        raise DocumentUnreadable(_TEXT_TOKEN.sub(r"\1.", error.message)) from None
-
-
 def _choose(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if operation_name:
@@ -204,23 +195,3 @@ def _choose(document: DocumentNode, operation_name: str | None) -> OperationDefi
     if len(operations) > 1:
         raise DocumentInvalid("The document has several operations: name one in operationName.")
     return operations[0]
-
-
-def _validate(version: SchemaVersion, document: DocumentNode, text: str, *, hides_values: bool) -> None:
-    errors = validate(
-        version.schema,
-        document,
-        max_errors=MAX_VALIDATION_ERRORS,
-        hide_suggestions=True,
-        allow_empty_selection_sets=False,
-    )
-    if errors:
-        raise DocumentRefused([_problem(error, hides_values) for error in errors], text)
-
-
-def _problem(error: GraphQLError, hides_values: bool) -> Problem:
-    nodes = error.nodes or ()
-    message = error.message
-    if hides_values and nodes and isinstance(nodes[0], ValueNode):
-        message = "This value does not fit the type that is expected here."
-    return Problem(message, tuple(node.loc.start for node in nodes if node.loc))
