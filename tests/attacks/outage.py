@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from keystead.db.engine import Database, open_database
 from keystead.db.sqlite import SqliteDatabase
+from tests.relay import relay_to
 
 Step = Callable[[], Awaitable[None]]
 
@@ -72,53 +71,10 @@ async def _on_a_bad_disk(url: str) -> AsyncIterator[FailingDatabase]:
         await database.close()
 
 
-class _Relay:
-    """Passes bytes on between a port of its own and a server, until it is cut."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._there = (host, port)
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    async def start(self) -> None:
-        if self._server is not None:
-            return
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
-        self._server = None
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(*self._there)
-        both = {writer, there_writer}
-        self._open |= both
-        with suppress(OSError):
-            await asyncio.gather(_pass_on(reader, there_writer), _pass_on(there_reader, writer))
-        self._open -= both
-        for one in both:
-            one.close()
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while block := await reader.read(65_536):
-        writer.write(block)
-        await writer.drain()
-    writer.close()
-
-
 @asynccontextmanager
 async def _behind_a_relay(url: str) -> AsyncIterator[FailingDatabase]:
-    parts = urlsplit(url)
-    relay = _Relay(parts.hostname or "127.0.0.1", parts.port or 5432)
-    await relay.start()
-    user = parts.netloc.rpartition("@")[0]
-    database = open_database(urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{relay.port}")))
+    relay, url_through_it = await relay_to(url)
+    database = open_database(url_through_it)
     await database.open()
     try:
         yield FailingDatabase(database, relay.cut, relay.start)

@@ -12,7 +12,7 @@ import pytest
 from tests.docs.pages import agrees, read_blocks
 from tests.docs.terminal import Terminal
 from tests.house_rules.source import DOCS
-from tests.processes.node import free_port
+from tests.postgres_server import free_port
 
 TUTORIAL = DOCS / "tutorial.md"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from keystead.db.engine import Database
 from tests.api import Api
 from tests.cli.command import plain_environment
 from tests.make import SETTINGS, make_server
+from tests.postgres_server import free_port
 
 MASTER_KEY = "a master key that all nodes of the tests share"
 READY_WITHIN = 30.0
@@ -141,11 +141,3 @@ class RemoteApi(Api):
 async def make_colleague(db: Database) -> Server:
     """A server in this process that shares database and keys with the nodes: it makes what tests begin with."""
     return await make_server(db, SystemClock(), master_key=MasterKey.from_text(MASTER_KEY.encode()))
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,7 +11,8 @@ import pytest
 
 from tests.databases import SqliteTemplate
 from tests.journeys.people import ME
-from tests.processes.node import Node, RemoteApi, free_port, running
+from tests.postgres_server import free_port
+from tests.processes.node import Node, RemoteApi, running
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import httpx
 
 from keystead.crypto.secrets import PATTERNS
 from tests.cli.command import plain_environment
-from tests.processes.node import READY_WITHIN, free_port
+from tests.postgres_server import free_port
+from tests.processes.node import READY_WITHIN
 
 _SECRETS = re.compile("|".join([*(pattern.pattern for pattern in PATTERNS.values()), r"eyJ[\w-]{10,}\."]))
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-import asyncpg
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
@@ -18,7 +17,7 @@ from keystead.db.postgres_connect import BEGIN, BEGIN_WITH_SETTINGS, FAILURES, C
 from keystead.db.postgres_errors import fate, is_lost, translate, translate_at_commit
 from keystead.db.postgres_pool import Connection, Pool
 from keystead.db.postgres_reads import DirectReads, ReadsInTransactions, acquire, take_back
-from keystead.db.postgres_states import BEHIND_A_POOLER, Fate
+from keystead.db.postgres_states import Fate
 from keystead.db.settle import settle
 from keystead.db.statements import Statement, ddl_text
 
@@ -67,8 +66,7 @@ class _Transaction:
         except Exception as error:
             self.spoiled = True
             self.fate = fate(error)
-            if isinstance(error, asyncpg.PostgresError) and error.sqlstate in BEHIND_A_POOLER:
-                self._connector.note_pooler()
+            self._connector.note(error)
             raise translate(error) from None
         except BaseException:
             self.spoiled = True
@@ -88,7 +86,7 @@ class PostgresDatabase:
         self._connector = Connector(parsed)
         self._pool = Pool(self._connector.connect, MAXIMUM_CONNECTIONS)
         self._reads_in_transactions = ReadsInTransactions(self._read)
-        self._direct_reads = DirectReads(self._pool, self._reads_in_transactions)
+        self._direct_reads = DirectReads(self._connector, self._pool, self._reads_in_transactions)
 
     @property
     def reads(self) -> Tx:

@@ -63,11 +63,15 @@ class Connector:
             connection = await self._unpooled()
             if connection is not None:
                 return connection
-            self.note_pooler()
+            self._note_pooler()
         return await self._open({}, statement_cache_size=0)
 
-    def note_pooler(self) -> None:
-        """Treats every connection from now on as pooled for each transaction."""
+    def note(self, error: BaseException) -> None:
+        """Looks at an error of a statement: a pooler may have come in between since we connected."""
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in BEHIND_A_POOLER:
+            self._note_pooler()
+
+    def _note_pooler(self) -> None:
         if not self.is_pooled:
             self.is_pooled = True
             _log.info("database_pooler_found", place=self.url.places, reason="no statements and settings are kept")

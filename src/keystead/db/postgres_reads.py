@@ -9,7 +9,7 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
 from keystead.db.engine import Row, Tx
-from keystead.db.postgres_connect import FAILURES
+from keystead.db.postgres_connect import FAILURES, Connector
 from keystead.db.postgres_errors import fate, is_lost, translate
 from keystead.db.postgres_pool import Connection, Pool
 from keystead.db.postgres_states import Fate
@@ -54,7 +54,8 @@ class ReadsInTransactions(_Reads):
 class DirectReads(_Reads):
     """One round trip each, by a statement that is prepared once for each connection."""
 
-    def __init__(self, pool: Pool, second: ReadsInTransactions) -> None:
+    def __init__(self, connector: Connector, pool: Pool, second: ReadsInTransactions) -> None:
+        self._connector = connector
         self._pool = pool
         self._second = second
 
@@ -66,10 +67,8 @@ class DirectReads(_Reads):
         try:
             row = await connection.fetchrow(compiled.text, *values)
         except BaseException as error:
-            take_back(self._pool, connection, error)
-            if is_lost(error):
-                return await self._second.find(statement, **params)
-            raise translate(error) from None
+            self._take_back(connection, error)
+            return await self._second.find(statement, **params)
         self._pool.release(connection)
         return None if row is None else compiled.decode(row)
 
@@ -81,12 +80,17 @@ class DirectReads(_Reads):
         try:
             rows = await connection.fetch(compiled.text, *values)
         except BaseException as error:
-            take_back(self._pool, connection, error)
-            if is_lost(error):
-                return await self._second.list(statement, **params)
-            raise translate(error) from None
+            self._take_back(connection, error)
+            return await self._second.list(statement, **params)
         self._pool.release(connection)
         return [compiled.decode(row) for row in rows]
+
+    def _take_back(self, connection: Connection, error: BaseException) -> None:
+        """Returns when the read may be sent again; raises what every other error means."""
+        take_back(self._pool, connection, error)
+        self._connector.note(error)
+        if not is_lost(error):
+            raise translate(error) from None
 
 
 def reading(statement: Statement) -> Compiled:
