@@ -58,6 +58,10 @@ attacks: $(DEV) ## Run the attack catalogue alone
 races: $(DEV) ## Repeat the races many more times than make test does
 	@KEYSTEAD_RACE_ROUNDS=200 $(BIN)/pytest -m race --timeout 1800 $(ARGS)
 
+.PHONY: growth
+growth: $(DEV) ## Look at the plans of all statements with ten times as many rows as make test does
+	@KEYSTEAD_GROWTH_USERS=200000 $(BIN)/pytest tests/growth --timeout 1800 $(ARGS)
+
 .PHONY: dist
 dist: $(DEV) ## Build wheel and sdist of the server and of the SDK into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .

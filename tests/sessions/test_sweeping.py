@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from keystead.authentication.refresh import refresh_pair
 from keystead.context import ActiveBrand, Server
 from keystead.db.statements import Statement
-from keystead.policy import SessionKind
+from keystead.policy import Preset, SessionKind
 from keystead.sessions import service as sessions
 from keystead.sessions.model import EndReason
 from keystead.sessions.store import refresh_tokens
@@ -88,3 +88,36 @@ async def test_a_sweep_goes_in_batches(server: Server, brand: ActiveBrand, clock
         await make_session(server, brand, user.id)
     clock.advance(days=60)
     assert [await sweep(server, 2), await sweep(server, 2), await sweep(server, 2)] == [2, 1, 0]
+
+
+async def test_a_session_that_was_refreshed_often_goes_piece_by_piece(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    """Its DELETE alone would take all of its tokens along, and hold the writer meanwhile."""
+    user = await make_user(server, brand)
+    opened = await make_session(server, brand, user.id)
+    raw = opened.refresh_token.reveal()
+    for _ in range(10):
+        clock.advance(minutes=1)
+        raw = (await refresh_pair(make_context(server, brand), raw)).refresh_token
+    async with server.db.transaction() as tx:
+        await sessions.end_own(tx, brand.id, user.id, opened.session_id, EndReason.logout, clock.now())
+    clock.advance(days=31)
+    assert [(await sweep(server, 4), await left(server)) for _ in range(4)] == [
+        (4, (1, 7)),
+        (4, (1, 3)),
+        (3, (0, 0)),
+        (0, (0, 0)),
+    ]
+
+
+async def test_a_standing_session_goes_when_the_brand_lets_its_tokens_expire(
+    server: Server, clock: ManualClock
+) -> None:
+    brand = await make_brand(server, "standing", preset=Preset.standing, policy={"standing_refresh_ttl": 86_400})
+    user = await make_user(server, brand)
+    await make_session(server, brand, user.id, SessionKind.standing)
+    clock.advance(days=30)
+    assert await sweep(server) == 0
+    clock.advance(days=2)
+    assert (await sweep(server), await left(server)) == (1, (0, 0))

@@ -89,9 +89,8 @@ _FIND_BY_DIGEST = Statement(
 )
 _FIND = Statement(select(*_COLUMNS).where(*_one))
 _LOCK = Statement(select(*_COLUMNS).where(*_one).with_for_update())
-_LIST = Statement(
-    select(*_COLUMNS).where(_of_brand).order_by(_k.id).limit(bindparam("limit")).offset(bindparam("offset"))
-)
+_PAGE = select(_k.id).where(_of_brand).order_by(_k.id).limit(bindparam("limit")).offset(bindparam("offset"))
+_LIST = Statement(select(*_COLUMNS).where(_of_brand, _k.id.in_(_PAGE)).order_by(_k.id))
 _COUNT = Statement(select(func.count()).select_from(api_keys).where(_of_brand))
 _INSERT = Statement(insert(api_keys).values({c.name: bindparam(c.name) for c in api_keys.c}))
 _INSERT_SECRET = Statement(insert(api_key_secrets).values({c.name: bindparam(c.name) for c in api_key_secrets.c}))

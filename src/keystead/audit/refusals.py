@@ -7,6 +7,7 @@ makes few rows. Nobody waits for any of it: writing goes on behind the answers, 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from keystead.audit.service import describe, record
 from keystead.clock import Clock
 from keystead.context import ApiKeyPrincipal, Context, UserPrincipal
 from keystead.db.engine import Database, Tx
+from keystead.db.slices import SliceSize
 from keystead.errors import Forbidden
 
 EVENT = "permission.refused"
@@ -29,7 +31,6 @@ MOST_KINDS = 1024
 MOST_OF_ONE = 32
 """How many of them one actor may take up; whatever else they try is one more kind."""
 MOST_WAITING = 256
-BATCH = 50
 
 _log = structlog.get_logger("keystead.audit")
 
@@ -70,6 +71,7 @@ class Refusals:
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lost = 0
+        self._slice = SliceSize()
 
     def note(self, ctx: Context, operation: str, refused: Forbidden) -> None:
         """An authenticated caller may not do ``operation``, the name of a field of ``Query`` or ``Mutation``.
@@ -154,17 +156,23 @@ class Refusals:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                await self._write_some([self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
+                fitting = min(self._slice.rows, len(self._waiting))
+                await self._write_some([self._waiting.popleft() for _ in range(fitting)])
         finally:
             self._writing = None
 
     async def _write_some(self, events: list[AuditEvent]) -> None:
+        started = 0.0
+
         async def write(tx: Tx) -> None:
+            nonlocal started
+            started = time.perf_counter()
             for event in events:
                 await record(tx, event)
 
         try:
             await self._db.run(write)
+            self._slice.note(time.perf_counter() - started)
         except Exception as error:
             _log.warning("refusals_not_recorded", events=len(events), reason=type(error).__name__)
 

@@ -34,16 +34,17 @@ audit_events = Table(
 
 _COLUMNS = [audit_events.c[name] for name in AuditEvent.__struct_fields__]
 _INSERT = Statement(insert(audit_events).values({column.name: bindparam(column.name) for column in _COLUMNS}))
-_LIST = Statement(
-    select(*_COLUMNS)
-    .where(audit_events.c.brand_id == bindparam("brand_id"))
-    .order_by(audit_events.c.id.desc())
+_OF_BRAND = audit_events.c.brand_id == bindparam("brand_id")
+_NEWEST_FIRST = audit_events.c.id.desc()
+_PAGE = (
+    select(audit_events.c.id)
+    .where(_OF_BRAND)
+    .order_by(_NEWEST_FIRST)
     .limit(bindparam("limit"))
     .offset(bindparam("offset"))
 )
-_COUNT = Statement(
-    select(func.count()).select_from(audit_events).where(audit_events.c.brand_id == bindparam("brand_id"))
-)
+_LIST = Statement(select(*_COLUMNS).where(_OF_BRAND, audit_events.c.id.in_(_PAGE)).order_by(_NEWEST_FIRST))
+_COUNT = Statement(select(func.count()).select_from(audit_events).where(_OF_BRAND))
 
 
 async def insert_event(tx: Tx, brand_id: str, event: AuditEvent) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, types
+from sqlalchemy import Boolean, ColumnElement, bindparam, true, types
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -27,7 +27,7 @@ from keystead.db.brand_ties import UnboundBrand
 from keystead.db.brand_walls import require_brand
 from keystead.db.types import ListOf, Processor
 
-__all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert"]
+__all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert", "unindexed"]
 
 
 Shape = Callable[[Sequence[Any]], Any]
@@ -192,6 +192,11 @@ def _any_of_sqlite(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) -> str
 def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """``column IN (...)`` where the values are ONE list parameter called ``name``, however many they are."""
     return _AnyOf(column, name)
+
+
+def unindexed(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """``condition`` in a form that no index fits: it judges the rows that another condition has found."""
+    return condition.is_(true())
 
 
 def ddl_text(element: ExecutableDDLElement | str, dialect: Literal["sqlite", "postgresql"]) -> str:

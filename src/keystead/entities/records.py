@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Integer, Select, Update, bindparam, delete
 from sqlalchemy.sql import Executable
 
 from keystead.db.engine import Tx, UniqueViolation
-from keystead.db.statements import Statement, any_of, insert
+from keystead.db.statements import Statement, any_of, insert, unindexed
 from keystead.entities.model import Entity
 from keystead.entities.names import SYSTEM_FIELDS
 from keystead.entities.tables import DialectName, column_name, make_table
@@ -81,7 +81,7 @@ class Records:
         """Deletes records by their ids; how many there were."""
         statement, _ = self._kept(
             ("delete", owner is None),
-            lambda: self._owned(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
+            lambda: self._own(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
         )
         return await tx.execute(statement, record_ids=record_ids, **_owned(owner))
 
@@ -112,7 +112,13 @@ class Records:
         return [self._columns[name] for name in sorted(names)] or [self.table.c.id]
 
     def _owned(self, expression: Any, owner: str | None) -> Any:
+        """The records of one owner, by an index."""
         return expression if owner is None else expression.where(self.table.c.created_by == bindparam("owner"))
+
+    def _own(self, expression: Any, owner: str | None) -> Any:
+        """Of records that are found by their ids, those of one owner. By the index, SQLite would read all of theirs."""
+        is_own = unindexed(self.table.c.created_by == bindparam("owner"))
+        return expression if owner is None else expression.where(is_own)
 
     def _list(self, names: frozenset[str], owner: str | None) -> Select[Any]:
         expression: Select[Any] = self._owned(select(*self._selected(names)), owner)
@@ -123,7 +129,7 @@ class Records:
         )
 
     def _find(self, names: frozenset[str], owner: str | None) -> Select[Any]:
-        expression: Select[Any] = self._owned(select(*self._selected(names)), owner)
+        expression: Select[Any] = self._own(select(*self._selected(names)), owner)
         return expression.where(self.table.c.id == bindparam("record_id"))
 
     def _insert(self, names: frozenset[str]) -> Executable:
@@ -131,7 +137,7 @@ class Records:
         return insert(self.table).values(self._parameters(given)).returning(*self._selected(names))
 
     def _update(self, changed: frozenset[str], names: frozenset[str], owner: str | None) -> Update:
-        expression: Update = self._owned(update(self.table), owner)
+        expression: Update = self._own(update(self.table), owner)
         return (
             expression.where(self.table.c.id == bindparam("record_id"))
             .values(self._parameters(sorted(changed)))

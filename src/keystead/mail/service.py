@@ -18,6 +18,12 @@ RARELY = timedelta(hours=1)
 KEEP_DELIVERED = timedelta(days=30)
 KEEP_UNDELIVERED = timedelta(days=90)
 """Longer: somebody has to see to them."""
+_KEPT = {
+    MailState.delivered: KEEP_DELIVERED,
+    MailState.dead: KEEP_UNDELIVERED,
+    # Where there is no mail server, all mail waits, and is of no use after that time.
+    MailState.waiting: KEEP_UNDELIVERED,
+}
 KEEP_RECIPIENTS = timedelta(days=1)
 """An hour would do: that is how far back mails are counted."""
 
@@ -56,15 +62,12 @@ async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: dateti
 
 
 async def sweep(tx: Tx, now: datetime, limit: int) -> int:
-    """Removes, of every brand, up to ``limit`` rows of each kind that are over: mails and recipients.
+    """Removes, of every brand, up to ``limit`` rows that are over: mails and recipients.
 
-    Returns how many it removed of the kind that had most: fewer than ``limit`` means that nothing is left.
+    Returns how many it removed: 0 means that nothing is left.
     """
-    swept = [
-        await deliveries.sweep(tx, MailState.delivered, now - KEEP_DELIVERED, limit),
-        await deliveries.sweep(tx, MailState.dead, now - KEEP_UNDELIVERED, limit),
-        # Where there is no mail server, all mail waits, and is nobody's after that time.
-        await deliveries.sweep(tx, MailState.waiting, now - KEEP_UNDELIVERED, limit),
-        await deliveries.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit),
-    ]
-    return max(swept)
+    swept = await deliveries.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit)
+    for state, kept in _KEPT.items():
+        if swept < limit:
+            swept += await deliveries.sweep(tx, state, now - kept, limit - swept)
+    return swept

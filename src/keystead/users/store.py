@@ -136,7 +136,8 @@ def _change(*conditions: ColumnElement[bool], **values: Any) -> Statement:
 
 
 _FIND_USER = Statement(_USERS.where(users.c.id == bindparam("user_id")))
-_LIST_USERS = Statement(_USERS.order_by(users.c.id).limit(bindparam("limit")).offset(bindparam("offset")))
+_PAGE = select(users.c.id).where(_IN_BRAND).order_by(users.c.id).limit(bindparam("limit")).offset(bindparam("offset"))
+_LIST_USERS = Statement(_USERS.where(users.c.id.in_(_PAGE)).order_by(users.c.id))
 _COUNT_USERS = Statement(select(func.count()).select_from(users).where(_IN_BRAND))
 _FIND_LOGIN = Statement(_LOGINS.where(users.c.email_canonical == bindparam("canonical")))
 _FIND_LOGIN_OF = Statement(_LOGINS.where(users.c.id == bindparam("user_id"), users.c.email_canonical.is_not(None)))

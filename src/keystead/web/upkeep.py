@@ -17,6 +17,7 @@ import structlog
 from keystead.context import Server
 from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
 from keystead.db.engine import Tx
+from keystead.db.slices import run_in_slices
 from keystead.installation import service as installation
 from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import service as mail
@@ -35,7 +36,8 @@ DELIVERY_SECONDS = 1.0
 FINISH_SECONDS = 3.0
 """How long a process that ends waits for the mails in hand, after it has waited for the requests."""
 SWEEP_SECONDS = 300.0
-SWEEP_BATCH = 500
+SWEEP_LIMIT = 60.0
+"""How long a round sweeps rows of one kind; what is left by then waits for the next."""
 KEEP_ENDED = timedelta(days=30)
 CLOCKS_APART = timedelta(seconds=60)
 """From which difference on the operator should mend the machine's clock: log lines and TLS depend on it."""
@@ -102,15 +104,15 @@ class Upkeep:
         if not await installation.take_lease(ctx, "upkeep", self._name, lease):
             return
         await installation.maintain(ctx)
-        await self._sweep(lambda tx, now: sessions.sweep(tx, now - KEEP_ENDED, SWEEP_BATCH))
-        await self._sweep(lambda tx, now: one_time_tokens.sweep(tx, now, SWEEP_BATCH))
-        await self._sweep(lambda tx, now: mail.sweep(tx, now, SWEEP_BATCH))
+        await self._sweep(lambda tx, now, rows: sessions.sweep(tx, now - KEEP_ENDED, rows))
+        await self._sweep(one_time_tokens.sweep)
+        await self._sweep(mail.sweep)
 
-    async def _sweep(self, batch: Callable[[Tx, datetime], Awaitable[int]]) -> None:
-        swept = SWEEP_BATCH
-        while swept == SWEEP_BATCH:
-            async with self._server.db.transaction() as tx:
-                swept = await batch(tx, await time_in(tx, self._server.clock))
+    async def _sweep(self, sweep: Callable[[Tx, datetime, int], Awaitable[int]]) -> None:
+        async def step(tx: Tx, rows: int) -> int:
+            return await sweep(tx, await time_in(tx, self._server.clock), rows)
+
+        await run_in_slices(self._server.db, step, seconds=SWEEP_LIMIT)
 
 
 def _delivery(server: Server, holder: str) -> Delivery | None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     delete,
     exists,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 
 from keystead.db.engine import Row, Tx
-from keystead.db.statements import Statement, any_of
+from keystead.db.statements import Statement, any_of, unindexed
 from keystead.db.types import Integer, UtcTime
 from keystead.mail.model import Mail, MailKind, MailState
 from keystead.mail.store import MAIL_COLUMNS, mail_of, mail_recipients, mails
@@ -39,9 +40,11 @@ _WAITS = and_(_M.state == MailState.waiting.value, _M.next_attempt_at <= _now, _
 _IS_FRESH = and_(_WAITS, _M.attempts == 0)
 # Whoever took it has not said what became of it: that process is gone.
 _IS_ABANDONED = and_(_M.state == MailState.sending.value, _M.held_until <= _now, _KNOWN)
-# Apart, so that each is found by an index at once, however many mails wait.
+# Apart, so that each is found by an index however many mails wait; a plain EXISTS makes PostgreSQL gather all of them.
+_FIRST_WAITING = select(_M.id).where(_WAITS).order_by(_M.next_attempt_at).limit(literal_column("1"))
 _FIND_DUE = Statement(
-    select(literal(1)).where(or_(exists().where(_WAITS), exists().where(_IS_ABANDONED))), unbranded=_EVERY_BRAND
+    select(literal(1)).where(or_(_FIRST_WAITING.scalar_subquery().is_not(None), exists().where(_IS_ABANDONED))),
+    unbranded=_EVERY_BRAND,
 )
 
 
@@ -71,7 +74,7 @@ _SETTLE = Statement(
     .where(
         _M.brand_id == bindparam("brand_id"),
         _M.id == bindparam("mail_id"),
-        _M.state == MailState.sending.value,
+        # It has a holder only while it is being sent. Asked for its state, PostgreSQL would read all that are.
         _M.holder == bindparam("held_by"),
         _M.attempts == bindparam("attempt"),
     )
@@ -94,14 +97,18 @@ _GIVE_BACK = Statement(
 
 _OVER = and_(_M.state == bindparam("in_state"), _M.next_attempt_at < _before)
 _DELETE_MAILS = Statement(
-    delete(mails).where(_M.id.in_(select(_M.id).where(_OVER).limit(_limit)), _OVER), unbranded=_SWEEP
+    delete(mails).where(
+        _M.id.in_(select(_M.id).where(_OVER).order_by(_M.next_attempt_at).limit(_limit)), unindexed(_OVER)
+    ),
+    unbranded=_SWEEP,
 )
 _KEY = tuple_(_R.brand_id, _R.recipient_key)
 _NOT_ASKED_SINCE = _R.asked_at < _before
 _DELETE_RECIPIENTS = Statement(
     # Asked again: whoever was asked for in the meantime stays.
     delete(mail_recipients).where(
-        _KEY.in_(select(_R.brand_id, _R.recipient_key).where(_NOT_ASKED_SINCE).limit(_limit)), _NOT_ASKED_SINCE
+        _KEY.in_(select(_R.brand_id, _R.recipient_key).where(_NOT_ASKED_SINCE).order_by(_R.asked_at).limit(_limit)),
+        _NOT_ASKED_SINCE,
     ),
     unbranded=_SWEEP,
 )

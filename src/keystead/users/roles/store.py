@@ -35,6 +35,7 @@ user_roles = Table(
     Column("role_name", Text, primary_key=True),
     ForeignKeyConstraint(["brand_id", "role_name"], ["roles.brand_id", "roles.name"], ondelete="CASCADE"),
     Index("ix_user_roles_user_id", "user_id"),
+    Index("ix_user_roles_brand_id_role_name", "brand_id", "role_name"),
 )
 
 

@@ -1,0 +1,58 @@
+"""Long work in slices: the writer is held for a few milliseconds at a time, and let go between them.
+
+SQLite has one writer for the whole installation. How many rows fit into a slice depends on the machine, the disk and
+what hangs on a row, so it is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from keystead.db.engine import Database, Tx
+
+LONGEST_SLICE = 0.020
+"""Seconds that one slice may hold the writer."""
+_AIM = LONGEST_SLICE / 2
+_FIRST = 8
+_MOST = 500
+
+
+class SliceSize:
+    """How many rows the next slice takes, by how long the last one took."""
+
+    def __init__(self) -> None:
+        self.rows = _FIRST
+
+    def note(self, seconds: float) -> None:
+        """Adapts: towards half of the longest slice, and never to more than twice the last size."""
+        fitting = int(self.rows * _AIM / max(seconds, 1e-6))
+        self.rows = max(1, min(fitting, self.rows * 2, _MOST))
+
+
+async def run_in_slices(
+    database: Database,
+    step: Callable[[Tx, int], Awaitable[int]],
+    *,
+    seconds: float,
+    timer: Callable[[], float] = time.perf_counter,
+    rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> int:
+    """Runs ``step``, in a transaction each time, until it finds nothing or ``seconds`` are over; returns its sum.
+
+    ``step`` takes the number of rows to work on and returns how many it found. After each slice the writer is free for
+    as long as the slice took, so that other processes, which poll for it, get it too.
+    """
+    size, done, end = SliceSize(), 0, timer() + seconds
+    while timer() < end:
+        async with database.transaction() as tx:
+            started = timer()
+            found = await step(tx, size.rows)
+        took = timer() - started
+        size.note(took)
+        if not found:
+            break
+        done += found
+        await rest(took)
+    return done

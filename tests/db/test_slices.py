@@ -1,0 +1,105 @@
+"""Long work holds the writer for a few milliseconds at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from keystead.db.engine import Database, Tx
+from keystead.db.slices import LONGEST_SLICE, SliceSize, run_in_slices
+
+
+@pytest.mark.parametrize("milliseconds_a_row", [0.01, 0.1, 1.0, 5.0, 15.0])
+def test_slices_are_as_large_as_the_time_allows(milliseconds_a_row: float) -> None:
+    size = SliceSize()
+    for _ in range(20):
+        size.note(size.rows * milliseconds_a_row / 1000)
+    took = size.rows * milliseconds_a_row / 1000
+    assert took <= LONGEST_SLICE
+    assert took >= LONGEST_SLICE / 8 or size.rows == 500
+
+
+def test_one_slow_slice_makes_the_next_ones_small() -> None:
+    size = SliceSize()
+    for _ in range(10):
+        size.note(0.001)
+    size.note(1.0)
+    assert size.rows <= 5
+    size.note(0.0)
+    assert size.rows <= 10
+
+
+def test_there_is_always_a_row_to_work_on() -> None:
+    size = SliceSize()
+    for _ in range(10):
+        size.note(60.0)
+    assert size.rows == 1
+
+
+class Work:
+    """Rows that are worked on, each of which takes a millisecond of a clock that stands still otherwise."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.now = 0.0
+        self.slices: list[float] = []
+        self.rests: list[float] = []
+
+    async def step(self, tx: Tx, limit: int) -> int:
+        found = min(limit, self.rows)
+        self.rows -= found
+        self.now += found / 1000
+        self.slices.append(found / 1000)
+        return found
+
+    async def rest(self, seconds: float) -> None:
+        self.now += seconds
+        self.rests.append(seconds)
+
+
+async def run(db: Database, work: Work, seconds: float = 100.0) -> int:
+    return await run_in_slices(db, work.step, seconds=seconds, timer=lambda: work.now, rest=work.rest)
+
+
+async def test_all_of_it_is_done_in_short_slices(db: Database) -> None:
+    work = Work(1000)
+    assert await run(db, work) == 1000
+    assert max(work.slices) <= LONGEST_SLICE
+    assert work.slices[-1] == 0
+
+
+async def test_the_writer_is_free_for_as_long_as_it_was_held(db: Database) -> None:
+    work = Work(100)
+    await run(db, work)
+    assert work.rests == pytest.approx(work.slices[:-1])
+
+
+async def test_what_is_left_when_the_time_is_over_waits(db: Database) -> None:
+    work = Work(1000)
+    done = await run(db, work, seconds=1.0)
+    assert 400 <= done <= 600
+    assert work.rows == 1000 - done
+
+
+async def test_others_write_between_two_slices(db: Database) -> None:
+    """One that has waited for its turn gets it before the next slice."""
+    order: list[str] = []
+
+    async def step(tx: Tx, limit: int) -> int:
+        order.append("slice")
+        if len(order) == 1:
+            waiting.append(asyncio.create_task(write()))
+        await asyncio.sleep(0)
+        return 0 if order.count("slice") == 3 else 1
+
+    async def write() -> None:
+        async with db.transaction():
+            order.append("other")
+
+    waiting: list[asyncio.Task[None]] = []
+    await run_in_slices(db, step, seconds=60.0, rest=lambda _: asyncio.sleep(0))
+    await waiting[0]
+    if db.dialect == "sqlite":
+        assert order == ["slice", "other", "slice", "slice"]
+    assert sorted(order) == ["other", "slice", "slice", "slice"]

@@ -1,0 +1,271 @@
+"""Every statement reads by an index that holds few rows for what it is asked: with a million users as with one.
+
+The databases are filled and have no statistics, as they are between two runs of ANALYZE (SQLite: always).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import BindParameter, ForeignKeyConstraint, Table, bindparam, delete, select
+from sqlalchemy.sql import Delete
+
+from keystead.brands.store import brands
+from keystead.db.statements import Compiled, Statement, unindexed
+from keystead.db.types import UtcTime, metadata
+from keystead.entities.model import Entity
+from keystead.entities.records import Records
+from keystead.entities.tables import DialectName, create_table
+from keystead.mail.store import mail_recipients, mails
+from keystead.sessions.store import sessions
+from keystead.users.store import users
+from tests.attacks.test_brand_statements import every_statement
+from tests.databases import PostgresTemplate, run
+from tests.growth.filling import BRAND, fill
+from tests.growth.plans import Access, postgres_plan, sqlite_plan
+
+USERS = int(os.environ.get("KEYSTEAD_GROWTH_USERS", "20000"))
+"""SQLite plans alike for any number; PostgreSQL looks at how large its files are."""
+
+KEYS = {
+    *("id", "user_id", "session_id", "key_id", "digest", "recipient_key"),
+    *("email_canonical", "email_skeleton", "pending_email_skeleton"),
+}
+"""Columns of which a value belongs to few rows."""
+
+SET_UP = {
+    "alembic_version": "one row",
+    "installation": "a handful of rows of the installation",
+    "signing_keys": "a dozen a year",
+}
+"""Tables that may be read as a whole."""
+
+OF_ADMINISTRATORS = {"brands", "brand_tokens", "roles", "entities", "mail_templates"}
+"""Tables that grow by what administrators write, not by users. They are read by name, or all rows of a brand."""
+
+EXCEPTIONS = {
+    "brands.store._COUNT": "a total, counted only where it is asked for",
+    "brands.store._LIST_TWO": "two rows of any",
+    "brands.store._LIST": "a page of brands, by their ids; PostgreSQL reads a small table as a whole",
+    "users.store._COUNT_USERS": "a total, counted only where it is asked for",
+    "api_keys.store._COUNT": "a total, counted only where it is asked for",
+    "audit.store._COUNT": "a total, counted only where it is asked for",
+    "users.store._LOCK_ACTIVE": "of the operators' brand alone, when operators are changed",
+    "users.store._LIST_ACTIVE_PERMISSIONS": "of the operators' brand alone, when operators are changed",
+    "mail.store._LIST": "the command line shows the outbox, in which mails stay for thirty days",
+    "mail.store._LIST_ALL": "the same",
+    "mail.store._COUNT_OF_BRAND": "the same",
+    "mail.store._COUNT_ALL": "the same",
+    "mail.store._COUNT_STATES": "the same",
+    "mail.store._COUNT_LATE": "doctor counts the mails that wait",
+    "mail.deliveries.store._FIND_DUE": "mails that are due, the first by an index; and the few in hand",
+    "mail.deliveries.store._TAKE_FRESH": "mails that are due, in the order of an index",
+    "mail.deliveries.store._TAKE_WAITING": "mails that are due, in the order of an index",
+    "mail.deliveries.store._TAKE_ABANDONED": "mails in hand: four for each process",
+    "mail.deliveries.store._GIVE_BACK": "mails in hand: four for each process",
+}
+"""What reads more than that, by name, and why it may."""
+
+ENTITY = Entity.from_stored(
+    "thing", {"fields": {"title": {"type": "string"}, "code": {"type": "string", "unique": True}}}
+)
+
+Plan = Callable[[Compiled], Awaitable[list[Access]]]
+
+
+class Filled:
+    """A filled database and what it makes of a statement."""
+
+    def __init__(self, dialect: DialectName, plan: Plan) -> None:
+        self.dialect = dialect
+        self._plan = plan
+
+    async def offences(self, statement: Statement) -> list[str]:
+        """What the statement reads against the rule."""
+        return [str(access) for access in await self._plan(statement.compiled(self.dialect)) if not _is_fine(access)]
+
+
+def _is_fine(access: Access) -> bool:
+    if access.is_paged or access.columns & KEYS or access.table in SET_UP:
+        return True
+    return access.table in OF_ADMINISTRATORS and bool(access.columns & {"brand_id", "name"})
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a filled database, with a table of records beside the fixed ones."""
+    folder: Path = tmp_path_factory.mktemp("filled")
+    every_statement()
+    if request.param == "sqlite":
+        url = request.getfixturevalue("sqlite_template").copy(folder)
+        run(fill(url, USERS))
+        yield url
+        return
+    server: PostgresTemplate = request.getfixturevalue("postgres_template")
+    url = server.copy()
+    run(fill(url, USERS))
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+async def filled(filled_url: str) -> AsyncIterator[Filled]:
+    if filled_url.startswith("sqlite"):
+        connection = sqlite3.connect(filled_url.removeprefix("sqlite:///"))
+
+        async def plan(compiled: Compiled) -> list[Access]:
+            return sqlite_plan(connection, compiled)
+
+        yield Filled("sqlite", plan)
+        connection.close()
+    else:
+        postgresql = await asyncpg.connect(filled_url, server_settings={"jit": "off"})
+        yield Filled("postgresql", lambda compiled: postgres_plan(postgresql, compiled))
+        await postgresql.close()
+
+
+async def test_every_statement_reads_by_a_narrow_index(filled: Filled) -> None:
+    offences = {
+        name.removeprefix("keystead."): found
+        for name, statement in every_statement().items()
+        if (found := await filled.offences(statement))
+    }
+    assert {name: found for name, found in offences.items() if name not in EXCEPTIONS} == {}
+
+
+def test_every_exception_names_a_statement() -> None:
+    assert {f"keystead.{name}" for name in EXCEPTIONS} <= set(every_statement())
+
+
+_MINE = users.c.brand_id == bindparam("brand_id")
+_OLD = sessions.c.ended_at < bindparam("before", type_=UtcTime())
+_LIMIT: BindParameter[int] = bindparam("limit")
+FAULTS = {
+    "a column without index": select(users.c.id).where(users.c.username == bindparam("x")),
+    "all of a brand": select(users.c.username).where(_MINE),
+    "all of a brand, for its order": select(users.c.id).where(_MINE).order_by(users.c.username).limit(_LIMIT),
+    "no order": delete(sessions).where(sessions.c.id.in_(select(sessions.c.id).where(_OLD).limit(_LIMIT))),
+    "all of one state": select(mails.c.id).where(mails.c.state == bindparam("x")),
+    "all before a time": delete(mail_recipients).where(mail_recipients.c.asked_at < bindparam("x")),
+    "no condition": select(sessions.c.id),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_the_rule_finds(filled: Filled, fault: str) -> None:
+    follows_the_index_anyway = fault == "no order" and filled.dialect == "sqlite"
+    assert bool(await filled.offences(Statement(FAULTS[fault], unbranded="test"))) is not follows_the_index_anyway
+
+
+@pytest.mark.parametrize("column", ["user_id", "id"])
+async def test_the_rule_finds_an_index_for_null_taken_before_that_of_an_id(column: str) -> None:
+    """As it was until there were partial indexes: of two equalities, SQLite takes the one on ``ended_at``."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE sessions (id TEXT PRIMARY KEY, user_id TEXT, ended_at TEXT)")
+    connection.execute("CREATE INDEX ix_sessions_ended_at ON sessions (ended_at)")
+    chosen = select(sessions.c.id).where(sessions.c.user_id == bindparam("x"))
+    query = select(sessions.c.user_id).where(sessions.c.ended_at.is_(None), sessions.c.id.in_(chosen))
+    hidden = (
+        query
+        if column == "user_id"
+        else select(sessions.c.id).where(unindexed(sessions.c.ended_at.is_(None)), sessions.c.id == bindparam("x"))
+    )
+    found = sqlite_plan(connection, Statement(hidden, unbranded="test").compiled("sqlite"))
+    assert any(not _is_fine(access) for access in found) is (column == "user_id")
+    connection.close()
+
+
+class _Recorder:
+    """Notes the statements it is given; no row is found."""
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+
+    async def find(self, statement: Statement, /, **params: Any) -> None:
+        self.statements.append(statement)
+
+    async def list(self, statement: Statement, /, **params: Any) -> list[Any]:
+        self.statements.append(statement)
+        return []
+
+    async def execute(self, statement: Statement, /, **params: Any) -> int:
+        self.statements.append(statement)
+        return 0
+
+
+@pytest.mark.parametrize("owner", [None, "somebody's id"])
+async def test_records_are_read_by_an_id_or_a_page(filled: Filled, filled_url: str, owner: str | None) -> None:
+    records = Records(BRAND, ENTITY, filled.dialect)
+    await _make_table(filled_url, create_table(records.table, filled.dialect))
+    recorder: Any = _Recorder()
+    names = frozenset({"id", "title"})
+    await records.page(recorder, names, 21, 0, owner)
+    await records.find(recorder, "an id", names, owner)
+    await records.update(recorder, "an id", {"title": "new"}, names, owner)
+    await records.delete(recorder, ["an id"], owner)
+    assert [await filled.offences(statement) for statement in recorder.statements] == [[], [], [], []]
+
+
+async def _make_table(url: str, texts: list[str]) -> None:
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'e\\_%' ESCAPE '\\'").fetchone():
+            for text in texts:
+                connection.execute(text)
+        connection.commit()
+        connection.close()
+        return
+    postgresql = await asyncpg.connect(url)
+    if not await postgresql.fetchval("SELECT 1 FROM pg_tables WHERE schemaname LIKE 'brand\\_%'"):
+        for text in texts:
+            await postgresql.execute(text)
+        table = texts[1].split("(", 1)[0].split()[-1]
+        await postgresql.execute(
+            f"INSERT INTO {table} (id, created_at, updated_at, created_by) "
+            "SELECT 'r' || n, now(), now(), 'u' || n % 100 FROM generate_series(1, 20000) n"
+        )
+    await postgresql.close()
+
+
+def _begins_an_index(table: Table, columns: set[str]) -> bool:
+    keys = [[column.name for column in table.primary_key]]
+    keys += [[column.name for column in index.columns] for index in table.indexes]
+    return any(set(key[: len(columns)]) == columns for key in keys)
+
+
+def test_what_goes_with_another_row_is_found_by_an_index() -> None:
+    """Deleting a user looks for the rows that point there, on both databases without being asked."""
+    every_statement()
+    without = {
+        f"{table.name} -> {key.referred_table.name}"
+        for table in metadata.tables.values()
+        for key in table.constraints
+        if isinstance(key, ForeignKeyConstraint)
+        and key.referred_table is not brands
+        and not _begins_an_index(table, {column.name for column in key.columns})
+    }
+    assert without == set()
+
+
+def test_no_statement_deletes_a_brand() -> None:
+    """So that the keys to brands need no index each."""
+    deleted = [s.expression.table for s in every_statement().values() if isinstance(s.expression, Delete)]
+    assert sessions in deleted
+    assert brands not in deleted
+
+
+def test_an_index_begins_with_a_column_that_is_never_null_or_leaves_null_out() -> None:
+    every_statement()
+    assert {
+        index.name
+        for table in metadata.tables.values()
+        for index in table.indexes
+        if next(iter(index.columns)).nullable
+        and not all(index.dialect_options[name]["where"] is not None for name in ("sqlite", "postgresql"))
+    } == set()
