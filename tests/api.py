@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import uvicorn
 from keystead.context import Server
 from keystead.settings import Settings
 from keystead.web.app import Application
-from keystead.web.http_protocol import BoundedProtocol
+from keystead.web.connection_bounds import Bounds
+from keystead.web.http_protocol import ProtocolFactory
 
 URL = "http://auth.example.com/graphql"
 
@@ -94,12 +96,20 @@ async def make_api(server: Server) -> Api:
 
 
 @asynccontextmanager
-async def listening(settings: Settings, server: Server) -> AsyncIterator[str]:
+async def listening(settings: Settings, server: Server, bounds: Bounds | None = None) -> AsyncIterator[str]:
     """The application behind real HTTP on loopback; the URL of its root."""
     application = Application(settings)
     await application.open(server)
+    bounds = bounds or Bounds()
     config = uvicorn.Config(
-        application, port=0, lifespan="off", ws="none", http=BoundedProtocol, log_config=None, server_header=False
+        application,
+        port=0,
+        lifespan="off",
+        ws="none",
+        http=ProtocolFactory(bounds),  # type: ignore[arg-type]
+        timeout_keep_alive=math.ceil(bounds.keep_alive),
+        log_config=None,
+        server_header=False,
     )
     running = uvicorn.Server(config)
     # `serve` would take the signals of the test runner; its two halves without them are these.

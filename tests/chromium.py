@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
-import pytest
+from tests.programs import require_program
 
 OPTIONS = """
     --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
@@ -14,10 +11,5 @@ OPTIONS = """
 
 
 def chromium() -> str:
-    """The path of Chromium. Where CI runs it must be there; elsewhere the tests that need it are skipped."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("Chromium is missing: apt install chromium")
-    if found is None:
-        pytest.skip("Chromium is missing: apt install chromium")
-    return found
+    """The path of Chromium; a test is skipped without it, unless CI runs it."""
+    return require_program("chromium", "chromium-browser", package="chromium")

@@ -57,6 +57,8 @@ class Settings:
     mail_from: str | None = None
     valkey_url: str | None = field(default=None, repr=False)
     metrics_port: int | None = None
+    max_connections: int | None = None
+    keep_alive: int = 75
     log_level: str = "info"
     log_format: str = "json"
     graphiql: bool = False
@@ -100,16 +102,11 @@ def load_settings(
 
     :raises SettingsError: when a value is bad or a named file cannot be read.
     """
-    folder = folder or Path.cwd()
-    raw = _from_file(environ, folder) | _from_environment(environ)
-    values: dict[str, Any] = dict(defaults or {})
-    for name, (origin, value) in raw.items():
-        parse: Callable[[str, Any], Any] = _PARSERS.get(name, _text)
-        values[name] = parse(origin, value)
-    values["is_base_url_chosen"] = "base_url" in raw
-    values |= overrides or {}
-    values["warnings"] = tuple(_unknown(environ))
-    settings = Settings(**values)
+    raw = _from_file(environ, folder or Path.cwd()) | _from_environment(environ)
+    values = dict(defaults or {})
+    values |= {name: (_PARSERS.get(name) or _text)(origin, value) for name, (origin, value) in raw.items()}
+    values |= {"is_base_url_chosen": "base_url" in raw, **(overrides or {})}
+    settings = Settings(**values, warnings=tuple(_unknown(environ)))
     settings = replace(settings, warnings=(*settings.warnings, *_doubtful(settings)))
     if settings.smtp_url and not is_mail_domain(settings.mail_sender.domain):
         raise SettingsError("KEYSTEAD_MAIL_FROM: must be set: mail cannot be from the host of KEYSTEAD_BASE_URL")
@@ -202,14 +199,14 @@ def _switch(origin: str, value: Any) -> bool:
     return text == "on"
 
 
-def _port(origin: str, value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"{origin}: must be a port number") from None
-    if isinstance(value, bool) or not 1 <= number <= 65_535:
-        raise SettingsError(f"{origin}: must be a port number between 1 and 65535")
-    return number
+def _number(what: str, least: int, most: int) -> Callable[[str, Any], int]:
+    def parse(origin: str, value: Any) -> int:
+        text = str(value).strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise SettingsError(f"{origin}: must be {what} between {least} and {most}")
+        return int(text)
+
+    return parse
 
 
 def _words(origin: str, value: Any) -> tuple[str, ...]:
@@ -292,7 +289,9 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "throttling": _switch,
     "smtp_url": _read_by(parse_mail_server),
     "mail_from": _read_by(parse_mail_from),
-    "metrics_port": _port,
+    "metrics_port": _number("a port number", 1, 65_535),
+    "max_connections": _number("a number", 8, 1_000_000),
+    "keep_alive": _number("a number of seconds", 1, 3600),
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_format": _one_of("json", "console"),
 }

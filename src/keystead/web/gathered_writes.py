@@ -8,6 +8,7 @@ a short request. An answer waits for nothing but the requests that arrived in th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 LARGEST_WAIT = 64 * 1024
@@ -34,18 +35,23 @@ class WriteGatherer:
 
 
 class GatheringTransport(asyncio.Transport):
-    """A transport whose writes are gathered. Everything else is the transport's own."""
+    """A transport whose writes are gathered, and whose ``close`` is what ``on_close`` makes of it: it ends in
+    ``hang_up``, perhaps later. Everything else is the transport's own."""
 
-    def __init__(self, transport: asyncio.Transport, gatherer: WriteGatherer) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, gatherer: WriteGatherer, on_close: Callable[[], None] | None = None
+    ) -> None:
         super().__init__()
         self._transport = transport
         self._gatherer = gatherer
+        self._on_close = on_close or self.hang_up
         self._parts: list[bytes] = []
         self._size = 0
+        self._is_closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Keeps the bytes until the end of the turn, or until they are many."""
-        if not data:
+        """Keeps the bytes until the end of the turn, or until they are many; drops them when it is closing."""
+        if not data or self._is_closing:
             return
         self._parts.append(bytes(data))
         self._size += len(data)
@@ -65,19 +71,35 @@ class GatheringTransport(asyncio.Transport):
                 self._transport.write(data)
 
     def close(self) -> None:
+        """Writes what has been kept, takes nothing more, and closes in the protocol's way."""
+        if not self._is_closing:
+            self.flush()
+            self._is_closing = True
+            if not self._transport.is_closing():
+                self._on_close()
+
+    def hang_up(self) -> None:
         """Writes what has been kept, and closes."""
         self.flush()
+        self._is_closing = True
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Tells the client that nothing more comes; what it still sends is read."""
+        self.flush()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
     def abort(self) -> None:
-        """Closes at once; what has been kept is lost."""
+        """Closes immediately; what has been kept is lost."""
         self._parts.clear()
         self._size = 0
+        self._is_closing = True
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """As the transport says."""
-        return self._transport.is_closing()
+        """Whether it is closing, or the protocol wants it to."""
+        return self._is_closing or self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As the transport says."""

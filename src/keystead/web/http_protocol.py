@@ -1,103 +1,266 @@
-"""uvicorn's HTTP/1.1 protocol with the bounds that it leaves to a proxy: size, time, and trailers.
+"""uvicorn's HTTP/1.1 protocol with the bounds that it leaves to a proxy: number, size, time, and trailers.
 
 httptools gathers a header for as long as it arrives, and uvicorn waits for one for as long as the client likes; both
-happen before the application is asked for anything, let alone for a credential.
+happen before the application is asked for anything, let alone for a credential. And where an answer is there before
+the request is whole, uvicorn closes: the kernel then resets the connection, and the answer is lost on its way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from keystead.web.connection_bounds import Bounds
+from keystead.web.connections import Connections, Prefix, Queue
 from keystead.web.gathered_writes import GatheringTransport, WriteGatherer
 
-LARGEST_HEAD = 32 * 1024
-"""Bytes of the request line and the headers."""
-LARGEST_REST = 4 * 1024 * 1024
-"""Bytes after the head. The application refuses a body of far fewer; what its client goes on sending is read and
-thrown away up to here, so that the refusal can be read."""
-LONGEST_REQUEST = 30.0
-"""Seconds from the first byte of a request (or from connecting) to its last: 15 for the head, 15 for the body."""
+SLICE = 8 * 1024
+"""Bytes that are parsed before what they held is counted."""
 
-_TOO_LARGE = b"The request's headers are too large."
-_REFUSAL = b"".join(
-    (
-        b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-        b"content-type: text/plain; charset=utf-8\r\n",
-        b"content-length: %d\r\n" % len(_TOO_LARGE),
-        b"connection: close\r\n\r\n",
-        _TOO_LARGE,
-    )
+_BETWEEN, _HEAD, _BODY = range(3)
+"""Stages of a connection: between requests, in the head of one, after its head."""
+_AROUND_THE_URL = len("POST  HTTP/1.1\r\n\r\n")
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_TOO_LARGE = b"The request's headers are too large or too many."
+_TOO_LARGE_HEADERS = (
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"%d" % len(_TOO_LARGE)),
+    (b"connection", b"close"),
 )
 
 
-@lru_cache(maxsize=4)
-def _gatherer(loop: asyncio.AbstractEventLoop) -> WriteGatherer:
-    return WriteGatherer(loop)
+def _plain_answer(status_line: bytes, text: bytes, *headers: bytes) -> bytes:
+    lines = (
+        b"HTTP/1.1 " + status_line,
+        b"content-type: text/plain; charset=utf-8",
+        b"content-length: %d" % len(text),
+        *headers,
+        b"connection: close",
+    )
+    return b"\r\n".join(lines) + b"\r\n\r\n" + text
+
+
+_REFUSED_HEAD = _plain_answer(b"431 Request Header Fields Too Large", _TOO_LARGE)
+_REFUSED_CONNECTION = _plain_answer(b"503 Service Unavailable", b"Too many connections.", b"retry-after: 5")
+
+
+class ProtocolFactory:
+    """Make the protocol of each connection of one process."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._shared: tuple[Connections, WriteGatherer] | None = None
+
+    def __call__(self, **options: Any) -> BoundedProtocol:
+        """A protocol, made inside the event loop that will run it."""
+        if self._shared is None:
+            loop = asyncio.get_running_loop()
+            self._shared = Connections(loop, self.bounds), WriteGatherer(loop)
+        return BoundedProtocol(*self._shared, self.bounds, **options)
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection, whose requests are bounded in size and time; trailers are read and ignored."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._is_in_head = True
+    def __init__(self, connections: Connections, gatherer: WriteGatherer, bounds: Bounds, **options: Any) -> None:
+        super().__init__(**options)
+        self.queue: Queue | None = None
+        self.prefix: Prefix | None = None
+        self._connections = connections
+        self._gatherer = gatherer
+        self._bounds = bounds
+        self._stage = _BETWEEN
         self._size = 0
-        self._begun: float | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        """Bytes since the stage began. Where it began inside of a slice, those of this slice are not counted."""
+        self._is_head_refused = False
+        self._is_deaf = False
+        """Whether the parser gets nothing more."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins to count the seconds."""
-        super().connection_made(GatheringTransport(transport, _gatherer(self.loop)))
-        self._begun = self.loop.time()
-        self._watch = self.loop.call_later(LONGEST_REQUEST, self._look)
+        """Begin to count the seconds, unless there are too many connections."""
+        gathering = GatheringTransport(transport, self._gatherer, self._close)
+        super().connection_made(gathering)
+        if not self._connections.admit(self, self.client[0] if self.client else ""):
+            self._is_deaf = True
+            gathering.write(_REFUSED_CONNECTION)
+            gathering.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clock."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Stop the clocks."""
+        self._is_deaf = True
+        self._connections.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Counts the bytes of the head and of what follows it."""
-        self._size += len(data)
-        super().data_received(data)
-        if self._size > (LARGEST_HEAD if self._is_in_head else LARGEST_REST):
-            self._give_up()
+        """Parse, slice by slice, until something is too large."""
+        size = len(data)
+        if size <= SLICE and not self._is_deaf:
+            self._parse(data)
+        else:
+            for start in range(0, size, SLICE):
+                if self._is_deaf:
+                    self._discard(size - start)
+                    break
+                self._parse(data[start : start + SLICE])
+        if not self._is_deaf:
+            self._wait_for_the_rest()
+
+    def pause_writing(self) -> None:
+        """Give the client its time to read."""
+        super().pause_writing()
+        self._connections.pause(self)
+
+    def resume_writing(self) -> None:
+        """Stop that clock."""
+        super().resume_writing()
+        self._connections.resume(self)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP; where it ends cannot be known."""
+        self._is_deaf = True
+        super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """The first byte of a request is there."""
-        self._begun = self.loop.time()
+        self._stage = _HEAD
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is whole. A trailer must not pass for a header (RFC 9110 §6.5.1): it could carry a credential, or an
-        address that a proxy would have taken out of the headers. Those that come now are put on a list of their own."""
-        self._is_in_head, self._size = False, 0
-        super().on_headers_complete()
+        """Start the request, or its refusal, which waits for the answers before it like any other answer.
+
+        A trailer must not pass for a header (RFC 9110 §6.5.1): it could carry a credential, or an address that a proxy
+        would have taken out of the headers. Those that come now are put on a list of their own.
+        """
+        if self._is_deaf:
+            return
+        if self._is_too_large(len(self.url) + _AROUND_THE_URL):
+            self._connections.count("head_too_large")
+            application, self.app = self.app, _refuse_head
+            super().on_headers_complete()
+            self.app = application
+        else:
+            super().on_headers_complete()
+        self._stage, self._size = _BODY, 0
         self.headers = []
 
     def on_message_complete(self) -> None:
-        """The request is whole: the clock stops until the next one begins."""
-        self._is_in_head, self._size, self._begun = True, 0, None
-        super().on_message_complete()
+        """The request is whole."""
+        if self.headers and self._is_too_large():
+            # The application waits for the end of its body, and never gets it.
+            self._refuse_trailers()
+        if not self._is_deaf:
+            self._stage, self._size = _BETWEEN, 0
+            super().on_message_complete()
 
-    def _look(self) -> None:
-        """Closes a connection whose request takes too long; idle ones are uvicorn's to close."""
-        passed = 0.0 if self._begun is None else self.loop.time() - self._begun
-        if passed >= LONGEST_REQUEST:
-            self.transport.close()
-        else:
-            self._watch = self.loop.call_later(LONGEST_REQUEST - passed, self._look)
-
-    def _give_up(self) -> None:
-        if self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        """The answer is written: the client has to read it, and may send the next request."""
+        super().on_response_complete()
+        if not self.cycle.response_complete:
             return
-        # While an earlier answer is being written nothing may come between its parts.
+        if not self._is_deaf:
+            self._connections.move(self, self._idle_queue(self._connections.answered))
+        elif self._is_head_refused and not self.transport.is_closing():
+            self._refuse_head()
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether bytes of an answer wait for the client."""
+        return self.transport.get_write_buffer_size() > 0
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether we read what the client sends."""
+        return not self.flow.read_paused
+
+    def hang_up(self) -> None:
+        """Close as soon as what was written is sent; a client that does not read it has its time."""
+        self._is_deaf = True
+        self._connections.close(self)
+        self.transport.hang_up()  # type: ignore[attr-defined]
+
+    def abort(self) -> None:
+        """Close immediately."""
+        self._is_deaf = True
+        self.transport.abort()
+
+    @property
+    def _is_busy(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
-        if self._is_in_head and (cycle is None or cycle.response_complete):
-            self.transport.write(_REFUSAL)
+        return cycle is not None and not cycle.response_complete
+
+    def _parse(self, data: bytes) -> None:
+        self._size += len(data)
+        super().data_received(data)
+        if self._is_deaf:
+            return
+        if self._stage == _BODY:
+            if self.headers and self._is_too_large():
+                self._refuse_trailers()
+            elif self._size > self._bounds.largest_rest:
+                self.hang_up()
+        elif self._size > self._bounds.largest_head or (self._stage == _HEAD and self._is_too_large()):
+            self._connections.count("head_too_large")
+            self._is_deaf = self._is_head_refused = True
+            if not self._is_busy:
+                self._refuse_head()
+
+    def _wait_for_the_rest(self) -> None:
+        connections, queue = self._connections, self.queue
+        if self._is_busy:
+            wanted = None if self._stage == _BETWEEN else connections.body
+        else:
+            # A client that sends line ends between its requests is not one that rests.
+            rests = connections.answered if queue is connections.discarding else connections.silent
+            wanted = self._idle_queue(rests)
+        if queue is not wanted:
+            connections.move(self, wanted)
+
+    def _idle_queue(self, rests: Queue) -> Queue:
+        if self._stage == _BETWEEN:
+            return rests
+        return self._connections.head if self._stage == _HEAD else self._connections.discarding
+
+    def _is_too_large(self, size: int = 0) -> bool:
+        headers, largest = self.headers, self._bounds.largest_head
+        if len(headers) > self._bounds.most_headers:
+            return True
+        if self._size + SLICE <= largest:
+            return False
+        # Each has a colon, a space and a line end.
+        return size + sum([len(name) + len(value) + 4 for name, value in headers]) > largest
+
+    def _refuse_head(self) -> None:
+        self.transport.write(_REFUSED_HEAD)
         self.transport.close()
+
+    def _refuse_trailers(self) -> None:
+        self._connections.count("head_too_large")
+        self._is_deaf = True
+        # While an earlier answer is being written nothing may come between its parts.
+        if not self.pipeline and not self.cycle.response_started:
+            self.transport.write(_REFUSED_HEAD)
+        self.transport.close()
+
+    def _close(self) -> None:
+        """Close, after what the client is still sending: it reads no answer while the kernel resets its connection."""
+        if self._stage == _BETWEEN and not self._is_deaf:
+            self.hang_up()
+            return
+        self._is_deaf, self._size = True, 0
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._connections.move(self, self._connections.lingering)
+
+    def _discard(self, size: int) -> None:
+        self._size += size
+        if self._size > self._bounds.largest_rest:
+            self.hang_up()
+
+
+async def _refuse_head(_scope: object, _receive: object, send: _Send) -> None:
+    await send({"type": "http.response.start", "status": 431, "headers": list(_TOO_LARGE_HEADERS)})
+    await send({"type": "http.response.body", "body": _TOO_LARGE})

@@ -27,6 +27,10 @@ _CLOCK_OFFSET = Gauge(
     "By how much the database's clock is ahead of this machine's.",
     multiprocess_mode="livemostrecent",
 )
+_CONNECTIONS = Gauge("keystead_connections", "Open connections of clients.", multiprocess_mode="livesum")
+_REFUSED_CONNECTIONS = Counter(
+    "keystead_connections_refused_total", "Connections refused, or closed for what they did, by the reason.", ["reason"]
+)
 
 
 class Requests:
@@ -53,6 +57,16 @@ def count_mail(outcome: str) -> None:
 def set_clock_offset(seconds: float) -> None:
     """The database's clock is so many seconds ahead of this machine's."""
     _CLOCK_OFFSET.set(seconds)
+
+
+def set_connections(number: int) -> None:
+    """So many connections are open in this process."""
+    _CONNECTIONS.set(number)
+
+
+def count_refused_connection(reason: str) -> None:
+    """One more connection was refused or closed, or one request refused for its head."""
+    _REFUSED_CONNECTIONS.labels(reason).inc()
 
 
 def watch_password_queue(depth: Callable[[], float]) -> None:

@@ -145,6 +145,11 @@ def _has_no_weight(parameters: str) -> bool:
     return False
 
 
+def peer_place(peer: str) -> tuple[str, str]:
+    """The address of a peer and its prefix, whatever headers it may send; empty where it has none."""
+    return _place(peer, "", ())
+
+
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
 

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 import uvicorn
@@ -21,7 +20,8 @@ from keystead.errors import StartupError
 from keystead.settings import Settings
 from keystead.web import supervisor, worker_process
 from keystead.web.app import from_environment, load_worker_settings
-from keystead.web.http_protocol import BoundedProtocol
+from keystead.web.connection_bounds import bounds_for, raise_descriptor_limit
+from keystead.web.http_protocol import ProtocolFactory
 from keystead.web.reload import Reload
 from keystead.web.server import open_server
 
@@ -79,8 +79,8 @@ async def _check(settings: Settings) -> None:
 async def _serve_alone(listener: socket.socket, announce: Callable[[], None], reload: Reload | None) -> None:
     """One process: it opens everything itself, so that what is wrong is raised here."""
     application = from_environment()
-    await application.open()
-    server = DrainingServer(_configuration(application))
+    opened = await application.open()
+    server = DrainingServer(_configuration(application, opened.settings))
     signal.signal(signal.SIGQUIT, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
     announce()
     if reload is not None:
@@ -93,9 +93,9 @@ def serve_as_worker(listener: socket.socket, control: socket.socket) -> int:
 
     async def work() -> None:
         application = from_environment()
-        await application.open()
+        opened = await application.open()
         signal.signal(signal.SIGTERM, _exit_well)
-        await DrainingServer(_configuration(application), control).serve(sockets=[listener])
+        await DrainingServer(_configuration(application, opened.settings), control).serve(sockets=[listener])
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -145,11 +145,13 @@ class DrainingServer(uvicorn.Server):
                 self._control.send(sign, socket.MSG_DONTWAIT)
 
 
-def _configuration(application: object, **options: Any) -> uvicorn.Config:
+def _configuration(application: object, settings: Settings) -> uvicorn.Config:
+    bounds = bounds_for(settings, raise_descriptor_limit())
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
         loop="uvloop",
-        http=BoundedProtocol,
+        http=ProtocolFactory(bounds),  # type: ignore[arg-type]
+        timeout_keep_alive=settings.keep_alive,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -158,7 +160,6 @@ def _configuration(application: object, **options: Any) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         backlog=BACKLOG,
-        **options,
     )
 
 

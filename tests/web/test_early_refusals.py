@@ -1,0 +1,149 @@
+"""A request refused before its body is read: the rest is read and discarded, so that the refusal can be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import product
+
+import pytest
+
+from keystead.context import Server
+from keystead.settings import Settings
+from keystead.web.app import Application
+from keystead.web.connection_bounds import Bounds
+from keystead.web.pages.links import KINDS, STYLE_PATH
+from tests.api import listening
+from tests.web.wire import ANSWERED, GOOD, answer, connected
+
+pytestmark = [
+    pytest.mark.attack("A105"),
+    # None of this asks a database for more than that it is there.
+    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
+]
+
+SETTINGS = Settings(graphiql=True, mailbox=True)
+LARGE = 900_000
+PATHS = sorted(
+    {"/graphql", "/nowhere", "/link/nowhere", STYLE_PATH, *KINDS}
+    | {getattr(route, "path", "") for route in Application(SETTINGS)._routes.routes} - {""}
+)
+WAYS = {
+    "HTTP/1.0": (b"HTTP/1.0", b""),
+    "close": (b"HTTP/1.1", b"Connection: close\r\n"),
+    "keep-alive": (b"HTTP/1.1", b""),
+}
+
+
+@pytest.fixture
+async def port(server: Server) -> AsyncIterator[int]:
+    async with listening(SETTINGS, server) as url:
+        yield int(url.rpartition(":")[2])
+
+
+def head(start: str, *headers: str, way: str = "HTTP/1.0", length: int = LARGE) -> bytes:
+    version, connection = WAYS[way]
+    lines = "".join(f"{line}\r\n" for line in ("Host: auth.example.com", *headers))
+    body = f"Content-Length: {length}\r\n" if length >= 0 else "Transfer-Encoding: chunked\r\n"
+    return b"%s %s\r\n%s%s%s\r\n" % (start.encode(), version, lines.encode(), connection, body.encode())
+
+
+def is_whole(got: bytes) -> bool:
+    """Whether the answer is there to its last byte."""
+    before, _, body = got.partition(b"\r\n\r\n")
+    length = next(line for line in before.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return len(body) == int(length.partition(b":")[2])
+
+
+async def test_every_path_lets_its_refusal_be_read(port: int) -> None:
+    assert len(PATHS) > 10
+    for path, method, way in product(PATHS, ("POST", "PUT"), ("HTTP/1.0", "close")):
+        got = await answer(port, head(f"{method} {path}", way=way), b"x" * LARGE)
+        assert got.startswith(b"HTTP/1.1 4"), (path, method, way)
+        assert is_whole(got)
+
+
+JSON, FORM = "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"
+STATUSES = {
+    "413 of a declared length": ("POST /graphql", [JSON], 413),
+    "413 of a form": ("POST /link/verify", [FORM], 413),
+    "404": ("POST /nowhere", [JSON], 404),
+    "404 of a page": ("POST /link/nowhere", [FORM], 404),
+    "405": ("PUT /graphql", [JSON], 405),
+    "405 of a page": ("PUT /link/verify", [FORM], 405),
+    "415": ("POST /graphql", ["Content-Type: text/plain"], 415),
+    "415 of an encoding": ("POST /graphql", [JSON, "Content-Encoding: gzip"], 415),
+    "415 of a page": ("POST /link/verify", [JSON], 415),
+    "403 of another site's form": ("POST /link/verify", [FORM, "Sec-Fetch-Site: cross-site"], 403),
+    "431 of many headers": ("POST /graphql", [JSON, *["X-A: b"] * 200], 431),
+    "431 of a large head": ("POST /graphql", [JSON, "X-A: " + "b" * 40_000], 431),
+    "400 of a header": ("POST /graphql", [JSON, "no header"], 400),
+    "400 of a length": ("POST /graphql", [JSON, "Content-Length: x"], 400),
+}
+
+
+@pytest.mark.parametrize(("start", "headers", "status"), STATUSES.values(), ids=list(STATUSES))
+async def test_every_refusal_can_be_read(port: int, start: str, headers: list[str], status: int) -> None:
+    for way in WAYS:
+        async with connected(port) as wire:
+            # The body is on its way before anything is read, as nginx sends it.
+            await wire.send(head(start, *headers, way=way), b"x" * LARGE)
+            got = await wire.until(b"\r\n\r\n")
+            assert got.startswith(b"HTTP/1.1 %d " % status), way
+            if b"connection: close" in got:
+                await wire.rest()
+            else:
+                await wire.send(GOOD)
+                assert b" 200 " in await wire.until(ANSWERED)
+
+
+async def test_a_body_that_turns_out_too_large_is_413(port: int) -> None:
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    start = head("POST /graphql", JSON, way="close", length=-1)
+    got = await answer(port, start, *[chunk] * 14, b"0\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 413 ")
+    assert is_whole(got)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_refusal_waits_for_no_body(port: int, way: str) -> None:
+    async with connected(port) as wire:
+        await wire.send(head("POST /graphql", JSON, way=way))
+        async with asyncio.timeout(1.5):
+            assert (await wire.until(b"}]}")).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_body_is_not_waited_for_without_end(server: Server, way: str) -> None:
+    async with (
+        listening(SETTINGS, server, Bounds(discard=0.2)) as url,
+        asyncio.timeout(5),
+        connected(int(url.rpartition(":")[2])) as wire,
+    ):
+        await wire.send(head("POST /graphql", JSON, way=way), b"x")
+        with pytest.raises(ConnectionError):
+            await wire.drip(b"x")
+            # It has ended its side. Ours ends when it stops to read.
+            while True:
+                await wire.send(b"x" * 1000)
+                await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("start", ["POST /graphql", "POST /nowhere", "no HTTP"])
+async def test_no_more_than_a_mebibyte_is_read(port: int, start: str, way: str) -> None:
+    sent = 0
+    async with connected(port) as wire:
+        with pytest.raises(ConnectionError):
+            await wire.send(head(start, JSON, way=way, length=100_000_000))
+            for _ in range(4000):
+                await wire.send(b"x" * 16_384)
+                sent += 16_384
+                await asyncio.sleep(0)
+    # What the kernel holds on both sides comes on top of it.
+    assert sent < 16 * 1024 * 1024
+
+
+async def test_a_client_that_waits_for_a_go_ahead_is_refused_without_one(port: int) -> None:
+    got = await answer(port, head("POST /graphql", JSON, "Expect: 100-continue", way="close"))
+    assert got.startswith(b"HTTP/1.1 413 ")

@@ -1,0 +1,80 @@
+"""Raw HTTP over a socket: what a client can do that no HTTP library does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+BODY = b'{"query":"{ health { data { up } } }"}'
+START = b"POST /graphql HTTP/1.1\r\nHost: auth.example.com\r\nContent-Type: application/json\r\n"
+PLAIN = START + b"Content-Length: %d\r\n" % len(BODY)
+GOOD = PLAIN + b"\r\n" + BODY
+CHUNKED = START + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(BODY), BODY)
+ANSWERED = b"}}}}"
+"""How the answer to ``GOOD`` ends."""
+
+PATIENCE = 10.0
+
+
+class Wire:
+    """One connection of a client."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, *parts: bytes) -> None:
+        """Send each part by itself, as far as the server takes it."""
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+
+    async def until(self, end: bytes) -> bytes:
+        """Read until this is there."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readuntil(end)
+
+    async def rest(self) -> bytes:
+        """Read until the server ends the connection."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read()
+
+    async def stays_open(self, seconds: float) -> None:
+        """Check that the server neither sends anything for so long nor ends the connection."""
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(self.reader.read(1), seconds)
+
+    async def drip(self, drop: bytes) -> None:
+        """Send this fifty times a second until the server ends the connection."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.reader.at_eof():
+                await self.send(drop)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.reader.read(1000), 0.02)
+
+    async def ask(self) -> bytes:
+        """The answer to a good request."""
+        await self.send(GOOD)
+        return await self.until(ANSWERED)
+
+
+@asynccontextmanager
+async def connected(port: int, source: str = "127.0.0.1") -> AsyncIterator[Wire]:
+    """A connection to the port, from an address of the loopback."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+async def answer(port: int, *parts: bytes, until: bytes = b"") -> bytes:
+    """What comes back for ``parts``, up to ``until`` or the end of the connection."""
+    async with connected(port) as wire:
+        try:
+            await wire.send(*parts)
+            return await (wire.until(until) if until else wire.rest())
+        except ConnectionError:
+            return b""
