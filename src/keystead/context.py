@@ -77,6 +77,8 @@ class UserPrincipal(msgspec.Struct, frozen=True):
     permissions: PermissionSet
     profile: Profile
     key_id: str | None = None
+    key_maker_id: str | None = None
+    """The user who made the API key that comes along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class ApiKeyPrincipal:
     key_id: str
     permissions: PermissionSet
     is_publishable: bool
+    key_maker_id: str | None = None
+    """The user who made the key, or who made the key that made it; None for keys of the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,11 @@ class System:
 
 
 Principal = Anonymous | UserPrincipal | ApiKeyPrincipal | BrandTokenPrincipal | System
+
+
+def key_maker(principal: Principal) -> str | None:
+    """The id of the user who made the API key that ``principal`` uses, alone or with a user; None without one."""
+    return principal.key_maker_id if isinstance(principal, (ApiKeyPrincipal, UserPrincipal)) else None
 
 
 class RequestDetails(msgspec.Struct, frozen=True):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.cli.command import Cli
@@ -59,8 +62,34 @@ def test_the_password_is_never_an_argument(cli: Cli) -> None:
 def test_a_user_is_disabled_by_id_alone(cli: Cli) -> None:
     made = cli.json(*NEW, "--verified")
     done = cli.json("user", "disable", made["id"])
-    assert done == {"success": True, "id": made["id"], "brand": "shop"}
+    assert done == {
+        "success": True, "id": made["id"], "brand": "shop", "api_keys": [], "api_keys_revoked": False
+    }  # fmt: skip
     assert cli.json("user", "list", "--brand", "shop")[0]["is_disabled"] is True
+
+
+def test_disabling_shows_and_revokes_the_keys_that_the_user_made(sqlite_cli: Cli) -> None:
+    made = sqlite_cli.json(*NEW, "--verified")
+    words = ("api-key", "create", "--brand", "shop", "--permission", "read", "--name")
+    theirs, other = sqlite_cli.json(*words, "theirs"), sqlite_cli.json(*words, "other")
+    with closing(sqlite3.connect(sqlite_cli.folder / "keystead.db")) as database, database:
+        database.execute("UPDATE api_keys SET created_by = ? WHERE id = ?", (made["id"], theirs["id"]))
+    said = sqlite_cli("user", "disable", made["id"])
+    assert f"still work: {theirs['id']} (--revoke-api-keys)" in said.err
+    done = sqlite_cli.json("user", "disable", made["id"], "--revoke-api-keys")
+    assert [key["id"] for key in done["api_keys"]] == [theirs["id"]]
+    assert done["api_keys_revoked"] is True
+    assert [key["id"] for key in sqlite_cli.json("api-key", "list", "--brand", "shop")] == [other["id"]]
+
+
+@pytest.mark.parametrize("brand_name", ["shop", "keystead"])
+def test_disabling_the_last_administrator_is_a_warning(cli: Cli, brand_name: str) -> None:
+    words = ("user", "create", "--brand", brand_name, "--verified", "--permission")
+    ids = [cli.json(*words, "admin", "--email", f"{name}@shop.example")["id"] for name in "ab"]
+    reader = cli.json(*words, "read", "--email", "c@shop.example")["id"]
+    assert cli("user", "disable", ids[0]).err == ""
+    assert f"warning: {brand_name} has no administrator left" in cli("user", "disable", ids[1]).err
+    assert cli("user", "disable", reader).err == ""
 
 
 def test_a_user_is_looked_for_in_the_named_brand_alone(cli: Cli) -> None:

@@ -34,6 +34,7 @@ class FoundKey:
     permissions: PermissionSet
     is_publishable: bool
     allowed_origins: tuple[str, ...]
+    created_by: str | None
     last_used_at: datetime | None
     brand: ActiveBrand
 

@@ -13,13 +13,14 @@ from keystead.api_keys import store
 from keystead.api_keys.model import ApiKey, FoundKey, NewApiKey
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
-from keystead.context import Context, Server, UserPrincipal
+from keystead.context import ApiKeyPrincipal, Context, Principal, Server, UserPrincipal, key_maker
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.db.engine import Tx
-from keystead.errors import BadUserInput, Forbidden, KeysteadError, NotFound
+from keystead.errors import BadUserInput, Forbidden, KeysteadError, NotFound, Unauthenticated
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import READ, PermissionSet
+from keystead.users import service as users
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 1000
@@ -54,6 +55,7 @@ async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKe
     """A new key and its secret, which is not to be had again.
 
     :raises Forbidden: when it would hold more than its creator, or a publishable key more than reading.
+    :raises Unauthenticated: when the creator was disabled, or its key revoked, since the request was authenticated.
     """
     now = ctx.now()
     _check_expiry(new.expires_at, now)
@@ -68,12 +70,13 @@ async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKe
         new.allowed_origins,
         secret.hint,
         now,
-        ctx.principal.user_id if isinstance(ctx.principal, UserPrincipal) else None,
+        _maker(ctx.principal),
         new.expires_at,
         None,
     )
-    event = _event(ctx, "api_key.created", brand_id, key)
+    event = describe_key(ctx, "api_key.created", brand_id, key)
     async with ctx.db.transaction() as tx:
+        await _hold_maker(tx, brand_id, ctx.principal)
         await store.insert_key(tx, brand_id, key)
         await store.insert_secret(tx, brand_id, key.id, secret.digest(), now)
         await audit.record(tx, event)
@@ -101,7 +104,7 @@ async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[
             new["permissions"] = tuple(new["permissions"])
             key = await store.update_key(tx, brand_id, key_id, new)
         if key is not None:
-            await audit.record(tx, _event(ctx, "api_key.updated", brand_id, key))
+            await audit.record(tx, describe_key(ctx, "api_key.updated", brand_id, key))
     if refused is not None:
         raise refused
     if key is None:
@@ -130,7 +133,7 @@ async def rotate_key(ctx: Context, brand_id: str, key_id: str, overlap_seconds: 
             await store.expire_secrets(tx, brand_id, key_id, now + timedelta(seconds=overlap_seconds))
             key = await store.set_hint(tx, brand_id, key_id, secret.hint) or key
             await store.insert_secret(tx, brand_id, key_id, secret.digest(), now)
-            await audit.record(tx, _event(ctx, "api_key.rotated", brand_id, key))
+            await audit.record(tx, describe_key(ctx, "api_key.rotated", brand_id, key))
             return key, secret
     raise refused or NotFound()
 
@@ -147,7 +150,7 @@ async def delete_keys(ctx: Context, brand_id: str, ids: Sequence[str]) -> None:
             # Raised inside, so that those which do exist stay.
             raise NotFound()
         for key in deleted:
-            await audit.record(tx, _event(ctx, "api_key.deleted", brand_id, key))
+            await audit.record(tx, describe_key(ctx, "api_key.deleted", brand_id, key))
 
 
 async def find_key(ctx: Context, brand_id: str, key_id: str) -> ApiKey | None:
@@ -179,7 +182,25 @@ async def note_use(server: Server, found: FoundKey, now: datetime) -> None:
                 await store.touch(tx, found.brand.id, found.id, now, before)
 
 
-def _event(ctx: Context, name: str, brand_id: str, key: ApiKey) -> AuditEvent:
+def _maker(principal: Principal) -> str | None:
+    """The user to whom a new key is attributed: for keys that keys make, the first key's maker."""
+    return principal.user_id if isinstance(principal, UserPrincipal) else key_maker(principal)
+
+
+async def _hold_maker(tx: Tx, brand_id: str, principal: Principal) -> None:
+    """Order this transaction before or after one that disables the maker and revokes their keys."""
+    maker_id = _maker(principal)
+    if maker_id is None:
+        return
+    is_valid = await users.hold_active(tx, brand_id, maker_id)
+    if isinstance(principal, ApiKeyPrincipal):
+        is_valid = await store.find_key(tx, brand_id, principal.key_id) is not None
+    if not is_valid:
+        raise Unauthenticated("This credential was revoked a moment ago.")
+
+
+def describe_key(ctx: Context, name: str, brand_id: str, key: ApiKey) -> AuditEvent:
+    """The audit event of this name about the key."""
     details = {"name": key.name, "permissions": list(key.permissions), "publishable": key.is_publishable}
     return audit.describe(ctx, name, brand_id=brand_id, subject_id=key.id, details=details)
 

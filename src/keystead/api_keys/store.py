@@ -44,6 +44,7 @@ api_keys = Table(
     Column("expires_at", UtcTime),
     Column("last_used_at", UtcTime),
     Index("ix_api_keys_brand_id_id", "brand_id", "id"),
+    Index("ix_api_keys_brand_id_created_by", "brand_id", "created_by"),
 )
 
 api_key_secrets = Table(
@@ -77,7 +78,7 @@ _COLUMNS = (
 )
 
 _FIND_BY_DIGEST = Statement(
-    select(_k.id, _k.permissions, _k.is_publishable, _k.allowed_origins, _k.last_used_at, *BRAND_COLUMNS)
+    select(_k.id, _k.permissions, _k.is_publishable, _k.allowed_origins, _k.created_by, _k.last_used_at, *BRAND_COLUMNS)
     .select_from(api_key_secrets.join(api_keys, _k.id == _s.key_id).join(brands, brands.c.id == _k.brand_id))
     .where(
         _s.digest == bindparam("digest"),
@@ -116,6 +117,10 @@ _EXPIRE_SECRETS = Statement(
     .values(valid_until=bindparam("until", type_=UtcTime()))
 )
 _DELETE = Statement(delete(api_keys).where(_of_brand, any_of(_k.id, "ids")).returning(*_COLUMNS))
+_MADE_BY = (_of_brand, any_of(_k.created_by, "user_ids"))
+_IS_LIVE = or_(_k.expires_at.is_(None), _k.expires_at > bindparam("now", type_=UtcTime()))
+_LIST_LIVE_OF = Statement(select(*_COLUMNS).where(*_MADE_BY, _IS_LIVE).order_by(_k.id.desc()).limit(bindparam("limit")))
+_DELETE_OF = Statement(delete(api_keys).where(*_MADE_BY).returning(*_COLUMNS))
 _TOUCH = Statement(
     update(api_keys)
     .where(*_one, or_(_k.last_used_at.is_(None), _k.last_used_at < bindparam("before", type_=UtcTime())))
@@ -157,7 +162,7 @@ async def find_by_digest(tx: Tx, digest: bytes, now: datetime) -> FoundKey | Non
     row = await tx.find(_FIND_BY_DIGEST, digest=digest, now=now)
     if row is None:
         return None
-    return FoundKey(row[0], PermissionSet(row[1]), row[2], row[3], row[4], active_brand(row[5:]))
+    return FoundKey(row[0], PermissionSet(row[1]), row[2], row[3], row[4], row[5], active_brand(row[6:]))
 
 
 async def find_key(tx: Tx, brand_id: str, key_id: str) -> ApiKey | None:
@@ -229,6 +234,17 @@ async def expire_secrets(tx: Tx, brand_id: str, key_id: str, until: datetime) ->
 async def delete_keys(tx: Tx, brand_id: str, ids: Sequence[str]) -> list[ApiKey]:
     """Deletes the keys and their secrets; returns those that were there."""
     return [_key(row) for row in await tx.list(_DELETE, brand_id=brand_id, ids=list(ids))]
+
+
+async def list_live_of(tx: Tx, brand_id: str, user_id: str, now: datetime, limit: int) -> list[ApiKey]:
+    """The newest keys attributed to the user that have not expired."""
+    rows = await tx.list(_LIST_LIVE_OF, brand_id=brand_id, user_ids=[user_id], now=now, limit=limit)
+    return [_key(row) for row in rows]
+
+
+async def delete_keys_of(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> list[ApiKey]:
+    """Deletes the keys attributed to the users, with their secrets; returns those that were there."""
+    return [_key(row) for row in await tx.list(_DELETE_OF, brand_id=brand_id, user_ids=list(user_ids))]
 
 
 async def touch(tx: Tx, brand_id: str, key_id: str, now: datetime, before: datetime) -> None:

@@ -74,7 +74,7 @@ async def authenticate(server: Server, request: RequestDetails, credentials: Cre
     if claims is not None and signed_in is not None:
         principal = _user(claims, signed_in, key)
     elif key is not None:
-        principal = ApiKeyPrincipal(brand.id, key.id, key.permissions, key.is_publishable)
+        principal = ApiKeyPrincipal(brand.id, key.id, key.permissions, key.is_publishable, key.created_by)
     elif token is not None:
         principal = BrandTokenPrincipal(brand.id, token[0])
     else:
@@ -161,4 +161,5 @@ def _user(claims: Claims, signed_in: SignedIn, key: FoundKey | None = None) -> U
         permissions,
         signed_in.profile,
         key.id if key else None,
+        key.created_by if key else None,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 from keystead.audit import service as audit
 from keystead.brands import model, store
 from keystead.brands.model import Brand, active_brand
-from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active
+from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, hold_brand
 from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
@@ -29,7 +30,10 @@ from keystead.policy import (
     initial_features,
 )
 
-__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active"]
+__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active", "hold_brand"]
+
+Guard = Callable[[Tx], AbstractAsyncContextManager[None]]
+"""Checks what a change leaves behind, in the transaction of the change."""
 
 _CHANGEABLE = ("features", "policy", "base_url", "redirect_urls")
 
@@ -96,10 +100,11 @@ async def create_brand(
     return made
 
 
-async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any]) -> Brand:
+async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any], *, guard: Guard | None = None) -> Brand:
     """Changes what ``changes`` names: ``features``, ``policy`` (parts suffice), ``base_url``, ``redirect_urls``.
 
-    Null takes the addresses away, and leaves features and policy as they are.
+    Null takes the addresses away, and leaves features and policy as they are. ``guard`` wraps the change inside its
+    transaction: default permissions are granted to users, whom this package does not know.
 
     :raises BadUserInput: for an unknown name or a bad value; names the field.
     :raises NotFound: when there is no such brand.
@@ -113,7 +118,8 @@ async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any]) 
         current = await store.lock_brand(tx, brand_id)
         changed = _changed(current, changes, now) if current else None
         if changed is not None:
-            await store.change_brand(tx, changed)
+            async with guard(tx) if guard else nullcontext():
+                await store.change_brand(tx, changed)
             event = audit.describe(ctx, "brand.updated", brand_id=brand_id, subject_id=brand_id, details=details)
             await audit.record(tx, event)
     return _known(changed)

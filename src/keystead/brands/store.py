@@ -75,6 +75,8 @@ _LIST_TWO = Statement(select(_C.is_disabled, *BRAND_COLUMNS).where(_C.id != bind
 _FIND = Statement(select(*_ALL).where(_BY_ID))
 _FIND_BY_NAME = Statement(select(*_ALL).where(_BY_NAME))
 _LOCK = Statement(select(*_ALL).where(_BY_ID).with_for_update())
+# NO KEY UPDATE: rows that refer to the brand may still be added meanwhile.
+_HOLD = Statement(select(_C.id).where(_BY_ID).with_for_update(key_share=True))
 _LOCK_BY_NAME = Statement(select(*_ALL).where(_BY_NAME).with_for_update())
 _LIST = Statement(select(*_ALL).order_by(_C.id).limit(bindparam("limit")).offset(bindparam("offset")))
 _COUNT = Statement(select(func.count()).select_from(brands))
@@ -158,6 +160,11 @@ async def lock_brand(tx: Tx, brand_id: str) -> Brand | None:
     """As :func:`find_brand`; whoever else locks it waits until this transaction ends."""
     row = await tx.find(_LOCK, brand_id=brand_id)
     return brand(row) if row else None
+
+
+async def hold_brand(tx: Tx, brand_id: str) -> None:
+    """Make other transactions that lock the brand wait until this one ends."""
+    await tx.find(_HOLD, brand_id=brand_id)
 
 
 async def lock_brand_by_name(tx: Tx, name: str) -> Brand | None:

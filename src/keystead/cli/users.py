@@ -12,6 +12,7 @@ from keystead.cli.output import note, print_document, print_lines, print_list
 from keystead.cli.work import brand_of, each, run
 
 if TYPE_CHECKING:
+    from keystead.api_keys.model import ApiKey
     from keystead.brands.model import Brand
     from keystead.context import Context
     from keystead.settings import Settings
@@ -77,23 +78,42 @@ def list_(brand: BrandName, as_json: AsJson = False) -> None:
 def disable(
     user_id: Annotated[str, typer.Argument(metavar="ID", help="The user's id.")],
     brand: AnyBrandName = None,
+    revoke_api_keys: Annotated[
+        bool, typer.Option("--revoke-api-keys", help="Delete the API keys that the user made, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Disable a user: their sessions end with their next request."""
 
-    async def work(ctx: Context) -> str:
+    async def work(ctx: Context) -> tuple[str, list[ApiKey], bool]:
+        from keystead.api_keys import makers
+        from keystead.permissions import ADMIN
         from keystead.users import service as users
         from keystead.users.model import UserChanges
 
         found = await brand_of(ctx, brand, "user", lambda brand_id: users.find_user(ctx, brand_id, user_id))
-        await users.update_user(ctx, found.id, user_id, UserChanges(is_disabled=True))
-        return found.name
+        changes = UserChanges(is_disabled=True)
+        was_admin = (await users.get_user(ctx, found.id, user_id)).profile.granted.covers(ADMIN)
+        keys = await makers.list_live_keys(ctx, found.id, user_id)
+        await makers.update_user(ctx, found.id, user_id, changes, revoke_api_keys=revoke_api_keys)
+        return found.name, keys, was_admin and not await users.has_admin(ctx, found.id)
 
-    where = run(work)
+    where, keys, is_without_admin = run(work)
+    if is_without_admin:
+        note(f"warning: {where} has no administrator left. Make one: keystead user create --brand {where} ...")
+    if keys and not revoke_api_keys:
+        note(f"note: API keys that the user made still work: {', '.join(key.id for key in keys)} (--revoke-api-keys)")
     if as_json:
-        print_document({"success": True, "id": user_id, "brand": where})
+        shown = [{"id": key.id, "name": key.name, "hint": key.hint} for key in keys]
+        print_document(
+            {"success": True, "id": user_id, "brand": where, "api_keys": shown, "api_keys_revoked": revoke_api_keys}
+        )
     else:
-        print_lines(f"User {user_id} of {where} is disabled.")
+        print_lines(f"User {user_id} of {where} is disabled.", *(_revoked(key) for key in keys if revoke_api_keys))
+
+
+def _revoked(key: ApiKey) -> str:
+    return f"API key {key.name} ({key.id}) is deleted."
 
 
 def _password_from_stdin() -> str:

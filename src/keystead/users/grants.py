@@ -1,16 +1,20 @@
-"""Who may give what, and who must stay: nobody grants what they lack, and an operator is left over."""
+"""Granting and removing permissions: a caller grants only what it holds, and every brand keeps an administrator."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from keystead.context import RESERVED_BRAND_ID, Principal, System
+from keystead.brands.service import hold_brand
+from keystead.context import RESERVED_BRAND_ID, Principal, System, UserPrincipal, key_maker
 from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, Conflict, Forbidden
 from keystead.permissions import ADMIN, OPERATOR, PermissionSet
 from keystead.users import store
 from keystead.users.roles import store as role_store
+
+_LAST_ADMIN = "This is the last administrator of the brand: give another user 'admin' first."
+_LAST_OPERATOR = "This is the last operator: make another one first."
 
 
 def require_held(held: PermissionSet, granted: PermissionSet, brand_id: str) -> None:
@@ -42,22 +46,44 @@ async def require_roles(tx: Tx, brand_id: str, names: Sequence[str], held: Permi
         require_held(held, role.permissions, brand_id)
 
 
-@asynccontextmanager
-async def an_operator_stays(tx: Tx, brand_id: str, actor: Principal) -> AsyncIterator[None]:
-    """Refuses a change that would leave the installation without operator. The command line may: it can make one.
+def check_not_maker(actor: Principal, user_ids: Sequence[str]) -> None:
+    """Reject a change of users by an API key that one of them made, whether a user comes along or not.
 
-    :raises Conflict: at the end of the block, in the transaction, so that the change is undone.
+    :raises Forbidden: a disabled maker could otherwise re-enable themselves with a key they kept.
     """
-    if brand_id != RESERVED_BRAND_ID or isinstance(actor, System):
+    if key_maker(actor) in user_ids:
+        raise Forbidden("An API key cannot change the user who made it.")
+
+
+@asynccontextmanager
+async def rights_guard(tx: Tx, brand_id: str, actor: Principal) -> AsyncIterator[None]:
+    """Check what a block of changes to users, roles or default permissions leaves behind; a raise rolls it back.
+
+    The command line is exempt: it can always make another administrator.
+
+    :raises Forbidden: when the maker of the actor's API key would hold more than before.
+    :raises Conflict: when users would remove the last administrator of their brand, or anyone the last operator.
+    """
+    if isinstance(actor, System):
         yield
         return
-    # Two operators who delete each other at once would each see the other one stay.
-    await store.lock_active_users(tx, brand_id)
-    had_operator = await _has_operator(tx, brand_id)
+    is_guarded = isinstance(actor, UserPrincipal) or brand_id == RESERVED_BRAND_ID
+    # Two administrators who demote each other concurrently would otherwise each see that the other one stays.
+    if is_guarded:
+        await hold_brand(tx, brand_id)
+        is_guarded = await _has_admin(tx, brand_id, actor)
+    maker_id = key_maker(actor)
+    before = await store.find_user(tx, brand_id, maker_id) if maker_id else None
     yield
-    if had_operator and not await _has_operator(tx, brand_id):
-        raise Conflict("This is the last operator: make another one first.")
+    after = await store.find_user(tx, brand_id, before.id) if before else None
+    if before and after and not after.profile.granted.is_subset(before.profile.granted):
+        raise Forbidden("An API key cannot give more permissions to the user who made it.")
+    if is_guarded and not await _has_admin(tx, brand_id, actor):
+        raise Conflict(_LAST_OPERATOR if brand_id == RESERVED_BRAND_ID else _LAST_ADMIN)
 
 
-async def _has_operator(tx: Tx, brand_id: str) -> bool:
-    return any(held.covers(ADMIN) for held in await store.list_active_permissions(tx, brand_id))
+async def _has_admin(tx: Tx, brand_id: str, actor: Principal) -> bool:
+    """Whether the brand has an administrator. Mostly the acting user is one: one indexed read instead of a search."""
+    user = await store.find_user(tx, brand_id, actor.user_id) if isinstance(actor, UserPrincipal) else None
+    is_one = user is not None and not user.is_disabled and user.profile.granted.covers(ADMIN)
+    return is_one or await store.has_admin(tx, brand_id)

@@ -18,7 +18,7 @@ from keystead.permissions import PermissionSet
 from keystead.users import credentials, email_addresses, store, usernames
 from keystead.users.claims import service as claims
 from keystead.users.email_addresses import EmailAddress
-from keystead.users.grants import an_operator_stays, require_held, require_roles
+from keystead.users.grants import check_not_maker, require_held, require_roles, rights_guard
 from keystead.users.model import LoginCandidate, NewUser, User, UserChanges, UserRow
 from keystead.users.roles import store as role_store
 
@@ -46,6 +46,11 @@ async def list_users(ctx: Context, brand_id: str, page: PageRequest, *, with_tot
     rows = await store.list_users(ctx.db.scans, brand_id, page.probe, page.offset)
     total = await store.count_users(ctx.db.scans, brand_id) if with_total else None
     return Page.cut(rows, page, total)
+
+
+async def has_admin(ctx: Context, brand_id: str) -> bool:
+    """Whether the brand has an active administrator who can log in."""
+    return await store.has_admin(ctx.db.scans, brand_id)
 
 
 async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish: Finish | None = None) -> User:
@@ -82,14 +87,24 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish:
     return await ctx.db.run(create)
 
 
-async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserChanges) -> User:
+async def update_user(
+    ctx: Context,
+    brand_id: str,
+    user_id: str,
+    changes: UserChanges,
+    *,
+    finish: Callable[[Tx], Awaitable[None]] | None = None,
+) -> User:
     """Changes what ``changes`` names. Permissions count from the user's next request, disabling ends their sessions.
 
+    ``finish`` is the last step of the same transaction.
+
     :raises BadUserInput: for a bad name, role or permission; names the field.
-    :raises Forbidden: for a permission, added or kept, that the caller does not hold.
+    :raises Forbidden: for a permission, added or kept, that the caller does not hold, or by a key the user made.
     :raises NotFound: when the brand has no user of this id.
-    :raises Conflict: when no operator would be left.
+    :raises Conflict: when no administrator or operator would be left.
     """
+    check_not_maker(ctx.principal, [user_id])
     wanted = _checked(changes)
     require_held(ctx.permissions, PermissionSet(wanted.permissions or ()), brand_id)
     lists = {"roles": wanted.roles, "permissions": wanted.permissions}
@@ -98,7 +113,7 @@ async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserCh
         details["username"] = "changed"
 
     async def update(tx: Tx) -> User:
-        async with an_operator_stays(tx, brand_id, ctx.principal):
+        async with rights_guard(tx, brand_id, ctx.principal):
             if not await store.touch(tx, brand_id, user_id, ctx.now()):
                 raise _unknown_user()
             await require_roles(tx, brand_id, wanted.roles or (), ctx.permissions)
@@ -111,25 +126,35 @@ async def update_user(ctx: Context, brand_id: str, user_id: str, changes: UserCh
                     await claims.withdraw(tx, brand_id, user_id)
                 event = describe(ctx, "user.disabled" if off else "user.enabled", brand_id=brand_id, subject_id=user_id)
                 await record(tx, event)
+        if finish is not None:
+            await finish(tx)
         return await _known(tx, brand_id, user_id)
 
     return await ctx.db.run(update)
 
 
-async def delete_users(ctx: Context, brand_id: str, user_ids: Sequence[str]) -> None:
+async def delete_users(
+    ctx: Context, brand_id: str, user_ids: Sequence[str], *, finish: Callable[[Tx], Awaitable[None]] | None = None
+) -> None:
     """Deletes all of ``user_ids``, with their sessions; the records they made stay.
 
+    ``finish`` is the last step of the same transaction.
+
     :raises NotFound: when one of them is no user of the brand; then none is deleted.
-    :raises Conflict: when no operator would be left.
+    :raises Forbidden: when the caller is an API key that one of them made.
+    :raises Conflict: when no administrator or operator would be left.
     """
+    check_not_maker(ctx.principal, user_ids)
     wanted = sorted(set(user_ids))
 
     async def delete(tx: Tx) -> None:
-        async with an_operator_stays(tx, brand_id, ctx.principal):
+        async with rights_guard(tx, brand_id, ctx.principal):
             if await store.delete_users(tx, brand_id, wanted) < len(wanted):
                 raise _unknown_user()
             for user_id in wanted:
                 await record(tx, describe(ctx, "user.deleted", brand_id=brand_id, subject_id=user_id))
+        if finish is not None:
+            await finish(tx)
 
     await ctx.db.run(delete)
 
@@ -142,6 +167,11 @@ async def create_anonymous(tx: Tx, brand_id: str, now: datetime) -> str:
     row = UserRow(id=new_id(now), created_at=now, updated_at=now)
     await store.insert_user(tx, brand_id, row)
     return row.id
+
+
+async def hold_active(tx: Tx, brand_id: str, user_id: str) -> bool:
+    """Whether the user is there and not disabled; neither changes until the transaction ends."""
+    return await store.hold_active(tx, brand_id, user_id)
 
 
 async def find_login(tx: Tx, brand_id: str, address: EmailAddress) -> LoginCandidate | None:

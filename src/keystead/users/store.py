@@ -29,7 +29,7 @@ from keystead.context import Profile
 from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Id, Text, UtcTime, Words, metadata
-from keystead.permissions import PermissionSet
+from keystead.permissions import ADMIN, PermissionSet
 from keystead.policy import parse_policy
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.model import LoginCandidate, User, UserRow
@@ -165,8 +165,38 @@ _BUMP_EPOCH = _change(session_epoch=users.c.session_epoch + 1)
 _REPLACE_HASH = _change(users.c.password_hash == bindparam("as_read"), password_hash=bindparam("new"))
 _DELETE_USERS = Statement(delete(users).where(_IN_BRAND, any_of(users.c.id, "ids")).returning(users.c.id))
 _ACTIVE = (_IN_BRAND, users.c.is_disabled.is_(False))
-_LOCK_ACTIVE = Statement(select(users.c.id).where(*_ACTIVE).order_by(users.c.id).with_for_update())
-_LIST_ACTIVE_PERMISSIONS = Statement(select(EFFECTIVE_PERMISSIONS).where(*_ACTIVE))
+_HOLD_USER = Statement(select(users.c.is_disabled).where(*_ONE_USER).with_for_update(read=True))
+_FIND_POLICY = Statement(select(brands.c.policy).where(brands.c.id == bindparam("brand_id")))
+
+
+def _holds_admin(words: ColumnElement[Any]) -> ColumnElement[bool]:
+    return (literal(" ", Text) + type_coerce(words, Text) + literal(" ", Text)).like(literal(f"% {ADMIN} %", Text))
+
+
+_HOLDS_ADMIN_BY_ROLE = (
+    select(user_roles.c.role_name)
+    .where(
+        user_roles.c.brand_id == users.c.brand_id,
+        user_roles.c.user_id == users.c.id,
+        roles.c.brand_id == user_roles.c.brand_id,
+        roles.c.name == user_roles.c.role_name,
+        _holds_admin(roles.c.permissions),
+    )
+    .correlate(users)
+    .exists()
+)
+# Unindexed, and run only where an administrator gives up their own ``admin``: it ends at the first one it finds.
+_FIND_ADMIN = Statement(
+    select(users.c.id)
+    .where(
+        *_ACTIVE,
+        users.c.email_canonical.is_not(None),
+        or_(
+            bindparam("is_default", type_=Boolean()).is_(True), _holds_admin(users.c.permissions), _HOLDS_ADMIN_BY_ROLE
+        ),
+    )
+    .limit(1)
+)
 
 
 def _user(row: Row) -> User:
@@ -249,12 +279,14 @@ async def delete_users(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> int:
     return len(await tx.list(_DELETE_USERS, brand_id=brand_id, ids=list(user_ids)))
 
 
-async def lock_active_users(tx: Tx, brand_id: str) -> None:
-    """Lets nobody else delete, disable or change the users who are not disabled until the transaction ends."""
-    await tx.list(_LOCK_ACTIVE, brand_id=brand_id)
+async def hold_active(tx: Tx, brand_id: str, user_id: str) -> bool:
+    """Whether the user is there and not disabled; neither changes until the transaction ends."""
+    row = await tx.find(_HOLD_USER, brand_id=brand_id, user_id=user_id)
+    return row is not None and not row[0]
 
 
-async def list_active_permissions(tx: Tx, brand_id: str) -> list[PermissionSet]:
-    """What each user who is not disabled is allowed, without the brand's defaults."""
-    rows = await tx.list(_LIST_ACTIVE_PERMISSIONS, brand_id=brand_id)
-    return [PermissionSet.parse(row[0]) for row in rows]
+async def has_admin(tx: Tx, brand_id: str) -> bool:
+    """Whether an active user with a login address holds ``admin``, directly, by a role or by the brand's defaults."""
+    row = await tx.find(_FIND_POLICY, brand_id=brand_id)
+    is_default = row is not None and ADMIN in parse_policy(row[0]).default_permissions
+    return await tx.find(_FIND_ADMIN, brand_id=brand_id, is_default=is_default) is not None

@@ -23,7 +23,7 @@ async def api_key_list(ctx: Context, arguments: Arguments, selection: Selection)
     refuse_filter(arguments)
     request = PageRequest.parse(arguments.get("pagination"))
     page = await service.list_keys(ctx, require_brand(ctx).id, request, with_total=needs_total(selection))
-    return {"data": [_shown(key) for key in page.items], "pagination": page.pagination()}
+    return {"data": [shown_key(key) for key in page.items], "pagination": page.pagination()}
 
 
 @resolver("Query.apiKeyById")
@@ -31,7 +31,7 @@ async def api_key_list(ctx: Context, arguments: Arguments, selection: Selection)
 async def api_key_by_id(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any] | None:
     """The key of this id, or null."""
     key = await service.find_key(ctx, require_brand(ctx).id, arguments["id"])
-    return None if key is None else {"data": _shown(key)}
+    return None if key is None else {"data": shown_key(key)}
 
 
 @resolver("Mutation.createApiKey")
@@ -39,7 +39,7 @@ async def api_key_by_id(ctx: Context, arguments: Arguments, _: Selection) -> dic
 async def create_api_key(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """A new key, with its token."""
     key, secret = await service.create_key(ctx, require_brand(ctx).id, service.parse_new_key(arguments["input"]))
-    return {"data": _shown(key, secret)}
+    return {"data": shown_key(key, secret)}
 
 
 @resolver("Mutation.updateApiKey")
@@ -47,7 +47,7 @@ async def create_api_key(ctx: Context, arguments: Arguments, _: Selection) -> di
 async def update_api_key(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """The key as it is now."""
     changes = dict(arguments["input"])
-    return {"data": _shown(await service.update_key(ctx, require_brand(ctx).id, changes.pop("id"), changes))}
+    return {"data": shown_key(await service.update_key(ctx, require_brand(ctx).id, changes.pop("id"), changes))}
 
 
 @resolver("Mutation.rotateApiKey")
@@ -55,7 +55,7 @@ async def rotate_api_key(ctx: Context, arguments: Arguments, _: Selection) -> di
     """The key with a new token."""
     overlap = arguments.get("overlap_seconds") or 0
     key, secret = await service.rotate_key(ctx, require_brand(ctx).id, arguments["id"], overlap)
-    return {"data": _shown(key, secret)}
+    return {"data": shown_key(key, secret)}
 
 
 @resolver("Mutation.deleteApiKey")
@@ -66,7 +66,8 @@ async def delete_api_key(ctx: Context, arguments: Arguments, _: Selection) -> di
     return {"data": {"success": True}}
 
 
-def _shown(key: ApiKey, secret: Secret | None = None) -> dict[str, Any]:
+def shown_key(key: ApiKey, secret: Secret | None = None) -> dict[str, Any]:
+    """The GraphQL type ``ApiKey``."""
     return {
         "id": key.id,
         "name": key.name,

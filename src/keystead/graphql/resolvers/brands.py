@@ -13,6 +13,7 @@ from keystead.graphql.resolvers import resolver
 from keystead.graphql.resolvers.scope import require_brand
 from keystead.graphql.selection import Selection
 from keystead.pagination import PageRequest, needs_total
+from keystead.users.grants import rights_guard
 
 
 @resolver("Query.brand")
@@ -42,7 +43,11 @@ async def create_brand(ctx: Context, arguments: dict[str, Any], selection: Selec
 @resolver("Mutation.updateBrand")
 async def update_brand(ctx: Context, arguments: dict[str, Any], selection: Selection) -> dict[str, Any]:
     """Changes of the brand of the request what the input names."""
-    return {"data": _shown(await service.update_brand(ctx, require_brand(ctx).id, arguments["input"]))}
+    brand_id = require_brand(ctx).id
+    changed = await service.update_brand(
+        ctx, brand_id, arguments["input"], guard=lambda tx: rights_guard(tx, brand_id, ctx.principal)
+    )
+    return {"data": _shown(changed)}
 
 
 @resolver("Mutation.issueBrandToken")

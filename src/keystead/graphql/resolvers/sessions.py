@@ -37,7 +37,7 @@ async def me(ctx: Context, _arguments: Arguments, selection: Selection) -> dict[
     if "permissions" in selection.names:
         shown["permissions"] = list(caller.permissions)
     if "current_user" in selection.names:
-        shown["current_user"] = {"data": user_fields(caller.user_id, profile, is_disabled=False)}
+        shown["current_user"] = {"data": user_fields(caller.user_id, profile, is_disabled=False), "api_keys": None}
     return shown
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from msgspec import UNSET
 
+from keystead.api_keys import makers
 from keystead.authentication import user_creation
 from keystead.context import Context, Profile
 from keystead.graphql.resolvers import resolver
+from keystead.graphql.resolvers.api_keys import shown_key
 from keystead.graphql.resolvers.scope import refuse_filter, require_brand
 from keystead.graphql.selection import Selection
 from keystead.pagination import PageRequest, needs_total
@@ -30,14 +32,14 @@ async def user_list(ctx: Context, arguments: Arguments, selection: Selection) ->
 
 
 @resolver("Query.userById", "Query.pyloUserById")
-async def user_by_id(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any] | None:
+async def user_by_id(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any] | None:
     """The user of this id, or null."""
     user = await service.find_user(ctx, require_brand(ctx).id, arguments["id"])
-    return None if user is None else {"data": _shown_user(user)}
+    return None if user is None else await _answer(ctx, user, selection)
 
 
 @resolver("Mutation.createUser")
-async def create_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+async def create_user(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
     """A new user."""
     given = arguments["input"]
     new = NewUser(
@@ -48,22 +50,26 @@ async def create_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[
         roles=tuple(given.get("roles") or ()),
         permissions=tuple(given.get("permissions") or ()),
     )
-    return {"data": _shown_user(await user_creation.create_user(ctx, require_brand(ctx), new))}
+    return await _answer(ctx, await user_creation.create_user(ctx, require_brand(ctx), new), selection)
 
 
 @resolver("Mutation.updateUser")
-async def update_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+async def update_user(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
     """The user as they are now."""
     given = arguments["input"]
     lists = {name: tuple(given[name]) for name in ("roles", "permissions") if given.get(name) is not None}
     changes = UserChanges(username=given.get("username", UNSET), is_disabled=given.get("is_disabled"), **lists)
-    return {"data": _shown_user(await service.update_user(ctx, require_brand(ctx).id, given["id"], changes))}
+    updated = await makers.update_user(
+        ctx, require_brand(ctx).id, given["id"], changes, revoke_api_keys=bool(given.get("revoke_api_keys"))
+    )
+    return await _answer(ctx, updated, selection)
 
 
 @resolver("Mutation.deleteUser")
 async def delete_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """Deletes the users: all of them, or none."""
-    await service.delete_users(ctx, require_brand(ctx).id, arguments["ids"])
+    is_revoking = bool(arguments.get("revoke_api_keys"))
+    await makers.delete_users(ctx, require_brand(ctx).id, arguments["ids"], revoke_api_keys=is_revoking)
     return {"data": {"success": True}}
 
 
@@ -105,6 +111,15 @@ def user_fields(user_id: str, profile: Profile, *, is_disabled: bool = False) ->
         "updated_at": profile.updated_at,
         "last_login_at": profile.last_login_at,
     }
+
+
+async def _answer(ctx: Context, user: User, selection: Selection) -> dict[str, Any]:
+    """The GraphQL type ``UserResponse``; the user's keys are read where they are selected."""
+    answer: dict[str, Any] = {"data": _shown_user(user)}
+    if selection.wants("api_keys"):
+        keys = await makers.list_live_keys(ctx, require_brand(ctx).id, user.id)
+        answer["api_keys"] = [shown_key(key) for key in keys]
+    return answer
 
 
 def _shown_user(user: User) -> dict[str, Any]:

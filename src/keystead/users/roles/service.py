@@ -11,7 +11,7 @@ from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
-from keystead.users.grants import an_operator_stays, require_held
+from keystead.users.grants import require_held, rights_guard
 from keystead.users.roles import store
 from keystead.users.roles.model import Role
 
@@ -41,7 +41,7 @@ async def define_role(ctx: Context, brand_id: str, name: str, permissions: Seque
     event = describe(ctx, "role.defined", brand_id=brand_id, details=details)
 
     async def define(tx: Tx) -> None:
-        async with an_operator_stays(tx, brand_id, ctx.principal):
+        async with rights_guard(tx, brand_id, ctx.principal):
             await store.save_role(tx, brand_id, role, ctx.now())
             await record(tx, event)
 
@@ -57,7 +57,7 @@ async def delete_roles(ctx: Context, brand_id: str, names: Sequence[str]) -> Non
     wanted = sorted(set(names))
 
     async def delete(tx: Tx) -> None:
-        async with an_operator_stays(tx, brand_id, ctx.principal):
+        async with rights_guard(tx, brand_id, ctx.principal):
             if await store.delete_roles(tx, brand_id, wanted) < len(wanted):
                 raise NotFound("There is no such role.")
             for name in wanted:

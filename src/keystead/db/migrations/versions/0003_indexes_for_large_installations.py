@@ -15,6 +15,7 @@ def upgrade() -> None:
     _create("ix_refresh_tokens_expiring", "refresh_tokens", ["expires_at"], "expires_at IS NOT NULL")
     _create("ix_one_time_tokens_email_skeleton_brand_id", "one_time_tokens", ["email_skeleton", "brand_id"])
     _create("ix_user_roles_brand_id_role_name", "user_roles", ["brand_id", "role_name"])
+    _create("ix_api_keys_brand_id_created_by", "api_keys", ["brand_id", "created_by"])
     op.drop_index("ix_sessions_ended_at", "sessions")
     op.drop_index("ix_sessions_kind_last_used_at", "sessions")
     op.drop_index("ix_refresh_tokens_rotated_at", "refresh_tokens")
