@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from keystead.db.last_uses import LastUses
 from keystead.permissions import EVERYTHING, NOTHING, PermissionSet
 from keystead.policy import BrandPolicy, Features, Preset, SessionKind
 
@@ -152,6 +153,8 @@ class Server:
     token_cache: TokenCache
     rotation_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
     refusals: RefusalLog | None = None
+    key_uses: LastUses = field(default_factory=LastUses, repr=False)
+    session_uses: LastUses = field(default_factory=LastUses, repr=False)
     keyring_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     keyring_check: tuple[float, asyncio.Task[None]] | None = field(default=None, repr=False)
 

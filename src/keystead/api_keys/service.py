@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +26,6 @@ DESCRIPTION_LENGTH = 1000
 MOST_ORIGINS = 50
 LONGEST_ORIGIN = 300
 LONGEST_OVERLAP = 30 * 86_400
-USE_NOTED_EVERY = timedelta(minutes=1)
 # A pattern such as *.example.com would be no origin that any browser sends: refused, rather than never matched.
 _HOST = re.compile(r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -173,13 +171,14 @@ async def find_by_secret(tx: Tx, secret: Secret, now: datetime) -> FoundKey | No
     return found if found is not None and found.is_publishable is is_publishable else None
 
 
-async def note_use(server: Server, found: FoundKey, now: datetime) -> None:
-    """Keeps ``last_used_at``, once a minute at most. A failure here refuses nobody."""
-    before = now - USE_NOTED_EVERY
-    if found.last_used_at is None or found.last_used_at < before:
-        with suppress(KeysteadError):
-            async with server.db.transaction() as tx:
-                await store.touch(tx, found.brand.id, found.id, now, before)
+def note_use(server: Server, found: FoundKey, now: datetime) -> None:
+    """Remembers that a key was used; :func:`write_uses` writes ``last_used_at``."""
+    server.key_uses.note(found.brand.id, found.id, found.last_used_at, now)
+
+
+async def write_uses(server: Server) -> None:
+    """Writes ``last_used_at`` of the keys that were used. Raises ServiceUnavailable; then nothing is forgotten."""
+    await server.key_uses.write(server.db, store.touch)
 
 
 def _maker(principal: Principal) -> str | None:

@@ -80,7 +80,7 @@ async def authenticate(server: Server, request: RequestDetails, credentials: Cre
     else:
         raise KeyRefused(cause="no credential was left")
     if key is not None:
-        await api_keys.note_use(server, key, now)
+        api_keys.note_use(server, key, now)
     return Context(server, request, principal, brand)
 
 

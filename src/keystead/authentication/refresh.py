@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
@@ -17,7 +16,6 @@ from keystead.db.engine import Tx
 from keystead.errors import (
     BadUserInput,
     Forbidden,
-    Overload,
     RefreshTokenExpired,
     RefreshTokenInvalid,
     RefreshTokenReused,
@@ -32,7 +30,7 @@ from keystead.policy import (
 )
 from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
-from keystead.sessions.model import Expired, KindOff, PresentedToken, Reused, Rotated, Unknown, Verdict
+from keystead.sessions.model import Expired, KindOff, Reused, Rotated, Unknown, Verdict
 from keystead.sessions.refresh_tokens.judgement import Judgement, judge_standing
 from keystead.users.claims import service as claims
 
@@ -121,7 +119,7 @@ async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> st
     lifetime, end = _lifetime(expires_in, token.policy), token.standing_end(token.policy)
     if not access_tokens.has_time_left(end, now):
         raise RefreshTokenExpired
-    await _note_use(ctx, token)
+    sessions.note_use(ctx.server, token.brand_id, token.session_id, token.used_at, now)
     await keyring_updates.sign_with(ctx.server, token.keyring_version)
     return access_tokens.issue(
         ctx.server, token.brand_id, token.user_id, token.session_id, lifetime, now, not_after=end
@@ -144,12 +142,6 @@ def _lifetime(expires_in: int | None, policy: BrandPolicy) -> int:
             f"'expiresIn' must be between {SHORTEST_ACCESS_TTL} and {longest} seconds.", field="expiresIn"
         )
     return expires_in
-
-
-async def _note_use(ctx: Context, token: PresentedToken) -> None:
-    # A busy or full database takes nothing away from somebody who only reads.
-    with suppress(Overload):
-        await sessions.note_use(ctx, token.brand_id, token.session_id, token.used_at)
 
 
 def _event(ctx: Context, verdict: Verdict) -> AuditEvent | None:

@@ -16,7 +16,7 @@ from keystead.crypto.secrets import Secret
 from keystead.policy import BrandPolicy, Preset, SessionKind
 
 LAST_USE_PRECISION = 60
-"""Seconds: ``last_used_at`` is written at most this often."""
+"""Seconds: how far ``last_used_at`` may lag behind (``db.last_uses``)."""
 
 
 class EndReason(StrEnum):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from keystead.context import ActiveBrand, Context, RequestDetails, UserPrincipal
+from keystead.context import ActiveBrand, Context, RequestDetails, Server, UserPrincipal
 from keystead.db.engine import Tx
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.policy import SessionKind
 from keystead.sessions import store
-from keystead.sessions.model import LAST_USE_PRECISION, Device, Opened, SessionRow
+from keystead.sessions.model import Device, Opened, SessionRow
 from keystead.sessions.refresh_tokens import rotation
 from keystead.sessions.refresh_tokens.rotation import issue_first, lifetime_end
 from keystead.sessions.refresh_tokens.rotation_keys import RotationKeys
@@ -31,6 +31,7 @@ __all__ = [
     "rotate",
     "sweep",
     "was_thrown_out",
+    "write_uses",
 ]
 
 end_own = store.end_own_session
@@ -78,13 +79,14 @@ async def open_session(
 rotate = rotation.rotate
 
 
-async def note_use(ctx: Context, brand_id: str, session_id: str, used_at: datetime) -> None:
-    """Writes that a session is in use, unless ``used_at``, its last use on record, is less than a minute ago."""
-    now = ctx.now()
-    before = now - timedelta(seconds=LAST_USE_PRECISION)
-    if used_at <= before:
-        async with ctx.db.transaction() as tx:
-            await store.touch_session(tx, brand_id, session_id, before, now)
+def note_use(server: Server, brand_id: str, session_id: str, used_at: datetime, now: datetime) -> None:
+    """Remembers that a session is in use; ``used_at`` is its last use on record. :func:`write_uses` writes it."""
+    server.session_uses.note(brand_id, session_id, used_at, now)
+
+
+async def write_uses(server: Server) -> None:
+    """Writes ``last_used_at`` of the sessions in use. Raises ServiceUnavailable; then nothing is forgotten."""
+    await server.session_uses.write(server.db, store.touch_session)
 
 
 async def list_own(ctx: Context, caller: UserPrincipal, request: PageRequest, *, with_total: bool) -> Page[SessionRow]:

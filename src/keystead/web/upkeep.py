@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from keystead.api_keys import service as api_keys
 from keystead.context import Server
 from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
 from keystead.db.engine import Tx
+from keystead.db.last_uses import WRITE_SECONDS
 from keystead.db.slices import run_in_slices
+from keystead.errors import KeysteadError
 from keystead.installation import service as installation
 from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import service as mail
@@ -61,6 +64,7 @@ class Upkeep:
             asyncio.create_task(_repeat(MEASURE_SECONDS, self.follow_clock)),
             asyncio.create_task(_repeat(KEYRING_SECONDS, self.follow_keyring)),
             asyncio.create_task(_repeat(SWEEP_SECONDS, self.sweep)),
+            asyncio.create_task(_repeat(WRITE_SECONDS, self.write_last_uses)),
         ]
         if self._delivery is not None:
             self._tasks.append(asyncio.create_task(_repeat(DELIVERY_SECONDS, self._delivery.deliver_all_due)))
@@ -74,6 +78,14 @@ class Upkeep:
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        with suppress(KeysteadError, TimeoutError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self.write_last_uses()
+
+    async def write_last_uses(self) -> None:
+        """Writes when API keys and sessions were last used: requests only note it."""
+        await api_keys.write_uses(self._server)
+        await sessions.write_uses(self._server)
 
     async def follow_clock(self) -> None:
         """Measures the offset to the database's clock; logs when the machine's own is more than a minute away."""

@@ -1,0 +1,62 @@
+"""Write-behind for stamps of last use: gathered in memory, written by the upkeep in batches.
+
+A request that only reads never waits for a writer. A crash loses at most what was noted since the last write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from keystead.db.engine import Database, Tx
+
+WRITE_SECONDS: Final = 15.0
+"""How often the upkeep writes what was noted."""
+NOTED_AFTER: Final = timedelta(seconds=45)
+"""A use is noted when the one on record is older. With ``WRITE_SECONDS`` a stamp is at most a minute behind."""
+MOST: Final = 10_000
+"""Stamps in memory, about 3 MB; beyond that the oldest one is dropped."""
+SLICE: Final = 50
+"""Stamps of one transaction: a few milliseconds of SQLite's writer."""
+
+Touch = Callable[[Tx, str, str, datetime], Awaitable[None]]
+
+
+class LastUses:
+    """When each row of one table was last used: by brand and id."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._uses: dict[tuple[str, str], datetime] = {}
+
+    def __len__(self) -> int:
+        return len(self._uses)
+
+    def note(self, brand_id: str, row_id: str, last: datetime | None, now: datetime) -> None:
+        """Remembers a use, unless ``last``, the one on record, is recent. Never waits and never fails."""
+        if last is not None and now - last < NOTED_AFTER:
+            return
+        key = (brand_id, row_id)
+        if key not in self._uses and len(self._uses) >= self._most:
+            del self._uses[next(iter(self._uses))]
+        self._uses[key] = now
+
+    async def write(self, database: Database, touch: Touch) -> None:
+        """Writes what was noted, in order of ids, so that two nodes never wait for each other.
+
+        What could not be written is kept for the next time.
+
+        :raises ServiceUnavailable: when the database is away.
+        """
+        uses, self._uses = self._uses, {}
+        pending = sorted(uses.items())
+        try:
+            while pending:
+                async with database.transaction() as tx:
+                    for (brand_id, row_id), at in pending[:SLICE]:
+                        await touch(tx, brand_id, row_id, at)
+                del pending[:SLICE]
+        finally:
+            for key, at in pending[: self._most - len(self._uses)]:
+                self._uses.setdefault(key, at)
