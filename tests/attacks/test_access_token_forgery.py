@@ -178,7 +178,7 @@ async def test_keys_that_a_token_brings_along_are_neither_believed_nor_fetched(
     watched.forget()
     await _assert_all_refused(api, tokens)
     assert connected == []
-    assert watched.asked == []
+    assert watched.asked_besides_the_keyring == []
 
 
 @pytest.mark.attack("A07")
