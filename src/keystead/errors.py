@@ -279,6 +279,10 @@ class InternalError(KeysteadError):
     default_message = "Something went wrong on our side. Quote the reference id when you report it."
 
 
+OURS_TO_MEND = (InternalError, ServiceUnavailable, StorageFull)
+"""What an operator has to look at: logged as an error, one line for each answer, under its reference id."""
+
+
 class StartupError(Exception):
     """The process cannot start: one clear line on stderr and an exit code (78 = EX_CONFIG of sysexits.h)."""
 

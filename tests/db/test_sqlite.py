@@ -18,6 +18,7 @@ from keystead import errors
 from keystead.db.engine import OutcomeUnknown, ReadOnly
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import SqliteDatabase
+from keystead.db.sqlite_file import OpenFiles, make_private
 from keystead.db.sqlite_threads import Worker, connect
 from tests.db.things import NUMBER, add, names, things
 
@@ -137,10 +138,10 @@ async def test_a_cancelled_commit_is_finished_first(file: SqliteDatabase, monkey
     loop, sent, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     commit = vars(__import__("keystead.db.sqlite", fromlist=["_commit"]))["_commit"]
 
-    def slow_commit(connection: sqlite3.Connection) -> None:
+    def slow_commit(*arguments: object) -> None:
         loop.call_soon_threadsafe(sent.set)
         go_on.wait(10)
-        commit(connection)
+        commit(*arguments)
 
     monkeypatch.setattr("keystead.db.sqlite._commit", slow_commit)
 
@@ -194,7 +195,9 @@ async def test_after_the_end_everything_fails_at_once(file: SqliteDatabase) -> N
 
 
 async def test_a_worker_outlives_a_job_that_fails(tmp_path: Path) -> None:
-    worker = Worker("test", str(tmp_path / "x.db"), threads=1, query_only=False)
+    path = str(tmp_path / "x.db")
+    make_private(path)
+    worker = Worker("test", path, OpenFiles(path), threads=1, query_only=False)
     try:
         with pytest.raises(ZeroDivisionError):
             await worker.run(lambda connection: 1 // 0)

@@ -45,7 +45,7 @@ LISTED = {
     "keystead/database_url.py _BAD_ESCAPE": Listed("a setting", _CLASS),
     "keystead/db/brand_walls.py _HARMLESS_LITERAL": Listed("our own statements", _NOT_OUTSIDE),
     "keystead/db/postgres_errors.py _KEY": Listed("the detail of a unique violation, with its values", _RUNS),
-    "keystead/db/sqlite_threads.py _UNIQUE": Listed("a message of SQLite", _CLASS),
+    "keystead/db/sqlite_codes.py _UNIQUE": Listed("a message of SQLite", _CLASS),
     "keystead/entities/decimals.py _DECIMAL": Listed("a decimal, at most 64 characters", _CLASS, 64),
     "keystead/entities/names.py _ENTITY": Listed("a name in a definition", _CLASS),
     "keystead/entities/names.py _FIELD": Listed("a name in a definition", _DISJOINT),

@@ -118,13 +118,38 @@ async def test_what_serves_goes_on_while_a_worker_cannot_start_and_it_starts_whe
     assert len(workers) == 2
 
 
+@on_sqlite
+async def test_a_database_that_is_moved_away_takes_no_writes_and_no_worker_makes_another(
+    pair: Node, database_url: str, brand_token: str, tmp_path: Path
+) -> None:
+    path, (victim, _) = database_url.removeprefix("sqlite:///"), pair.workers()
+    away = tmp_path / "away"
+    away.mkdir()
+    files = [name for name in os.listdir(tmp_path) if name.startswith(os.path.basename(path))]
+    for name in files:
+        os.rename(tmp_path / name, away / name)
+    os.kill(victim, signal.SIGKILL)
+    async with RemoteApi(pair) as api:
+        answer = await api.send(CREATE_ME, brand=brand_token)
+        assert (answer.status, answer.code) == (503, "SERVICE_UNAVAILABLE")
+        refused = [line for line in pair.events("graphql.refused") if line["code"] == "SERVICE_UNAVAILABLE"]
+        assert (refused[-1]["level"], refused[-1]["reference_id"]) == ("error", answer.extensions["referenceId"])
+        assert pair.get("/ready")[0] == 503
+        await until(lambda: pair.events("database_file_lost") and len(pair.events("cannot_start")) >= 2)
+        assert os.path.basename(path) not in os.listdir(tmp_path)
+        for name in files:
+            os.rename(away / name, tmp_path / name)
+        await until(lambda: pair.events("database_file_back"))
+        assert (await api.send(CREATE_ME, brand=brand_token)).data["createMe"]
+        await workers_of(pair, 2, but_not=[victim])
+
+
 @pytest.mark.parametrize(("count", "stop"), [("1", signal.SIGQUIT), ("2", signal.SIGQUIT), ("2", signal.SIGINT)])
 async def test_a_reload_that_fails_changes_nothing_and_the_end_is_orderly(
     sqlite_template: SqliteTemplate, tmp_path: Path, count: str, stop: signal.Signals
 ) -> None:
     with running(tmp_path, sqlite_template.copy(tmp_path), "--workers", count) as node:
-        await until(lambda: len(node.workers()) == (int(count) if count != "1" else 0))
-        before = node.workers()
+        before = [] if count == "1" else await workers_of(node, 2)
         await set_revision(node.database_url, NEXT_RELEASE)
         node.process.send_signal(signal.SIGHUP)
         await until(lambda: node.events("reload_failed"))

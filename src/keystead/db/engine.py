@@ -84,6 +84,10 @@ class ReadOnly(Undone):
     """The database answers and takes no changes: a standby, or a file system that is mounted read-only."""
 
 
+class Unusable(errors.ServiceUnavailable):
+    """The open SQLite file is not the one at its path any more, or it is damaged: see docs/operations.md."""
+
+
 @contextmanager
 def pointing_at_what_was_there() -> Iterator[None]:
     """Around a statement that adds a row which points at one that was read before.
@@ -174,8 +178,8 @@ async def run_again(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T
         return await work(tx)
 
 
-def open_database(url: str) -> Database:
-    """The database behind ``url``, not yet opened.
+def open_database(url: str, *, may_create: bool = True) -> Database:
+    """The database behind ``url``, not yet opened; a SQLite file that is missing is made only if it ``may_create``.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://user:password@host:port/name``.
     Raises SettingsError for anything else.
@@ -184,7 +188,7 @@ def open_database(url: str) -> Database:
     if isinstance(parsed, SqliteUrl):
         from keystead.db.sqlite import SqliteDatabase
 
-        return SqliteDatabase(parsed.path)
+        return SqliteDatabase(parsed.path, may_create=may_create)
     from keystead.db.postgres import PostgresDatabase
 
     return PostgresDatabase(url)

@@ -119,7 +119,7 @@ def _run_scripts(connection: Connection) -> None:
 def _upgrade_sqlite(path: str) -> None:
     from sqlalchemy.exc import DBAPIError
 
-    from keystead.db.sqlite_threads import make_private
+    from keystead.db.sqlite_file import make_private
 
     try:
         make_private(path)

@@ -14,17 +14,11 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
-from keystead.db.engine import OutcomeUnknown, ReadOnly, Row, Tx, run_again
+from keystead.db.engine import OutcomeUnknown, ReadOnly, Row, Tx, Unusable, run_again
 from keystead.db.settle import settle
-from keystead.db.sqlite_threads import (
-    BUSY_TIMEOUT,
-    Worker,
-    connect,
-    is_busy,
-    is_undone_at_commit,
-    make_private,
-    translate,
-)
+from keystead.db.sqlite_codes import is_busy, is_undone_at_commit, translate
+from keystead.db.sqlite_file import OpenFiles, make_private
+from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect
 from keystead.db.statements import Compiled, Statement, ddl_text
 
 T = TypeVar("T")
@@ -58,13 +52,15 @@ def _execute_text(text: str, connection: sqlite3.Connection) -> None:
     connection.execute(text)
 
 
-def _commit(connection: sqlite3.Connection) -> None:
+def _commit(files: OpenFiles, connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         try:
+            files.require()
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Unusable) as error:
             _rollback(connection)
-            if is_undone_at_commit(error):
+            files.note(error)
+            if isinstance(error, Unusable) or is_undone_at_commit(error):
                 raise
             raise OutcomeUnknown(cause=f"at COMMIT: {error}") from None
 
@@ -98,9 +94,10 @@ class _Scans:
 class _Reads(_Scans):
     """Reads on the event loop: a few microseconds each, against ten times that for a change of thread."""
 
-    def __init__(self, connection: sqlite3.Connection, readers: Worker) -> None:
+    def __init__(self, connection: sqlite3.Connection, readers: Worker, files: OpenFiles) -> None:
         super().__init__(readers)
         self._connection = connection
+        self._files = files
 
     async def find(self, statement: Statement, /, **params: Any) -> Row | None:
         compiled = statement.for_sqlite
@@ -125,6 +122,7 @@ class _Reads(_Scans):
         """A busy database is waited for on a reader thread, never on the loop."""
         if isinstance(error, sqlite3.Error) and is_busy(error):
             return await self._readers.run(job)
+        self._files.note(error)
         raise translate(error) from None
 
 
@@ -183,30 +181,37 @@ class SqliteDatabase:
 
     dialect: Literal["sqlite"] = "sqlite"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, may_create: bool = True) -> None:
         self.path = path
+        self._may_create = may_create
         self._lock = asyncio.Lock()
         self._connection: sqlite3.Connection
         self._writer: Worker
         self._readers: Worker
         self._reads: _Reads
         self._scans: _Scans
+        self._files: OpenFiles
         self._is_open = False
 
     @property
     def reads(self) -> Tx:
         """Short indexed reads, on the event loop itself."""
+        if self._files.is_lost:
+            raise Unusable(cause=f"{self.path} is not the open database")
         return self._reads
 
     @property
     def scans(self) -> Tx:
         """Reads of many rows, on the reader threads."""
+        if self._files.is_lost:
+            raise Unusable(cause=f"{self.path} is not the open database")
         return self._scans
 
     async def open(self) -> None:
         """Makes the file (mode 0600) where there is none. Raises StartupError naming the path."""
         try:
-            make_private(self.path)
+            if self._may_create:
+                make_private(self.path)
             connect(self.path, timeout=BUSY_TIMEOUT, query_only=False).close()
             self._connection = connect(self.path, timeout=BUSY_TIMEOUT, query_only=True)
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -214,10 +219,12 @@ class SqliteDatabase:
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise errors.StartupError(f"Cannot open the SQLite database {self.path}: {reason}") from None
-        self._writer = Worker("keystead-writer", self.path, threads=1, query_only=False)
-        self._readers = Worker("keystead-reader", self.path, threads=READER_THREADS, query_only=True)
+        files = self._files = OpenFiles(self.path)
+        files.watch()
+        self._writer = Worker("keystead-writer", self.path, files, threads=1, query_only=False)
+        self._readers = Worker("keystead-reader", self.path, files, threads=READER_THREADS, query_only=True)
         self._scans = _Scans(self._readers)
-        self._reads = _Reads(self._connection, self._readers)
+        self._reads = _Reads(self._connection, self._readers, files)
         self._is_open = True
 
     async def close(self) -> None:
@@ -226,6 +233,7 @@ class SqliteDatabase:
             if not self._is_open:
                 return
             self._is_open = False
+            self._files.close()
             self._readers.close()
             self._writer.close()
             self._connection.close()
@@ -243,7 +251,7 @@ class SqliteDatabase:
             except BaseException:
                 await settle(self._writer.submit(_rollback))
                 raise
-            await settle(self._writer.submit(_commit))
+            await settle(self._writer.submit(partial(_commit, self._files)))
         finally:
             self._lock.release()
 
@@ -257,11 +265,14 @@ class SqliteDatabase:
         return datetime.fromisoformat(row[0])
 
     async def ping(self) -> None:
-        """Reads the file's header, and asks the system whether the file may be written to."""
+        """Reads the file's header, and asks the system whether it is the one at its path and may be written to."""
+        self._files.require()
+        self._files.require_whole()
         try:
             self._connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.Error as error:
-            raise errors.ServiceUnavailable(cause=str(error)) from None
+            self._files.note(error)
+            raise translate(error) from None
         if not os.access(self.path, os.W_OK):
             raise ReadOnly(cause=f"{self.path} cannot be written to")
 

@@ -1,10 +1,8 @@
-"""Threads that own SQLite connections, and what SQLite's errors mean."""
+"""Threads that own SQLite connections."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +11,8 @@ from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
 from keystead import errors
-from keystead.db.engine import ForeignKeyViolation, SchemaChanged, UniqueViolation
+from keystead.db.sqlite_codes import translate
+from keystead.db.sqlite_file import OpenFiles, uri_of
 
 T = TypeVar("T")
 Job: TypeAlias = Callable[[sqlite3.Connection], T]
@@ -21,30 +20,12 @@ Job: TypeAlias = Callable[[sqlite3.Connection], T]
 BUSY_TIMEOUT = 5.0
 CACHED_STATEMENTS = 512
 
-_UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")
-_UNAVAILABLE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-}
-
-_UNDONE_AT_COMMIT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT}
-
-
-def make_private(path: str) -> None:
-    """Makes the file where there is none. It holds password hashes: nobody else may read it or its log."""
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
 
 def connect(path: str, *, timeout: float, query_only: bool) -> sqlite3.Connection:
-    """A connection in autocommit mode; ``timeout`` in seconds is how long it waits for a lock."""
+    """A connection in autocommit mode to a file that exists; ``timeout`` in seconds is how long it waits for a lock."""
     connection = sqlite3.connect(
-        path,
+        uri_of(path),
+        uri=True,
         timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
@@ -61,61 +42,12 @@ def connect(path: str, *, timeout: float, query_only: bool) -> sqlite3.Connectio
     return connection
 
 
-def is_busy(error: sqlite3.Error) -> bool:
-    """Another connection holds the lock."""
-    return _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def is_undone_at_commit(error: sqlite3.Error) -> bool:
-    """Whether a COMMIT that failed with this wrote nothing for certain.
-
-    After a failed write or sync the log may hold the transaction whole, and the next process would recover it.
-    """
-    return _primary_code(error) in _UNDONE_AT_COMMIT
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def translate(error: BaseException) -> BaseException:
-    """What an error of the driver means to us. SQLite's texts name tables and columns, never values."""
-    if isinstance(error, sqlite3.IntegrityError):
-        return _broken_rule(error)
-    if isinstance(error, UnicodeEncodeError):
-        return errors.BadUserInput("Text holds a character that cannot be stored.")
-    if isinstance(error, OverflowError):
-        return errors.InternalError(cause="an integer does not fit SQLite's 64 bits")
-    if not isinstance(error, sqlite3.Error):
-        return error
-    text, code = str(error), _primary_code(error)
-    if code == sqlite3.SQLITE_FULL:
-        return errors.StorageFull(cause=text)
-    if code in _UNAVAILABLE or "closed database" in text:
-        return errors.ServiceUnavailable(cause=text)
-    if "no such table" in text or "no such column" in text or "has no column" in text:
-        return SchemaChanged(cause=text)
-    return errors.InternalError(cause=f"{type(error).__name__}: {text}")
-
-
-def _broken_rule(error: sqlite3.IntegrityError) -> Exception:
-    text = str(error)
-    if "FOREIGN KEY" in text:
-        return ForeignKeyViolation()
-    found = _UNIQUE.match(text)
-    if found is None:
-        return errors.InternalError(cause=text)
-    if found[1].startswith("index "):
-        return UniqueViolation("", (), found[1].removeprefix("index ").strip("'"))
-    pairs = [name.split(".", 1) for name in found[1].split(", ")]
-    return UniqueViolation(pairs[0][0], tuple(column for _, column in pairs))
-
-
 class Worker:
     """Threads that take jobs from one queue, each with a connection of its own."""
 
-    def __init__(self, name: str, path: str, *, threads: int, query_only: bool) -> None:
+    def __init__(self, name: str, path: str, files: OpenFiles, *, threads: int, query_only: bool) -> None:
         self._path = path
+        self._files = files
         self._query_only = query_only
         self._is_closed = False
         self._jobs: SimpleQueue[tuple[Job[Any], asyncio.Future[Any]] | None] = SimpleQueue()
@@ -151,9 +83,11 @@ class Worker:
             job, future = entry
             try:
                 if connection is None:
+                    self._files.require()
                     connection = connect(self._path, timeout=BUSY_TIMEOUT, query_only=self._query_only)
                 result: Any = job(connection)
             except BaseException as error:
+                self._files.note(error)
                 _answer(future, _fail, future, translate(error))
             else:
                 _answer(future, _resolve, future, result)

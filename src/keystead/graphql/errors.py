@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from keystead.errors import (
+    OURS_TO_MEND,
     AccessTokenRefused,
     DocumentInvalid,
     InternalError,
@@ -92,9 +93,10 @@ def public_error(error: BaseException, reference_id: str, *, is_secret: bool = F
     :param is_secret: the operation carries credentials: the log gets the place and kind of the error, not its text.
     """
     if isinstance(error, KeysteadError):
-        if error.cause is not None:
-            tell = _log.error if isinstance(error, InternalError) else _log.info
-            cause = error.cause[:LONGEST_CAUSE]
+        is_ours = isinstance(error, OURS_TO_MEND)
+        if error.cause is not None or is_ours:
+            tell = _log.error if is_ours else _log.info
+            cause = (error.cause or error.message)[:LONGEST_CAUSE]
             tell("graphql.refused", code=error.code, cause=cause, reference_id=reference_id, **seen)
         return error
     # Written out here, since some renderers of tracebacks add the local variables, and with them passwords.

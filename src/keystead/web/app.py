@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from keystead.context import Server
 from keystead.db import migrate
-from keystead.db.engine import ReadOnly
+from keystead.db.engine import ReadOnly, Unusable
 from keystead.errors import KeysteadError, StartupError
 from keystead.graphql.execute import forget
 from keystead.graphql.resolvers import load_resolvers
@@ -45,8 +45,9 @@ _log = structlog.get_logger("keystead.server")
 class Application:
     """One process's ASGI application; opens its server with the lifespan."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_worker: bool = False) -> None:
         self._settings = settings
+        self._is_worker = is_worker
         self._graphql: GraphQLEndpoint | None = None
         self._link_pages: LinkPages | None = None
         self._server: Server | None = None
@@ -79,7 +80,7 @@ class Application:
     async def open(self, server: Server | None = None) -> Server:
         """Opens the server (or takes one that is open: tests bring theirs) and begins to answer."""
         if server is None:
-            server = await self._stack.enter_async_context(open_server(self._settings))
+            server = await self._stack.enter_async_context(open_server(self._settings, may_create=not self._is_worker))
             upkeep = Upkeep(server)
             upkeep.start()
             self._stack.push_async_callback(upkeep.stop)
@@ -147,6 +148,8 @@ class Application:
             return None if await migrate.is_served(self._server.db) else "the database's schema is not this release's"
         except ReadOnly:
             return "the database takes no changes"
+        except Unusable:
+            return "the database's file was moved, replaced or damaged"
         except KeysteadError:
             return "the database cannot be reached"
 
@@ -162,9 +165,9 @@ def _hashes(server: Server) -> int:
     return load.waiting + load.running
 
 
-def create_app(settings: Settings) -> Application:
-    """The ASGI application for these settings."""
-    return Application(settings)
+def create_app(settings: Settings, *, is_worker: bool = False) -> Application:
+    """The ASGI application for these settings; a worker's never makes a database, which its parent has checked."""
+    return Application(settings, is_worker=is_worker)
 
 
 def load_worker_settings(environ: Mapping[str, str]) -> Settings:
@@ -175,7 +178,7 @@ def load_worker_settings(environ: Mapping[str, str]) -> Settings:
     return load_settings(environ, defaults=defaults, overrides=pages)
 
 
-def from_environment() -> Application:
+def from_environment(*, is_worker: bool = False) -> Application:
     """What a worker process calls: everything it needs stands in the environment."""
     settings = load_worker_settings(os.environ)
     logs.configure(settings)
@@ -183,4 +186,4 @@ def from_environment() -> Application:
         _log.warning("unknown_setting", reason=warning)
     if not settings.throttling:
         _log.warning("throttling_is_off", reason="KEYSTEAD_THROTTLING=off: mails to an address are not limited")
-    return create_app(settings)
+    return create_app(settings, is_worker=is_worker)

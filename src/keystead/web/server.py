@@ -23,11 +23,12 @@ from keystead.settings import Settings
 
 @asynccontextmanager
 async def open_server(
-    settings: Settings, *, clock: Clock | None = None, profile: Profile | None = None
+    settings: Settings, *, clock: Clock | None = None, profile: Profile | None = None, may_create: bool = True
 ) -> AsyncIterator[Server]:
     """A server whose database is open, at the newest schema, and made with our master key.
 
     A SQLite file is brought to the newest schema here; PostgreSQL must be there already (``keystead migrate``).
+    A database that is missing or empty is made only if it ``may_create``: a worker's was there when its parent started.
     Without a ``clock`` the time is the database's, measured here for the first time.
 
     :raises StartupError: with one clear line.
@@ -38,10 +39,12 @@ async def open_server(
     jwt.require_usable_issuer(settings.base_url)
     missing = missing_key_file(settings)
     master_key = load_master_key(settings) if missing is None else None
-    db = open_database(settings.database_url)
+    db = open_database(settings.database_url, may_create=may_create)
     await db.open()
     passwords = PasswordPool(profile)
     try:
+        if not may_create and await migrate.current_revision(db) is None:
+            raise StartupError("The database is empty, and was not when the server started: put it back.")
         await _bring_up_to_date(db, settings)
         if master_key is None:
             master_key = await _first_master_key(db, settings)

@@ -92,7 +92,7 @@ def serve_as_worker(listener: socket.socket, control: socket.socket) -> int:
     """Serves in one of several processes, and gives signs of life on ``control``; returns the exit code."""
 
     async def work() -> None:
-        application = from_environment()
+        application = from_environment(is_worker=True)
         opened = await application.open()
         signal.signal(signal.SIGTERM, _exit_well)
         await DrainingServer(_configuration(application, opened.settings), control).serve(sockets=[listener])

@@ -9,8 +9,10 @@ from structlog.testing import capture_logs
 
 from keystead.authentication import magic_login, proof, recovery
 from keystead.context import Server
-from keystead.errors import InternalError, RateLimited, ServerBusy
+from keystead.errors import InternalError, KeysteadError, RateLimited, ServerBusy, ServiceUnavailable, StorageFull
 from keystead.mail.model import LINK_KINDS, MailKind
+from keystead.web.pages.problems import problem
+from keystead.web.pages.wording import choose_wording
 from tests.attacks.outage import FailingDatabase, failing
 from tests.clocks import ManualClock
 from tests.make import make_server
@@ -88,3 +90,11 @@ async def test_too_much_at_once_is_said_and_the_link_stays_good(
     assert answer.status == status
     assert answer.response.headers["retry-after"] == str(error.retry_after)
     assert (await visitor.press(page, TWICE)).status == 200
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable(cause="the disk"), StorageFull(cause="the disk")])
+def test_what_an_operator_has_to_mend_is_logged_as_an_error(error: KeysteadError) -> None:
+    with capture_logs() as lines:
+        assert problem(error, choose_wording("en"), "a-reference", "GET").status == 503
+    (line,) = lines
+    assert (line["log_level"], line["cause"], line["reference_id"]) == ("error", "the disk", "a-reference")

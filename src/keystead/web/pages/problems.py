@@ -6,7 +6,7 @@ import traceback
 
 import structlog
 
-from keystead.errors import InternalError, KeysteadError, MalformedRequest, OriginRefused, Overload
+from keystead.errors import OURS_TO_MEND, InternalError, KeysteadError, MalformedRequest, OriginRefused, Overload
 from keystead.web.pages.rendering import render
 from keystead.web.pages.responses import Answer
 from keystead.web.pages.wording import Wording
@@ -26,8 +26,10 @@ def problem(error: Exception, wording: Wording, reference_id: str, allow: str) -
     if not isinstance(error, KeysteadError) or isinstance(error, InternalError):
         _note_fault(error, reference_id)
         return _page("fault", 500, wording, reference_id=reference_id)
-    if error.cause is not None:
-        _log.info("page.refused", code=error.code, cause=error.cause, reference_id=reference_id)
+    is_ours = isinstance(error, OURS_TO_MEND)
+    if error.cause is not None or is_ours:
+        tell = _log.error if is_ours else _log.info
+        tell("page.refused", code=error.code, cause=error.cause or error.message, reference_id=reference_id)
     match error:
         case Overload(status=status, retry_after=seconds):
             return _page("busy", status, wording, ("retry-after", str(seconds)))

@@ -1,0 +1,98 @@
+"""Every result code of SQLite has a row: what it means, and what becomes of a COMMIT that ends in it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+
+from keystead import errors
+from keystead.db.engine import ReadOnly, SchemaChanged, Unusable
+from keystead.db.sqlite_codes import _MEANINGS, Meaning, is_undone_at_commit, meaning_of, translate
+
+PRIMARY = [
+    *(
+        "OK",
+        "ERROR",
+        "INTERNAL",
+        "PERM",
+        "ABORT",
+        "BUSY",
+        "LOCKED",
+        "NOMEM",
+        "READONLY",
+        "INTERRUPT",
+        "IOERR",
+        "CORRUPT",
+    ),
+    *("NOTFOUND", "FULL", "CANTOPEN", "PROTOCOL", "EMPTY", "SCHEMA", "TOOBIG", "CONSTRAINT", "MISMATCH", "MISUSE"),
+    *("NOLFS", "AUTH", "FORMAT", "RANGE", "NOTADB", "NOTICE", "WARNING", "ROW", "DONE"),
+]
+"""As https://www.sqlite.org/rescode.html lists them: Python's module has names of other things beside them."""
+CODES = sorted(
+    (name, getattr(sqlite3, name))
+    for name in dir(sqlite3)
+    if re.match(rf"SQLITE_({'|'.join(PRIMARY)})(_|$)", name) and isinstance(getattr(sqlite3, name), int)
+)
+
+
+def raised(code: int, text: str = "a text", kind: type[sqlite3.Error] = sqlite3.OperationalError) -> sqlite3.Error:
+    error = kind(text)
+    error.sqlite_errorcode = code
+    return error
+
+
+def test_every_primary_code_has_a_row_and_no_row_is_of_another() -> None:
+    assert {getattr(sqlite3, f"SQLITE_{name}") for name in PRIMARY} == set(_MEANINGS)
+    assert len(CODES) > 80
+
+
+@pytest.mark.parametrize(("name", "code"), CODES, ids=[name for name, _ in CODES])
+def test_each_code_is_translated_as_the_row_of_its_primary_code_says(name: str, code: int) -> None:
+    meaning = _MEANINGS[code & 0xFF]
+    assert meaning_of(raised(code)) is meaning
+    ours = translate(raised(code))
+    assert isinstance(ours, errors.KeysteadError)
+    assert (ours.code == "INTERNAL_SERVER_ERROR") == (meaning in (Meaning.fault, Meaning.rule)), name
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_CORRUPT, Unusable),
+        (sqlite3.SQLITE_CORRUPT_INDEX, Unusable),
+        (sqlite3.SQLITE_NOTADB, Unusable),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, errors.ServiceUnavailable),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, errors.ServiceUnavailable),
+        (sqlite3.SQLITE_INTERRUPT, errors.ServiceUnavailable),
+        (sqlite3.SQLITE_READONLY_DBMOVED, ReadOnly),
+        (sqlite3.SQLITE_FULL, errors.StorageFull),
+        (sqlite3.SQLITE_SCHEMA, SchemaChanged),
+    ],
+)
+def test_what_passes_or_is_to_be_mended_by_the_operator_is_a_503(code: int, kind: type[Exception]) -> None:
+    ours = translate(raised(code, kind=sqlite3.DatabaseError))
+    assert isinstance(ours, kind)
+    assert isinstance(ours, errors.Overload)
+
+
+def test_a_missing_table_is_a_schema_that_changed() -> None:
+    with pytest.raises(sqlite3.OperationalError) as missing:
+        sqlite3.connect(":memory:").execute("SELECT 1 FROM nowhere")
+    assert isinstance(translate(missing.value), SchemaChanged)
+
+
+def test_an_error_of_the_module_itself_has_no_code() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.close()
+    with pytest.raises(sqlite3.ProgrammingError) as closed:
+        connection.execute("SELECT 1")
+    assert isinstance(translate(closed.value), errors.ServiceUnavailable)
+    assert isinstance(translate(sqlite3.ProgrammingError("wrong number of bindings")), errors.InternalError)
+
+
+@pytest.mark.parametrize(("name", "code"), CODES, ids=[name for name, _ in CODES])
+def test_at_commit_a_failed_write_is_never_definite(name: str, code: int) -> None:
+    definite = name.split("_")[1] in ("BUSY", "LOCKED", "FULL", "NOLFS", "CONSTRAINT", "READONLY")
+    assert is_undone_at_commit(raised(code)) == definite

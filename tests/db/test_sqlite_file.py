@@ -1,0 +1,171 @@
+"""SQLite's files are moved, deleted, replaced or damaged while they are open."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.schema import CreateTable
+from structlog.testing import capture_logs
+
+from keystead import errors
+from keystead.db.engine import Unusable
+from keystead.db.migrate import upgrade
+from keystead.db.sqlite import SqliteDatabase
+from tests.db.things import add, names, things
+
+FILES = ["", "-wal", "-shm"]
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """A SQLite database with the table ``things`` and one row."""
+    database = SqliteDatabase(str(tmp_path / "keystead.db"))
+    await database.open()
+    async with database.transaction() as tx:
+        await tx.execute_ddl(CreateTable(things))
+        await add(tx, "before")
+    yield database
+    await database.close()
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_name(f"gone-{path.name}"))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    shutil.copy(path, path.with_name("copy"))
+    os.replace(path.with_name("copy"), path)
+
+
+def empty(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def move_all(here: str, there: str) -> None:
+    for suffix in FILES:
+        os.rename(here + suffix, there + suffix)
+
+
+def damage(path: Path) -> None:
+    """Overwrites every page but the first."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xee" * (len(content) - 4096))
+
+
+async def write(file: SqliteDatabase, name: str) -> None:
+    async with file.transaction() as tx:
+        await add(tx, name)
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@pytest.mark.parametrize("change", [move, delete, replace, empty])
+async def test_a_write_into_a_file_that_is_not_there_any_more_is_never_acknowledged(
+    file: SqliteDatabase, change: Callable[[Path], None], suffix: str
+) -> None:
+    change(Path(file.path + suffix))
+
+    with pytest.raises(Unusable):
+        await write(file, "lost")
+    with pytest.raises(Unusable):
+        await file.ping()
+    file._files.look()
+    with pytest.raises(Unusable):
+        await names(file.reads)
+    with pytest.raises(Unusable):
+        await names(file.scans)
+
+
+async def test_a_link_that_leads_to_another_database_counts_as_well(file: SqliteDatabase, tmp_path: Path) -> None:
+    link, other = tmp_path / "link.db", tmp_path / "other.db"
+    link.symlink_to(file.path)
+    linked = SqliteDatabase(str(link))
+    await linked.open()
+    await write(linked, "through the link")
+    shutil.copy(file.path, other)
+    link.unlink()
+    link.symlink_to(other)
+    with pytest.raises(Unusable):
+        await write(linked, "lost")
+    await linked.close()
+    assert await names(file.reads) == ["thing before", "thing through the link"]
+
+
+async def test_it_is_logged_once_and_heals_when_the_file_is_back(file: SqliteDatabase, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    with capture_logs() as logs:
+        move_all(file.path, str(away / "keystead.db"))
+        file._files.look()
+        file._files.look()
+        with pytest.raises(Unusable):
+            await write(file, "lost")
+        move_all(str(away / "keystead.db"), file.path)
+        file._files.look()
+        file._files.look()
+    assert [line["event"] for line in logs] == ["database_file_lost", "database_file_back"]
+    await write(file, "after")
+    await file.ping()
+    assert await names(file.reads) == ["thing after", "thing before"]
+
+
+async def test_no_connection_makes_a_file(file: SqliteDatabase, tmp_path: Path) -> None:
+    """The reader threads connect when they are first asked: they would make an empty file at the path."""
+    os.unlink(file.path)
+    with pytest.raises(Unusable):
+        await names(file.scans)
+    assert os.path.basename(file.path) not in os.listdir(tmp_path)
+
+
+async def test_what_may_not_create_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "keystead.db"
+    with pytest.raises(errors.StartupError, match=str(path)):
+        await SqliteDatabase(str(path), may_create=False).open()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_log_without_its_database_is_not_thrown_away(file: SqliteDatabase, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    shutil.copy(f"{file.path}-wal", f"{other}-wal")
+    size = os.stat(f"{other}-wal").st_size
+    assert size
+    for opening in (SqliteDatabase(str(other)).open(), upgrade(f"sqlite:///{other}")):
+        with pytest.raises(errors.StartupError, match=r"its log .* is there"):
+            await opening
+    assert os.stat(f"{other}-wal").st_size == size
+
+
+@pytest.mark.parametrize("name", ["plain.db", "with space.db", "per%20cent?.db", "#hash.db", "ü.db"])
+async def test_a_path_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    database = SqliteDatabase(str(tmp_path / name))
+    await database.open()
+    await database.ping()
+    assert set(os.listdir(tmp_path)) == {name + suffix for suffix in FILES}
+    await database.close()
+
+
+async def test_damaged_pages_are_a_503_and_not_ready(file: SqliteDatabase) -> None:
+    await write(file, "more")
+    await file.close()
+    damage(Path(file.path))
+    database = SqliteDatabase(file.path)
+    await database.open()
+    await database.ping()
+    with capture_logs() as logs:
+        for tx in (database.reads, database.scans):
+            with pytest.raises(Unusable, match=errors.ServiceUnavailable.default_message):
+                await names(tx)
+        with pytest.raises(Unusable):
+            await write(database, "another")
+        with pytest.raises(Unusable):
+            await database.ping()
+    assert [line["event"] for line in logs] == ["database_damaged"]
+    await database.close()
