@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from keystead.brands import service as brand_service
 from keystead.brands import store as brand_store
 from keystead.brands.model import Brand
+from keystead.cli.database_checks import examine_database
 from keystead.cli.findings import Finding, Status, list_names
 from keystead.cli.mail_checks import examine_links, examine_outbox, examine_sending
 from keystead.clock import Clock
@@ -50,6 +51,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     try:
         async with _opened(settings) as db:
             findings.append(Finding("database", Status.ok, db.dialect))
+            findings += [finding async for finding in examine_database(db)]
             findings += [finding async for finding in _database(db, settings, master_key, clock)]
     except (StartupError, KeysteadError) as error:
         findings.append(Finding("database", Status.failure, error.message))

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from keystead.cli.findings import list_names
 from keystead.cli.options import AsJson
-from keystead.cli.output import print_document, print_lines
+from keystead.cli.output import note, print_document, print_lines
 from keystead.cli.work import read_settings
 from keystead.database_url import sqlite_path
+
+if TYPE_CHECKING:
+    from keystead.db.engine import Database
 
 
 def migrate(as_json: AsJson = False) -> None:
     """Bring the database up to this release. SQLite does it at start; PostgreSQL needs this."""
-    before, after = asyncio.run(_migrate(read_settings().database_url))
+    before, after, missing = asyncio.run(_migrate(read_settings().database_url))
+    if missing:
+        note(f"warning: the database role lacks what the server needs: {list_names(missing)}")
     if as_json:
         print_document({"from": before, "to": after})
     elif before == after:
@@ -22,26 +30,34 @@ def migrate(as_json: AsJson = False) -> None:
         print_lines(f"The database is migrated: {before or 'empty'} -> {after}")
 
 
-async def _migrate(url: str) -> tuple[str | None, str | None]:
+async def _migrate(url: str) -> tuple[str | None, str | None, Sequence[str]]:
     from keystead.db import migrate as migrations
 
-    before = await _revision(url)
+    before, _ = (None, ()) if _is_missing_file(url) else await _look(url)
     await migrations.upgrade(url)
-    return before, await _revision(url)
+    return before, *await _look(url)
 
 
-async def _revision(url: str) -> str | None:
+async def _look(url: str) -> tuple[str | None, Sequence[str]]:
+    """The revision, and the rights that are missing."""
     from keystead.db import migrate as migrations
     from keystead.db.engine import open_database
 
-    if _is_missing_file(url):
-        return None
     db = open_database(url)
     await db.open()
     try:
-        return await migrations.current_revision(db)
+        return await migrations.current_revision(db), await _missing_rights(db)
     finally:
         await db.close()
+
+
+async def _missing_rights(db: Database) -> Sequence[str]:
+    if db.dialect != "postgresql":
+        return ()
+    # Imported here: with SQLite there is no need for the driver.
+    from keystead.db.postgres_examination import missing_rights
+
+    return await missing_rights(db)
 
 
 def _is_missing_file(url: str) -> bool:

@@ -13,7 +13,15 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from keystead import errors
 from keystead.database_url import PostgresUrl
 from keystead.db.engine import ReadOnly, Row, Tx, Undone, parse_url, run_again
-from keystead.db.postgres_connect import BEGIN, BEGIN_WITH_SETTINGS, FAILURES, Connector, require_utf8, unreachable
+from keystead.db.postgres_connect import (
+    BEGIN,
+    BEGIN_WITH_SETTINGS,
+    FAILURES,
+    Connector,
+    require_utf8,
+    transport_of,
+    unreachable,
+)
 from keystead.db.postgres_errors import fate, is_lost, translate, translate_at_commit
 from keystead.db.postgres_pool import Connection, Pool
 from keystead.db.postgres_reads import DirectReads, ReadsInTransactions, acquire, take_back
@@ -82,6 +90,7 @@ class PostgresDatabase:
         parsed = parse_url(url)
         if not isinstance(parsed, PostgresUrl):
             raise errors.SettingsError("KEYSTEAD_DATABASE_URL: must start with postgresql://")
+        self.url = parsed
         self._url = url
         self._connector = Connector(parsed)
         self._pool = Pool(self._connector.connect, MAXIMUM_CONNECTIONS)
@@ -131,8 +140,24 @@ class PostgresDatabase:
 
     async def now(self) -> datetime:
         """The server's clock."""
-        answer: datetime = await self._read(lambda tx: tx.value("SELECT clock_timestamp()"))
+        answer: datetime = await self.ask("SELECT clock_timestamp()")
         return answer
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler lends us connections for one transaction each."""
+        return self._connector.is_pooled
+
+    async def ask(self, text: str) -> Any:
+        """The one value that a query without parameters returns."""
+        return await self._read(lambda tx: tx.value(text))
+
+    async def tls_version(self) -> str | None:
+        """The version of TLS of our connections; None: not encrypted."""
+        connection = await acquire(self._pool)
+        link = transport_of(connection).get_extra_info("ssl_object")
+        self._pool.release(connection)
+        return None if link is None else link.version()
 
     async def ping(self) -> None:
         """One question: may we write? A session that may not is closed, and a fresh one asked."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+
+import structlog
 
 from keystead.audit.refusals import Refusals
 from keystead.brands import service as brands
@@ -16,9 +18,11 @@ from keystead.crypto.token_cache import TokenCache
 from keystead.db import migrate
 from keystead.db.clock import DatabaseClock
 from keystead.db.engine import Database, open_database
-from keystead.errors import StartupError
+from keystead.errors import KeysteadError, StartupError
 from keystead.installation import service as installation
 from keystead.settings import Settings
+
+_log = structlog.get_logger("keystead.server")
 
 
 @asynccontextmanager
@@ -68,6 +72,17 @@ async def _database_clock(db: Database) -> DatabaseClock:
     clock = DatabaseClock()
     await clock.measure(db)
     return clock
+
+
+async def warn_of_missing_rights(db: Database) -> None:
+    """Logs which rights PostgreSQL's role lacks, before a request finds out."""
+    if db.dialect == "postgresql":
+        # Imported here: with SQLite there is no need for the driver.
+        from keystead.db.postgres_examination import missing_rights
+
+        with suppress(KeysteadError):
+            if missing := await missing_rights(db):
+                _log.warning("database_rights_missing", rights=missing, reason="grant them to the database role")
 
 
 async def _bring_up_to_date(db: Database, settings: Settings) -> None:

@@ -1,0 +1,161 @@
+"""What a role may not do is named before a request finds out; so is a connection that others can read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_hex
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from keystead.cli.database_checks import _encryption, examine_database
+from keystead.cli.findings import Finding, Status
+from keystead.db.engine import RightMissing
+from keystead.db.postgres import PostgresDatabase
+from keystead.db.postgres_examination import examine
+from keystead.web.server import warn_of_missing_rights
+from tests.databases import PostgresTemplate
+
+EVERYTHING = (
+    "GRANT CREATE ON DATABASE {database} TO {role}",
+    "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+    "GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
+    "GRANT ALL ON {schema}.customer TO {role}",
+    "ALTER TABLE {schema}.customer OWNER TO {role}",
+)
+SCHEMA = "brand_" + "0" * 32
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A database as a role with few rights sees it, and its owner's connection."""
+
+    database: PostgresDatabase
+    owner: asyncpg.Connection
+    role: str
+
+    async def run(self, *texts: str) -> None:
+        """As the owner."""
+        name = await self.owner.fetchval("SELECT current_database()")
+        for text in texts:
+            await self.owner.execute(text.format(database=name, schema=SCHEMA, role=self.role))
+
+
+@pytest.fixture
+async def limited(postgres_template: PostgresTemplate) -> AsyncIterator[Limited]:
+    """Of a database with an entity."""
+    url = postgres_template.copy()
+    owner = await asyncpg.connect(url)
+    role = f"limited_{token_hex(4)}"  # roles are the server's, which other test processes may share
+    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+    await owner.execute(f"CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.customer (id text)")
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    database = PostgresDatabase(urlunsplit(parts._replace(netloc=f"{role}:{role}@{place}")))
+    await database.open()
+    try:
+        made = Limited(database, owner, role)
+        await made.run(*EVERYTHING)
+        yield made
+    finally:
+        await database.close()
+        await owner.execute(f"DROP SCHEMA {SCHEMA} CASCADE; DROP OWNED BY {role}; DROP ROLE {role}")
+        await owner.close()
+        postgres_template.drop(url)
+
+
+async def test_a_role_with_every_right_lacks_none(limited: Limited) -> None:
+    found = await examine(limited.database)
+    assert (found.encoding, found.encryption, found.is_local, found.is_pooled) == ("UTF8", None, True, False)
+    assert found.missing_to_serve == ()
+
+
+@pytest.mark.parametrize(
+    ("revoked", "named"),
+    [
+        ("REVOKE CREATE ON DATABASE {database} FROM {role}", "CREATE on database "),
+        ("REVOKE DELETE ON sessions FROM {role}", "DELETE on table sessions"),
+        ("REVOKE SELECT ON alembic_version FROM {role}", "SELECT on table alembic_version"),
+        ("REVOKE USAGE ON SCHEMA {schema} FROM {role}", f"USAGE on schema {SCHEMA}"),
+        ("REVOKE CREATE ON SCHEMA {schema} FROM {role}", f"CREATE on schema {SCHEMA}"),
+        ("ALTER TABLE {schema}.customer OWNER TO CURRENT_USER", f"ownership of table {SCHEMA}.customer"),
+    ],
+)
+async def test_each_right_that_is_missing_is_named(limited: Limited, revoked: str, named: str) -> None:
+    await limited.run(revoked)
+    missing = (await examine(limited.database)).missing_to_serve
+    assert any(right.startswith(named) for right in missing), missing
+    found = [finding async for finding in examine_database(limited.database)]
+    rights = [finding for finding in found if finding.check == "database_rights"]
+    assert rights[0].status is Status.failure
+    assert named in rights[0].detail
+
+
+async def test_what_migrations_alone_need_is_a_warning(limited: Limited) -> None:
+    await limited.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
+    found = await examine(limited.database)
+    assert found.missing_to_serve == ()
+    assert found.missing_to_migrate == ("CREATE on schema public", "ownership of table brands")
+    findings = {finding.check: finding async for finding in examine_database(limited.database)}
+    assert findings["database_rights"].status is Status.warning
+
+
+async def test_what_the_role_may_not_do_is_no_fault_of_ours(limited: Limited) -> None:
+    await limited.run("REVOKE CREATE ON DATABASE {database} FROM {role}")
+    with pytest.raises(RightMissing, match="keystead doctor"):
+        async with limited.database.transaction() as tx:
+            await tx.execute_ddl("CREATE SCHEMA brand_x")
+
+
+@asynccontextmanager
+async def _read_only(limited: Limited) -> AsyncIterator[None]:
+    await limited.run("ALTER DATABASE {database} SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        await limited.run("SET default_transaction_read_only = off")
+        await limited.run("ALTER DATABASE {database} RESET default_transaction_read_only")
+
+
+async def test_a_database_that_takes_no_changes_is_a_failure(limited: Limited) -> None:
+    async with _read_only(limited):
+        database = PostgresDatabase(limited.database._url)
+        await database.open()
+        findings = {finding.check: finding async for finding in examine_database(database)}
+        await asyncio.wait_for(database.close(), 5)
+    assert findings["database_writes"].status is Status.failure
+
+
+@pytest.mark.parametrize(
+    ("version", "is_verified", "is_local", "status", "word"),
+    [
+        ("TLSv1.3", True, False, Status.ok, "the certificate is verified"),
+        ("TLSv1.3", False, False, Status.warning, "the certificate is not verified: set sslmode=verify-full"),
+        (None, False, False, Status.warning, "not encrypted: set sslmode=verify-full"),
+        (None, False, True, Status.ok, "not encrypted, on this machine"),
+        ("TLSv1.3", False, True, Status.ok, "TLSv1.3, on this machine"),
+    ],
+)
+def test_whether_others_can_read_the_connection(
+    version: str | None, is_verified: bool, is_local: bool, status: Status, word: str
+) -> None:
+    found: Finding = _encryption(version, is_verified=is_verified, is_local=is_local)
+    assert found.status is status
+    assert word in found.detail
+
+
+async def test_a_server_that_starts_says_which_rights_it_lacks(limited: Limited) -> None:
+    with capture_logs() as lines:
+        await warn_of_missing_rights(limited.database)
+    assert lines == []
+    await limited.run("REVOKE UPDATE ON users FROM {role}")
+    with capture_logs() as lines:
+        await warn_of_missing_rights(limited.database)
+    assert [(line["event"], line["rights"]) for line in lines] == [
+        ("database_rights_missing", ("UPDATE on table users",))
+    ]
