@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST = 300
+"""Characters: a name has at most 253. A longer text is not parsed, which may take quadratic time."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
@@ -55,6 +57,8 @@ class OriginRules:
 
 def _read(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port; None for anything that has more, or less."""
+    if len(origin) > _LONGEST:
+        return None
     scheme, separator, rest = origin.strip().lower().partition("://")
     if not separator or not _SCHEME.fullmatch(scheme) or any(mark in rest for mark in "/?#@\\, *"):
         return None
