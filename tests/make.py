@@ -132,3 +132,11 @@ async def make_entity(
     plan = await definitions.define_entities(make_context(server, brand), brand.id, {name: {"fields": fields}})
     assert plan.applied, plan
     return replace(brand, schema_version=plan.schema_version)
+
+
+async def make_entities(server: Server, brand: ActiveBrand, *names: str) -> ActiveBrand:
+    """The brand after simple entities were added to it, for what is granted on them."""
+    definition = {name: {"fields": {"name": {"type": "string"}}} for name in names}
+    plan = await definitions.define_entities(make_context(server, brand), brand.id, definition)
+    assert plan.applied, plan
+    return replace(brand, schema_version=plan.schema_version)

@@ -253,7 +253,7 @@ class RateLimited(Overload):
 
 
 class ServerBusy(Overload):
-    """The queue for password hashing is full, or the wait in it was too long."""
+    """A queue for worker threads, those of passwords or of compilation, is full, or the wait in it was too long."""
 
     code = "SERVER_BUSY"
     default_message = "The server is busy: try again in a moment."

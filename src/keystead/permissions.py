@@ -49,6 +49,17 @@ def is_permission(text: str) -> bool:
     return text in (ADMIN, READ, WRITE) or _ENTITY_PERMISSION.fullmatch(text) is not None
 
 
+def entity_of(permission: str) -> str | None:
+    """The entity that a permission names; None for ``admin``, ``read``, ``write`` and ``operator``."""
+    entity, separator, _ = permission.partition(":")
+    return entity if separator else None
+
+
+def of_entity(entity: str) -> tuple[str, ...]:
+    """Every permission that names the entity."""
+    return tuple(f"{entity}:{action}" for action in (*ENTITY_ACTIONS, "read:own", "write:own"))
+
+
 class PermissionSet:
     """An immutable set of permission strings; empty means: nothing is allowed."""
 

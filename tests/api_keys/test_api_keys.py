@@ -16,7 +16,7 @@ from keystead.errors import BadUserInput, Forbidden, NotFound
 from keystead.pagination import PageRequest
 from keystead.permissions import PermissionSet
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_api_key, make_brand, make_context, make_server
+from tests.make import change_brand, make_api_key, make_brand, make_context, make_entities, make_server
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def server(db: Database, clock: ManualClock) -> Server:
 
 @pytest.fixture
 async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
+    return await make_entities(server, await make_brand(server), "customer")
 
 
 def holding(server: Server, brand: ActiveBrand, *permissions: str) -> Context:

@@ -24,9 +24,10 @@ async def stored(server: Server) -> dict[str, list[Row]]:
     import_stores()
     found = {name: await _rows(server, table) for name, table in metadata.tables.items() if name not in NOTICES}
     for (brand_id,) in await _rows(server, metadata.tables["brands"], "id"):
-        for known in await entities.list_all(server.db.scans, brand_id):
-            table = make_table(brand_id, known.entity, server.db.dialect)
-            found[f"{brand_id}/{known.entity.name}"] = await _rows(server, table)
+        for row in await entities.list_definitions(server.db.scans, brand_id):
+            entity = entities.read_definition(row)
+            table = make_table(brand_id, entity, server.db.dialect)
+            found[f"{brand_id}/{entity.name}"] = await _rows(server, table)
     return found
 
 

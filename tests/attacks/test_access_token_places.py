@@ -16,7 +16,7 @@ from tests.api import Answer, Api
 from tests.attacks.forging import Forge
 from tests.attacks.operations import CREATE_ME, HEALTH, ME, assert_error, assert_key_refused, assert_token_refused
 from tests.attacks.watched import WatchedDatabase
-from tests.make import make_access_token, make_api_key, make_brand_token, make_session, make_user
+from tests.make import make_access_token, make_api_key, make_brand_token, make_entities, make_session, make_user
 
 
 @pytest.mark.attack("A14")
@@ -110,6 +110,7 @@ async def _send_headers(api: Api, headers: list[tuple[str, str]]) -> Answer:
 @pytest.mark.attack("A16")
 async def test_a_key_beside_a_user_of_its_brand(api: Api, server: Server, brand: ActiveBrand) -> None:
     """A secret key narrows what the user may do, a publishable one adds what it may read."""
+    await make_entities(server, brand, "customer", "order")
     bob = await make_user(server, brand, "bob@example.com", permissions=("write", "customer:read"))
     token = make_access_token(server, await make_session(server, brand, bob.id))
     secret = (await make_api_key(server, brand, "read", "customer:write"))[1].reveal()

@@ -12,7 +12,7 @@ from tests.api import Api
 from tests.attacks.callers import make_key, make_signed_in, sign_in
 from tests.attacks.stored import stored
 from tests.attacks.surface import operations
-from tests.make import make_api_key, make_brand_token, make_entity
+from tests.make import make_api_key, make_brand_token, make_entities, make_entity
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ async def test_only_a_user_of_the_reserved_brand_with_admin_operates(
 ) -> None:
     shop = await make_entity(server, brand)
     operator = await sign_in(server, home, "admin")
+    await make_entities(server, home, "customer")
     lesser = ("read", "write", "customer:read")
     strangers: dict[str, dict[str, str]] = {
         "another brand's admin": {"token": await sign_in(server, shop, "admin")},

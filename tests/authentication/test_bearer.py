@@ -35,6 +35,7 @@ from tests.make import (
     make_brand,
     make_brand_token,
     make_context,
+    make_entities,
     make_role,
     make_session,
     make_user,
@@ -186,6 +187,7 @@ async def test_a_token_that_has_expired_is_refused(server: Server, token: str, c
 @pytest.mark.attack("A97")
 async def test_permissions_are_those_of_the_moment(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
     assert list((await ask(server, token=token)).permissions) == []
+    await make_entities(server, brand, "customer", "order")
     await make_role(server, brand, "clerk", "customer:read")
     changes = UserChanges(roles=("clerk",), permissions=("order:read",))
     await users.update_user(make_context(server), brand.id, ann.id, changes)
@@ -198,6 +200,7 @@ async def test_permissions_are_those_of_the_moment(server: Server, brand: Active
 async def test_a_secret_key_narrows_and_a_publishable_one_widens(
     server: Server, brand: ActiveBrand, ann: User, token: str
 ) -> None:
+    await make_entities(server, brand, "customer", "order")
     changes = UserChanges(permissions=("customer:read", "customer:write"))
     await users.update_user(make_context(server), brand.id, ann.id, changes)
     secret_key, secret = await make_api_key(server, brand, "read")

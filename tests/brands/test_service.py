@@ -92,11 +92,11 @@ async def test_a_preset_says_which_features_a_brand_begins_with(
 
 async def test_a_brand_begins_with_the_choices_it_is_given(ctx: Context) -> None:
     made = await service.create_brand(
-        ctx, "b", "pair", {"magic_login": True}, {"grace": 0, "default_permissions": ["customer:read"]}
+        ctx, "b", "pair", {"magic_login": True}, {"grace": 0, "default_permissions": ["read"]}
     )
     kept = await service.get_brand(ctx, made.id)
     assert (kept.features.magic_login, kept.policy.grace) == (True, 0)
-    assert kept.policy.default_permissions == ("customer:read",)
+    assert kept.policy.default_permissions == ("read",)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ class Cli:
         """Runs one command with ``--json`` and reads its document."""
         return self(*words, "--json", stdin=stdin).document
 
+    def define(self, brand: str, *names: str) -> None:
+        """Gives the brand simple entities, for what is granted on them."""
+        path = self.folder / "defined.toml"
+        path.write_text("".join(f'[{name}.fields]\nname = {{ type = "string" }}\n' for name in names), "utf-8")
+        self.json("entity", "apply", "--brand", brand, str(path))
+
 
 def plain_environment(**settings: str) -> dict[str, str]:
     """This process's environment with these settings of Keystead and no others."""

@@ -13,6 +13,7 @@ NEW = ("api-key", "create", "--brand", "shop", "--name", "robot", "--permission"
 @pytest.fixture(autouse=True)
 def brand(cli: Cli) -> None:
     cli.json("brand", "create", "shop")
+    cli.define("shop", "customer")
 
 
 def test_a_key_is_created(cli: Cli) -> None:

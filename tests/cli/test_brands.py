@@ -44,6 +44,7 @@ def test_another_token_is_issued(cli: Cli) -> None:
 
 def test_features_and_policy_are_changed(cli: Cli) -> None:
     cli.json("brand", "create", "shop")
+    cli.define("shop", "customer")
     changed = cli.json(
         "brand", "update", "shop", "--feature", "magic_login=on", "--policy", "access_ttl=600",
         "--policy", "idle_ttl=none", "--policy", "default_permissions=read,customer:write",

@@ -89,3 +89,27 @@ def test_a_file_that_is_no_text_is_refused(cli: Cli, file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     assert "UTF-8" in cli("entity", "apply", "--brand", "shop", str(file)).error
     assert cli("entity", "apply", "--brand", "shop", "missing.toml").exit_code == 2
+
+
+def test_a_deletion_is_shown_before_it_is_done(cli: Cli, file: Path) -> None:
+    cli.json("entity", "apply", "--brand", "shop", str(file))
+    cli.json("api-key", "create", "--brand", "shop", "--name", "k", "--permission", "customer:read")
+    delete = ("entity", "delete", "--brand", "shop", "customer")
+    step = {"entity": "customer", "records": 0, "roles": 0, "users": 0, "api_keys": 1, "default_permissions": 0}
+    assert cli.json(*delete, "--dry-run") == {"success": False, "steps": [step]}
+    assert "nothing was deleted" in cli(*delete, "--dry-run").out
+    assert len(cli.json("entity", "list", "--brand", "shop")) == 1
+    assert cli.json(*delete) == {"success": True, "steps": [step]}
+    assert cli.json("entity", "list", "--brand", "shop") == []
+    assert cli.json("api-key", "list", "--brand", "shop")[0]["permissions"] == []
+    assert cli(*delete).error == "There is no entity 'customer'."
+
+
+def test_a_permission_that_names_no_entity_is_refused(cli: Cli, file: Path) -> None:
+    cli.json("entity", "apply", "--brand", "shop", str(file))
+    wrong = "'custommer:read' names no entity of this brand: did you mean 'customer:read'?"
+    key = ("api-key", "create", "--brand", "shop", "--name", "k", "--permission", "custommer:read")
+    user = ("user", "create", "--brand", "shop", "--email", "ann@example.com", "--permission", "custommer:read")
+    policy = ("brand", "update", "shop", "--policy", "default_permissions=custommer:read")
+    for words in (key, user, policy):
+        assert cli(*words).error.endswith(wrong)

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db.engine import OutcomeUnknown, ReadOnly
 from keystead.db.migrate import upgrade
-from keystead.db.sqlite import SqliteDatabase
+from keystead.db.sqlite import READER_THREADS, SqliteDatabase
 from keystead.db.sqlite_file import OpenFiles, make_private
 from keystead.db.sqlite_threads import Worker, connect
+from keystead.db.statements import Statement
 from tests.db.things import NUMBER, add, names, things
 
 
@@ -258,3 +260,16 @@ async def test_a_file_that_cannot_be_written_to_is_not_ready(
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (file.path, os.W_OK))
     with pytest.raises(ReadOnly):
         await file.ping()
+
+
+async def test_a_read_that_is_no_longer_waited_for_ends(file: SqliteDatabase) -> None:
+    """Else a few requests that ran out of time would hold every reader thread."""
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    statement = Statement(text(endless), unbranded="reads no table")
+    reads = [asyncio.ensure_future(file.scans.list(statement)) for _ in range(READER_THREADS)]
+    await asyncio.wait(reads, timeout=0.05)
+    for read in reads:
+        read.cancel()
+    async with asyncio.timeout(10):
+        assert await names(file.scans) == []
+    assert all(read.cancelled() for read in reads)

@@ -12,7 +12,7 @@ from keystead.context import ActiveBrand, Server
 from keystead_client import AsyncClient, Client
 from tests.api import listening
 from tests.docs.examples import ADDRESS, EMAIL, PASSWORD, against, example, run
-from tests.make import make_api_key, make_brand, make_brand_token, make_entity, make_user
+from tests.make import make_api_key, make_brand, make_brand_token, make_entities, make_entity, make_user
 
 
 async def test_a_program(server: Server, brand: ActiveBrand, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +43,7 @@ async def shop(
     """A browser at the Strawberry API, and the access tokens of people with and without permissions."""
     async with listening(server.settings, server) as url, AsyncClient(url) as client:
         tokens = {}
+        await make_entities(server, brand, "order", "customer")
         for email, permissions in PEOPLE.items():
             await make_user(server, brand, email, password=PASSWORD, permissions=permissions)
             tokens[email[:3]] = (await client.login_with(email, PASSWORD, brand=brand.name)).auth_token or ""

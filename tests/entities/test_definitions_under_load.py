@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
 from typing import Any
 
 import pytest
@@ -39,13 +40,16 @@ async def add(server: Server, brand: ActiveBrand, name: str) -> dict[str, Any]:
 
 
 def meanwhile(
-    monkeypatch: pytest.MonkeyPatch, step: str, work: Callable[[], Awaitable[Any]]
+    monkeypatch: pytest.MonkeyPatch, step: str, work: Callable[[], Awaitable[Any]], *, after: int = 1
 ) -> list[asyncio.Task[Any]]:
-    """Starts ``work`` once a definition has asked the records, and leaves it a moment to end if nothing holds it up."""
-    ask, tasks = getattr(alterations, step), list[asyncio.Task[Any]]()
+    """Starts ``work`` once a definition has asked the records ``after`` times, and leaves it a moment to end if nothing
+    holds it up."""
+    ask, tasks, calls = getattr(alterations, step), list[asyncio.Task[Any]](), count(1)
 
     async def asked(*arguments: Any) -> Any:
         answer = await ask(*arguments)
+        if next(calls) != after:
+            return answer
         tasks.append(asyncio.ensure_future(work()))
         await asyncio.wait(tasks, timeout=0.2)
         return answer
@@ -59,17 +63,48 @@ async def test_a_record_made_meanwhile_is_held_to_the_new_rule(
 ) -> None:
     await define(server, brand)
     await add(server, brand, "Ann")
-    tasks = meanwhile(monkeypatch, "gather_facts", lambda: add(server, brand, "Ann"))
+    # Asked for the plan, and again in the transaction that carries it out.
+    tasks = meanwhile(monkeypatch, "gather_facts", lambda: add(server, brand, "Ann"), after=2)
     assert (await define(server, brand, STRING | {"unique": True})).applied
     with pytest.raises(Conflict):
         await tasks[0]
+
+
+async def test_a_record_made_after_the_plan_refuses_it(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await define(server, brand)
+    await add(server, brand, "Ann")
+    tasks = meanwhile(monkeypatch, "gather_facts", lambda: add(server, brand, "Ann"))
+    plan = await define(server, brand, STRING | {"unique": True})
+    await tasks[0]
+    assert "not unique" in (plan.steps[0].refused or "")
+    assert not plan.applied
+    now = await brands.find_active(server.db.reads, brand.id)
+    assert now is not None
+    assert now.schema_version == plan.schema_version == brand.schema_version + 1
+
+
+async def test_entities_that_change_after_the_plan_are_planned_for_again(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await define(server, brand)
+
+    async def another_process() -> None:
+        async with server.db.transaction() as tx:
+            await brands.bump_schema_version(tx, brand.id)
+
+    tasks = meanwhile(monkeypatch, "gather_facts", another_process)
+    plan = await define(server, brand, STRING | {"unique": True})
+    await tasks[0]
+    assert (plan.applied, plan.schema_version) == (True, brand.schema_version + 3)
 
 
 async def test_a_record_made_meanwhile_is_not_lost_with_its_entity(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await define(server, brand)
-    tasks = meanwhile(monkeypatch, "count_records", lambda: add(server, brand, "Ann"))
+    tasks = meanwhile(monkeypatch, "has_records", lambda: add(server, brand, "Ann"))
     await definitions.delete_entities(make_context(server, brand), brand.id, ["thing"])
     with pytest.raises(SchemaChanged):
         await tasks[0]

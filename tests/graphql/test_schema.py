@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from graphql import (
 )
 
 from keystead.context import ActiveBrand, Context
-from keystead.errors import Forbidden, StartupError, Unauthenticated
+from keystead.errors import Forbidden, ServerBusy, StartupError, Unauthenticated
 from keystead.graphql.access import Access, BrandToken, Permission, Public, User
 from keystead.graphql.resolvers import Registry, resolver
 from keystead.graphql.schema import (
@@ -256,3 +257,56 @@ async def test_a_version_that_cannot_be_loaded_is_tried_again() -> None:
     with pytest.raises(RuntimeError):
         await cache.get(brand(1))
     assert ("Query", "customerById") in (await cache.get(brand(1))).fields
+
+
+async def test_requests_for_one_version_share_one_build() -> None:
+    loads, gate = 0, asyncio.Event()
+
+    async def load(_fixed: FixedSchema, _brand: ActiveBrand) -> Iterable[EntityField]:
+        nonlocal loads
+        loads += 1
+        await gate.wait()
+        return entity()
+
+    cache = SchemaCache(fixed(), load)
+    waiting = [asyncio.ensure_future(cache.get(brand(1))) for _ in range(5)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    versions = await asyncio.gather(*waiting[1:])
+    assert waiting[0].cancelled()
+    assert (loads, len(set(versions))) == (1, 1)
+
+
+async def test_a_build_that_fails_fails_its_requests_and_the_next_one_builds() -> None:
+    answers: list[Any] = [RuntimeError("database"), entity()]
+
+    async def load(_fixed: FixedSchema, _brand: ActiveBrand) -> Iterable[EntityField]:
+        await asyncio.sleep(0)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        found: Iterable[EntityField] = answer
+        return found
+
+    cache = SchemaCache(fixed(), load)
+    failed = await asyncio.gather(*(cache.get(brand(1)) for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in failed] == [RuntimeError] * 3
+    assert ("Query", "customerById") in (await cache.get(brand(1))).fields
+
+
+async def test_a_schema_is_not_waited_for_without_end_and_other_brands_are_served() -> None:
+    gate = asyncio.Event()
+
+    async def load(_fixed: FixedSchema, wanted: ActiveBrand) -> Iterable[EntityField]:
+        if wanted.id == "b1":
+            await gate.wait()
+        return entity()
+
+    cache = SchemaCache(fixed(), load, longest_wait=0.05)
+    with pytest.raises(ServerBusy):
+        await cache.get(brand(1))
+    assert (await cache.get(brand(2))).key == "b2:1"
+    gate.set()
+    assert (await cache.get(brand(1))).key == "b1:1"

@@ -57,6 +57,10 @@ EXCEPTIONS = {
     "api_keys.store._COUNT": "a total, counted only where it is asked for",
     "audit.store._COUNT": "a total, counted only where it is asked for",
     "users.store._FIND_ADMIN": "only where administrators give up their own permission; ends at the first one found",
+    "entities.grants.store._LIST[users]": "the users with permissions of their own, by an index that has no others",
+    "entities.grants.store._END[users]": "the same, where an entity is deleted",
+    "entities.grants.store._LIST[api_keys]": "the keys of a brand, where an entity is made or deleted",
+    "entities.grants.store._END[api_keys]": "the same, where one of them names the entity",
     "mail.store._LIST": "the command line shows the outbox, in which mails stay for thirty days",
     "mail.store._LIST_ALL": "the same",
     "mail.store._COUNT_OF_BRAND": "the same",
@@ -140,6 +144,24 @@ async def test_every_statement_reads_by_a_narrow_index(filled: Filled) -> None:
 
 def test_every_exception_names_a_statement() -> None:
     assert {f"keystead.{name}" for name in EXCEPTIONS} <= set(every_statement())
+
+
+@pytest.mark.parametrize("name", ["_LIST[users]", "_END[users]"])
+async def test_grants_on_an_entity_are_looked_for_among_the_users_who_have_some(filled_url: str, name: str) -> None:
+    statement = every_statement()[f"keystead.entities.grants.store.{name}"]
+    if filled_url.startswith("sqlite"):
+        connection = sqlite3.connect(filled_url.removeprefix("sqlite:///"))
+        compiled = statement.compiled("sqlite")
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {compiled.text}", [None] * len(compiled.parameters)).fetchall()
+        connection.close()
+        found = str(rows)
+    else:
+        postgresql = await asyncpg.connect(filled_url)
+        await postgresql.execute(f"PREPARE asked AS {statement.compiled('postgresql').text}")
+        values = ", ".join(["'2026-01-01'"] * len(statement.compiled("postgresql").parameters))
+        found = str(await postgresql.fetch(f"EXPLAIN EXECUTE asked({values})"))
+        await postgresql.close()
+    assert "ix_users_granted" in found
 
 
 _MINE = users.c.brand_id == bindparam("brand_id")

@@ -12,7 +12,7 @@ from keystead_client import AsyncClient, NotAuthenticated
 from keystead_client.errors import Unauthenticated, Unauthorized
 from keystead_client.tokens import brand_of
 from tests.clocks import ManualClock
-from tests.make import make_api_key, make_brand, make_brand_token, make_user
+from tests.make import make_api_key, make_brand, make_brand_token, make_entities, make_user
 from tests.sdk.served import EMAIL, PASSWORD, Served, make_served
 from tests.sdk.site import AUTH, Site, Wire
 
@@ -72,6 +72,7 @@ async def test_bad_credentials_of_the_client_say_nothing_of_the_user(
 
 async def test_the_key_of_the_program_says_nothing_of_what_a_user_may_do(server: Server, served: Served) -> None:
     await make_user(server, served.brand, "rob@example.com", password=PASSWORD, permissions=("admin",))
+    await make_entities(server, served.brand, "customer")
     _, key = await make_api_key(server, served.brand, "customer:read")
     async with served.client(brand=served.brand.name, api_key=key.reveal()) as client:
         robs = (await client.login_with("rob@example.com", PASSWORD)).auth_token

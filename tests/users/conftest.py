@@ -7,7 +7,7 @@ import pytest
 from keystead.context import ActiveBrand, Context, Server
 from keystead.db.engine import Database
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_server
+from tests.make import make_brand, make_entities, make_server
 from tests.users.actors import acting
 
 
@@ -26,7 +26,8 @@ def brand_features() -> dict[str, bool]:
 @pytest.fixture
 async def brand(server: Server, brand_features: dict[str, bool]) -> ActiveBrand:
     """The brand that the tests act on."""
-    return await make_brand(server, features=brand_features)
+    made = await make_brand(server, features=brand_features)
+    return await make_entities(server, made, "customer", "order")
 
 
 @pytest.fixture

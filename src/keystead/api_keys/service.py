@@ -15,6 +15,7 @@ from keystead.audit.model import AuditEvent
 from keystead.context import ApiKeyPrincipal, Context, Principal, Server, UserPrincipal, key_maker
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.db.engine import Tx
+from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, Forbidden, KeysteadError, NotFound, Unauthenticated
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
@@ -52,6 +53,7 @@ def parse_new_key(given: Mapping[str, Any]) -> NewApiKey:
 async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKey, Secret]:
     """A new key and its secret, which is not to be had again.
 
+    :raises BadUserInput: when a permission names no entity; names the field.
     :raises Forbidden: when it would hold more than its creator, or a publishable key more than reading.
     :raises Unauthenticated: when the creator was disabled, or its key revoked, since the request was authenticated.
     """
@@ -74,6 +76,7 @@ async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKe
     )
     event = describe_key(ctx, "api_key.created", brand_id, key)
     async with ctx.db.transaction() as tx:
+        await require_entities(tx, brand_id, new.permissions)
         await _hold_maker(tx, brand_id, ctx.principal)
         await store.insert_key(tx, brand_id, key)
         await store.insert_secret(tx, brand_id, key.id, secret.digest(), now)
@@ -85,13 +88,14 @@ async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[
     """Changes what is given; a null clears a description or an expiry.
 
     :raises NotFound: when there is no such key.
-    :raises Forbidden: as in :func:`create_key`.
+    :raises BadUserInput, Forbidden: as in :func:`create_key`.
     """
     now = ctx.now()
     checked = _checked_changes(changes)
     refused: KeysteadError | None = None
     key: ApiKey | None = None
     async with ctx.db.transaction() as tx:
+        await require_entities(tx, brand_id, checked.get("permissions", ()))
         # Locked: what this change leaves alone must not undo what another one, at the same time, takes away.
         current = await store.lock_key(tx, brand_id, key_id)
         if current is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Con
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
 from keystead.db.engine import Tx
+from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, Conflict, NotFound
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
@@ -69,6 +70,16 @@ async def bump_schema_version(tx: Tx, brand_id: str) -> int:
     return version
 
 
+async def end_default_permissions(tx: Tx, brand_id: str, ended: Collection[str], now: datetime) -> None:
+    """Take permissions from what every user of the brand is granted."""
+    brand = await store.lock_brand(tx, brand_id)
+    if brand is None or not set(ended) & set(brand.policy.default_permissions):
+        return
+    left = tuple(name for name in brand.policy.default_permissions if name not in ended)
+    policy = msgspec.structs.replace(brand.policy, default_permissions=left)
+    await store.change_brand(tx, msgspec.structs.replace(brand, policy=policy, updated_at=now))
+
+
 async def ensure_reserved(tx: Tx, now: datetime) -> None:
     """Makes the operators' brand ``keystead`` unless it is there. Nobody can sign themselves up in it."""
     features = Features(anonymous_users=False)
@@ -93,6 +104,7 @@ async def create_brand(
     async with ctx.db.transaction() as tx:
         is_new = await store.insert_brand(tx, made)
         if is_new:
+            await _require_entities(tx, made)  # of which it has none yet
             event = audit.describe(ctx, "brand.created", brand_id=made.id, subject_id=made.id, details=details)
             await audit.record(tx, event)
     if not is_new:
@@ -106,7 +118,7 @@ async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any], 
     Null takes the addresses away, and leaves features and policy as they are. ``guard`` wraps the change inside its
     transaction: default permissions are granted to users, whom this package does not know.
 
-    :raises BadUserInput: for an unknown name or a bad value; names the field.
+    :raises BadUserInput: for an unknown name, a bad value, or a default permission on no entity; names the field.
     :raises NotFound: when there is no such brand.
     """
     now = ctx.now()
@@ -117,8 +129,10 @@ async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any], 
     async with ctx.db.transaction() as tx:
         current = await store.lock_brand(tx, brand_id)
         changed = _changed(current, changes, now) if current else None
-        if changed is not None:
+        if changed is not None and current is not None:
             async with guard(tx) if guard else nullcontext():
+                if changed.policy.default_permissions != current.policy.default_permissions:
+                    await _require_entities(tx, changed)
                 await store.change_brand(tx, changed)
             event = audit.describe(ctx, "brand.updated", brand_id=brand_id, subject_id=brand_id, details=details)
             await audit.record(tx, event)
@@ -139,6 +153,14 @@ async def set_disabled(ctx: Context, name: str, is_disabled: bool) -> Brand:
             event = "brand.disabled" if is_disabled else "brand.enabled"
             await audit.record(tx, audit.describe(ctx, event, brand_id=found.id, subject_id=found.id))
     return await get_brand(ctx, found.id)
+
+
+async def default_permissions(tx: Tx, brand_id: str) -> tuple[str, ...]:
+    """What every user of the brand is granted.
+
+    :raises NotFound: when there is no such brand.
+    """
+    return _known(await store.find_brand(tx, brand_id)).policy.default_permissions
 
 
 async def get_brand(ctx: Context, brand_id: str) -> Brand:
@@ -184,6 +206,10 @@ async def issue_token(ctx: Context, name: str, revoke_others: bool = False) -> t
         await store.insert_token(tx, found.id, token_id, secret.digest(), secret.hint, now)
         await audit.record(tx, audit.describe(ctx, "brand_token.issued", brand_id=found.id, subject_id=token_id))
     return found.name, secret
+
+
+async def _require_entities(tx: Tx, brand: Brand) -> None:
+    await require_entities(tx, brand.id, brand.policy.default_permissions, field="policy.default_permissions")
 
 
 def _new_brand(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from keystead.context import Context
     from keystead.entities.plan import Plan
 
+LONGEST_PLAN = 300.0
+"""Seconds that counting records may take: no request waits for this process."""
+
 group = typer.Typer(help="Entities: the record types of a brand.", no_args_is_help=True)
 
 
@@ -39,12 +42,44 @@ def apply(
 
         found = await brands.get_brand_by_name(ctx, brand)
         definition = parse_file(text)
-        return await define_entities(ctx, found.id, definition, dry_run=dry_run, allow_data_loss=allow_data_loss)
+        return await define_entities(
+            ctx, found.id, definition, dry_run=dry_run, allow_data_loss=allow_data_loss, longest=LONGEST_PLAN
+        )
 
     plan = run(work)
     _print_plan(plan, dry_run=dry_run, as_json=as_json)
     if plan.is_refused:
         raise typer.Exit(1)
+
+
+@group.command("delete")
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The entities.")],
+    brand: BrandName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and delete nothing.")] = False,
+    allow_data_loss: Annotated[
+        bool, typer.Option("--allow-data-loss", help="Also delete entities that have records.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete entities with their records and with every permission on them."""
+
+    async def work(ctx: Context) -> list[dict[str, Any]]:
+        from keystead.brands import service as brands
+        from keystead.entities.definitions import delete_entities
+
+        found = await brands.get_brand_by_name(ctx, brand)
+        deletions = await delete_entities(
+            ctx, found.id, names, dry_run=dry_run, allow_data_loss=allow_data_loss, longest=LONGEST_PLAN
+        )
+        return [{"entity": one.entity, "records": one.records, **one.grants.counts()} for one in deletions]
+
+    steps = run(work)
+    if as_json:
+        print_document({"success": not dry_run, "steps": steps})
+        return
+    print_table(steps, ("entity", "records", "roles", "users", "api_keys", "default_permissions"))
+    print_lines("Dry run: nothing was deleted." if dry_run else "Deleted, with every permission on them.")
 
 
 @group.command("list")

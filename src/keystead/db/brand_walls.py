@@ -19,7 +19,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from keystead.db.brand_ties import BRAND, Conditions, Scope, UnboundBrand, outer_join_sides, unwrap
 
-_HARMLESS_LITERAL = re.compile(r"[\w*.]*")
+_HARMLESS_LITERAL = re.compile(r"[\w*.]*|''")
 
 
 def require_brand(expression: Any) -> None:

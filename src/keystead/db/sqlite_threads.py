@@ -19,6 +19,8 @@ Job: TypeAlias = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT = 5.0
 CACHED_STATEMENTS = 512
+INSTRUCTIONS_BETWEEN_CHECKS = 100_000
+"""Of SQLite's virtual machine, a few milliseconds."""
 
 
 def connect(path: str, *, timeout: float, query_only: bool) -> sqlite3.Connection:
@@ -85,12 +87,17 @@ class Worker:
                 if connection is None:
                     self._files.require()
                     connection = connect(self._path, timeout=BUSY_TIMEOUT, query_only=self._query_only)
+                if self._query_only:
+                    # A read that is no longer waited for, because its request ran out of time, ends.
+                    connection.set_progress_handler(future.cancelled, INSTRUCTIONS_BETWEEN_CHECKS)
                 result: Any = job(connection)
             except BaseException as error:
                 self._files.note(error)
                 _answer(future, _fail, future, translate(error))
             else:
                 _answer(future, _resolve, future, result)
+            if connection is not None and self._query_only:
+                connection.set_progress_handler(None, 0)
             del entry, job, future
         if connection is not None:
             connection.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, func, not_, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, func, literal_column, not_, select, text, update
 
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement, any_of
@@ -18,6 +19,7 @@ from keystead.entities.tables import (
     add_column,
     column_name,
     comparable,
+    count_values,
     create_index,
     create_table,
     drop_column,
@@ -29,94 +31,157 @@ from keystead.entities.tables import (
 )
 
 
-async def hold_still(tx: Tx, brand_id: str, entity: Entity, dialect: DialectName) -> None:
-    """Keeps the entity's records as they are until the transaction ends, so that what is learnt of them stays true."""
-    await _run(tx, lock_table(make_table(brand_id, entity, dialect), dialect))
+class Inquiry:
+    """What the steps on one entity's fields depend on, asked of its records. Made on a worker thread."""
+
+    def __init__(self, brand_id: str, entity: Entity, steps: Sequence[Step], dialect: DialectName) -> None:
+        self.steps = tuple(steps)
+        changed = {step.field: entity.fields[step.field] for step in steps if step.field and step.old is not None}
+        self._filled = tuple(changed)
+        counting = count_values(_bare(brand_id, entity.name, dialect), self._filled, dialect)
+        self._counting = Statement(text(counting), unbranded="the table is its brand's own")
+        self._others: list[tuple[int, str, Statement, dict[str, Any]]] = []
+        closer = [number for number, step in enumerate(steps) if step.old is not None and step.new is not None]
+        if closer:
+            table = make_table(brand_id, Entity(entity.name, changed), dialect)
+            for number in closer:
+                self._look_closer(number, table, steps[number])
+        for statement in (self._counting, *(other[2] for other in self._others)):
+            statement.compiled(dialect)
+
+    def _look_closer(self, number: int, table: Table, step: Step) -> None:
+        name, old, new = step.field, step.old, step.new
+        if name is None or old is None or new is None:
+            return
+        column = table.c[column_name(name)]
+        if new.unique and not old.unique:
+            self._others.append((number, "repeated", _repeated(comparable(table, name, old)), {}))
+        if new.values is not None and old.values is not None and set(old.values) - set(new.values):
+            unlisted = _counting(table, not_(any_of(column, "listed")))
+            self._others.append((number, "unlisted", unlisted, {"listed": list(new.values)}))
+        if isinstance(column.type, Text) and (new.unique or new.indexed) and not (old.unique or old.indexed):
+            self._others.append((number, "oversized", _counting(table, func.length(column) > LONGEST_INDEXED), {}))
+
+    async def facts(self, tx: Tx) -> list[Facts]:
+        """What the records say about each step."""
+        counts = await tx.find(self._counting) or [0] * (1 + len(self._filled))
+        filled = dict(zip(self._filled, map(int, counts[1:]), strict=True))
+        closer: list[dict[str, int]] = [{} for _ in self.steps]
+        for number, fact, statement, params in self._others:
+            row = await tx.find(statement, **params)
+            closer[number][fact] = int(row[0]) if row else 0
+        return [
+            Facts(records=int(counts[0]), filled=filled.get(step.field or "", 0), **found)
+            for step, found in zip(self.steps, closer, strict=True)
+        ]
 
 
-async def gather_facts(tx: Tx, table: Table, step: Step) -> Facts:
-    """What the records say about a step on a field; ``table`` is the one that is there."""
-    records = await _count(tx, table)
-    if step.field is None or step.old is None:
-        return Facts(records=records)
-    column, old, new = table.c[column_name(step.field)], step.old, step.new
-    filled = await _count(tx, table, column.is_not(None))
-    if new is None:
-        return Facts(records=records, filled=filled)
-    repeated = unlisted = oversized = 0
-    if new.unique and not old.unique:
-        repeated = await _repeated(tx, comparable(table, step.field, old))
-    if new.values is not None and old.values is not None and set(old.values) - set(new.values):
-        unlisted = await _count(tx, table, not_(any_of(column, "listed")), listed=list(new.values))
-    if isinstance(column.type, Text) and (new.unique or new.indexed) and not (old.unique or old.indexed):
-        oversized = await _count(tx, table, func.length(column) > LONGEST_INDEXED)
-    return Facts(records=records, filled=filled, repeated=repeated, unlisted=unlisted, oversized=oversized)
+async def gather_facts(tx: Tx, inquiry: Inquiry) -> list[Facts]:
+    """What the records say about the steps of an inquiry."""
+    return await inquiry.facts(tx)
 
 
-async def count_records(tx: Tx, brand_id: str, entity: Entity, dialect: DialectName) -> int:
+async def hold_still(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> None:
+    """Keeps an entity's records as they are until the transaction ends, so that what is learnt of them stays true."""
+    await _run(tx, lock_table(_bare(brand_id, name, dialect), dialect))
+
+
+async def count_records(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> int:
     """How many records an entity has."""
-    return await _count(tx, make_table(brand_id, entity, dialect))
+    row = await tx.find(Statement(select(func.count()).select_from(_bare(brand_id, name, dialect))))
+    return int(row[0]) if row else 0
 
 
-async def carry_out(
-    tx: Tx, brand_id: str, old: Entity | None, new: Entity, steps: Sequence[Step], dialect: DialectName
-) -> None:
-    """Changes the table of one entity."""
+async def has_records(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> bool:
+    """Whether an entity has any record."""
+    table = _bare(brand_id, name, dialect)
+    return await tx.find(Statement(select(table.c.integer_id).limit(literal_column("1")))) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One statement of a plan, compiled: a text of DDL, or the update that gives a field its default."""
+
+    ddl: str = ""
+    filling: Statement | None = None
+    given: Any = None
+
+
+def prepare(
+    brand_id: str, old: Entity | None, new: Entity, steps: Sequence[Step], dialect: DialectName
+) -> list[Change]:
+    """What changes the table of one entity. For a worker thread: with many fields this takes long."""
     after = make_table(brand_id, new, dialect)
     if old is None:
-        await _run(tx, create_table(after, dialect))
-        return
+        return [Change(ddl) for ddl in create_table(after, dialect)]
     before = make_table(brand_id, old, dialect)
+    changes: list[Change] = []
     for step in steps:
         if step.field is None:
             continue
         match step.action:
             case Action.drop_field:
-                await _run(tx, [drop_index(index, dialect) for index in field_indexes(before, step.field).values()])
-                await tx.execute_ddl(drop_column(before, step.field, dialect))
+                indexes = field_indexes(before, step.field).values()
+                changes += [Change(drop_index(index, dialect)) for index in indexes]
+                changes.append(Change(drop_column(before, step.field, dialect)))
             case Action.add_field:
-                await tx.execute_ddl(add_column(after, step.field, dialect))
-                await _fill(tx, after, step.field, step.new)
-                await _run(tx, [create_index(index, dialect) for index in field_indexes(after, step.field).values()])
+                changes.append(Change(add_column(after, step.field, dialect)))
+                changes += _filling(after, step.field, step.new, dialect)
+                indexes = field_indexes(after, step.field).values()
+                changes += [Change(create_index(index, dialect)) for index in indexes]
             case Action.change_field:
-                await _change(tx, before, after, step.field, step, dialect)
+                changes += _changing(before, after, step.field, step, dialect)
+    return changes
 
 
-async def drop_entity(tx: Tx, brand_id: str, entity: Entity, dialect: DialectName) -> None:
+async def carry_out(tx: Tx, changes: Sequence[Change]) -> None:
+    """Changes the table of one entity."""
+    for change in changes:
+        if change.filling is not None:
+            await tx.execute(change.filling, given=change.given)
+        else:
+            await tx.execute_ddl(change.ddl)
+
+
+async def drop_entity(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> None:
     """Drops the table of an entity with its records."""
-    await tx.execute_ddl(drop_table(make_table(brand_id, entity, dialect), dialect))
+    await tx.execute_ddl(drop_table(_bare(brand_id, name, dialect), dialect))
 
 
-async def _change(tx: Tx, before: Table, after: Table, name: str, step: Step, dialect: DialectName) -> None:
+def _bare(brand_id: str, name: str, dialect: DialectName) -> Table:
+    """The table without the columns of its fields, which take long to make."""
+    return make_table(brand_id, Entity(name, {}), dialect)
+
+
+def _changing(before: Table, after: Table, name: str, step: Step, dialect: DialectName) -> list[Change]:
     was, will_be = field_indexes(before, name), field_indexes(after, name)
-    await _run(tx, [drop_index(was[index], dialect) for index in was.keys() - will_be.keys()])
+    changes = [Change(drop_index(was[index], dialect)) for index in was.keys() - will_be.keys()]
     if step.old is not None and step.new is not None and fills_gaps(step.old, step.new):
-        await _fill(tx, after, name, step.new)
-    await _run(tx, [create_index(will_be[index], dialect) for index in will_be.keys() - was.keys()])
+        changes += _filling(after, name, step.new, dialect)
+    return changes + [Change(create_index(will_be[index], dialect)) for index in will_be.keys() - was.keys()]
 
 
-async def _fill(tx: Tx, table: Table, name: str, field: Field | None) -> None:
+def _filling(table: Table, name: str, field: Field | None, dialect: DialectName) -> list[Change]:
     """Gives the field's default to the records that have no value. Bound as a parameter: an admin wrote it."""
     if field is None or field.default is None:
-        return
+        return []
     column = table.c[column_name(name)]
     value = make_check(name, field)(field.default)
-    filling = update(table).where(column.is_(None)).values({column: bindparam("given", type_=column.type)})
-    await tx.execute(Statement(filling), given=value)
+    filling = Statement(update(table).where(column.is_(None)).values({column: bindparam("given", type_=column.type)}))
+    filling.compiled(dialect)
+    return [Change(filling=filling, given=value)]
 
 
-async def _count(tx: Tx, table: Table, condition: ColumnElement[bool] | None = None, **params: Any) -> int:
-    counting = select(func.count()).select_from(table)
-    row = await tx.find(Statement(counting if condition is None else counting.where(condition)), **params)
-    return int(row[0]) if row else 0
+def _counting(table: Table, condition: ColumnElement[bool]) -> Statement:
+    return Statement(select(func.count()).select_from(table).where(condition))
 
 
-async def _repeated(tx: Tx, value: ColumnElement[Any]) -> int:
+def _repeated(value: ColumnElement[Any]) -> Statement:
+    """Counts the values that stand in more than one record."""
     groups = select(value.label("value")).where(value.is_not(None)).group_by(value).having(func.count() > 1).subquery()
-    row = await tx.find(Statement(select(func.count()).select_from(groups)))
-    return int(row[0]) if row else 0
+    return Statement(select(func.count()).select_from(groups))
 
 
 async def _run(tx: Tx, texts: Sequence[str]) -> None:
-    for text in texts:
-        await tx.execute_ddl(text)
+    for one in texts:
+        await tx.execute_ddl(one)

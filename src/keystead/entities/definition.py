@@ -19,6 +19,10 @@ MOST_FIELDS = 100
 MOST_VALUES = 200
 LONGEST_VALUE = 100
 MOST_PERMISSIONS = 20
+MOST_INSTRUCTIONS = 200_000
+"""Of all patterns of one definition; compiling that many takes about 0.1 s of a worker thread."""
+MOST_STEPS = 1 << 27
+"""Instructions times characters of one pattern on the longest value of its field: at worst about 1.5 s of a thread."""
 
 _PARTS = ("fields", "relations")
 _OF_EVERY_TYPE = frozenset(("type", "required", "default", "read", "write"))
@@ -34,10 +38,30 @@ def parse_definition(raw: object) -> dict[str, Entity]:
     entities = _object(raw, "definition")
     if not entities:
         _refuse("definition", "A definition names at least one entity.")
-    return {name: _entity(name, body) for name, body in entities.items()}
+    patterns = _Patterns()
+    return {name: _entity(name, body, patterns) for name, body in entities.items()}
 
 
-def _entity(name: str, raw: object) -> Entity:
+class _Patterns:
+    """How much of a definition's patterns has been compiled: all of them together are bounded too."""
+
+    def __init__(self) -> None:
+        self._left = MOST_INSTRUCTIONS
+
+    def check(self, pattern: str, longest: int) -> None:
+        """Compile the pattern of a field whose values have at most ``longest`` characters.
+
+        :raises ValueError: for a pattern that RE2 refuses, or that would take too long on the longest value.
+        """
+        size = compile_pattern(pattern).size
+        if size * longest > MOST_STEPS:
+            raise ValueError("would take too long on the longest value: set 'max_length', or write a simpler one")
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("is one too many: the patterns of this definition are too large together")
+
+
+def _entity(name: str, raw: object, patterns: _Patterns) -> Entity:
     require_entity_name(name, name[:80])
     body = _object(raw, name)
     _only(body, _PARTS, name)
@@ -50,12 +74,12 @@ def _entity(name: str, raw: object) -> Entity:
         _refuse(f"{name}.relations.{both[0]}", f"'{both[0]}' is a field already.")
     return Entity(
         name,
-        {field: _field(field, rules, f"{path}.{field[:80]}") for field, rules in fields.items()},
+        {field: _field(field, rules, f"{path}.{field[:80]}", patterns) for field, rules in fields.items()},
         {link: _relation(link, rules, f"{name}.relations.{link[:80]}") for link, rules in relations.items()},
     )
 
 
-def _field(name: str, raw: object, path: str) -> Field:
+def _field(name: str, raw: object, path: str, patterns: _Patterns) -> Field:
     require_field_name(name, path)
     rules = _object(raw, path)
     field: Field = _struct(Field, rules, _FIELD_KEYS, path)
@@ -64,7 +88,7 @@ def _field(name: str, raw: object, path: str) -> Field:
         if value is not None and key not in _OF_EVERY_TYPE and key not in kind.rules:
             _refuse(f"{path}.{key}", f"A field of type '{field.type}' has no '{key}'.")
     _check_lengths(field, kind, path)
-    _check_pattern(field, path)
+    _check_pattern(field, path, patterns)
     _check_values(field, kind, path)
     _check_bounds(field, kind, path)
     _check_permissions(field.read, f"{path}.read")
@@ -107,13 +131,13 @@ def _check_lengths(field: Field, kind: Kind, path: str) -> None:
         _refuse(f"{path}.min_length", "'min_length' must be between 0 and the largest length.")
 
 
-def _check_pattern(field: Field, path: str) -> None:
+def _check_pattern(field: Field, path: str, patterns: _Patterns) -> None:
     if field.pattern is None:
         return
     if len(field.pattern) > LONGEST_PATTERN:
         _refuse(f"{path}.pattern", f"'pattern' has at most {LONGEST_PATTERN} characters.")
     try:
-        compile_pattern(field.pattern)
+        patterns.check(field.pattern, length_limits(field)[1])
     except ValueError as error:
         _refuse(f"{path}.pattern", f"'pattern' {error}.")
 

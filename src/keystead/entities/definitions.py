@@ -1,169 +1,248 @@
-"""Definitions of entities: plan, apply, delete, list. One transaction: registry, tables, schema version and audit."""
+"""Definitions of entities: plan, apply, delete, list.
+
+A plan is made outside any write transaction: SQLite has one writer for all brands, and counting takes long. Registry,
+tables, schema version, grants and audit are then changed in one transaction, which refuses a plan that is out of date.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.brands import service as brands
+from keystead.compiler import COMPILER
 from keystead.context import Context
-from keystead.db.engine import TooManyColumns, Tx
+from keystead.db.engine import Contention, TooManyColumns, Tx
 from keystead.entities import alterations, store
+from keystead.entities.alterations import Change
 from keystead.entities.definition import parse_definition
+from keystead.entities.grants.service import Grants, end_grants, find_grants
 from keystead.entities.model import Entity, StoredEntity
-from keystead.entities.names import require_distinct
-from keystead.entities.plan import Action, Plan, Step, compare, judge
-from keystead.entities.tables import DialectName, make_table
+from keystead.entities.plan import Plan, Step
+from keystead.entities.planning import LONGEST_PLAN, Draft, judge_again, make_draft, prepare, within_time
+from keystead.entities.tables import DialectName
+from keystead.entity_names.store import list_names
 from keystead.errors import BadUserInput, NotFound
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 
-MOST_ENTITIES = 250
-"""Of one brand."""
+ATTEMPTS = 5
+"""How often a plan is made while other processes change the brand's entities."""
+
+_changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""One change of a brand's entities at a time in this process; the schema version tells those of others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What goes with an entity."""
+
+    entity: str
+    records: int
+    grants: Grants
+
+
+class _OutOfDateError(Exception):
+    """Another process changed the entities since the plan was made. Takes back the transaction."""
+
+
+class _NowRefusedError(Exception):
+    """Records that were written since the plan was made break a rule. Takes back the transaction."""
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        super().__init__()
+        self.steps = steps
 
 
 async def define_entities(
-    ctx: Context, brand_id: str, definition: object, *, dry_run: bool = False, allow_data_loss: bool = False
+    ctx: Context,
+    brand_id: str,
+    definition: object,
+    *,
+    dry_run: bool = False,
+    allow_data_loss: bool = False,
+    longest: float = LONGEST_PLAN,
 ) -> Plan:
     """Makes the entities that ``definition`` names what it says; others stay as they are.
 
     The plan comes back: applied as a whole, or not at all when ``dry_run`` is set or one of its steps is refused.
 
+    :param longest: seconds that counting records may take.
     :raises BadUserInput: when the definition itself is at fault; names the path.
     :raises NotFound: when there is no such brand.
+    :raises ServerBusy: when too much waits to be compiled.
+    :raises ServiceUnavailable: when counting takes too long.
     """
-    wanted = parse_definition(definition)
-    _refuse_relations(wanted)
-    dialect = ctx.db.dialect
-
-    async def plan_and_apply(tx: Tx) -> Plan:
-        # The first statement takes the brand's row, so that two definitions never interleave.
-        version = await brands.bump_schema_version(tx, brand_id)
-        current = await _current(tx, brand_id)
-        if not dry_run:
-            for name in sorted(wanted.keys() & current.keys()):
-                await alterations.hold_still(tx, brand_id, current[name], dialect)
-        plan = await _plan(tx, brand_id, current, wanted, dialect, allow_data_loss)
-        if dry_run or plan.is_refused or not plan.steps:
-            raise _NothingToWriteError(Plan(plan.steps, version - 1, applied=not (dry_run or plan.is_refused)))
-        await _apply(tx, brand_id, current, wanted, plan.steps, dialect, ctx.now())
-        await audit.record(tx, _described(ctx, brand_id, plan.steps))
-        return Plan(plan.steps, version, applied=True)
-
-    try:
-        return await ctx.db.run(plan_and_apply)
-    except _NothingToWriteError as nothing:
-        return nothing.plan
-    except TooManyColumns as error:
-        raise BadUserInput(error.message, field="definition", cause=error.cause) from None
+    wanted = await COMPILER.run(brand_id, partial(_read, definition))
+    async with _changes(brand_id):
+        for _ in range(ATTEMPTS):
+            draft = await make_draft(ctx, brand_id, wanted, allow_data_loss, longest)
+            plan = draft.result(applied=not dry_run)
+            if plan.is_refused:
+                return draft.result(applied=False)
+            if dry_run or not plan.steps:
+                return plan
+            changes = await COMPILER.run(brand_id, partial(prepare, brand_id, draft, ctx.db.dialect))
+            describe = partial(_described, ctx, brand_id)
+            carry_out = _Application(brand_id, draft, changes, allow_data_loss, ctx.db.dialect, ctx.now(), describe)
+            try:
+                return await ctx.db.run(carry_out)
+            except _OutOfDateError:
+                continue
+            except _NowRefusedError as refusal:
+                return replace(draft, steps=refusal.steps).result(applied=False)
+            except TooManyColumns as error:
+                raise BadUserInput(error.message, field="definition", cause=error.cause) from None
+    raise Contention(cause="the brand's entities are changed again and again")
 
 
-class _NothingToWriteError(Exception):
-    """Takes back the bumped version: a plan that changes nothing must not make every worker build its schema anew."""
+async def delete_entities(
+    ctx: Context,
+    brand_id: str,
+    names: Sequence[str],
+    *,
+    dry_run: bool = False,
+    allow_data_loss: bool = False,
+    longest: float = LONGEST_PLAN,
+) -> list[Deletion]:
+    """Deletes all of the entities with their records and with what is granted on them, or none.
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self.plan = plan
+    With ``dry_run`` nothing is deleted, and what would be is returned all the same.
 
-
-async def delete_entities(ctx: Context, brand_id: str, names: Sequence[str], *, allow_data_loss: bool = False) -> None:
-    """Deletes all of the entities with their records, or none.
-
+    :param longest: seconds that counting records may take.
     :raises NotFound: when one of them does not exist.
     :raises BadUserInput: when one of them has records and ``allow_data_loss`` is not set; names the argument.
+    :raises ServiceUnavailable: when counting takes too long.
     """
-    if not names:
-        return
+    wanted = list(dict.fromkeys(names))
+    planned = await within_time(longest, ctx.db, _count_losses(ctx, brand_id, wanted))
+    if dry_run or not planned:
+        return planned
     dialect = ctx.db.dialect
 
     # Refusals are raised inside: nothing of the transaction may stay.
-    async def delete(tx: Tx) -> None:
+    async def delete(tx: Tx) -> list[Deletion]:
         await brands.bump_schema_version(tx, brand_id)
-        current = await _current(tx, brand_id)
-        for name in dict.fromkeys(names):
-            entity = current.get(name)
-            if entity is None:
-                raise NotFound(f"There is no entity '{name[:80]}'.")
-            await alterations.hold_still(tx, brand_id, entity, dialect)
-            records = await alterations.count_records(tx, brand_id, entity, dialect)
-            if records and not allow_data_loss:
+        known = await list_names(tx, brand_id)
+        for one in planned:
+            _require_known(one.entity, known)
+            await alterations.hold_still(tx, brand_id, one.entity, dialect)
+            if not allow_data_loss and await alterations.has_records(tx, brand_id, one.entity, dialect):
                 raise BadUserInput(
-                    f"'{name}' has records ({records}): they would be lost. Set allow_data_loss to delete them.",
+                    f"'{one.entity}' has records ({max(one.records, 1)}): they would be lost."
+                    " Set allow_data_loss to delete them.",
                     field="allow_data_loss",
                 )
-            await alterations.drop_entity(tx, brand_id, entity, dialect)
-            event = audit.describe(
-                ctx, "entity.deleted", brand_id=brand_id, details={"entity": name, "records": records}
-            )
-            await audit.record(tx, event)
-        await store.delete_entities(tx, brand_id, list(dict.fromkeys(names)))
+            await alterations.drop_entity(tx, brand_id, one.entity, dialect)
+        # Before the grants end: one that runs at the same time holds the entity's row.
+        await store.delete_entities(tx, brand_id, wanted)
+        deleted = []
+        for one in planned:
+            grants = await end_grants(tx, brand_id, one.entity, ctx.now())
+            details = {"entity": one.entity, "records": one.records, "grants": grants.described()}
+            await audit.record(tx, audit.describe(ctx, "entity.deleted", brand_id=brand_id, details=details))
+            deleted.append(Deletion(one.entity, one.records, grants))
+        return deleted
 
-    await ctx.db.run(delete)
+    return await ctx.db.run(delete)
 
 
 async def list_entities(
     ctx: Context, brand_id: str, request: PageRequest, *, with_total: bool = False
 ) -> Page[StoredEntity]:
     """One page of the brand's entities, by name."""
-    rows = await store.list_page(ctx.db.reads, brand_id, request.probe, request.offset)
+    rows = await store.list_page(ctx.db.scans, brand_id, request.probe, request.offset)
+    stored = await COMPILER.run(brand_id, lambda: [store.read_stored(row) for row in rows])
     total = await store.count(ctx.db.reads, brand_id) if with_total else None
-    return Page.cut(rows, request, total)
+    return Page.cut(stored, request, total)
 
 
 async def count_records(ctx: Context, brand_id: str, entity: Entity) -> int:
     """How many records an entity has."""
-    return await alterations.count_records(ctx.db.scans, brand_id, entity, ctx.db.dialect)
+    return await alterations.count_records(ctx.db.scans, brand_id, entity.name, ctx.db.dialect)
 
 
-async def _current(tx: Tx, brand_id: str) -> dict[str, Entity]:
-    return {stored.entity.name: stored.entity for stored in await store.list_all(tx, brand_id)}
+@asynccontextmanager
+async def _changes(brand_id: str) -> AsyncIterator[None]:
+    lock = _changing.get(brand_id)
+    if lock is None:
+        lock = _changing[brand_id] = asyncio.Lock()
+    async with lock:
+        yield
 
 
-async def _plan(
-    tx: Tx,
-    brand_id: str,
-    current: Mapping[str, Entity],
-    wanted: Mapping[str, Entity],
-    dialect: DialectName,
-    allow_data_loss: bool,
-) -> Plan:
-    together = {**current, **wanted}
-    require_distinct(together)
-    if len(together) > MOST_ENTITIES:
-        raise BadUserInput(f"A brand has at most {MOST_ENTITIES} entities.", field="definition")
-    judged = []
-    for step in compare(current, wanted.values()):
-        if step.action is Action.create_entity:
-            judged.append(step)
-            continue
-        table = make_table(brand_id, current[step.entity], dialect)
-        facts = await alterations.gather_facts(tx, table, step)
-        judged.append(judge(step, facts, allow_data_loss=allow_data_loss))
-    return Plan(tuple(judged), 0)
+def _read(definition: object) -> dict[str, Entity]:
+    wanted = parse_definition(definition)
+    _refuse_relations(wanted)
+    return wanted
 
 
-async def _apply(
-    tx: Tx,
-    brand_id: str,
-    current: Mapping[str, Entity],
-    wanted: Mapping[str, Entity],
-    steps: Sequence[Step],
-    dialect: DialectName,
-    now: datetime,
-) -> None:
-    for name in dict.fromkeys(step.entity for step in steps):
-        old, new = current.get(name), wanted[name]
-        if old is None:
-            await store.insert_entity(tx, brand_id, new_id(now), new, now)
-        else:
-            await store.update_entity(tx, brand_id, new, now)
-        own = [step for step in steps if step.entity == name]
-        await alterations.carry_out(tx, brand_id, old, new, own, dialect)
+@dataclass(frozen=True, slots=True)
+class _Application:
+    """Carries out a plan: the work of one transaction."""
+
+    brand_id: str
+    draft: Draft
+    changes: Mapping[str, Sequence[Change]]
+    allow_data_loss: bool
+    dialect: DialectName
+    now: datetime
+    describe: Callable[[Sequence[Step], Mapping[str, Any]], AuditEvent]
+
+    async def __call__(self, tx: Tx) -> Plan:
+        draft, brand_id = self.draft, self.brand_id
+        # The first statement takes the brand's row, so that two definitions never interleave.
+        version = await brands.bump_schema_version(tx, brand_id)
+        if version != draft.version + 1:
+            raise _OutOfDateError
+        for name in sorted(draft.wanted.keys() & draft.current.keys()):
+            await alterations.hold_still(tx, brand_id, name, self.dialect)
+        steps = await judge_again(tx, draft.steps, draft.open, self.allow_data_loss)
+        if any(step.refused is not None for step in steps):
+            raise _NowRefusedError(steps)
+        ended: dict[str, Any] = {}
+        for name, prepared in self.changes.items():
+            entity = draft.wanted[name]
+            if name in draft.current:
+                await store.update_entity(tx, brand_id, entity, self.now)
+            else:
+                # A release that did not end grants may have left some, and so may a dump that is restored in parts.
+                grants = await end_grants(tx, brand_id, name, self.now)
+                ended |= {name: grants.described()} if grants else {}
+                await store.insert_entity(tx, brand_id, new_id(self.now), entity, self.now)
+            await alterations.carry_out(tx, prepared)
+        await audit.record(tx, self.describe(steps, ended))
+        return Plan(steps, version, applied=True)
+
+
+async def _count_losses(ctx: Context, brand_id: str, names: Sequence[str]) -> list[Deletion]:
+    scans, dialect = ctx.db.scans, ctx.db.dialect
+    known = await list_names(scans, brand_id)
+    for name in names:
+        _require_known(name, known)
+    return [
+        Deletion(
+            name,
+            await alterations.count_records(scans, brand_id, name, dialect),
+            await find_grants(scans, brand_id, name),
+        )
+        for name in names
+    ]
+
+
+def _require_known(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise NotFound(f"There is no entity '{name[:80]}'.")
 
 
 def _refuse_relations(wanted: Mapping[str, Entity]) -> None:
@@ -176,9 +255,10 @@ def _refuse(path: str, message: str) -> NoReturn:
     raise BadUserInput(message, field=path)
 
 
-def _described(ctx: Context, brand_id: str, steps: Sequence[Step]) -> AuditEvent:
+def _described(ctx: Context, brand_id: str, steps: Sequence[Step], ended: Mapping[str, Any]) -> AuditEvent:
     changes: list[dict[str, Any]] = [
         {"entity": step.entity, "action": step.action.value, **({"field": step.field} if step.field else {})}
         for step in steps
     ]
-    return audit.describe(ctx, "entity.defined", brand_id=brand_id, details={"steps": msgspec.to_builtins(changes)})
+    details = {"steps": msgspec.to_builtins(changes), **({"grants_ended": ended} if ended else {})}
+    return audit.describe(ctx, "entity.defined", brand_id=brand_id, details=details)

@@ -108,7 +108,7 @@ def _length_rule(least: int, most: int) -> Callable[[str], None]:
 
 
 def _pattern_rule(pattern: str) -> Callable[[str], None]:
-    matches = compile_pattern(pattern)
+    matches = compile_pattern(pattern).matches
 
     def rule(value: str) -> None:
         if not matches(value):

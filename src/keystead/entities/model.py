@@ -36,7 +36,7 @@ class OnDelete(StrEnum):
     set_null = "set_null"
 
 
-class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One field with its rules. Only what was written in the definition is set; None means: not written."""
 
     type: FieldType
@@ -57,7 +57,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     write: tuple[str, ...] | None = None
 
 
-class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A pointer from one entity to another, ``to``; ``inverse`` is its name on the other side."""
 
     to: str

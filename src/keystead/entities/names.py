@@ -24,6 +24,7 @@ FIXED_NAMES = frozenset(
     brandToken brandTokenResponse changeAndValidateEmail changeEmailMagically changePassword conditionInput
     createApiKey createApiKeyInput createBrand createBrandInput createMe createPyloApiKey createUser createUserInput
     date dateTime defineEntity defineRole deleteApiKey deleteEntity deletePyloApiKey deleteRole deleteUser entity
+    entityDeletion entityDeletionResponse entityDeletionStep
     entityList entityListResponse entityPlan entityPlanResponse entityPlanStep filterInput filterOperator filterValue
     float getAccessToken health healthResponse id int invalidateRefreshToken issueBrandToken json login logout
     magicLogin magicLoginResponse me mutation pagination paginationInput pyloApiKeyById pyloApiKeyList pyloUserById

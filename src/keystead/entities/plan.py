@@ -103,6 +103,21 @@ def judge(step: Step, facts: Facts, *, allow_data_loss: bool) -> Step:
     return step
 
 
+def depends_on_records(step: Step) -> bool:
+    """Whether the records decide if a step is refused: such a step is looked at again when it is carried out."""
+    old, new = step.old, step.new
+    if new is None or step.action is Action.create_entity:
+        return False
+    if old is None:
+        return new.unique if new.default is not None else new.required
+    return (
+        (new.required and not old.required)
+        or (new.unique and not old.unique)
+        or (new.indexed and not old.indexed)
+        or bool(set(old.values or ()) - set(new.values or ()))
+    )
+
+
 def fills_gaps(old: Field, new: Field) -> bool:
     """Whether a change gives the default to records that have no value: where a value becomes required."""
     return new.required and not old.required and new.default is not None

@@ -1,4 +1,7 @@
-"""SQL of one entity's records. A statement is made once for each set of fields that is asked for, and kept."""
+"""SQL of one entity's records. A statement is made once for each set of fields that is asked for, and kept.
+
+With a hundred columns that takes milliseconds, so it is done on a worker thread.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, Update, bindparam, delete, func, select, update
 from sqlalchemy.sql import Executable
 
+from keystead.compiler import COMPILER
 from keystead.db.engine import Tx, UniqueViolation
 from keystead.db.statements import Statement, any_of, insert, unindexed
 from keystead.entities.model import Entity
@@ -15,7 +19,7 @@ from keystead.entities.names import SYSTEM_FIELDS
 from keystead.entities.tables import DialectName, column_name, make_table
 
 MOST_STATEMENTS = 64
-"""Kept per entity; clients that ask for ever new sets of fields start the collection anew."""
+"""Kept per entity; clients that ask for ever new sets of fields start the collection again."""
 
 Record = dict[str, Any]
 Columns = tuple[str, ...]
@@ -26,6 +30,8 @@ class Records:
 
     def __init__(self, brand_id: str, entity: Entity, dialect: DialectName) -> None:
         self.table = make_table(brand_id, entity, dialect)
+        self._brand_id = brand_id
+        self._dialect = dialect
         self._columns: dict[str, ColumnElement[Any]] = {name: self.table.c[name] for name in SYSTEM_FIELDS}
         self._columns |= {name: self.table.c[column_name(name)] for name in entity.fields}
         self._fields = tuple(entity.fields)
@@ -35,13 +41,13 @@ class Records:
         self, tx: Tx, names: frozenset[str], limit: int, offset: int, owner: str | None = None
     ) -> list[Record]:
         """Up to ``limit`` records in the order in which they were made, with the fields ``names``."""
-        statement, columns = self._kept(("list", names, owner is None), lambda: self._list(names, owner))
+        statement, columns = await self._kept(("list", names, owner is None), lambda: self._list(names, owner))
         rows = await tx.list(statement, row_limit=limit, row_offset=offset, **_owned(owner))
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def count(self, tx: Tx, owner: str | None = None) -> int:
         """How many records there are."""
-        statement, _ = self._kept(
+        statement, _ = await self._kept(
             ("count", owner is None), lambda: self._owned(select(func.count()).select_from(self.table), owner)
         )
         row = await tx.find(statement, **_owned(owner))
@@ -49,7 +55,7 @@ class Records:
 
     async def find(self, tx: Tx, record_id: str, names: frozenset[str], owner: str | None = None) -> Record | None:
         """One record by its id."""
-        statement, columns = self._kept(("find", names, owner is None), lambda: self._find(names, owner))
+        statement, columns = await self._kept(("find", names, owner is None), lambda: self._find(names, owner))
         row = await tx.find(statement, record_id=record_id, **_owned(owner))
         return dict(zip(columns, row, strict=True)) if row else None
 
@@ -58,7 +64,7 @@ class Records:
 
         :raises UniqueViolation: when a unique value is taken.
         """
-        statement, columns = self._kept(("insert", names), lambda: self._insert(names))
+        statement, columns = await self._kept(("insert", names), lambda: self._insert(names))
         row = await tx.find(statement, **{f"new_{name}": value for name, value in values.items()})
         return dict(zip(columns, row or (), strict=True))
 
@@ -70,7 +76,7 @@ class Records:
         :raises UniqueViolation: when a unique value is taken.
         """
         changed = frozenset(changes)
-        statement, columns = self._kept(
+        statement, columns = await self._kept(
             ("update", changed, names, owner is None), lambda: self._update(changed, names, owner)
         )
         params = {f"new_{name}": value for name, value in changes.items()}
@@ -79,7 +85,7 @@ class Records:
 
     async def delete(self, tx: Tx, record_ids: list[str], owner: str | None = None) -> int:
         """Deletes records by their ids; how many there were."""
-        statement, _ = self._kept(
+        statement, _ = await self._kept(
             ("delete", owner is None),
             lambda: self._own(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
         )
@@ -92,15 +98,19 @@ class Records:
                 return str(index.info["field"])
         return next((name for name in self._fields if column_name(name) in error.columns), None)
 
-    def _kept(self, key: Hashable, make: Callable[[], Executable]) -> tuple[Statement, Columns]:
+    async def _kept(self, key: Hashable, make: Callable[[], Executable]) -> tuple[Statement, Columns]:
         known = self._statements.get(key)
         if known is None:
-            expression: Any = make()
-            columns = tuple(self._shown(expression))
+            known = await COMPILER.run(self._brand_id, lambda: self._compiled(make()))
             if len(self._statements) >= MOST_STATEMENTS:
                 self._statements.clear()
-            known = self._statements[key] = (Statement(expression), columns)
+            self._statements[key] = known
         return known
+
+    def _compiled(self, expression: Any) -> tuple[Statement, Columns]:
+        statement = Statement(expression)
+        statement.compiled(self._dialect)
+        return statement, tuple(self._shown(expression))
 
     def _shown(self, expression: Any) -> list[str]:
         """The fields that a statement answers, in its order."""

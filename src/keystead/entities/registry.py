@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from keystead.compiler import COMPILER
 from keystead.context import ActiveBrand
-from keystead.db.engine import Database
+from keystead.db.engine import Database, Row
 from keystead.entities import store
 from keystead.entities.access import EntityAccess
 from keystead.entities.fields import Check, make_check
 from keystead.entities.model import Entity
+from keystead.entities.patterns import compile_pattern
 from keystead.entities.records import Records
 from keystead.entities.tables import DialectName
 from keystead.errors import NotFound
 
 MOST_BRANDS = 64
+MOST_STEPS = 250_000
+"""Of matching patterns on the event loop, each about 10 ns at worst."""
 
 
 class RecordType:
     """One entity with everything that its definition comes to: table, statements, checks and access.
 
-    What only its records need is made with the first of them: the tables of a brand with many entities take seconds
-    and tens of MiB to make, and most requests touch one.
+    What only its records need is made with the first of them, on a worker thread: the tables of a brand with many
+    entities take seconds and tens of MiB to make, and most requests touch one.
     """
 
     def __init__(self, brand_id: str, entity: Entity, dialect: DialectName) -> None:
@@ -44,6 +48,38 @@ class RecordType:
     def checks(self) -> Mapping[str, Check]:
         """What stands between a client's value and each field."""
         return {name: make_check(name, field) for name, field in self.entity.fields.items()}
+
+    async def readable(self) -> Records:
+        """Its statements, without making them on the event loop."""
+        if "records" not in self.__dict__:
+            await COMPILER.run(self.brand_id, lambda: self.records)
+        return self.records
+
+    async def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values to store, by field. Patterns are neither compiled nor run over long texts on the event loop.
+
+        :raises ValidationError: when a value breaks a rule; names the field.
+        """
+
+        def check_all() -> dict[str, Any]:
+            _ = self.pattern_sizes
+            return {name: check(values[name]) for name, check in self.checks.items() if name in values}
+
+        if "checks" in self.__dict__ and "pattern_sizes" in self.__dict__ and self._steps(values) <= MOST_STEPS:
+            return check_all()
+        return await COMPILER.run(self.brand_id, check_all)
+
+    @cached_property
+    def pattern_sizes(self) -> Mapping[str, int]:
+        """The size of each field's pattern."""
+        patterns = {name: field.pattern for name, field in self.entity.fields.items()}
+        return {name: compile_pattern(pattern).size for name, pattern in patterns.items() if pattern is not None}
+
+    def _steps(self, values: Mapping[str, Any]) -> int:
+        """The most steps that matching may take."""
+        return sum(
+            len(text) * size for name, size in self.pattern_sizes.items() if isinstance(text := values.get(name), str)
+        )
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
@@ -66,8 +102,8 @@ async def record_types(db: Database, brand: ActiveBrand) -> RecordTypes:
     key = (brand.id, brand.schema_version)
     known = kept.get(key)
     if known is None:
-        stored = await store.list_all(db.reads, brand.id)
-        known = {one.entity.name: RecordType(brand.id, one.entity, db.dialect) for one in stored}
+        rows = await store.list_definitions(db.scans, brand.id)
+        known = await COMPILER.run(brand.id, lambda: _record_types(brand.id, rows, db.dialect))
         kept[key] = known
         # The version before it stays, for requests under way.
         for outdated in [other for other in kept if other[0] == brand.id and other[1] < brand.schema_version - 1]:
@@ -77,6 +113,11 @@ async def record_types(db: Database, brand: ActiveBrand) -> RecordTypes:
     else:
         kept.move_to_end(key)
     return known
+
+
+def _record_types(brand_id: str, rows: Sequence[Row], dialect: DialectName) -> RecordTypes:
+    entities = map(store.read_definition, rows)
+    return {entity.name: RecordType(brand_id, entity, dialect) for entity in entities}
 
 
 async def get_record_type(db: Database, brand: ActiveBrand, name: str) -> RecordType:

@@ -33,13 +33,14 @@ async def list_records(
     """
     owner = kind.access.read.owner(ctx)
     kind.access.check_read(ctx, names)
+    records = await kind.readable()
     length = slice_of(kind.entity, names)
     if length < request.probe:
-        rows = await read_in_slices(ctx.db.scans, kind.records, names, request, owner, length)
+        rows = await read_in_slices(ctx.db.scans, records, names, request, owner, length)
     else:
         reader: Tx = ctx.db.reads if request.offset <= DEEP_OFFSET else ctx.db.scans
-        rows = await kind.records.page(reader, names, request.probe, request.offset, owner)
-    total = await kind.records.count(ctx.db.scans, owner) if with_total else None
+        rows = await records.page(reader, names, request.probe, request.offset, owner)
+    total = await records.count(ctx.db.scans, owner) if with_total else None
     return Page.cut(rows, request, total)
 
 
@@ -52,7 +53,8 @@ async def find_record(ctx: Context, kind: RecordType, record_id: str, names: fro
     kind.access.check_read(ctx, names)
     if not _ID.fullmatch(record_id):
         return None
-    return await kind.records.find(ctx.db.reads, record_id, names, owner)
+    records = await kind.readable()
+    return await records.find(ctx.db.reads, record_id, names, owner)
 
 
 async def create_record(
@@ -72,14 +74,13 @@ async def create_record(
         # Only a user's own records may be shown, and this one will be nobody's.
         raise Forbidden(permission=kind.access.read.permission)
     _refuse_unknown(kind, values)
-    checked = {
-        name: check(values[name] if name in values else kind.defaults[name]) for name, check in kind.checks.items()
-    }
+    checked = await kind.check({**kind.defaults, **values})
+    records = await kind.readable()
     now = ctx.now()
     checked |= {"id": new_id(now), "created_at": now, "updated_at": now, "created_by": user_id}
     try:
         async with ctx.db.transaction() as tx:
-            return await kind.records.insert(tx, checked, names)
+            return await records.insert(tx, checked, names)
     except UniqueViolation as error:
         raise _conflict(kind, error) from None
 
@@ -103,14 +104,15 @@ async def update_record(
     kind.access.check_write(ctx, changes)
     seen_by = kind.access.result_owner(ctx, names)
     _refuse_unknown(kind, changes)
-    checked = {name: kind.checks[name](value) for name, value in changes.items()}
+    checked = await kind.check(changes)
     if not _ID.fullmatch(record_id):
         raise NotFound
     checked["updated_at"] = ctx.now()
+    records = await kind.readable()
     owner = changed_by if changed_by is not None else seen_by
     try:
         async with ctx.db.transaction() as tx:
-            record = await kind.records.update(tx, record_id, checked, names, owner)
+            record = await records.update(tx, record_id, checked, names, owner)
     except UniqueViolation as error:
         raise _conflict(kind, error) from None
     if record is None:
@@ -130,9 +132,10 @@ async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[st
         raise NotFound
     if not wanted:
         return
+    records = await kind.readable()
 
     async def delete(tx: Tx) -> None:
-        if await kind.records.delete(tx, wanted, owner) != len(wanted):
+        if await records.delete(tx, wanted, owner) != len(wanted):
             # Raised inside, so that those which do exist stay.
             raise NotFound
 
@@ -143,7 +146,7 @@ async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[st
 def _refuse_unknown(kind: RecordType, values: Mapping[str, Any]) -> None:
     """The generated inputs hold a definition's fields alone; other doors are held to the same."""
     for name in values:
-        if name not in kind.checks:
+        if name not in kind.entity.fields:
             kept = "is set by the server" if name in SYSTEM_FIELDS else f"is not a field of '{kind.name}'"
             raise ValidationError(f"'{name[:80]}' {kept}.", field=name[:80])
 

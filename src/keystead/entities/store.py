@@ -5,35 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, Table, bindparam, delete, func, select, update
+import msgspec
+from sqlalchemy import Integer, bindparam, delete, func, select, type_coerce, update
 
 from keystead.db.engine import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
-from keystead.db.types import Id, Json, Text, UtcTime, metadata
+from keystead.db.types import Text
 from keystead.entities.model import Entity, StoredEntity
-
-entities = Table(
-    "entities",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("definition", Json, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Column("updated_at", UtcTime, nullable=False),
-    Index("uq_entities_brand_id_name", "brand_id", "name", unique=True),
-)
+from keystead.entity_names.store import entities
 
 _OF_BRAND = entities.c.brand_id == bindparam("brand_id")
+# What 250 definitions hold is read on a worker thread, not where the rows arrive.
+_AS_TEXT = type_coerce(entities.c.definition, Text)
 _COLUMNS = (
     entities.c.id,
     entities.c.name,
-    entities.c.definition,
+    _AS_TEXT,
     entities.c.created_at,
     entities.c.updated_at,
 )
 
-_ALL = Statement(select(*_COLUMNS).where(_OF_BRAND).order_by(entities.c.name))
+_DEFINITIONS = Statement(select(entities.c.name, _AS_TEXT).where(_OF_BRAND).order_by(entities.c.name))
 _PAGE = Statement(
     select(*_COLUMNS)
     .where(_OF_BRAND)
@@ -60,15 +52,26 @@ _UPDATE = Statement(
 _DELETE = Statement(delete(entities).where(_OF_BRAND, any_of(entities.c.name, "names")))
 
 
-async def list_all(tx: Tx, brand_id: str) -> list[StoredEntity]:
-    """Every entity of the brand, by name."""
-    return [_stored(row) for row in await tx.list(_ALL, brand_id=brand_id)]
+async def list_definitions(tx: Tx, brand_id: str) -> list[Row]:
+    """Every entity of the brand, by name, as rows for :func:`read_definition`."""
+    return await tx.list(_DEFINITIONS, brand_id=brand_id)
 
 
-async def list_page(tx: Tx, brand_id: str, limit: int, offset: int) -> list[StoredEntity]:
-    """Up to ``limit`` entities of the brand, by name."""
-    rows = await tx.list(_PAGE, brand_id=brand_id, row_limit=limit, row_offset=offset)
-    return [_stored(row) for row in rows]
+def read_definition(row: Row) -> Entity:
+    """The entity in a row of :func:`list_definitions`."""
+    name, definition = row
+    return Entity.from_stored(name, msgspec.json.decode(definition))
+
+
+async def list_page(tx: Tx, brand_id: str, limit: int, offset: int) -> list[Row]:
+    """Up to ``limit`` entities of the brand, by name, as rows for :func:`read_stored`."""
+    return await tx.list(_PAGE, brand_id=brand_id, row_limit=limit, row_offset=offset)
+
+
+def read_stored(row: Row) -> StoredEntity:
+    """The entity in a row of :func:`list_page`."""
+    entity_id, name, definition, created_at, updated_at = row
+    return StoredEntity(entity_id, read_definition((name, definition)), created_at, updated_at)
 
 
 async def count(tx: Tx, brand_id: str) -> int:
@@ -94,8 +97,3 @@ async def update_entity(tx: Tx, brand_id: str, entity: Entity, now: datetime) ->
 async def delete_entities(tx: Tx, brand_id: str, names: Sequence[str]) -> None:
     """Takes entities out of the registry."""
     await tx.execute(_DELETE, brand_id=brand_id, names=list(names))
-
-
-def _stored(row: Row) -> StoredEntity:
-    entity_id, name, definition, created_at, updated_at = row
-    return StoredEntity(entity_id, Entity.from_stored(name, definition), created_at, updated_at)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
+from keystead.compiler import COMPILER
 from keystead.context import ActiveBrand
+from keystead.errors import ServerBusy
 from keystead.graphql.schema import EntityField, FixedSchema, SchemaVersion, build_schema_version
 
 EntityLoader = Callable[[FixedSchema, ActiveBrand], Awaitable[Iterable[EntityField]]]
 Forget = Callable[[SchemaVersion], None]
+_Key = tuple[str, int]
+
+LONGEST_WAIT = 10.0
+"""Seconds that a request waits for its brand's schema."""
 
 
 def _forget_nothing(_version: SchemaVersion) -> None:
@@ -18,27 +25,40 @@ def _forget_nothing(_version: SchemaVersion) -> None:
 
 
 class SchemaCache:
-    """Schema versions by (brand id, schema version). Holds ``size`` of them; one is built at a time.
+    """Schema versions by (brand id, schema version). Holds ``size`` of them.
+
+    A version is built once, on a worker thread, however many requests wait for it; a request that is cancelled leaves
+    the build to the others, and a build that failed is tried again by the next request.
 
     Of one brand only the newest and the one before it are held, for requests under way: a large brand's schema takes
     tens of MiB, and every change of its entities makes a new one. ``forget`` is told of each that is dropped.
     """
 
     def __init__(
-        self, fixed: FixedSchema, loader: EntityLoader, size: int = 64, forget: Forget = _forget_nothing
+        self,
+        fixed: FixedSchema,
+        loader: EntityLoader,
+        size: int = 64,
+        forget: Forget = _forget_nothing,
+        *,
+        longest_wait: float = LONGEST_WAIT,
     ) -> None:
         self.fixed = fixed
         self._loader = loader
         self._size = size
         self._forget = forget
-        self._versions: OrderedDict[tuple[str, int], SchemaVersion] = OrderedDict()
-        self._building = asyncio.Lock()
+        self._longest_wait = longest_wait
+        self._versions: OrderedDict[_Key, SchemaVersion] = OrderedDict()
+        self._building: dict[_Key, asyncio.Task[SchemaVersion]] = {}
 
     def __len__(self) -> int:
         return len(self._versions)
 
     async def get(self, brand: ActiveBrand | None) -> SchemaVersion:
-        """The schema for a request: the brand's, at the version that the request's row named; else the fixed one."""
+        """The schema for a request: the brand's, at the version that the request's row named; else the fixed one.
+
+        :raises ServerBusy: when it is not built in time.
+        """
         if brand is None:
             return self.fixed.version
         key = (brand.id, brand.schema_version)
@@ -46,12 +66,20 @@ class SchemaCache:
         if known is not None:
             self._versions.move_to_end(key)
             return known
-        async with self._building:
-            return self._versions.get(key) or await self._build(key, brand)
+        building = self._building.get(key)
+        if building is None:
+            building = self._building[key] = asyncio.create_task(self._build(key, brand))
+            building.add_done_callback(partial(self._built, key))
+        try:
+            async with asyncio.timeout(self._longest_wait):
+                return await asyncio.shield(building)
+        except TimeoutError:
+            raise ServerBusy(cause="waited too long for a brand's schema to be built") from None
 
-    async def _build(self, key: tuple[str, int], brand: ActiveBrand) -> SchemaVersion:
+    async def _build(self, key: _Key, brand: ActiveBrand) -> SchemaVersion:
         added = await self._loader(self.fixed, brand)
-        version = build_schema_version(self.fixed, added, f"{brand.id}:{brand.schema_version}")
+        name = f"{brand.id}:{brand.schema_version}"
+        version = await COMPILER.run(brand.id, partial(build_schema_version, self.fixed, added, name))
         self._versions[key] = version
         outdated = [known for known in self._versions if known[0] == key[0] and known[1] < key[1] - 1]
         if len(self._versions) - len(outdated) > self._size:
@@ -59,3 +87,8 @@ class SchemaCache:
         for known in dict.fromkeys(outdated):
             self._forget(self._versions.pop(known))
         return version
+
+    def _built(self, key: _Key, task: asyncio.Task[SchemaVersion]) -> None:
+        del self._building[key]
+        if not task.cancelled():
+            task.exception()  # seen, also where every request that waited has gone

@@ -11,6 +11,7 @@ from keystead.audit.service import describe, record
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
 from keystead.db.engine import Tx
+from keystead.entity_names.service import require_entities
 from keystead.errors import Conflict, InternalError, NotFound
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
@@ -58,7 +59,8 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish:
 
     Else the address waits, and ``finish``, the last step of the same transaction, asks it for proof.
 
-    :raises BadUserInput: for a bad address, password, name, role or permission; names the field.
+    :raises BadUserInput: for a bad address, password, name or role, or a permission that is none or names no entity;
+        names the field.
     :raises Forbidden: for a permission that the caller does not hold.
     :raises Conflict: when the address, or one that looks the same, is a login of the brand; field ``email``.
     """
@@ -74,6 +76,7 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish:
     event = describe(ctx, "user.created", brand_id=brand.id, subject_id=row.id, details=details)
 
     async def create(tx: Tx) -> User:
+        await require_entities(tx, brand.id, permissions)
         await require_roles(tx, brand.id, roles, ctx.permissions)
         if await store.is_taken(tx, brand.id, address) or not await store.insert_user(tx, brand.id, row):
             raise Conflict("This e-mail address is taken.", field="email")
@@ -114,6 +117,7 @@ async def update_user(
 
     async def update(tx: Tx) -> User:
         async with rights_guard(tx, brand_id, ctx.principal):
+            await require_entities(tx, brand_id, wanted.permissions or ())
             if not await store.touch(tx, brand_id, user_id, ctx.now()):
                 raise _unknown_user()
             await require_roles(tx, brand_id, wanted.roles or (), ctx.permissions)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     type_coerce,
     update,
 )
@@ -34,6 +35,8 @@ from keystead.policy import parse_policy
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.model import LoginCandidate, User, UserRow
 from keystead.users.roles.store import JoinedWords, roles, user_roles
+
+_IS_GRANTED = text("permissions <> ''")
 
 users = Table(
     "users",
@@ -65,6 +68,8 @@ users = Table(
     Index("uq_users_brand_id_email_skeleton", "brand_id", "email_skeleton", unique=True),
     Index("ix_users_brand_id_pending_email_skeleton", "brand_id", "pending_email_skeleton"),
     Index("ix_users_brand_id_id", "brand_id", "id"),
+    # The few with permissions of their own: what was granted on an entity is found among them.
+    Index("ix_users_granted", "brand_id", "id", sqlite_where=_IS_GRANTED, postgresql_where=_IS_GRANTED),
 )
 
 ROLE_NAMES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from keystead.compiler import COMPILER
 from keystead.context import ActiveBrand, Context
 from keystead.db.engine import Database
 from keystead.entities import definitions, service
@@ -12,7 +13,7 @@ from keystead.entities.model import StoredEntity
 from keystead.entities.names import type_name
 from keystead.entities.plan import Plan
 from keystead.entities.registry import RecordType, record_types
-from keystead.entities.types import EntityTypes
+from keystead.entities.types import EntityTypes, FieldTypes
 from keystead.graphql.resolvers import resolver
 from keystead.graphql.resolvers.scope import refuse_filter, require_brand
 from keystead.graphql.schema import EntityField, FixedSchema
@@ -53,10 +54,16 @@ async def define_entity(ctx: Context, arguments: Arguments, _: Selection) -> dic
 @resolver("Mutation.deleteEntity")
 async def delete_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """Deletes the entities: all of them, or none."""
-    await definitions.delete_entities(
-        ctx, require_brand(ctx).id, arguments["names"], allow_data_loss=bool(arguments.get("allow_data_loss"))
+    is_dry = bool(arguments.get("dry_run"))
+    deletions = await definitions.delete_entities(
+        ctx,
+        require_brand(ctx).id,
+        arguments["names"],
+        dry_run=is_dry,
+        allow_data_loss=bool(arguments.get("allow_data_loss")),
     )
-    return {"data": {"success": True}}
+    steps = [{"entity": one.entity, "records": one.records, **one.grants.counts()} for one in deletions]
+    return {"data": {"success": not is_dry, "steps": steps}}
 
 
 def _shown_entity(stored: StoredEntity) -> dict[str, Any]:
@@ -86,11 +93,16 @@ def _shown_plan(plan: Plan) -> dict[str, Any]:
 async def load_entity_fields(db: Database, fixed: FixedSchema, brand: ActiveBrand) -> list[EntityField]:
     """What the brand's entities add to its schema, at the version that the request's own row named."""
     kinds = await record_types(db, brand)
-    return [field for kind in kinds.values() for field in _entity_fields(kind, fixed)]
+
+    def add_types() -> list[EntityField]:
+        shared = FieldTypes(fixed.types)
+        return [field for kind in kinds.values() for field in _entity_fields(kind, shared)]
+
+    return await COMPILER.run(brand.id, add_types)
 
 
-def _entity_fields(kind: RecordType, fixed: FixedSchema) -> Iterator[EntityField]:
-    types, operations, access = EntityTypes(kind.entity, fixed.types), _Operations(kind), kind.access
+def _entity_fields(kind: RecordType, shared: FieldTypes) -> Iterator[EntityField]:
+    types, operations, access = EntityTypes(kind.entity, shared), _Operations(kind), kind.access
     pascal = type_name(kind.name)
     yield EntityField("Query", f"{kind.name}List", types.list, access.read, operations.list)
     yield EntityField("Query", f"{kind.name}ById", types.by_id, access.read, operations.by_id)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from keystead.audit.service import describe, record
 from keystead.context import Context
 from keystead.db.engine import Tx
+from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
@@ -28,7 +29,7 @@ async def list_roles(ctx: Context, brand_id: str, page: PageRequest, *, with_tot
 async def define_role(ctx: Context, brand_id: str, name: str, permissions: Sequence[str]) -> Role:
     """Makes the role, or replaces the permissions of the one of that name.
 
-    :raises BadUserInput: for a bad name or an unknown permission; names the field.
+    :raises BadUserInput: for a bad name, or a permission that is none or names no entity; names the field.
     :raises Forbidden: for a permission that the caller does not hold.
     """
     if not _NAME.fullmatch(name):
@@ -42,6 +43,7 @@ async def define_role(ctx: Context, brand_id: str, name: str, permissions: Seque
 
     async def define(tx: Tx) -> None:
         async with rights_guard(tx, brand_id, ctx.principal):
+            await require_entities(tx, brand_id, role.permissions)
             await store.save_role(tx, brand_id, role, ctx.now())
             await record(tx, event)
 

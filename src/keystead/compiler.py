@@ -1,0 +1,76 @@
+"""Worker threads for what takes long to compile: schemas, tables and statements of entities, patterns, definitions.
+
+Pure Python on a thread still shares the interpreter with the event loop, but the loop gets its turn every switch
+interval instead of once at the end. One job at a time for each brand, so that a brand that changes its entities again
+and again delays itself alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from keystead.errors import ServerBusy
+
+THREADS = 2
+MOST_WAITING = 64
+"""Jobs of all brands that wait for another one of the same brand."""
+LONGEST_WAIT = 10.0
+"""Seconds that a job waits for those of its brand."""
+
+T = TypeVar("T")
+
+
+class Compiler:
+    """A bounded pool of threads with a lock for each key. Threads start with the first job."""
+
+    def __init__(self, *, most_waiting: int = MOST_WAITING, longest_wait: float = LONGEST_WAIT) -> None:
+        self._most_waiting = most_waiting
+        self._longest_wait = longest_wait
+        self._waiting = 0
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="keystead-compiler")
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def run(self, key: str, work: Callable[[], T]) -> T:
+        """What ``work`` returns, or raises, on a thread; never beside another job of the same ``key``.
+
+        The slot belongs to the thread: cancelling the caller frees it only when ``work`` has not begun.
+
+        :raises ServerBusy: when too many jobs wait, or this one waited too long for its turn.
+        """
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        await self._take(lock)
+        loop = asyncio.get_running_loop()
+
+        def release(_: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(lock.release)
+
+        job = self._threads.submit(work)
+        job.add_done_callback(release)
+        return await asyncio.wrap_future(job)
+
+    async def _take(self, lock: asyncio.Lock) -> None:
+        if not lock.locked():
+            await lock.acquire()
+            return
+        if self._waiting >= self._most_waiting:
+            raise ServerBusy(cause="too many schemas and statements wait to be compiled")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._longest_wait):
+                await lock.acquire()
+        except TimeoutError:
+            raise ServerBusy(cause="waited too long for another compilation of the same brand") from None
+        finally:
+            self._waiting -= 1
+
+
+COMPILER = Compiler()
+"""The one of this process."""

@@ -1,0 +1,1 @@
+"""What is granted on entities, and its end."""

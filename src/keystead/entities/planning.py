@@ -1,0 +1,131 @@
+"""Plans for changes of a brand's entities, made outside any write transaction.
+
+SQLite has one writer for all brands, and counting takes long: so records are counted on its reader threads, for one
+plan at a time and for a bounded time. Tables and statements are made on a worker thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from keystead.brands import service as brands
+from keystead.compiler import COMPILER
+from keystead.context import Context
+from keystead.db.engine import Database, Row, Tx
+from keystead.entities import alterations, store
+from keystead.entities.alterations import Change, Inquiry
+from keystead.entities.model import Entity
+from keystead.entities.names import require_distinct
+from keystead.entities.plan import Plan, Step, compare, depends_on_records, judge
+from keystead.entities.tables import DialectName
+from keystead.entity_names.service import refuse_unknown
+from keystead.errors import BadUserInput, ServiceUnavailable
+
+T = TypeVar("T")
+
+MOST_ENTITIES = 250
+"""Of one brand."""
+LONGEST_PLAN = 3.0
+"""Seconds that counting for a plan may take, which leaves the rest of a request's time to what follows."""
+_planning: WeakKeyDictionary[Database, asyncio.Lock] = WeakKeyDictionary()
+"""One plan at a time is counted for, so that lists of records keep a reader thread of SQLite's two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan that is not carried out yet, and the schema version that it was made for."""
+
+    version: int
+    current: Mapping[str, Entity]
+    wanted: Mapping[str, Entity]
+    inquiries: Sequence[Inquiry] = ()
+    steps: tuple[Step, ...] = ()
+    open: Sequence[Inquiry] = ()
+    """Asked again inside the transaction: these steps are refused or not as the records are then."""
+
+    def result(self, *, applied: bool) -> Plan:
+        return Plan(self.steps, self.version, applied=applied)
+
+
+async def within_time(seconds: float, db: Database, counting: Coroutine[Any, Any, T]) -> T:
+    """What ``counting`` returns, in its turn and in time; what it has begun to read is then given up."""
+    lock = _planning.setdefault(db, asyncio.Lock())
+    try:
+        async with asyncio.timeout(seconds):
+            async with lock:
+                return await counting
+    except TimeoutError:
+        message = "Counting the records took too long: use the command line, which waits longer."
+        raise ServiceUnavailable(message) from None
+    finally:
+        counting.close()  # where it had not had its turn
+
+
+async def make_draft(
+    ctx: Context, brand_id: str, wanted: Mapping[str, Entity], allow_data_loss: bool, longest: float
+) -> Draft:
+    # The version first: what changes after it makes the plan out of date, never wrong.
+    version = (await brands.get_brand(ctx, brand_id)).schema_version
+    rows = await store.list_definitions(ctx.db.scans, brand_id)
+    draft = await COMPILER.run(brand_id, partial(_drafted, brand_id, version, rows, wanted, ctx.db.dialect))
+    steps = await within_time(longest, ctx.db, judge_again(ctx.db.scans, draft.steps, draft.inquiries, allow_data_loss))
+    return replace(draft, steps=steps)
+
+
+def _drafted(
+    brand_id: str, version: int, rows: Sequence[Row], wanted: Mapping[str, Entity], dialect: DialectName
+) -> Draft:
+    """The steps from what is to what is wanted, not judged yet."""
+    current = {entity.name: entity for entity in map(store.read_definition, rows)}
+    together = {**current, **wanted}
+    require_distinct(together)
+    if len(together) > MOST_ENTITIES:
+        raise BadUserInput(f"A brand has at most {MOST_ENTITIES} entities.", field="definition")
+    _refuse_strangers(wanted, together)
+    steps = compare(current, wanted.values())
+    inquiries = tuple(_inquiries(brand_id, current, steps, dialect))
+    again = tuple(_inquiries(brand_id, current, tuple(filter(depends_on_records, steps)), dialect))
+    return Draft(version, current, wanted, inquiries, steps, again)
+
+
+def _inquiries(
+    brand_id: str, current: Mapping[str, Entity], steps: Sequence[Step], dialect: DialectName
+) -> Iterator[Inquiry]:
+    for name, own in groupby(steps, key=lambda step: step.entity):
+        if name in current:
+            yield Inquiry(brand_id, current[name], list(own), dialect)
+
+
+async def judge_again(
+    tx: Tx, steps: tuple[Step, ...], inquiries: Sequence[Inquiry], allow_data_loss: bool
+) -> tuple[Step, ...]:
+    """The steps, those of the inquiries judged by what the records say."""
+    judged: dict[tuple[str, str | None], Step] = {}
+    for inquiry in inquiries:
+        facts = await alterations.gather_facts(tx, inquiry)
+        for step, said in zip(inquiry.steps, facts, strict=True):
+            judged[(step.entity, step.field)] = judge(step, said, allow_data_loss=allow_data_loss)
+    return tuple(judged.get((step.entity, step.field), step) for step in steps)
+
+
+def prepare(brand_id: str, draft: Draft, dialect: DialectName) -> dict[str, list[Change]]:
+    """The statements that carry out the plan, by entity."""
+    return {
+        name: alterations.prepare(brand_id, draft.current.get(name), draft.wanted[name], list(own), dialect)
+        for name, own in groupby(draft.steps, key=lambda step: step.entity)
+    }
+
+
+def _refuse_strangers(wanted: Mapping[str, Entity], together: Mapping[str, Entity]) -> None:
+    """Permissions of fields name entities of the brand, too: those that are there, or made with this definition."""
+    for entity in wanted.values():
+        for name, field in entity.fields.items():
+            for key, permissions in (("read", field.read), ("write", field.write)):
+                for permission in permissions or ():
+                    refuse_unknown(permission, together.keys(), field=f"{entity.name}.fields.{name}.{key}")

@@ -1,0 +1,41 @@
+"""Refuse a permission that names no entity of its brand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+from keystead.db.engine import Tx
+from keystead.entity_names import store
+from keystead.errors import BadUserInput
+from keystead.permissions import entity_of
+
+
+async def require_entities(tx: Tx, brand_id: str, permissions: Iterable[str], *, field: str = "permissions") -> None:
+    """Check that each permission on records names an entity of the brand.
+
+    The first statement of a transaction that grants: the entities named stay until it ends. A deletion that runs at the
+    same time waits for it and ends the new grant too, or comes first, and the grant is refused.
+
+    :raises BadUserInput: names ``field``, and in the message the permission that was probably meant.
+    """
+    named = {entity: permission for permission in permissions if (entity := entity_of(permission)) is not None}
+    if not named:
+        return
+    known = await store.hold(tx, brand_id, sorted(named))
+    for entity in sorted(named.keys() - set(known)):
+        refuse_unknown(named[entity], await store.list_names(tx, brand_id), field=field)
+
+
+def refuse_unknown(permission: str, names: Collection[str], *, field: str) -> None:
+    """Do nothing for a permission that names one of the entities, or none at all.
+
+    :raises BadUserInput: names ``field``, and in the message the permission that was probably meant.
+    """
+    entity = entity_of(permission)
+    if entity is None or entity in names:
+        return
+    message = f"'{permission}' names no entity of this brand"
+    if close := get_close_matches(entity, names, n=1):
+        raise BadUserInput(f"{message}: did you mean '{close[0]}{permission[len(entity) :]}'?", field=field)
+    raise BadUserInput(f"{message}: define the entity '{entity}' first.", field=field)

@@ -1,0 +1,46 @@
+"""SQL of the registry of entities, as far as names go.
+
+The table is here, below everything that grants permissions; :mod:`keystead.entities` reads and writes the definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, select
+
+from keystead.db.engine import Tx
+from keystead.db.statements import Statement, any_of
+from keystead.db.types import Id, Json, Text, UtcTime, metadata
+
+entities = Table(
+    "entities",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("definition", Json, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Index("uq_entities_brand_id_name", "brand_id", "name", unique=True),
+)
+
+_OF_BRAND = entities.c.brand_id == bindparam("brand_id")
+# The lock of a foreign key: against deletion, not against a change of the definition.
+_HOLD = Statement(
+    select(entities.c.name)
+    .where(_OF_BRAND, any_of(entities.c.name, "names"))
+    .order_by(entities.c.name)
+    .with_for_update(key_share=True, read=True)
+)
+_NAMES = Statement(select(entities.c.name).where(_OF_BRAND).order_by(entities.c.name))
+
+
+async def hold(tx: Tx, brand_id: str, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that are entities of the brand; they stay until the transaction ends."""
+    return [row[0] for row in await tx.list(_HOLD, brand_id=brand_id, names=list(names))]
+
+
+async def list_names(tx: Tx, brand_id: str) -> list[str]:
+    """The brand's entities."""
+    return [row[0] for row in await tx.list(_NAMES, brand_id=brand_id)]

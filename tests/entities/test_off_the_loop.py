@@ -1,0 +1,254 @@
+"""What one definition, one schema and one pattern may hold keeps the event loop for less than 50 ms at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from keystead.brands import service as brands
+from keystead.context import ActiveBrand, Server
+from keystead.db.engine import Database
+from keystead.entities import definitions, planning, service, store
+from keystead.entities.definition import parse_definition
+from keystead.entities.model import Entity
+from keystead.entities.patterns import compile_pattern
+from keystead.entities.registry import get_record_type
+from keystead.errors import BadUserInput, ServiceUnavailable
+from keystead.graphql.resolvers import load_resolvers
+from keystead.graphql.resolvers.entities import load_entity_fields
+from keystead.graphql.schema import load_fixed
+from keystead.graphql.schema_cache import SchemaCache
+from keystead.ids import new_id
+from keystead.pagination import PageRequest
+from tests.make import make_brand, make_context
+
+LONGEST = 0.05
+"""Seconds of the loop's own thread, so that a busy machine fails nothing."""
+ROUNDS = 3
+
+Work = Callable[[], Awaitable[Any]]
+
+
+async def longest_hold(work: Awaitable[Any]) -> float:
+    """The most CPU time that the loop's thread used without letting another task run, while ``work`` ran."""
+    gc.collect()
+    longest, task = 0.0, asyncio.ensure_future(work)
+    while not task.done():
+        before = time.thread_time()
+        await asyncio.wait([task], timeout=0.001)
+        longest = max(longest, time.thread_time() - before)
+    await task
+    return longest
+
+
+def fields(number: int = 100, **rules: Any) -> dict[str, Any]:
+    return {"fields": {f"f{n}": {"type": "string", **rules} for n in range(number)}}
+
+
+async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    found = await brands.find_active(server.db.reads, brand.id)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server)
+
+
+@pytest.fixture
+async def large(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    """A brand of 250 entities with 100 fields: in the registry alone, nothing here reads their tables."""
+    entity = parse_definition({"e": fields()})["e"]
+    async with server.db.transaction() as tx:
+        for number in range(250):
+            now = server.clock.now()
+            await store.insert_entity(tx, brand.id, new_id(now), replace(entity, name=f"e{number}"), now)
+        await brands.bump_schema_version(tx, brand.id)
+    return await current(server, brand)
+
+
+async def test_a_large_schema_is_built_beside_the_loop(server: Server, large: ActiveBrand) -> None:
+    holds, quiet = [], await make_brand(server, "quiet")
+    for _ in range(ROUNDS):
+        # What was kept of the version is not used: each round reads and builds again.
+        async with server.db.transaction() as tx:
+            await brands.bump_schema_version(tx, large.id)
+        cache = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db))
+        building = asyncio.ensure_future(cache.get(await current(server, large)))
+        await asyncio.sleep(0)
+        assert (await cache.get(quiet)).key.startswith(quiet.id)
+        assert not building.done(), "another brand's schema waits for the large one"
+        holds.append(await longest_hold(building))
+    assert min(holds) < LONGEST
+
+
+async def test_what_looks_alike_in_a_schema_is_one_object(server: Server, brand: ActiveBrand) -> None:
+    await definitions.define_entities(make_context(server), brand.id, {"a": fields(3), "b": fields(3, required=True)})
+    version = await SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db)).get(
+        await current(server, brand)
+    )
+    types: Any = version.schema.type_map
+    outputs = {id(types[name].fields[f"f{n}"]) for name in ("A", "B") for n in range(3)}
+    inputs = [{id(types[name].fields[f"f{n}"]) for n in range(3)} for name in ("CreateAInput", "CreateBInput")]
+    assert [len(outputs), *map(len, inputs)] == [1, 1, 1]
+    assert inputs[0] != inputs[1]
+
+
+DEFINITIONS: dict[str, dict[str, Any]] = {
+    "many fields": {f"n{n}": fields() for n in range(60)},
+    "long lists of values": {
+        f"n{n}": {"fields": {"f": {"type": "enum", "values": [f"{m:04}" for m in range(200)]}}} for n in range(100)
+    },
+    "many patterns": {
+        "n": {
+            "fields": {f"f{n}": {"type": "string", "pattern": f"(\\d{n}){{1,9}}(.{{1,9}}-){{1,9}}"} for n in range(99)}
+        }
+    },
+    "a fault at the end": {**{f"n{n}": fields() for n in range(60)}, "last": {"fields": {"id": {"type": "string"}}}},
+    "many defaults": {"n": fields(default="x" * 200)},
+}
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+async def test_a_definition_is_read_beside_the_loop(server: Server, brand: ActiveBrand, name: str) -> None:
+    holds = []
+    for _ in range(ROUNDS):
+        compile_pattern.cache_clear()
+
+        async def define() -> None:
+            try:
+                await definitions.define_entities(make_context(server), brand.id, DEFINITIONS[name], dry_run=True)
+            except BadUserInput:
+                assert "fault" in name
+
+        holds.append(await longest_hold(define()))
+    assert min(holds) < LONGEST
+
+
+async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
+    ctx = make_context(server)
+    await definitions.define_entities(ctx, brand.id, {f"e{n}": fields() for n in range(10)})
+    dropped = {f"e{n}": {"fields": {"other": {"type": "string"}}} for n in range(10)}
+
+    def plan() -> Awaitable[Any]:
+        return definitions.define_entities(ctx, brand.id, dropped, dry_run=True)
+
+    assert min([await longest_hold(plan()) for _ in range(ROUNDS)]) < LONGEST
+    page = asyncio.ensure_future(definitions.list_entities(ctx, brand.id, PageRequest(per_page=100)))
+    assert await longest_hold(page) < LONGEST
+
+
+async def test_statements_and_patterns_are_compiled_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
+    pattern = "\\pL{1,6}|.*"
+    await definitions.define_entities(make_context(server), brand.id, {"thing": fields(20, pattern=pattern)})
+    compile_pattern.cache_clear()
+    now = await current(server, brand)
+    kind, names = await get_record_type(server.db, now, "thing"), frozenset(f"f{n}" for n in range(20))
+    ctx, values = make_context(server, now), dict.fromkeys(sorted(names), "text")
+    assert await longest_hold(service.create_record(ctx, kind, values, names)) < LONGEST
+    assert await longest_hold(service.list_records(ctx, kind, PageRequest(), names)) < LONGEST
+
+
+async def test_a_slow_match_runs_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
+    body = {"fields": {"f": {"type": "text", "max_length": 60_000, "pattern": ".*[a-c].{120}x|.*"}}}
+    await definitions.define_entities(make_context(server), brand.id, {"thing": body})
+    now = await current(server, brand)
+    kind, text = await get_record_type(server.db, now, "thing"), "".join("abc"[n * n * 7 % 3] for n in range(60_000))
+    ctx = make_context(server, now)
+    await service.create_record(ctx, kind, {"f": "short"})
+    holds = [await longest_hold(service.create_record(ctx, kind, {"f": text})) for _ in range(ROUNDS)]
+    assert min(holds) < LONGEST
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"type": "text", "pattern": ".*[a-c](.{40}|\\pL{35})[a-c].{45}x"}, "too long on the longest value"),
+        ({"type": "string", "max_length": 10_000, "pattern": "\\pL{1,20}"}, "too long on the longest value"),
+        ({"type": "text", "max_length": 100, "pattern": ".*[a-c](.{40}|\\pL{35})[a-c].{45}x"}, None),
+        ({"type": "text", "pattern": "[\\pL ]+"}, None),
+    ],
+)
+async def test_a_pattern_is_bounded_by_its_longest_value(
+    server: Server, brand: ActiveBrand, body: dict[str, Any], said: str | None
+) -> None:
+    definition = {"thing": {"fields": {"f": body}}}
+    if said is None:
+        assert not (await definitions.define_entities(make_context(server), brand.id, definition)).is_refused
+        return
+    with pytest.raises(BadUserInput, match=said) as refused:
+        await definitions.define_entities(make_context(server), brand.id, definition)
+    assert refused.value.extensions["field"] == "thing.fields.f.pattern"
+
+
+async def test_the_patterns_of_a_definition_are_bounded_together(server: Server, brand: ActiveBrand) -> None:
+    body = {"fields": {f"f{n}": {"type": "string", "pattern": f"(\\pL{n}){{1,20}}"} for n in range(99)}}
+    with pytest.raises(BadUserInput, match="too large together"):
+        await definitions.define_entities(make_context(server), brand.id, {"thing": body}, dry_run=True)
+
+
+def never(*_: Any) -> Awaitable[Any]:
+    """Counting that does not end."""
+    return asyncio.Event().wait()
+
+
+async def test_a_plan_has_a_deadline_and_the_next_one_its_turn(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = make_context(server)
+    await definitions.define_entities(ctx, brand.id, {"thing": fields(1)})
+    dropped: dict[str, Any] = {"thing": {"fields": {"other": {"type": "string"}}}}
+    with monkeypatch.context() as patched:
+        patched.setattr("keystead.entities.alterations.gather_facts", never)
+        patched.setattr("keystead.entities.alterations.count_records", never)
+        with pytest.raises(ServiceUnavailable, match="took too long"):
+            await definitions.define_entities(ctx, brand.id, dropped, dry_run=True, longest=0.05)
+        with pytest.raises(ServiceUnavailable, match="took too long"):
+            await definitions.delete_entities(ctx, brand.id, ["thing"], longest=0.05)
+    assert (await definitions.define_entities(ctx, brand.id, dropped, dry_run=True)).is_refused
+    assert planning.LONGEST_PLAN < 5
+
+
+class WithoutTransactions:
+    """A database in which nobody may write."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def __getattr__(self, name: str) -> Any:
+        assert name not in ("transaction", "run"), "a write transaction"
+        return getattr(self._db, name)
+
+
+PLANS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "define": lambda ctx, brand_id: definitions.define_entities(
+        ctx, brand_id, {"thing": {"fields": {"f0": {"type": "string", "unique": True}}}}, dry_run=True
+    ),
+    "refused": lambda ctx, brand_id: definitions.define_entities(
+        ctx, brand_id, {"thing": {"fields": {"f1": {"type": "string"}}}}
+    ),
+    "delete": lambda ctx, brand_id: definitions.delete_entities(ctx, brand_id, ["thing"], dry_run=True),
+    "list": lambda ctx, brand_id: definitions.list_entities(ctx, brand_id, PageRequest(), with_total=True),
+    "count": lambda ctx, brand_id: definitions.count_records(ctx, brand_id, Entity("thing", {})),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+async def test_what_changes_nothing_takes_no_write_transaction(
+    server: Server, brand: ActiveBrand, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await definitions.define_entities(make_context(server), brand.id, {"thing": fields(1)})
+    monkeypatch.setattr(server, "db", WithoutTransactions(server.db))
+    # Beside one that has the file, or the brand's row, to itself.
+    database: Any = server.db
+    async with database._db.transaction() as tx:
+        await brands.bump_schema_version(tx, brand.id)
+        await PLANS[name](make_context(server), brand.id)

@@ -1,0 +1,92 @@
+"""Worker threads: one job at a time for a key, bounded, and the slot is the thread's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from keystead.compiler import Compiler
+from keystead.errors import ServerBusy
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What jobs wait for; open at the end, so that no thread is left."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def begun(running: threading.Event) -> None:
+    await asyncio.to_thread(running.wait, 5)
+
+
+async def test_jobs_run_on_a_thread_and_their_errors_come_back() -> None:
+    compiler = Compiler()
+    assert await compiler.run("a", threading.get_ident) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await compiler.run("a", lambda: 1 // 0)
+    assert await compiler.run("a", lambda: 1) == 1
+
+
+async def test_one_at_a_time_for_a_key_and_others_go_ahead(gate: threading.Event) -> None:
+    compiler, running, order = Compiler(), threading.Event(), list[str]()
+
+    def first() -> None:
+        running.set()
+        gate.wait()
+        order.append("first")
+
+    jobs = [asyncio.ensure_future(compiler.run("a", first))]
+    await begun(running)
+    jobs.append(asyncio.ensure_future(compiler.run("a", lambda: order.append("second"))))
+    await compiler.run("b", lambda: order.append("other"))
+    gate.set()
+    await asyncio.gather(*jobs)
+    assert order == ["other", "first", "second"]
+
+
+async def test_too_many_and_too_long_are_busy(gate: threading.Event) -> None:
+    compiler, running = Compiler(most_waiting=1, longest_wait=0.05), threading.Event()
+
+    def hold() -> None:
+        running.set()
+        gate.wait()
+
+    held = asyncio.ensure_future(compiler.run("a", hold))
+    await begun(running)
+    waiting = asyncio.ensure_future(compiler.run("a", lambda: None))
+    await asyncio.sleep(0)
+    with pytest.raises(ServerBusy, match="try again"):
+        await compiler.run("a", lambda: None)
+    with pytest.raises(ServerBusy):
+        await waiting
+    gate.set()
+    await held
+    assert await compiler.run("a", lambda: 1) == 1
+
+
+async def test_a_caller_that_goes_frees_nothing_early(gate: threading.Event) -> None:
+    compiler, running = Compiler(longest_wait=0.05), threading.Event()
+
+    def hold() -> None:
+        running.set()
+        gate.wait()
+
+    held = asyncio.ensure_future(compiler.run("a", hold))
+    await begun(running)
+    held.cancel()
+    with pytest.raises(ServerBusy):
+        await compiler.run("a", lambda: None)
+    gate.set()
+    # Released by the thread, a moment later.
+    assert await Compiler.run(Compiler(), "a", lambda: 1) == 1
+    while True:
+        try:
+            assert await compiler.run("a", lambda: 2) == 2
+        except ServerBusy:
+            continue
+        break
