@@ -6,8 +6,10 @@ import pytest
 
 from keystead.authentication import user_creation
 from keystead.context import ActiveBrand, Server
-from keystead.errors import Conflict
+from keystead.errors import Conflict, RateLimited
 from keystead.mail.model import MailKind
+from keystead.pagination import PageRequest
+from keystead.users import service as users
 from keystead.users.model import NewUser, User
 from tests.authentication.claimants import (
     NEW,
@@ -24,6 +26,7 @@ from tests.authentication.claimants import (
 )
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observing import is_alive
+from tests.clocks import ManualClock
 from tests.make import change_brand, make_context, make_session
 
 
@@ -48,19 +51,26 @@ async def test_a_user_whose_address_needs_no_proof_gets_no_mail(
     assert await outbox(server) == []
 
 
-async def test_the_link_is_mailed_however_much_was_sent_there(server: Server, brand: ActiveBrand) -> None:
-    """Strangers who claim the address first must not keep the user from it."""
-    for _ in range(2):
-        await claim(server, await make_anonymous(server, brand), NEW)
-    made = [await user_creation.create_user(make_context(server), brand, NewUser(NEW)) for _ in range(2)]
+async def test_the_link_counts_against_the_recipients_share(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    """One a minute, whoever caused it; without the link no user is made, and vouching for the address needs none."""
+    await claim(server, await make_anonymous(server, brand), NEW)
+    before = len((await users.list_users(make_context(server), brand.id, PageRequest())).items)
+    with pytest.raises(RateLimited) as refused:
+        await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+    assert refused.value.extensions["retryAfter"] == 60
+    assert len((await users.list_users(make_context(server), brand.id, PageRequest())).items) == before
+    clock.advance(seconds=60)
+    made = await user_creation.create_user(make_context(server), brand, NewUser(NEW))
     mails = await outbox(server, MailKind.verify_email)
-    assert len(mails) == 3, "the second claim was one too many"
-    assert {user.id for user in made} < {mail.user_id for mail in mails}
-    assert [await claimed(server, user.id) for user in made] == [NEW, NEW]
-    assert [await tokens_of(server, user.id) for user in made] == [["verify"], ["verify"]]
-    (token,) = [token_in(server, mail) for mail in mails if mail.user_id == made[0].id]
+    assert len(mails) == 2
+    assert (await claimed(server, made.id), await tokens_of(server, made.id)) == (NEW, ["verify"])
+    (token,) = [token_in(server, mail) for mail in mails if mail.user_id == made.id]
     await verify(server, token)
-    assert (await row(server, made[0].id))["email"] == NEW
+    assert (await row(server, made.id))["email"] == NEW
+    await user_creation.create_user(make_context(server), brand, NewUser("other@example.com"))
+    await user_creation.create_user(make_context(server), brand, NewUser("other@example.com", is_verified=True))
 
 
 async def test_a_taken_address_makes_neither_user_nor_mail(server: Server, brand: ActiveBrand, ann: User) -> None:

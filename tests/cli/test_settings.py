@@ -14,6 +14,7 @@ from tests.cli.command import MASTER_KEY, Cli
         ({"KEYSTEAD_DATABASE_URL": "mysql://localhost/x"}, 78, "KEYSTEAD_DATABASE_URL"),
         ({"KEYSTEAD_DATABASE_URL": "sqlite:////dev/null/keystead.db"}, 1, "/dev/null/keystead.db"),
         ({"KEYSTEAD_MASTER_KEY": "too short"}, 78, "at least 32 bytes"),
+        ({"KEYSTEAD_MASTER_KEY": "changeme" * 4}, 78, "KEYSTEAD_MASTER_KEY: the master key is easy to guess"),
         ({"KEYSTEAD_MASTER_KEY_FILE": "missing"}, 78, "KEYSTEAD_MASTER_KEY_FILE"),
         ({"KEYSTEAD_CONFIG": "missing.toml"}, 78, "KEYSTEAD_CONFIG"),
         ({"KEYSTEAD_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"}, 78, "KEYSTEAD_MASTER_KEY: required"),

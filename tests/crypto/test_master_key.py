@@ -1,16 +1,21 @@
-"""The master key: made once, at least 32 bytes, never shown."""
+"""The master key: made once, at least 32 bytes, hard to guess, never shown."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import pickle
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
+from string import ascii_letters, digits
+from uuid import UUID
 
 import pytest
 
-from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key
+from keystead.crypto.master_key import MasterKey, is_guessable, key_file_beside, load_master_key
 from keystead.errors import SettingsError, StartupError
 from keystead.settings import Settings
 
@@ -31,10 +36,80 @@ def test_trailing_white_space_is_stripped_and_nothing_else() -> None:
 @pytest.mark.parametrize(("length", "is_taken"), [(0, False), (31, False), (32, True), (500, True)])
 def test_it_has_at_least_32_bytes(length: int, is_taken: bool) -> None:
     if is_taken:
-        MasterKey.from_text(b"x" * length)
+        MasterKey.from_text(random_bytes(length))
     else:
         with pytest.raises(SettingsError, match=r"KEYSTEAD_MASTER_KEY: .* 32 bytes"):
-            MasterKey.from_text(b"x" * length + b" " * 32)
+            MasterKey.from_text(random_bytes(length) + b" " * 32)
+
+
+def random_bytes(length: int) -> bytes:
+    """The same for each length; no white space at the end."""
+    return Random(length).randbytes(length)[:-1] + b"x" if length else b""
+
+
+GUESSABLE = {
+    "zeros": b"0" * 64,
+    "one letter": b"a" * 32,
+    "zero bytes": bytes(32),
+    "a word again and again": b"password" * 4,
+    "a placeholder again and again": b"changeme-changeme-changeme-changeme",
+    "a placeholder with numbers": b"changeme1234567890123456789012345678",
+    "a sentence of placeholders": b"please-replace-this-default-password",
+    "in capitals": b"PLEASE_CHANGE_ME_IN_PRODUCTION_TO_A_RANDOM_SECRET",
+    "your secret here": b"your-super-secret-master-key-here",
+    "written together": b"changethissecretkeyinproduction!!",
+    "a sequence of letters": b"abcdefghijklmnopqrstuvwxyzabcdef",
+    "letters and digits": b"abcdefghijklmnopqrstuvwxyz0123456789",
+    "falling": b"zyxwvutsrqponmlkjihgfedcba9876543210",
+    "hexadecimal digits": b"0123456789abcdef0123456789abcdef",
+    "pairs of digits": b"00112233445566778899aabbccddeeff",
+    "bytes in order": bytes(range(32)),
+    "the keyboard": b"qwertyuiopasdfghjklzxcvbnm123456",
+    "dead beef": b"deadbeef" * 8,
+    "base64 of zeros": base64.b64encode(bytes(32)),
+    "the digest of nothing": hashlib.sha256(b"").hexdigest().encode(),
+    "the digest of nothing, shorter": hashlib.md5(b"", usedforsecurity=False).hexdigest().encode(),
+    "a UUID of zeros, and more": b"00000000-0000-0000-0000-000000000000",
+}
+
+
+@pytest.mark.parametrize("name", GUESSABLE)
+@pytest.mark.parametrize("around", [b"%b", b"%b \n"])
+def test_one_that_is_easy_to_guess_is_refused_with_what_to_do(name: str, around: bytes) -> None:
+    with pytest.raises(SettingsError) as refused:
+        MasterKey.from_text(around % GUESSABLE[name], origin="KEYSTEAD_MASTER_KEY_FILE")
+    assert refused.value.message == (
+        "KEYSTEAD_MASTER_KEY_FILE: the master key is easy to guess; make one with: openssl rand -base64 32"
+    )
+
+
+WORDS = (
+    "acid basil cargo delta ember fable gravel harbor ivory jungle kettle lemon marble nectar olive pepper quartz river"
+    " saddle timber umber velvet walnut yellow zephyr anchor bishop candle dragon engine forest garden hammer island"
+).split()
+
+
+def test_real_keys_always_pass() -> None:
+    """Random bytes in each usual encoding, and passphrases of several words."""
+    source = Random(9)
+    for _ in range(500):
+        raw = source.randbytes(source.randint(24, 64))
+        keys = [raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()]
+        keys += [str(UUID(bytes=raw[:16])), "".join(source.choices(ascii_letters + digits, k=32))]
+        keys += [
+            source.choice("- _.").join(source.sample(WORDS, 7)),
+            "my secret key: " + " ".join(source.sample(WORDS, 5)),
+        ]
+        for key in keys:
+            assert not is_guessable(key.encode()), key
+        assert not is_guessable(raw.ljust(32, b"x"))
+
+
+def test_the_shortest_hexadecimal_key_passes() -> None:
+    source = Random(10)
+    for _ in range(3000):
+        key = source.randbytes(16).hex()
+        assert not is_guessable(key.encode()), key
 
 
 def test_keys_for_two_purposes_differ_and_stay_the_same() -> None:
@@ -46,7 +121,7 @@ def test_keys_for_two_purposes_differ_and_stay_the_same() -> None:
 
 def test_the_derivation_never_changes() -> None:
     """A vector: were it to change, no installation could read its own keys any more."""
-    assert MasterKey.from_text(b"0123456789abcdef0123456789abcdef").derive("signing-keys").hex() == VECTOR
+    assert MasterKey(b"0123456789abcdef0123456789abcdef").derive("signing-keys").hex() == VECTOR
 
 
 def test_the_check_value_tells_keys_apart_and_is_no_key() -> None:
@@ -71,9 +146,10 @@ class TestLoading:
 
     def test_from_a_named_file_of_any_bytes(self, tmp_path: Path) -> None:
         file = tmp_path / "key"
-        file.write_bytes(b"\xff" * 40 + b"\n")
+        material = random_bytes(40)
+        file.write_bytes(material + b"\n")
         key = load_master_key(Settings(master_key_file=str(file)))
-        assert key.check_value() == MasterKey.from_text(b"\xff" * 40).check_value()
+        assert key.check_value() == MasterKey.from_text(material).check_value()
 
     def test_a_missing_or_short_named_file_is_one_clear_line(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="KEYSTEAD_MASTER_KEY_FILE: cannot read"):
@@ -142,7 +218,6 @@ class TestFileBesideSqlite:
         [
             ("sqlite:///keystead.db", "keystead.db.master-key"),
             ("sqlite:////var/lib/keystead.db", "/var/lib/keystead.db.master-key"),
-            ("sqlite:///keystead.db?mode=rwc", "keystead.db.master-key"),
             ("postgresql://localhost/keystead", None),
         ],
     )

@@ -13,8 +13,8 @@ from keystead.crypto.keyring import Keyring
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.signing import KeyUnreadable, SigningKey, VerificationKey
 
-MASTER = MasterKey.from_text(b"m" * 32)
-OTHER_MASTER = MasterKey.from_text(b"o" * 32)
+MASTER = MasterKey(b"m" * 32)
+OTHER_MASTER = MasterKey(b"o" * 32)
 
 
 def test_a_key_survives_encryption() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,24 @@ from keystead.errors import SettingsError, StartupError
 from keystead.settings import Settings
 
 SHORTEST = 32
+FEWEST_BYTE_VALUES = 8
+"""Different bytes in a master key: 32 random hexadecimal digits have fewer less than once in 20 million."""
+PLACEHOLDERS = frozenset(
+    b"a admin asdf asdfghjkl change changeme default dev example fixme here in insecure key keystead letmein master"
+    b" me my passphrase passwd password please placeholder production qwerty qwertyuiop random replace root secret"
+    b" string super supersecret temp test the this to todo token value very with your zxcvbnm".split()
+)
+"""Words of which placeholders are made; a key has to be more than these."""
+MOST_LOOKED_AT = 4096
+KNOWN = frozenset(
+    (
+        b"d41d8cd98f00b204e9800998ecf8427e",
+        b"da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        b"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+    )
+)
+"""Digests of nothing, which a script prints whose source of randomness failed."""
 KEY_FILE_SUFFIX = ".master-key"
 _CHECK_PURPOSE = "check-value"
 
@@ -37,11 +57,13 @@ class MasterKey:
     def from_text(cls, text: bytes, *, origin: str = "KEYSTEAD_MASTER_KEY") -> MasterKey:
         """The key that an operator set: the bytes as they are, trailing white space stripped.
 
-        :raises SettingsError: when fewer than 32 bytes are left; names ``origin``.
+        :raises SettingsError: when fewer than 32 bytes are left, or they are easy to guess; names ``origin``.
         """
         material = text.rstrip()
         if len(material) < SHORTEST:
             raise SettingsError(f"{origin}: the master key must be at least {SHORTEST} bytes long")
+        if is_guessable(material):
+            raise SettingsError(f"{origin}: the master key is easy to guess; make one with: openssl rand -base64 32")
         return cls(material)
 
     def derive(self, purpose: str, length: int = 32) -> bytes:
@@ -75,8 +97,46 @@ def load_master_key(settings: Settings) -> MasterKey:
         return _from_named_file(Path(settings.master_key_file))
     path = key_file_beside(settings.database_url)
     if path is None:
-        raise SettingsError("KEYSTEAD_MASTER_KEY: required with PostgreSQL (try: openssl rand -hex 32)")
+        raise SettingsError("KEYSTEAD_MASTER_KEY: required with PostgreSQL (try: openssl rand -base64 32)")
     return _from_own_file(path)
+
+
+def is_guessable(material: bytes) -> bool:
+    """Whether a master key is of too little variety or a placeholder: few different bytes, a repeated part, a sequence.
+
+    What is left without the words of placeholders is held to the same. Random keys pass, whatever their encoding.
+    """
+    material = material[:MOST_LOOKED_AT]
+    return material in KNOWN or _is_uniform(material) or _is_uniform(b"".join(_unusual_parts(material)))
+
+
+def _is_uniform(material: bytes) -> bool:
+    if len(set(material)) < FEWEST_BYTE_VALUES:
+        return True
+    half = len(material) // 2
+    if any(material[period:] == material[:-period] for period in range(1, half + 1)):
+        return True
+    steps = sum(abs(later - earlier) <= 1 for earlier, later in pairwise(material))
+    return steps > 0.75 * len(material)
+
+
+def _unusual_parts(material: bytes) -> Iterator[bytes]:
+    """The runs of letters that are no words of placeholders, and all other bytes but separators."""
+    for is_word, run in groupby(material, key=lambda byte: chr(byte).isalpha() and byte < 128):
+        part = bytes(run)
+        if not is_word:
+            yield part.translate(None, b" \t-_.,:;/+=!?'\"")
+        elif not _is_placeholder(part.lower()):
+            yield part
+
+
+def _is_placeholder(letters: bytes) -> bool:
+    """Whether ``letters`` are words of placeholders, one after the other."""
+    ends = {0}
+    for end in range(1, len(letters) + 1):
+        if any(letters[start:end] in PLACEHOLDERS for start in ends):
+            ends.add(end)
+    return len(letters) in ends
 
 
 def missing_key_file(settings: Settings) -> Path | None:
