@@ -52,13 +52,10 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "headers", "status"), REFUSALS)
-async def test_large_bodies_that_are_refused_take_no_node_away(
-    proxy: str, method: str, path: str, headers: dict[str, str], status: int
-) -> None:
+async def test_large_bodies_that_are_refused_take_no_node_away(proxy: str) -> None:
     async with httpx.AsyncClient(base_url=proxy, trust_env=False, timeout=30) as client:
-        for _ in range(3):
+        for method, path, headers, status in [*REFUSALS[:1] * 2, *REFUSALS]:
             refused = [client.request(method, path, headers=headers, content=LARGE) for _ in range(4)]
             *answers, other = await asyncio.gather(*refused, client.post("/graphql", json=HEALTH))
-            assert [answer.status_code for answer in answers] == [status] * 4
+            assert [answer.status_code for answer in answers] == [status] * 4, (method, path, headers)
             assert other.status_code == 200

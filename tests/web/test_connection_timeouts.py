@@ -85,7 +85,7 @@ async def test_a_byte_now_and_then_wins_no_time(server: Server, start: bytes, dr
 
 
 async def test_an_idle_connection_is_kept_and_then_closed(server: Server) -> None:
-    bounds = Bounds(first_byte=0.1, head=0.1, body=0.1, answer=0.3, keep_alive=1.0)
+    bounds = Bounds(first_byte=0.1, head=0.1, body=0.1, answer=0.3, keep_alive=2.0)
     async with served(server, bounds) as port, connected(port) as wire:
         for _ in range(3):
             assert b" 200 " in await wire.ask()
@@ -94,7 +94,7 @@ async def test_an_idle_connection_is_kept_and_then_closed(server: Server) -> Non
 
 
 async def test_keep_alive_begins_again_when_a_refused_body_has_arrived(server: Server) -> None:
-    bounds = Bounds(first_byte=0.1, keep_alive=1.0)
+    bounds = Bounds(first_byte=0.1)
     async with served(server, bounds) as port, connected(port) as wire:
         await wire.send(START.replace(b"json", b"text") + b"Content-Length: 9\r\n\r\n")
         assert b" 415 " in await wire.until(b"}]}")

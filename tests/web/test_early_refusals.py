@@ -106,18 +106,20 @@ async def test_a_body_that_turns_out_too_large_is_413(port: int) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_refusal_waits_for_no_body(port: int, way: str) -> None:
-    async with connected(port) as wire:
+async def test_the_refusal_waits_for_no_body(server: Server, way: str) -> None:
+    async with (
+        listening(SETTINGS, server, Bounds(discard=60)) as url,
+        connected(int(url.rpartition(":")[2])) as wire,
+    ):
         await wire.send(head("POST /graphql", JSON, way=way))
-        async with asyncio.timeout(1.5):
-            assert (await wire.until(b"}]}")).startswith(b"HTTP/1.1 413 ")
+        assert (await wire.until(b"}]}")).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_body_is_not_waited_for_without_end(server: Server, way: str) -> None:
     async with (
         listening(SETTINGS, server, Bounds(discard=0.2)) as url,
-        asyncio.timeout(5),
+        asyncio.timeout(10),
         connected(int(url.rpartition(":")[2])) as wire,
     ):
         await wire.send(head("POST /graphql", JSON, way=way), b"x")
@@ -144,6 +146,9 @@ async def test_no_more_than_a_mebibyte_is_read(port: int, start: str, way: str) 
     assert sent < 16 * 1024 * 1024
 
 
-async def test_a_client_that_waits_for_a_go_ahead_is_refused_without_one(port: int) -> None:
-    got = await answer(port, head("POST /graphql", JSON, "Expect: 100-continue", way="close"))
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_waits_for_a_go_ahead_is_refused_without_one(port: int, way: str) -> None:
+    """It may leave out the body then: the next bytes could be that or another request, so the connection ends."""
+    got = await answer(port, head("POST /graphql", JSON, "Expect: 100-continue", way=way))
     assert got.startswith(b"HTTP/1.1 413 ")
+    assert is_whole(got)

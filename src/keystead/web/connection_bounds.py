@@ -13,7 +13,7 @@ from keystead.settings import Network, Settings
 MOST_DESCRIPTORS = 1 << 20
 """What an unlimited hard limit counts as: the kernel's own default for one process."""
 MOST_CONNECTIONS = 65_536
-"""The largest default. A connection costs about 8 KiB: a process that may open a million files is not given 8 GiB."""
+"""The largest default. A connection costs about 10 KiB, and many systems let a process open a million files."""
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _log = structlog.get_logger("keystead.connections")
 

@@ -161,7 +161,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.cycle.response_complete:
             return
-        if not self._is_deaf:
+        if not self._is_deaf and self._stage == _BODY and self.expect_100_continue:
+            # Whether the client still sends the body is its choice (RFC 9110 §10.1.1).
+            self.transport.close()
+        elif not self._is_deaf:
             self._connections.move(self, self._idle_queue(self._connections.answered))
         elif self._is_head_refused and not self.transport.is_closing():
             self._refuse_head()
