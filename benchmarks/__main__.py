@@ -1,11 +1,11 @@
-"""``python -m benchmarks [paths] [middleware] [http] [logins] [refreshes]``: all of them when none is named."""
+"""``python -m benchmarks [paths] [middleware] [http] [logins] [refreshes] [growth]``: all when none is named."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 
-from benchmarks import logins, middleware, over_http, paths, refreshes
+from benchmarks import growth, logins, middleware, over_http, paths, refreshes
 from benchmarks.figures import Figure, show
 
 SUITES: dict[str, Callable[[], Iterable[Figure]]] = {
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[], Iterable[Figure]]] = {
     "http": over_http.measure,
     "logins": logins.measure,
     "refreshes": refreshes.measure,
+    "growth": growth.measure,
 }
 
 

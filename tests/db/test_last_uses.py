@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from keystead.db.engine import Tx
-from keystead.db.last_uses import NOTED_AFTER, SLICE, WRITE_SECONDS, LastUses
+from keystead.db.last_uses import NOTED_AFTER, WRITE_SECONDS, LastUses
+from keystead.db.slices import SliceSize
 from keystead.errors import ServiceUnavailable
 from keystead.sessions.model import LAST_USE_PRECISION
 
+FIRST_SLICE = SliceSize().rows
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BRAND = "b"
 
@@ -43,7 +45,7 @@ async def test_the_latest_use_of_each_row_is_written_in_order_and_in_slices() ->
     async def touch(tx: Tx, brand_id: str, row_id: str, at: datetime) -> None:
         written.append((row_id, at))
 
-    rows = [f"{number:03}" for number in range(SLICE + 1)]
+    rows = [f"{number:03}" for number in range(FIRST_SLICE + 1)]
     for row in reversed(rows):
         uses.note(BRAND, row, None, NOON)
         uses.note(BRAND, row, None, NOON + timedelta(seconds=1))
@@ -67,7 +69,7 @@ async def test_what_could_not_be_written_is_kept_and_a_later_use_wins() -> None:
         uses.note(BRAND, f"{number:03}", None, NOON)
     with pytest.raises(ServiceUnavailable):
         await uses.write(database, touch)  # type: ignore[arg-type]
-    assert (len(written), len(uses)) == (SLICE, 100 - SLICE)
+    assert (len(written), len(uses)) == (FIRST_SLICE, 100 - FIRST_SLICE)
     await uses.write(database, touch)  # type: ignore[arg-type]
     assert written["098"] == NOON
     assert written["099"] == NOON + timedelta(hours=1)

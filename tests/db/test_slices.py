@@ -10,7 +10,7 @@ from keystead.db.engine import Database, Tx
 from keystead.db.slices import LONGEST_SLICE, SliceSize, run_in_slices
 
 
-@pytest.mark.parametrize("milliseconds_a_row", [0.01, 0.1, 1.0, 5.0, 15.0])
+@pytest.mark.parametrize("milliseconds_a_row", [0.01, 0.1, 1.0, 4.0])
 def test_slices_are_as_large_as_the_time_allows(milliseconds_a_row: float) -> None:
     size = SliceSize()
     for _ in range(20):
@@ -30,11 +30,12 @@ def test_one_slow_slice_makes_the_next_ones_small() -> None:
     assert size.rows <= 10
 
 
-def test_there_is_always_a_row_to_work_on() -> None:
+def test_there_are_always_rows_to_work_on() -> None:
+    """However slow the disk is."""
     size = SliceSize()
     for _ in range(10):
         size.note(60.0)
-    assert size.rows == 1
+    assert size.rows == 4
 
 
 class Work:

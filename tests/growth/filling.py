@@ -137,33 +137,47 @@ def _insert(table: Table, rows: int, sql: _Sql, values: dict[str, str], brand_id
     )
 
 
-def _inserts(sql: _Sql, users: int, brand_id: str) -> list[str]:
+def _inserts(sql: _Sql, users: int, brand_id: str, at: str) -> list[str]:
     values = _values(sql, users)
-    return [
+    texts = [
         _insert(metadata.tables[name], rows, sql, values.get(name, {}), brand_id) for name, rows in sizes(users).items()
     ]
+    return [text.replace(TIME, at) for text in texts]
 
 
-async def fill(url: str, users: int, brand_id: str = BRAND) -> None:
-    """Gives the database behind ``url`` so many users, all of one brand, and no statistics.
+_SQLITE_INDEXES = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+_POSTGRESQL_INDEXES = """
+SELECT indexname, indexdef FROM pg_indexes
+WHERE schemaname = 'public' AND indexname NOT IN (SELECT conname FROM pg_constraint)
+"""
 
-    Keys are not checked against one another meanwhile: the rows fit by their numbers.
+
+async def fill(url: str, users: int, brand_id: str = BRAND, at: str = TIME) -> None:
+    """Gives the database behind ``url`` so many users, all of one brand, as if made at ``at``; and no statistics.
+
+    Keys are not checked against one another meanwhile: the rows fit by their numbers. Indexes are built afterwards.
     """
     if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as connection:
-            for pragma in ("journal_mode = OFF", "synchronous = OFF", "foreign_keys = OFF", "cache_size = -400000"):
-                connection.execute(f"PRAGMA {pragma}")
-            connection.execute("BEGIN")
-            for text in _inserts(_SQLITE, users, brand_id):
-                connection.execute(text)
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA journal_mode = WAL")
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "foreign_keys = OFF", "cache_size = -400000"):
+            connection.execute(f"PRAGMA {pragma}")
+        indexes = connection.execute(_SQLITE_INDEXES).fetchall()
+        connection.execute("BEGIN")
+        for text in _around(indexes, _inserts(_SQLITE, users, brand_id, at)):
+            connection.execute(text)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
         return
     postgresql = await asyncpg.connect(url)
     try:
-        await postgresql.execute("SET session_replication_role = replica")
-        for text in _inserts(_POSTGRESQL, users, brand_id):
+        await postgresql.execute("SET session_replication_role = replica; SET maintenance_work_mem = '256MB'")
+        indexes = [tuple(row) for row in await postgresql.fetch(_POSTGRESQL_INDEXES)]
+        for text in _around(indexes, _inserts(_POSTGRESQL, users, brand_id, at)):
             await postgresql.execute(text)
     finally:
         await postgresql.close()
+
+
+def _around(indexes: list[tuple[str, str]], inserts: list[str]) -> list[str]:
+    return [*(f"DROP INDEX {name}" for name, _ in indexes), *inserts, *(text for _, text in indexes)]

@@ -72,7 +72,8 @@ async def postgres_plan(connection: asyncpg.Connection, compiled: Compiled) -> l
 
 def _literal(kind: str) -> str:
     if kind.endswith("[]"):
-        return "'{x}'"
+        # Many, so that they are worth a scan where each stands for many rows.
+        return f"'{{{','.join(f'x{n}' for n in range(100))}}}'"
     return {"timestamptz": "'2026-01-01'", "int4": "21", "int8": "21", "bool": "true", "bytea": r"'\x00'"}.get(
         kind, "'x'"
     )

@@ -5,11 +5,14 @@ A request that only reads never waits for a writer. A crash loses at most what w
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
 from keystead.db.engine import Database, Tx
+from keystead.db.slices import SliceSize
 
 WRITE_SECONDS: Final = 15.0
 """How often the upkeep writes what was noted."""
@@ -17,8 +20,6 @@ NOTED_AFTER: Final = timedelta(seconds=45)
 """A use is noted when the one on record is older. With ``WRITE_SECONDS`` a stamp is at most a minute behind."""
 MOST: Final = 10_000
 """Stamps in memory, about 3 MB; beyond that the oldest one is dropped."""
-SLICE: Final = 50
-"""Stamps of one transaction: a few milliseconds of SQLite's writer."""
 
 Touch = Callable[[Tx, str, str, datetime], Awaitable[None]]
 
@@ -50,13 +51,18 @@ class LastUses:
         :raises ServiceUnavailable: when the database is away.
         """
         uses, self._uses = self._uses, {}
-        pending = sorted(uses.items())
+        pending, size = sorted(uses.items()), SliceSize()
         try:
             while pending:
+                rows = size.rows
                 async with database.transaction() as tx:
-                    for (brand_id, row_id), at in pending[:SLICE]:
+                    started = time.perf_counter()
+                    for (brand_id, row_id), at in pending[:rows]:
                         await touch(tx, brand_id, row_id, at)
-                del pending[:SLICE]
+                del pending[:rows]
+                took = time.perf_counter() - started
+                size.note(took)
+                await asyncio.sleep(took if pending else 0)
         finally:
             for key, at in pending[: self._most - len(self._uses)]:
                 self._uses.setdefault(key, at)

@@ -15,20 +15,22 @@ from keystead.db.engine import Database, Tx
 LONGEST_SLICE = 0.020
 """Seconds that one slice may hold the writer."""
 _AIM = LONGEST_SLICE / 2
-_FIRST = 8
-_MOST = 500
+_LEAST, _MOST = 4, 500
 
 
 class SliceSize:
     """How many rows the next slice takes, by how long the last one took."""
 
     def __init__(self) -> None:
-        self.rows = _FIRST
+        self.rows = 2 * _LEAST
 
     def note(self, seconds: float) -> None:
-        """Adapts: towards half of the longest slice, and never to more than twice the last size."""
+        """Adapts: towards half of the longest slice, and never to more than twice the last size.
+
+        A few rows are always taken: what a COMMIT takes by itself, on a slow disk, must not end the work.
+        """
         fitting = int(self.rows * _AIM / max(seconds, 1e-6))
-        self.rows = max(1, min(fitting, self.rows * 2, _MOST))
+        self.rows = max(_LEAST, min(fitting, self.rows * 2, _MOST))
 
 
 async def run_in_slices(
