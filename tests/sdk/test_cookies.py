@@ -103,6 +103,25 @@ def test_cookies_are_read_strictly(headers: list[str], auth: str | None, refresh
     assert repr(read) == "CookieTokens()"
 
 
+# What Python takes for white space and a header can hold: text in Latin-1.
+OTHER_SPACES = [chr(code) for code in range(256) if chr(code).isspace() and chr(code) not in " \t"]
+
+
+@pytest.mark.parametrize("space", OTHER_SPACES)
+def test_names_and_values_lose_space_and_tab_only(space: str) -> None:
+    """RFC 6265 §5.2. A neighbour that can set ``\\xa0name`` sets a cookie of another name."""
+    for name in (f"{space}{AUTH}", f"{AUTH}{space}", f" {space}{AUTH}"):
+        assert read_cookies([f"{name}=a; {REFRESH}=b"]).auth_token is None
+        assert read_cookies([f"{name}=x; {AUTH}=a"]).auth_token == "a"
+    for value in (f"{space}a", f"a{space}", f"\t{space}a"):
+        assert read_cookies([f"{AUTH}={value}"]).auth_token is None
+    assert read_cookies([f"\t {AUTH} \t= \ta \t;{REFRESH}=b"]).auth_token == "a"
+
+
+def test_there_are_such_spaces() -> None:
+    assert {"\x0b", "\x0c", "\x1c", "\x85", "\xa0"} <= set(OTHER_SPACES)
+
+
 @pytest.mark.parametrize("token", ["a; Domain=example.com", "a\r\nX: y", "a b", 'a"'])
 def test_text_that_would_add_attributes_is_refused(token: str) -> None:
     with pytest.raises(ValueError, match="not a token"):

@@ -9,7 +9,9 @@ import pytest
 
 from keystead.authentication.bearer import Credentials
 from keystead.errors import MalformedRequest
+from keystead.mail.languages import asked_for
 from keystead.settings import load_settings
+from keystead.web.pages.forms import require_form
 from keystead.web.request_headers import HeaderReader
 
 
@@ -127,6 +129,25 @@ def test_the_address_is_one_the_server_can_vouch_for(
     peer: str, forwarded: str | None, trusted: str, address: str, prefix: str
 ) -> None:
     assert place(peer, forwarded, trusted) == (address, prefix)
+
+
+OTHER_SPACES = [chr(code) for code in range(256) if chr(code).isspace() and chr(code) not in " \t\r\n"]
+
+
+@pytest.mark.parametrize("space", OTHER_SPACES)
+def test_no_white_space_but_that_of_http_goes(space: str) -> None:
+    """RFC 9110 §5.6.3: space and tab."""
+    accept = f"text/html,{space}application/graphql-response+json"
+    assert not reader().read(headers(("accept", accept))).asks_for_graphql_json
+    assert reader().read(headers(("accept", accept.replace(space, " \t")))).asks_for_graphql_json
+    trusted = "192.0.2.0/24"
+    assert place("192.0.2.1", f"198.51.100.7{space}", trusted) == place("192.0.2.1", None, trusted)
+    assert place("192.0.2.1", "198.51.100.7 \t", trusted)[0] == "198.51.100.7"
+    with pytest.raises(MalformedRequest):
+        require_form(f"application/x-www-form-urlencoded{space}", None)
+    require_form("application/x-www-form-urlencoded \t", None)
+    assert asked_for(f"{space}de") == ()
+    assert asked_for(" \tde") == ("de",)
 
 
 def test_each_request_has_an_id_of_its_own() -> None:

@@ -92,8 +92,8 @@ def read_cookies(headers: Iterable[str], options: CookieOptions = DEFAULT) -> Co
     found: dict[str, list[str]] = {name: [] for name in options.names}
     for part in ";".join(headers).split(";"):
         name, _, value = part.partition("=")
-        if name.strip() in found:
-            found[name.strip()].append(value.strip())
+        if name.strip(" \t") in found:
+            found[name.strip(" \t")].append(value.strip(" \t"))
     return CookieTokens(*(_only(found[name]) for name in options.names))
 
 
@@ -126,7 +126,7 @@ def _is_local_page(address: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    name = re.sub(r":\d+$", "", host.strip().lower()).strip("[]")
+    name = re.sub(r":\d+$", "", host.strip(" \t").lower()).strip("[]")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -24,7 +24,7 @@ def with_cookies(headers: Iterable[tuple[bytes, bytes]], cookies: list[str], nam
     kept = [
         (name, value)
         for name, value in headers
-        if not _is_for_caches(name) and not (name.lower() == b"set-cookie" and value.lstrip().startswith(ours))
+        if not _is_for_caches(name) and not (name.lower() == b"set-cookie" and value.lstrip(b" \t").startswith(ours))
     ]
     return [*kept, (b"cache-control", b"no-store"), *((b"set-cookie", cookie.encode("ascii")) for cookie in cookies)]
 
@@ -55,7 +55,7 @@ def _is_for_caches(name: bytes) -> bool:
 
 
 def _with_cookie(vary: bytes) -> bytes:
-    named = [name.strip() for name in vary.split(b",") if name.strip()]
+    named = [name.strip(b" \t") for name in vary.split(b",") if name.strip(b" \t")]
     if b"*" in named or b"cookie" in (name.lower() for name in named):
         return vary
     return b", ".join([*named, b"Cookie"])

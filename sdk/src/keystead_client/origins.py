@@ -59,8 +59,8 @@ def _read(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port; None for anything that has more, or less."""
     if len(origin) > _LONGEST:
         return None
-    scheme, separator, rest = origin.strip().lower().partition("://")
-    if not separator or not _SCHEME.fullmatch(scheme) or any(mark in rest for mark in "/?#@\\, *"):
+    scheme, separator, rest = origin.strip(" \t").lower().partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme) or any(mark in rest for mark in "/?#@\\, \t*"):
         return None
     if scheme in ("ws", "wss", "file"):
         # What pages are asked for by, or hide: none has it as its origin.

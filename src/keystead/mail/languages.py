@@ -13,11 +13,11 @@ def asked_for(accept_language: str) -> tuple[str, ...]:
     """The language tags of the header, lower-cased, the most wanted first; what is no tag is passed over."""
     found: list[tuple[float, str]] = []
     for part in accept_language.lower().split(","):
-        tag, _, parameter = part.strip().partition(";")
-        weight = _WEIGHT.fullmatch(parameter.strip()) if parameter else None
+        tag, _, parameter = part.strip(" \t").partition(";")
+        weight = _WEIGHT.fullmatch(parameter.strip(" \t")) if parameter else None
         quality = float(weight[1]) if weight else 1.0
-        if _TAG.fullmatch(tag.strip()) and quality > 0 and (weight or not parameter):
-            found.append((quality, tag.strip()))
+        if _TAG.fullmatch(tag.strip(" \t")) and quality > 0 and (weight or not parameter):
+            found.append((quality, tag.strip(" \t")))
     # sorted() keeps the order of those that are wanted alike.
     ordered = [tag for _, tag in sorted(found, key=lambda pair: -pair[0])]
     return tuple(dict.fromkeys(ordered))[:MOST_LANGUAGES]

@@ -119,13 +119,13 @@ def _check_transport(method: str, values: HeaderValues) -> None:
 
 def _is_json(content_type: str) -> bool:
     media_type, _, parameters = content_type.partition(";")
-    return media_type.strip().lower() == "application/json" and _is_utf8(parameters)
+    return media_type.strip(" \t").lower() == "application/json" and _is_utf8(parameters)
 
 
 def _is_utf8(parameters: str) -> bool:
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+        if name.strip(" \t").lower() == "charset" and value.strip(" \t").strip('"').lower() not in ("utf-8", "utf8"):
             return False
     return True
 

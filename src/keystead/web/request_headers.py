@@ -71,7 +71,7 @@ class HeaderValues(msgspec.Struct, frozen=True):
             return False
         for media_range in self.accept.lower().split(","):
             name, _, parameters = media_range.partition(";")
-            if name.strip() == _GRAPHQL_JSON:
+            if name.strip(" \t") == _GRAPHQL_JSON:
                 return not _has_no_weight(parameters)
         return False
 
@@ -139,8 +139,8 @@ def _has_no_weight(parameters: str) -> bool:
     """Whether the parameters of a media range, in lower case, hold a weight of 0: ``q=0``, ``q=0.000``."""
     for parameter in parameters.split(";"):
         name, _, weight = parameter.partition("=")
-        whole, _, fraction = weight.strip().partition(".")
-        if name.strip() == "q" and whole == "0" and not fraction.strip("0"):
+        whole, _, fraction = weight.strip(" \t").partition(".")
+        if name.strip(" \t") == "q" and whole == "0" and not fraction.strip("0"):
             return True
     return False
 
@@ -175,7 +175,7 @@ def _place(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> tuple
     chosen = here
     if any(here in network for network in trusted):
         for hop in reversed(forwarded_for.split(",") if forwarded_for else []):
-            address = _address(hop.strip())
+            address = _address(hop.strip(" \t"))
             if address is None:
                 chosen = here
                 break

@@ -39,7 +39,7 @@ def visit_of(environ: WSGIEnvironment) -> Visit:
         origin=environ.get("HTTP_ORIGIN"),
         referer=environ.get("HTTP_REFERER"),
         method=environ.get("REQUEST_METHOD", "GET"),
-        is_websocket=environ.get("HTTP_UPGRADE", "").strip().lower() == "websocket",
+        is_websocket=environ.get("HTTP_UPGRADE", "").strip(" \t").lower() == "websocket",
         fetch_site=environ.get("HTTP_SEC_FETCH_SITE"),
     )
 

@@ -20,8 +20,8 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 def require_form(content_type: str | None, content_encoding: str | None) -> None:
     """:raises MalformedRequest: 415, unless the body is a plain urlencoded form, in UTF-8."""
     media_type, _, parameters = (content_type or "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if media_type.strip().lower() != _MEDIA_TYPE or charset not in ("", "charset=utf-8"):
+    charset = parameters.strip(" \t").lower().replace('"', "")
+    if media_type.strip(" \t").lower() != _MEDIA_TYPE or charset not in ("", "charset=utf-8"):
         raise MalformedRequest(f"The Content-Type must be {_MEDIA_TYPE}.", status=415)
     if (content_encoding or "identity").lower() != "identity":
         raise MalformedRequest("Compressed bodies are not served.", status=415)
