@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from secrets import token_urlsafe
 
 import asyncpg
@@ -19,9 +20,12 @@ from keystead.db.engine import Contention, ReadOnly, SchemaChanged, TooManyColum
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.postgres_connect import transport_of
+from keystead.db.postgres_pool import Connection
 from keystead.db.statements import Statement
+from keystead.web.server import open_server
 from tests.databases import PostgresTemplate
 from tests.db.things import ADD, BRAND, COUNT_UP, NUMBER, add, names, things
+from tests.make import SETTINGS
 
 SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
 PROCESS = Statement(select(func.pg_backend_pid()), unbranded="no table at all")
@@ -341,3 +345,31 @@ async def test_a_table_has_room_for_so_many_columns(server: PostgresDatabase) ->
     with pytest.raises(TooManyColumns):
         async with server.transaction() as tx:
             await tx.execute_ddl(f"CREATE TABLE wide ({columns})")
+
+
+async def test_a_server_does_not_start_on_a_database_that_only_reads(server: PostgresDatabase) -> None:
+    settings = replace(SETTINGS, database_url=server._url, master_key="a master key of thirty-two characters or more")
+    async with open_server(settings):
+        pass
+    async with _read_only(server):
+        with pytest.raises(errors.StartupError, match="The database cannot be used: 25006"):
+            async with open_server(settings):
+                pass
+
+
+async def test_a_connection_that_is_lost_while_it_is_made_is_made_once_more(
+    server: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, attempts = server._pool._connect, 0
+
+    async def fail_once() -> Connection:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise asyncpg.AdminShutdownError("terminating connection due to administrator command")
+        return await connect()
+
+    await _kill_others(server)
+    monkeypatch.setattr(server._pool, "_connect", fail_once)
+    await server.ping()
+    assert (attempts, server._pool._size) == (2, 1)

@@ -83,6 +83,8 @@ class ConnectionLost(Undone):
 class ReadOnly(Undone):
     """The database answers and takes no changes: a standby, or a file system that is mounted read-only."""
 
+    default_message = "The service takes no changes for the moment: try again."
+
 
 class Unusable(errors.ServiceUnavailable):
     """The open SQLite file is not the one at its path any more, or it is damaged: see docs/operations.md."""

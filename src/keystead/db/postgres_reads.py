@@ -102,8 +102,13 @@ def reading(statement: Statement) -> Compiled:
 
 
 async def acquire(pool: Pool) -> Connection:
-    """A connection of the pool. Raises ServiceUnavailable."""
+    """A connection of the pool; one that is lost while it is made is made once more. Raises ServiceUnavailable."""
     try:
+        try:
+            return await pool.acquire()
+        except FAILURES as error:
+            if not is_lost(error):
+                raise
         return await pool.acquire()
     except FAILURES as error:
         raise errors.ServiceUnavailable(cause=f"no connection: {type(error).__name__}: {error}") from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import structlog
 
@@ -18,7 +18,7 @@ from keystead.crypto.token_cache import TokenCache
 from keystead.db import migrate
 from keystead.db.clock import DatabaseClock
 from keystead.db.engine import Database, open_database
-from keystead.errors import KeysteadError, StartupError
+from keystead.errors import KeysteadError, Overload, StartupError
 from keystead.installation import service as installation
 from keystead.settings import Settings
 
@@ -47,17 +47,18 @@ async def open_server(
     await db.open()
     passwords = PasswordPool(profile)
     try:
-        if not may_create and await migrate.current_revision(db) is None:
-            raise StartupError("The database is empty, and was not when the server started: put it back.")
-        await _bring_up_to_date(db, settings)
-        if master_key is None:
-            master_key = await _first_master_key(db, settings)
-        clock = clock or await _database_clock(db)
-        now = clock.now()
-        async with db.transaction() as tx:
-            await brands.ensure_reserved(tx, now)
-        await installation.prepare(db, master_key, now)
-        keyring = await installation.load_keyring(db, master_key, now)
+        with _one_clear_line():
+            if not may_create and await migrate.current_revision(db) is None:
+                raise StartupError("The database is empty, and was not when the server started: put it back.")
+            await _bring_up_to_date(db, settings)
+            if master_key is None:
+                master_key = await _first_master_key(db, settings)
+            clock = clock or await _database_clock(db)
+            now = clock.now()
+            async with db.transaction() as tx:
+                await brands.ensure_reserved(tx, now)
+            await installation.prepare(db, master_key, now)
+            keyring = await installation.load_keyring(db, master_key, now)
         refusals = Refusals(db, clock)
         try:
             yield Server(settings, clock, db, master_key, passwords, keyring, TokenCache(), refusals=refusals)
@@ -66,6 +67,15 @@ async def open_server(
     finally:
         passwords.close()
         await db.close()
+
+
+@contextmanager
+def _one_clear_line() -> Iterator[None]:
+    """Turns a database that is away, full, locked or read-only into a StartupError."""
+    try:
+        yield
+    except Overload as error:
+        raise StartupError(f"The database cannot be used: {error.cause or error.message}") from error
 
 
 async def _database_clock(db: Database) -> DatabaseClock:
