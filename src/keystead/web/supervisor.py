@@ -39,6 +39,8 @@ from keystead.web.worker_process import (
 
 STEADY_SECONDS = 30.0
 """A worker that served for so long is restarted immediately, without backoff."""
+ASLEEP_SECONDS = 5.0
+"""If this process did not run for so long, neither did the workers (Ctrl-Z, a virtual machine that was paused)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 
 _log = structlog.get_logger("keystead.supervisor")
@@ -89,6 +91,7 @@ class Supervisor:
         self._to_replace: list[Slot] = []
         self._is_stopping = False
         self._was_killed = False
+        self._awake = time.monotonic()
         self._selector = selectors.DefaultSelector()
         if adopted is not None:
             adopted.heard = time.monotonic()
@@ -140,7 +143,7 @@ class Supervisor:
                 self._hear(key.data, is_ready=READY in received)
             else:
                 self._handle_end(key.data)
-        self._kill_what_is_late()
+        self._kill_what_is_late(time.monotonic())
 
     def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -208,14 +211,17 @@ class Supervisor:
     def _back_off(self, slot: Slot, served: float = 0.0, **details: Any) -> None:
         """Has the slot filled again: immediately where the worker served well, else after a growing random pause."""
         slot.failures = 0 if served >= STEADY_SECONDS else slot.failures + 1
-        longest = min(FIRST_PAUSE * 2 ** (slot.failures - 1), LONGEST_PAUSE) if slot.failures else 0.0
+        # Bounded before it is raised: 2.0 ** 1024 is an error.
+        longest = min(FIRST_PAUSE * 2 ** min(slot.failures - 1, 16), LONGEST_PAUSE) if slot.failures else 0.0
         pause = longest * random.uniform(0.5, 1.0)  # noqa: S311
         slot.due = time.monotonic() + pause
         _log.error("worker_died", **details, restart_in=round(pause, 1))
 
-    def _kill_what_is_late(self) -> None:
-        now = time.monotonic()
+    def _kill_what_is_late(self, now: float) -> None:
+        was_asleep, self._awake = now - self._awake > ASLEEP_SECONDS, now
         for worker in self._workers():
+            if was_asleep and worker.heard:
+                worker.heard = now
             reason = worker.why_kill(now)
             if reason is not None and not worker.is_killed:
                 _log.error("worker_killed", worker=worker.pid, reason=reason)

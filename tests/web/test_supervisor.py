@@ -1,0 +1,74 @@
+"""What the supervisor of workers decides; tests/processes/test_supervision.py has real processes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from keystead.web.supervisor import FIRST_PAUSE, LONGEST_PAUSE, STEADY_SECONDS, Slot, Supervisor
+from keystead.web.worker_process import SILENT_SECONDS, START_SECONDS, Worker, how_it_ended
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two sockets that nothing listens on."""
+    with socket.socket() as listener, socket.socket() as control:
+        yield listener, control
+
+
+def test_a_worker_that_hangs_is_killed_whatever_it_is_doing(sockets: tuple[socket.socket, socket.socket]) -> None:
+    worker = Worker(1, sockets[1], started=100.0)
+    assert worker.why_kill(100 + START_SECONDS) is None
+    assert worker.why_kill(101 + START_SECONDS) == "it was not ready in time"
+    worker.heard = 500.0
+    assert worker.why_kill(500 + SILENT_SECONDS) is None
+    assert worker.why_kill(501 + SILENT_SECONDS) == "it gave no sign of life"
+    worker.deadline = 600.0
+    assert worker.why_kill(600.0) is None
+    assert worker.why_kill(601.0) == "it did not stop in time"
+
+
+def test_workers_that_were_asleep_with_their_supervisor_are_not_killed(
+    sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr("keystead.web.supervisor.os.kill", lambda pid, _: killed.append(pid))
+    supervisor = Supervisor(sockets[0], 1)
+    now = supervisor._awake
+    worker = supervisor._slots[0].serving = Worker(4711, sockets[1], heard=now)
+    supervisor._kill_what_is_late(now + 600)
+    assert killed == []
+    for second in range(int(SILENT_SECONDS) + 3):
+        supervisor._kill_what_is_late(now + 600 + second)
+    assert killed == [4711], "once, and only for what it did not do since"
+    assert worker.is_killed
+
+
+def test_pauses_between_starts_grow_to_a_bound_and_end_with_a_worker_that_served(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    supervisor, slot = Supervisor(sockets[0], 1), Slot()
+    with capture_logs() as lines:
+        for _ in range(2000):
+            supervisor._back_off(slot, worker=1, exit_code=1)
+        supervisor._back_off(slot, STEADY_SECONDS, worker=1, signal="SIGKILL")
+        supervisor._back_off(slot, worker=1, exit_code=1)
+    *pauses, after_a_good_one, first = [line["restart_in"] for line in lines]
+    assert all(FIRST_PAUSE / 2 <= pause <= LONGEST_PAUSE for pause in pauses)
+    assert pauses[0] <= FIRST_PAUSE
+    assert min(pauses[10:]) >= LONGEST_PAUSE / 2
+    assert len(set(pauses[10:])) > 10, "with jitter: workers that failed together do not start together"
+    assert after_a_good_one == 0
+    assert first <= FIRST_PAUSE
+    assert {line["log_level"] for line in lines} == {"error"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_an_end_is_named_by_its_signal_or_exit_code(number: signal.Signals) -> None:
+    assert how_it_ended(number) == {"signal": number.name}
+    assert how_it_ended(3 << 8) == {"exit_code": 3}
+    assert how_it_ended(63) == {"signal": "63"}
