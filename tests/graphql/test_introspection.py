@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from threading import get_ident
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
-from keystead.context import Principal
+from keystead.context import Context, Principal
+from keystead.graphql import execute, introspection
+from keystead.graphql.documents import DocumentCache
 from keystead.graphql.introspection import Introspector
-from keystead.graphql.schema import build_schema_version
+from keystead.graphql.schema import SchemaVersion, build_schema_version
 from tests.graphql.fakes import api_key, ask, brand_token, codes, context, fixed, user
 from tests.graphql.test_schema import entity
 
@@ -105,3 +109,70 @@ def test_a_version_that_is_out_of_use_is_forgotten() -> None:
     introspector.forget(old)
     assert introspector.catalogue(new, caller) is kept
     assert introspector.catalogue(old, caller) is not before
+
+
+ALL = "{ __schema { types { name fields { name } } } }"
+
+
+class Watched(introspection.Catalogue):
+    """Notes on which threads catalogues are made."""
+
+    threads: ClassVar[list[int]] = []
+
+    def __init__(self, version: SchemaVersion, ctx: Context) -> None:
+        self.threads.append(get_ident())
+        super().__init__(version, ctx)
+
+
+async def test_an_answer_is_kept_as_json_by_schema_version_and_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made once, and not on the event loop's thread: a large schema takes longer than the loop may be held."""
+    monkeypatch.setattr(introspection, "Catalogue", Watched)
+    introspector = Introspector()
+    monkeypatch.setattr(execute, "INTROSPECTOR", introspector)
+    Watched.threads.clear()
+    documents = DocumentCache()
+
+    async def shown(ctx: Context, version: SchemaVersion = VERSION, text: str = ALL, **variables: Any) -> bytes:
+        return (await execute.execute(ctx, version, text, variables, documents=documents)).content
+
+    reader, admin = context(api_key("customer:read")), context(api_key("admin"))
+    first, other = await shown(reader), await shown(admin)
+    assert first != other
+    assert len(Watched.threads) == 2
+    assert get_ident() not in Watched.threads
+    with monkeypatch.context() as patch:
+        patch.setattr(Introspector, "_make", None)
+        assert (await shown(reader), await shown(admin)) == (first, other)
+        assert await shown(context(api_key("customer:read"))) == first
+    for name in ("Customer", "Person", "Nothing"):
+        one = "query($n: String!) { __typename a: __type(name: $n) { name } __typename }"
+        answer = msgspec.json.decode(await shown(reader, VERSION, one, n=name))["data"]
+        assert answer["a"] == (None if name == "Nothing" else {"name": name})
+    newer = build_schema_version(SMALL, (), "b1:2")
+    assert await shown(reader, newer) != first
+    introspector.forget(VERSION)
+    assert len(introspector._answers) == 1
+    assert await shown(reader) == first
+
+
+async def test_kept_answers_are_bounded_in_bytes() -> None:
+    introspector = Introspector(max_bytes=100_000)
+    ctx = context(api_key("admin"))
+    for number in range(40):
+        await introspector.answer(VERSION, ctx, number, None, lambda _node: "x" * 10_000)
+    assert len(introspector._answers) == 7
+    await introspector.answer(VERSION, ctx, 40, None, lambda _node: "x" * 200_000)
+    assert len(introspector._answers) == 0
+    assert introspector._bytes == 0
+
+
+async def test_an_answer_that_cannot_be_made_is_not_kept() -> None:
+    introspector = Introspector()
+
+    def fail(_node: object) -> None:
+        raise ValueError("no such thing")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no such thing"):
+            await introspector.answer(VERSION, context(api_key("admin")), 1, None, fail)
+    assert len(introspector._answers) == 0

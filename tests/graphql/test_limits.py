@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Any
 
 import pytest
 from graphql import get_introspection_query, parse
 
 from keystead.graphql.limits import measure
+from tests.attacks.holding import held
 from tests.graphql.fakes import ask, codes, context, fixed, user
 
 SMALL = fixed()
@@ -288,11 +288,13 @@ async def test_no_hostile_document_takes_long_or_crashes() -> None:
     assert len(HOSTILE) >= 40
     slow: list[tuple[float, str]] = []
     for text in HOSTILE:
-        started = perf_counter()
-        status, body = await ask(VERSION, text, ctx=context(user("admin")))
-        slow.append((perf_counter() - started, text[:80]))
-        assert status in (200, 400), (status, text[:80])
-        assert "INTERNAL_SERVER_ERROR" not in codes(body), text[:80]
+
+        async def send(text: str = text) -> None:
+            status, body = await ask(VERSION, text, ctx=context(user("admin")))
+            assert status in (200, 400), (status, text[:80])
+            assert "INTERNAL_SERVER_ERROR" not in codes(body), text[:80]
+
+        slow.append((await held(send), text[:80]))
     slow.sort(reverse=True)
     assert slow[0][0] < 0.15, slow[:5]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 import structlog
 
 from keystead.context import Context
@@ -166,6 +167,8 @@ class _Run:
         path: Path = (None, field.key)
         try:
             field.access.check(self._ctx)
+            if field.introspects is not None:
+                return await self._introspect(field, field.introspects, path)
             value = await field.resolver(self._ctx, field.arguments(self._values), field.selection(self._values))
         except Exception as error:
             if isinstance(error, DocumentInvalid) or (self._may_begin_anew and isinstance(error, SchemaChanged)):
@@ -179,6 +182,19 @@ class _Run:
         finally:
             if self._faults.found:
                 self._report_faults()
+
+    async def _introspect(self, field: RootField, version: SchemaVersion, path: Path) -> msgspec.Raw:
+        """The answer to ``__schema`` or ``__type``, as the JSON that is kept of it."""
+
+        def complete(node: Any) -> Any:
+            faults = Faults()
+            value = field.complete(node, path, faults)
+            if faults.found:
+                raise faults.found[0][2]
+            return value
+
+        type_name = field.arguments(self._values).get("name")
+        return await INTROSPECTOR.answer(version, self._ctx, field, type_name, complete)
 
     def _refuse(self, field: RootField, error: Exception) -> None:
         """A root field failed as a whole."""

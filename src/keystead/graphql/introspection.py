@@ -7,9 +7,12 @@ costs as much as its answer. The fixed part is always in them; of what entities 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
+from threading import Lock
 from typing import Any
 
+import msgspec
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
@@ -30,15 +33,18 @@ from graphql import (
 )
 from graphql.utilities import get_default_value_ast
 
+from keystead.compiler import COMPILER
 from keystead.context import ApiKeyPrincipal, Context, UserPrincipal
 from keystead.errors import Unauthenticated
 from keystead.graphql.access import Access, Permission, admits
 from keystead.graphql.schema import ROOT_TYPES, SchemaVersion
-from keystead.graphql.selection import Selection
 from keystead.permissions import ADMIN, PermissionSet
 
 Node = dict[str, Any]
 MAX_CATALOGUES = 16
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_OVERHEAD = 4096
+"""Bytes that a kept answer takes besides itself: it keeps the plan that asked for it."""
 
 
 class IntrospectionAccess:
@@ -185,47 +191,79 @@ def _kind(type_: GraphQLNamedType) -> TypeKind:
 
 
 class Introspector:
-    """Answers ``__schema`` and ``__type``; keeps the catalogues most recently asked for."""
+    """Answers ``__schema`` and ``__type``; keeps the catalogues and the answers most recently asked for.
 
-    def __init__(self, size: int = MAX_CATALOGUES) -> None:
+    An answer is kept as JSON, by schema version, kind of caller, permission set and field of a plan. What is not kept
+    is made on the compiler's threads: a large schema takes longer than the event loop may be held.
+    """
+
+    def __init__(self, size: int = MAX_CATALOGUES, max_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._size = size
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._catalogues: OrderedDict[tuple[int, type, PermissionSet], Catalogue] = OrderedDict()
+        self._answers: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    async def answer(
+        self,
+        version: SchemaVersion,
+        ctx: Context,
+        field: Hashable,
+        type_name: str | None,
+        complete: Callable[[Node | None], Any],
+    ) -> msgspec.Raw:
+        """The answer to ``__type(name: type_name)``, or to ``__schema`` where that is None, as JSON.
+
+        :param field: the field of a plan that asks: what it selects is a part of the answer.
+        :param complete: makes the answer of what the caller may see; called on another thread.
+        """
+        key = (version.serial, type(ctx.principal), ctx.principal.permissions, field, type_name)
+        found = self._answers.get(key)
+        if found is None:
+            # Not beside another answer about the same schema, nor beside another job of the same brand.
+            work = partial(self._make, version, ctx, type_name, complete)
+            found = await COMPILER.run(ctx.brand.id if ctx.brand else version.key, work)
+            self._keep(key, found)
+        else:
+            self._answers.move_to_end(key)
+        return msgspec.Raw(found)
+
+    def _make(
+        self, version: SchemaVersion, ctx: Context, type_name: str | None, complete: Callable[[Node | None], Any]
+    ) -> bytes:
+        catalogue = self.catalogue(version, ctx)
+        node = catalogue.schema if type_name is None else catalogue.types.get(type_name)
+        return msgspec.json.encode(complete(node))
+
+    def _keep(self, key: tuple[Any, ...], answer: bytes) -> None:
+        if key not in self._answers:
+            self._bytes += len(answer) + _OVERHEAD
+        self._answers[key] = answer
+        while self._bytes > self._max_bytes:
+            self._bytes -= len(self._answers.popitem(last=False)[1]) + _OVERHEAD
 
     def catalogue(self, version: SchemaVersion, ctx: Context) -> Catalogue:
         """What the caller may use of a schema."""
         key = (version.serial, type(ctx.principal), ctx.principal.permissions)
-        found = self._catalogues.get(key)
+        with self._lock:
+            found = self._catalogues.get(key)
         if found is None:
-            found = self._catalogues[key] = Catalogue(version, ctx)
+            found = Catalogue(version, ctx)
+        with self._lock:
+            self._catalogues[key] = found
+            self._catalogues.move_to_end(key)
             if len(self._catalogues) > self._size:
                 self._catalogues.popitem(last=False)
-        self._catalogues.move_to_end(key)
         return found
 
     def forget(self, version: SchemaVersion) -> None:
-        """Drop the catalogues of a schema version that nobody asks for any more."""
-        for key in [key for key in self._catalogues if key[0] == version.serial]:
-            del self._catalogues[key]
-
-    async def schema(self, version: SchemaVersion, ctx: Context) -> Node:
-        """The answer to ``__schema``."""
-        return self.catalogue(version, ctx).schema
-
-    async def type(self, version: SchemaVersion, ctx: Context, name: str) -> Node | None:
-        """The answer to ``__type``; None for a type that the caller may not see."""
-        return self.catalogue(version, ctx).types.get(name)
+        """Drop what was made of a schema version that is out of use."""
+        with self._lock:
+            for key in [key for key in self._catalogues if key[0] == version.serial]:
+                del self._catalogues[key]
+        for answered in [key for key in self._answers if key[0] == version.serial]:
+            self._bytes -= len(self._answers.pop(answered)) + _OVERHEAD
 
 
 INTROSPECTOR = Introspector()
-
-
-async def resolve_schema(version: SchemaVersion, ctx: Context, _args: dict[str, Any], _selection: Selection) -> Node:
-    """The resolver of ``__schema``, once a plan has bound it to its schema version."""
-    return await INTROSPECTOR.schema(version, ctx)
-
-
-async def resolve_type(
-    version: SchemaVersion, ctx: Context, args: dict[str, Any], _selection: Selection
-) -> Node | None:
-    """The resolver of ``__type``, once a plan has bound it to its schema version."""
-    return await INTROSPECTOR.type(version, ctx, args["name"])

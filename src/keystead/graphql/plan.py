@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from graphql import DocumentNode, OperationDefinitionNode, OperationType
 
@@ -18,7 +17,7 @@ from keystead.graphql.arguments import Arguments
 from keystead.graphql.collect import Collector, FieldGroup, Flags
 from keystead.graphql.complete import Completer, completer
 from keystead.graphql.cost import Cost, operation_cost
-from keystead.graphql.introspection import IntrospectionAccess, resolve_schema, resolve_type
+from keystead.graphql.introspection import IntrospectionAccess
 from keystead.graphql.limits import INTROSPECTION_FIELDS
 from keystead.graphql.resolvers import Resolver
 from keystead.graphql.schema import RootType, SchemaVersion
@@ -43,6 +42,8 @@ class RootField:
     starts: tuple[int, ...]
     is_nullable: bool = True
     constant: str | None = None
+    introspects: SchemaVersion | None = None
+    """What ``__schema`` and ``__type`` are about; they have no resolver."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,12 +85,12 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
             constant=constant,
         )
     if group.name in INTROSPECTION_FIELDS:
-        answer = resolve_schema if group.name == "__schema" else resolve_type
         access: Access = IntrospectionAccess()
-        resolver = cast("Resolver", partial(answer, version))
+        resolver: Resolver = _no_resolver
+        introspects: SchemaVersion | None = version
     else:
         entry = version.fields[(root_type, group.name)]
-        access, resolver = entry.access, entry.resolver
+        access, resolver, introspects = entry.access, entry.resolver, None
     return RootField(
         group.key,
         group.name,
@@ -100,6 +101,7 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
         completer(group),
         group.starts,
         is_nullable=not str(group.definition.type).endswith("!"),
+        introspects=introspects,
     )
 
 
