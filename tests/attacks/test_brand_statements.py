@@ -21,6 +21,7 @@ MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.alterations"
 """What makes statements while it runs: on the tables of one brand's records, which hold nothing of another brand."""
 
 OF_EVERY_BRAND = {
+    "keystead.db.clock._READ": "the time of the database",
     "keystead.db.migrate._CURRENT": "one row for the whole database",
     "keystead.mail.deliveries.store._FIND_DUE": "one worker delivers the mails of every brand",
     "keystead.mail.deliveries.store._TAKE_FRESH": "the same",

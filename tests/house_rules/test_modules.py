@@ -72,6 +72,22 @@ def test_a_step_opens_no_transaction() -> None:
     ] == []
 
 
+def test_transactions_in_a_loop_are_slices() -> None:
+    """Work that goes through many rows holds SQLite's only writer for milliseconds at a time (``db/slices.py``)."""
+    others = {
+        "src/keystead/db/engine.py": "the same work again, after the database undid it",
+        "src/keystead/db/slices.py": "the slices themselves",
+    }
+    assert [
+        place(module, loop)
+        for module in modules("src")
+        if str(module.path) not in others and "import SliceSize" not in module.text
+        for loop in ast.walk(module.tree)
+        if isinstance(loop, ast.While | ast.For | ast.AsyncFor)
+        and any(isinstance(node, ast.Attribute) and node.attr == "transaction" for node in ast.walk(loop))
+    ] == []
+
+
 def test_a_store_function_takes_the_brand_right_after_tx() -> None:
     """A lookup by digest cannot know the brand, its row does. A sweep says that it takes "every brand"."""
     assert [
