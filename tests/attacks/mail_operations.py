@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
@@ -51,27 +52,33 @@ async def sign_up(api: Api, brand_token: str) -> tuple[str, str]:
 
 async def claim(api: Api, token: str, new_email: str, password: str | None = None) -> Answer:
     """The user with this access token claims an address."""
-    return await api.send(CLAIM, {"new": new_email, "password": password}, token=token)
+    return await _resolved(api, await api.send(CLAIM, {"new": new_email, "password": password}, token=token))
 
 
 async def claim_magically(api: Api, token: str, new_email: str) -> Answer:
     """The same, to log in by the mailed link."""
-    return await api.send(CLAIM_MAGICALLY, {"new": new_email}, token=token)
+    return await _resolved(api, await api.send(CLAIM_MAGICALLY, {"new": new_email}, token=token))
 
 
 async def resend(api: Api, token: str) -> Answer:
     """The user has the link mailed once more."""
-    return await api.send(RESEND, token=token)
+    return await _resolved(api, await api.send(RESEND, token=token))
 
 
 async def request_login(api: Api, email: str, brand: str | None = None, **request: Any) -> Answer:
     """Somebody asks for a link that logs in."""
-    return await api.send(REQUEST_LOGIN, {"email": email, "brand": brand}, **request)
+    return await _resolved(api, await api.send(REQUEST_LOGIN, {"email": email, "brand": brand}, **request))
 
 
 async def request_reset(api: Api, email: str, brand: str | None = None, **request: Any) -> Answer:
     """Somebody asks for a link to a new password."""
-    return await api.send(REQUEST_RESET, {"email": email, "brand": brand}, **request)
+    return await _resolved(api, await api.send(REQUEST_RESET, {"email": email, "brand": brand}, **request))
+
+
+async def _resolved(api: Api, answer: Answer) -> Answer:
+    """The answer, once the mail worker has decided what comes of the request."""
+    await resolve_all(api.server)
+    return answer
 
 
 async def redeem(api: Api, mailed: str, session: str | None = None, **request: Any) -> Answer:

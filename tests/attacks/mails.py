@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import Server
 from keystead.mail import rendering, store
 from keystead.mail.delivery import Delivery
@@ -35,7 +36,11 @@ _ACTION = re.compile(r'<form method="post" action="([^"]*)"')
 
 
 async def outbox(server: Server) -> list[Mail]:
-    """Every mail of every brand, the oldest first. Mails of one instant come in any order."""
+    """Every mail of every brand, the oldest first. Mails of one instant come in any order.
+
+    With those that were asked for until now: the mail worker has nothing left to decide.
+    """
+    await resolve_all(server)
     return (await store.list_mails(server.db.scans, None, list(MailState), 100_000, 0))[::-1]
 
 
@@ -121,5 +126,6 @@ def make_postman(
 
 async def delivered(server: Server, smtp: SmtpServer, is_link_good: IsLinkGood = is_good) -> list[ReceivedMail]:
     """Everything that a mail server has taken once all that is due has been delivered to it."""
+    await resolve_all(server)
     await make_postman(server, smtp, is_link_good=is_link_good).deliver_all_due()
     return list(smtp.received)

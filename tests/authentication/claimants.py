@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keystead.authentication import address_claims, login, proof
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.db.statements import Statement
 from keystead.errors import InvalidCredentials
@@ -31,13 +32,16 @@ async def make_anonymous(server: Server, brand: ActiveBrand) -> Opened:
 
 
 async def claim(server: Server, opened: Opened, email: str = NEW, password: str | None = None) -> None:
-    """The session's user claims an address."""
+    """The session's user claims an address, and the mail worker decides what comes of it."""
     await address_claims.claim(await make_caller(server, opened), email, password)
+    await resolve_all(server)
 
 
 async def resend(server: Server, opened: Opened) -> bool:
     """The session's user has the link mailed again."""
-    return await address_claims.resend(await make_caller(server, opened))
+    is_asked = await address_claims.resend(await make_caller(server, opened))
+    await resolve_all(server)
+    return is_asked
 
 
 async def verify(server: Server, token: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import ActiveBrand, Server
 from keystead.errors import AccessTokenRefused
 from keystead.pagination import PageRequest
@@ -13,7 +14,11 @@ from tests.make import REQUEST, make_access_token, make_context
 
 
 async def events(server: Server, brand: ActiveBrand, name: str) -> list[AuditEvent]:
-    """The events of that name in the brand, the newest first; those of one millisecond in no order."""
+    """The events of that name in the brand, the newest first; those of one millisecond in no order.
+
+    With what the mail worker has to say of the mails that were asked for until now.
+    """
+    await resolve_all(server)
     page = await audit.list_events(make_context(server), brand.id, PageRequest(per_page=100))
     return [event for event in page.items if event.event == name]
 

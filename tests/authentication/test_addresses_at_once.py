@@ -8,6 +8,7 @@ import pytest
 
 from keystead.authentication import address_claims
 from keystead.authentication.magic_login import request
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import ActiveBrand, Anonymous, Server
 from keystead.errors import Conflict, Forbidden, InvalidCredentials
 from keystead.mail.model import MailKind
@@ -87,6 +88,7 @@ async def test_a_proved_address_is_told_that_it_was_replaced_and_its_links_are_d
 ) -> None:
     opened = await make_session(server, brand, ann.id)
     await request(make_context(server, None, Anonymous()), brand, "ann@example.com")
+    await resolve_all(server)
     assert await tokens_of(server, ann.id) == ["login"]
     await claim(server, opened, NEW, PASSWORD)
     assert await tokens_of(server, ann.id) == []

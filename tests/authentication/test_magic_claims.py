@@ -6,6 +6,7 @@ import pytest
 
 from keystead.authentication import address_claims, magic_login
 from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import ActiveBrand, Server, UserPrincipal
 from keystead.errors import Forbidden, InvalidCredentials, TokenInvalid
 from keystead.mail.model import MailKind
@@ -42,6 +43,7 @@ async def test_a_claim_by_either_way_kills_the_link_of_the_other(
     await change_brand(server, brand, {"features": {"magic_login": True}})
     await claim(server, guest, "first@example.com")
     await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    await resolve_all(server)
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.claim]
     await claim(server, guest, "third@example.com")
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.verify]

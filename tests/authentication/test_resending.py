@@ -38,8 +38,8 @@ async def test_within_a_minute_nothing_is_sent_and_the_older_link_stays_good(
     clock.advance(seconds=59)
     assert await resend(server, guest)
     assert await mails_to(server, NEW) == ["verify_email"]
-    (event,) = await events(server, brand, "mail.requested")
-    assert (event.outcome, event.reason) == ("refused", "rate_limited")
+    event, claimed = await events(server, brand, "mail.requested")
+    assert (claimed.outcome, event.outcome, event.reason) == ("success", "refused", "rate_limited")
     await verify(server, await newest_token(server))
     assert (await row(server, guest.user_id))["email"] == NEW
 
@@ -57,8 +57,8 @@ async def test_after_a_minute_the_newer_link_takes_the_place_of_the_older(
     with pytest.raises(TokenInvalid):
         await verify(server, older)
     await verify(server, newer)
-    (event,) = await events(server, brand, "mail.requested")
-    assert (event.outcome, event.reason, event.subject_id) == ("success", None, guest.user_id)
+    for event in await events(server, brand, "mail.requested"):
+        assert (event.outcome, event.reason, event.subject_id) == ("success", None, guest.user_id)
 
 
 @pytest.mark.attack("A65")

@@ -153,7 +153,7 @@ async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, br
     mail_id = await make_mail(server, brand, ann)
     upkeep = Upkeep(server)
     upkeep.start()
-    assert len(upkeep._tasks) == 4
+    assert len(upkeep._tasks) == 5
     await upkeep.stop()
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.waiting
 

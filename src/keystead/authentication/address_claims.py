@@ -3,9 +3,9 @@
     what the caller must know or may set (Argon2, outside of every transaction)  →  one transaction: the claim, links
     for another one dead, a mail, audit
 
-A claim on somebody else's address is stored and answered like any other; only its owner learns of it. Where the brand
-asks for no proof the address is a login at once, and a taken one is a conflict; unless the caller has a login address
-that was proved and no password to confirm.
+A claim on another user's address is stored and answered like any other; only its owner learns of it, from the mail
+worker. Where the brand asks for no proof the address is a login immediately, and a taken one is a conflict; unless the
+caller has a login address that was proved and no password to confirm.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.claiming.writing import Claim, write_claim, write_grant
 from keystead.authentication.correspondence import open_correspondence
 from keystead.authentication.logout import signed_in_user
-from keystead.authentication.proof_requests import Asked, ask_for_proof
+from keystead.authentication.mail_requests import describe_request
+from keystead.authentication.proof_requests import PROOF_MAILS
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
 from keystead.db.engine import Tx
 from keystead.errors import Conflict, InternalError, InvalidCredentials
+from keystead.mail.model import MailKind
+from keystead.mail.requests import store as requests
 from keystead.policy import require_feature
 from keystead.sessions import service as sessions
 from keystead.users import credentials, email_addresses
@@ -91,26 +94,15 @@ async def resend(ctx: Context) -> bool:
 
     :raises Forbidden: when the brand asks for no proof.
     """
-    caller, brand, device = signed_in_user(ctx), _brand(ctx), sessions.device(ctx.request)
+    caller, brand = signed_in_user(ctx), _brand(ctx)
     require_feature(brand.features, "email_verification")
-    correspondence = await open_correspondence(ctx, brand)
 
     async def send(tx: Tx) -> bool:
         address = _to_prove(await lock_standing(tx, brand.id, caller.user_id))
         if address is None:
             return False
-        result = await ask_for_proof(tx, correspondence, caller.user_id, address, TokenPurpose.verify, device)
-        details = {"kind": "verify_email", "address": pseudonym(ctx, brand.id, address)}
-        event = audit.describe(
-            ctx,
-            "mail.requested",
-            brand_id=brand.id,
-            outcome="refused" if result.reason else "success",
-            reason=result.reason,
-            subject_id=caller.user_id,
-            details=details,
-        )
-        await audit.record(tx, event)
+        request = describe_request(ctx, brand, MailKind.verify_email, address, caller.user_id)
+        await requests.add(tx, brand.id, request)
         return True
 
     return await ctx.db.run(send)
@@ -124,6 +116,8 @@ async def _write(ctx: Context, asked: Claim, purpose: TokenPurpose, *, at_once: 
     """
     device, correspondence = sessions.device(ctx.request), await open_correspondence(ctx, asked.brand)
 
+    request = describe_request(ctx, asked.brand, PROOF_MAILS[purpose], asked.address, asked.caller.user_id)
+
     async def write(tx: Tx) -> str | None:
         # The user's row first: whoever is ending this session holds it, and what they did is seen once it is ours.
         before = await claims.lock_addresses(tx, asked.brand.id, asked.caller.user_id)
@@ -134,10 +128,9 @@ async def _write(ctx: Context, asked: Claim, purpose: TokenPurpose, *, at_once: 
             if problem is None:
                 await audit.record(tx, _event(ctx, asked, "user.email_granted"))
             return problem
-        result = await write_claim(tx, correspondence, asked, before, purpose, device)
-        if result is None:
+        if not await write_claim(tx, asked, before, request):
             return "overtaken"
-        await audit.record(tx, _claimed(ctx, asked, purpose, result))
+        await audit.record(tx, _event(ctx, asked, "user.email_claimed", purpose=purpose.value))
         return None
 
     problem = await ctx.db.run(write)
@@ -176,12 +169,7 @@ def _to_prove(found: Addresses | None) -> EmailAddress | None:
     return found.pending or (None if found.is_proved else found.login)
 
 
-def _claimed(ctx: Context, asked: Claim, purpose: TokenPurpose, result: Asked) -> AuditEvent:
-    more = {"purpose": purpose.value, "taken": result.is_taken, "mailed": result.is_mailed}
-    return _event(ctx, asked, "user.email_claimed", **more)
-
-
-def _event(ctx: Context, asked: Claim, name: str, **details: str | bool) -> AuditEvent:
+def _event(ctx: Context, asked: Claim, name: str, **details: str) -> AuditEvent:
     details = {"address": pseudonym(ctx, asked.brand.id, asked.address), **details}
     return audit.describe(ctx, name, brand_id=asked.brand.id, subject_id=asked.caller.user_id, details=details)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keystead.brands import service as brands
-from keystead.context import ActiveBrand, Context
+from keystead.brands.model import Brand
+from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.secrets import Secret
 from keystead.db.engine import Tx
@@ -90,12 +91,17 @@ class Correspondence:
 async def open_correspondence(ctx: Context, brand: ActiveBrand) -> Correspondence:
     """What the brand's mails of this request begin with: reads the brand's base URL (one read by primary key)."""
     base_url = (await brands.get_brand(ctx, brand.id)).base_url or ctx.server.settings.base_url
-    return _correspondence(ctx, brand, base_url, asked_for(ctx.request.accept_language))
+    return _correspondence(ctx.server, brand, base_url, asked_for(ctx.request.accept_language), ctx.now())
+
+
+def correspondence_of(server: Server, brand: Brand, languages: tuple[str, ...], now: datetime) -> Correspondence:
+    """The same for a request that was made at ``now`` and is answered later."""
+    return _correspondence(server, brand.active(), brand.base_url or server.settings.base_url, languages, now)
 
 
 def without_link(ctx: Context, brand: ActiveBrand) -> Correspondence:
     """The same for mails without a link to somebody who need not be the caller: in the brand's language."""
-    return _correspondence(ctx, brand, "", ())
+    return _correspondence(ctx.server, brand, "", (), ctx.now())
 
 
 def came_from(device: Device) -> dict[str, str]:
@@ -103,7 +109,8 @@ def came_from(device: Device) -> dict[str, str]:
     return {"ip_prefix": device.ip_prefix or "", "user_agent": device.user_agent or ""}
 
 
-def _correspondence(ctx: Context, brand: ActiveBrand, link_base: str, asked: tuple[str, ...]) -> Correspondence:
+def _correspondence(
+    server: Server, brand: ActiveBrand, link_base: str, asked: tuple[str, ...], now: datetime
+) -> Correspondence:
     languages = tuple(dict.fromkeys((*asked, brand.policy.mail_language.lower())))
-    server = ctx.server
-    return Correspondence(brand, link_base, languages, server.settings.throttling, server.master_key, ctx.now())
+    return Correspondence(brand, link_base, languages, server.settings.throttling, server.master_key, now)

@@ -40,13 +40,13 @@ class MagicLogin:
 
 
 async def request(ctx: Context, brand: ActiveBrand, email: str) -> None:
-    """Mails a link that logs in, if the address is a login of the brand; the caller never learns whether it is.
+    """Asks for a link that logs in; it is mailed if the address is a login of the brand, which the caller never learns.
 
     :raises Forbidden: when the brand has no magic login.
     :raises BadUserInput: for text that is no address; names ``email``.
     """
     require_feature(brand.features, _FEATURE)
-    await ask_for_link(ctx, brand, email, MailKind.magic_login, TokenPurpose.login)
+    await ask_for_link(ctx, brand, email, MailKind.magic_login)
 
 
 async def redeem(ctx: Context, raw: str, kind: SessionKind | None) -> MagicLogin:

@@ -1,7 +1,8 @@
 """Asking an address for proof: the mail with the link, or a notice to whom the address belongs already.
 
-The same statements run in the same order for an address that is free, taken, or has had its share of mail. Mail goes
-to an address as it is stored: where the address only looks like somebody's, nothing goes to the one that was typed.
+Done by the mail worker (``mail_resolver``), so that the caller cannot tell by the time whether the address is taken.
+Mail goes to an address as it is stored: where the address only looks like a login, nothing goes to the one
+that was typed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 
-_KINDS = {TokenPurpose.verify: MailKind.verify_email, TokenPurpose.claim: MailKind.change_email}
+PROOF_MAILS = {TokenPurpose.verify: MailKind.verify_email, TokenPurpose.claim: MailKind.change_email}
+"""The mail whose link proves an address, by what its token is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ async def ask_for_proof(
     owner = await claims.find_owner(tx, brand_id, user_id, address)
     canonical = owner.canonical if owner else address.canonical
     is_allowed = await correspondence.may_send(tx, canonical)
-    link = correspondence.draft(_KINDS[purpose])
+    link = correspondence.draft(PROOF_MAILS[purpose])
     secret, expires_at = _secret(link), tokens.lifetime_end(purpose, now)
     is_linked = is_allowed and owner is None
     await tokens.issue(tx, brand_id, user_id, purpose, address, secret, now, is_allowed=is_linked)

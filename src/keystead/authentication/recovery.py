@@ -24,20 +24,19 @@ from keystead.sessions import service as sessions
 from keystead.users import credentials
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import service as one_time_tokens
-from keystead.users.one_time_tokens.model import TokenPurpose
 
 _FEATURES = ("password_reset", "password_login")
 
 
 async def request_reset(ctx: Context, brand: ActiveBrand, email: str) -> None:
-    """Mails a link to a new password, if the address is a login of the brand; the caller never learns whether it is.
+    """Asks for a link to a new password; it is mailed if the address is a login, which the caller never learns.
 
     :raises Forbidden: when the brand has no password reset or no password login; names the feature.
     :raises BadUserInput: for text that is no address; names ``email``.
     """
     for feature in _FEATURES:
         require_feature(brand.features, feature)
-    await ask_for_link(ctx, brand, email, MailKind.reset_password, TokenPurpose.reset)
+    await ask_for_link(ctx, brand, email, MailKind.reset_password)
 
 
 async def reset_password(ctx: Context, raw: str, new_password: str, *, field: str = "newPassword") -> None:

@@ -12,7 +12,7 @@ import msgspec
 from keystead.audit import service as audit
 from keystead.brands import model, store
 from keystead.brands.model import Brand, active_brand
-from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, hold_brand
+from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, find_brand, hold_brand
 from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
@@ -31,7 +31,7 @@ from keystead.policy import (
     initial_features,
 )
 
-__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active", "hold_brand"]
+__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active", "find_brand", "hold_brand"]
 
 Guard = Callable[[Tx], AbstractAsyncContextManager[None]]
 """Checks what a change leaves behind, in the transaction of the change."""

@@ -11,10 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -25,11 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.jwk import ECKey
 
 from keystead.crypto.master_key import MasterKey
+from keystead.crypto.sealing import SealBroken, seal, unseal
 
 ALGORITHM: Final = "ES256"
 SIGNING_KEYS_PURPOSE: Final = "signing-keys"
 _ECDSA = ec.ECDSA(SHA256())
-_NONCE = 12
 _COORDINATE = 32
 
 
@@ -85,8 +83,7 @@ class SigningKey:
     def to_encrypted(self, master_key: MasterKey, *, random: Callable[[int], bytes] = os.urandom) -> bytes:
         """The form at rest: 12 bytes of nonce, then ciphertext and tag."""
         plain = self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        nonce = random(_NONCE)
-        return nonce + _cipher(master_key).encrypt(nonce, plain, self.kid.encode())
+        return seal(master_key.derive(SIGNING_KEYS_PURPOSE), plain, self.kid, random=random)
 
     @classmethod
     def from_encrypted(cls, kid: str, stored: bytes, master_key: MasterKey) -> SigningKey:
@@ -95,9 +92,9 @@ class SigningKey:
         :raises KeyUnreadable: when it does not open, or is not the key of that name.
         """
         try:
-            plain = _cipher(master_key).decrypt(stored[:_NONCE], stored[_NONCE:], kid.encode())
+            plain = unseal(master_key.derive(SIGNING_KEYS_PURPOSE), stored, kid)
             private = load_der_private_key(plain, password=None)
-        except (InvalidTag, ValueError) as error:
+        except (SealBroken, ValueError) as error:
             raise KeyUnreadable(f"the signing key {kid} does not open: {type(error).__name__}") from None
         if not isinstance(private, ec.EllipticCurvePrivateKey) or cls._of(private).kid != kid:
             raise KeyUnreadable(f"what is stored as signing key {kid} is another key")
@@ -107,7 +104,3 @@ class SigningKey:
         """The 64 bytes of ES256 over ``message``: r ‖ s (RFC 7518 §3.4)."""
         r, s = decode_dss_signature(self.private.sign(message, _ECDSA))
         return r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
-
-
-def _cipher(master_key: MasterKey) -> AESGCM:
-    return AESGCM(master_key.derive(SIGNING_KEYS_PURPOSE))

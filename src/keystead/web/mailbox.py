@@ -24,6 +24,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.brands import service as brands
 from keystead.context import Context, Server
 from keystead.errors import NotFound
@@ -31,7 +32,7 @@ from keystead.mail import outbox
 from keystead.mail.links import find_link_state, tell_link_state
 from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.rendering import render
-from keystead.pagination import PageRequest
+from keystead.pagination import Page, PageRequest
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.web.loopback import is_from_this_machine
 from keystead.web.server import system_context
@@ -133,7 +134,7 @@ async def _front(_ctx: Context, _: Request) -> Response:
 
 
 async def _list_page(ctx: Context, _: Request) -> Response:
-    page = await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
+    page = await _newest(ctx)
     names: dict[str, str] = {}
     for mail in page.items:
         if mail.brand_id not in names:
@@ -180,11 +181,17 @@ async def _get_mail(ctx: Context, request: Request) -> Mail:
     if mail_id != NEWEST:
         return await outbox.get_mail(ctx, mail_id)
     recipient = request.query_params.get("to")
-    page = await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
+    page = await _newest(ctx)
     for mail in page.items:
         if recipient in (None, mail.recipient):
             return mail
     raise NotFound("There is no such mail.")
+
+
+async def _newest(ctx: Context) -> Page[Mail]:
+    """With the mails that were asked for a moment ago: the tour does not wait for the mail worker."""
+    await resolve_all(ctx.server)
+    return await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
 
 
 async def _rendered(ctx: Context, mail: Mail) -> RenderedMail:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keystead.api_keys import service as api_keys
+from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import Server
 from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
 from keystead.db.engine import Tx
@@ -65,6 +66,7 @@ class Upkeep:
             asyncio.create_task(_repeat(KEYRING_SECONDS, self.follow_keyring)),
             asyncio.create_task(_repeat(SWEEP_SECONDS, self.sweep)),
             asyncio.create_task(_repeat(WRITE_SECONDS, self.write_last_uses)),
+            asyncio.create_task(_repeat(DELIVERY_SECONDS, self.resolve_mail_requests)),
         ]
         if self._delivery is not None:
             self._tasks.append(asyncio.create_task(_repeat(DELIVERY_SECONDS, self._delivery.deliver_all_due)))
@@ -105,6 +107,10 @@ class Upkeep:
     async def follow_keyring(self) -> None:
         """Takes over a keyring that changed, or whose schedule has moved on."""
         await follow_keyring(self._server)
+
+    async def resolve_mail_requests(self) -> None:
+        """Decides what comes of the requests for mailed links; also where there is no mail server."""
+        await resolve_all(self._server)
 
     async def sweep(self) -> None:
         """One round of upkeep, by one node at a time; none while the database's time cannot be measured."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from keystead.authentication.address_notices import address_changed
 from keystead.authentication.claiming import store
 from keystead.authentication.correspondence import Correspondence
-from keystead.authentication.proof_requests import Asked, ask_for_proof
 from keystead.context import ActiveBrand, UserPrincipal
 from keystead.db.engine import Tx
+from keystead.mail.requests import store as requests
+from keystead.mail.requests.model import MailRequest
 from keystead.sessions.model import Device
 from keystead.users.claims import service as claims
 from keystead.users.claims.model import Addresses
@@ -41,12 +42,10 @@ class Claim:
         )
 
 
-async def write_claim(
-    tx: Tx, correspondence: Correspondence, asked: Claim, before: Addresses, purpose: TokenPurpose, device: Device
-) -> Asked | None:
-    """Puts the claim in the place of the user's older one and asks for its proof.
+async def write_claim(tx: Tx, asked: Claim, before: Addresses, request: MailRequest) -> bool:
+    """Puts the claim in the place of the user's older one and asks for its proof, as ``request`` says.
 
-    None when the session is over, or the user's password is not the one that was confirmed any more.
+    False when the session is over, or the user's password is not the one that was confirmed any more.
     """
     brand_id, caller = asked.brand.id, asked.caller
     is_claimed = await store.claim(
@@ -55,16 +54,19 @@ async def write_claim(
         caller.user_id,
         caller.session_id,
         asked.address,
-        correspondence.now,
+        request.asked_at,
         as_read=asked.as_read,
         new_hash=asked.new_hash,
     )
     if not is_claimed:
-        return None
+        return False
     # Whether or not a mail may follow: a link for another claim must not prove this one. Where it is the same again,
     # nothing is forgotten, by the same statement: how many there are must not depend on what has become of the claim.
     await tokens.forget(tx, brand_id, caller.user_id, () if asked.is_repeated(before) else _PROVING)
-    return await ask_for_proof(tx, correspondence, caller.user_id, asked.address, purpose, device)
+    # Nor must a link that another claim has asked for, and that the mail worker has not written yet.
+    await requests.forget(tx, brand_id, caller.user_id)
+    await requests.add(tx, brand_id, request)
+    return True
 
 
 async def write_grant(

@@ -63,22 +63,18 @@ async def issue(
 async def issue_to_login(
     tx: Tx,
     brand_id: str,
-    address: EmailAddress,
+    canonical: str,
     purpose: TokenPurpose,
     secret: Secret,
     now: datetime,
-    *,
-    is_allowed: bool,
 ) -> OneTimeToken | None:
-    """The same for whoever logs in with ``address``; the token then carries the address as it is stored.
+    """The same for the user who logs in with this address; the token then carries the address as it is stored.
 
-    None when that is nobody or a disabled user, and unless ``is_allowed``: then the older token stays good.
+    None when there is none, or when they are disabled.
     """
     _require_kind(secret, purpose)
     digest, expires_at = secret.digest(), lifetime_end(purpose, now)
-    return await store.issue_to_login(
-        tx, brand_id, address.canonical, purpose, digest, now, expires_at, is_allowed=is_allowed
-    )
+    return await store.issue_to_login(tx, brand_id, canonical, purpose, digest, now, expires_at)
 
 
 async def find(tx: Tx, secret: Secret, now: datetime) -> tuple[OneTimeToken, ActiveBrand] | None:

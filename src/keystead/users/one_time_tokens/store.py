@@ -46,7 +46,7 @@ _TIMES = ("created_at", "expires_at")
 _REPLACED = ("digest", "email", "email_canonical", "email_skeleton", *_TIMES)
 _given = {name: bindparam(name, type_=_T[name].type) for name in (*_NEW, *_TIMES)}
 
-# A login address, read and bound to the token in one statement. Nobody's address makes no row and costs the same.
+# A login address, read and bound to the token in one statement.
 _LOGIN = select(
     _U.id,
     _given["purpose"],
@@ -61,7 +61,6 @@ _LOGIN = select(
     _U.brand_id == bindparam("brand_id"),
     _U.email_canonical == bindparam("canonical"),
     _U.is_disabled.is_(False),
-    bindparam("is_allowed", type_=Boolean()).is_(True),
 )
 
 
@@ -185,10 +184,8 @@ async def issue_to_login(
     digest: bytes,
     now: datetime,
     expires_at: datetime,
-    *,
-    is_allowed: bool,
 ) -> OneTimeToken | None:
-    """The same for whoever logs in with the address; None for nobody, a disabled user, or unless ``is_allowed``."""
+    """The same for the user who logs in with the address; None when there is none or they are disabled."""
     with pointing_at_what_was_there():
         row = await tx.find(
             _ISSUE_TO_LOGIN,
@@ -198,7 +195,6 @@ async def issue_to_login(
             digest=digest,
             created_at=now,
             expires_at=expires_at,
-            is_allowed=is_allowed,
         )
     return None if row is None else _token(row)
 

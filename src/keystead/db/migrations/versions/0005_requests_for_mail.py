@@ -1,0 +1,28 @@
+"""Requests for mailed links, alike for every address."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from keystead.db import types
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Expand."""
+    op.create_table(
+        "mail_requests",
+        sa.Column("id", types.Id(), nullable=False),
+        sa.Column("brand_id", types.Id(), nullable=False),
+        sa.Column("user_id", types.Id(), nullable=True),
+        sa.Column("asked_at", types.UtcTime(), nullable=False),
+        sa.Column("sealed", types.Digest(), nullable=False),
+        sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_mail_requests_brand_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_mail_requests_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mail_requests")),
+    )
+    with op.batch_alter_table("mail_requests", schema=None) as batch_op:
+        batch_op.create_index("ix_mail_requests_user_id", ["user_id"], unique=False)

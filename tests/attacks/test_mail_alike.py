@@ -1,0 +1,159 @@
+"""A67: a request for mail does the same, and takes as long, for an address that is a login and one that is not."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from keystead.context import Server
+from keystead.db.statements import Statement
+from keystead.mail.requests.store import mail_requests
+from keystead.mail.store import mail_recipients, mails
+from keystead.users.one_time_tokens.store import one_time_tokens
+from tests.api import Answer, Api
+from tests.attacks.mail_operations import (
+    CLAIM,
+    CLAIM_MAGICALLY,
+    REQUEST_LOGIN,
+    REQUEST_RESET,
+    RESEND,
+    claim,
+    make_mailing_brand,
+    sign_up,
+)
+from tests.attacks.watched import WatchedDatabase
+from tests.clocks import ManualClock
+from tests.make import make_brand_token, make_user
+
+TAKEN, FREE = "ann@example.com", "nil@example.com"
+SAMPLES = 200
+"""Of each kind in one round."""
+ROUNDS = 4
+"""One in ten rounds is outside by chance; an address that shows is outside in all of them."""
+
+DATABASES = ["sqlite", "postgres"] if int(os.environ.get("KEYSTEAD_RACE_ROUNDS", "3")) > 3 else ["sqlite"]
+"""Where time is taken: on both with ``make races``."""
+
+Ask = Callable[[str], Awaitable[Answer]]
+Made = Callable[[Api, str], Awaitable[Ask]]
+
+
+async def _stranger(text: str, api: Api, _: str) -> Ask:
+    async def ask(email: str) -> Answer:
+        return await api.send(text, {"email": email})
+
+    return ask
+
+
+async def _claiming(text: str, api: Api, brand_token: str) -> Ask:
+    _, token = await sign_up(api, brand_token)
+
+    async def ask(email: str) -> Answer:
+        return await api.send(text, {"new": email}, token=token)
+
+    return ask
+
+
+async def _resending(api: Api, brand_token: str) -> Ask:
+    tokens = {}
+    for email in (TAKEN, FREE):
+        tokens[email] = (await sign_up(api, brand_token))[1]
+        assert (await claim(api, tokens[email], email)).data
+
+    async def ask(email: str) -> Answer:
+        return await api.send(RESEND, token=tokens[email])
+
+    return ask
+
+
+OPERATIONS: dict[str, Made] = {
+    "requestMagicLogin": lambda api, token: _stranger(REQUEST_LOGIN, api, token),
+    "requestPasswordReset": lambda api, token: _stranger(REQUEST_RESET, api, token),
+    "changeAndValidateEmail": lambda api, token: _claiming(CLAIM, api, token),
+    "changeEmailMagically": lambda api, token: _claiming(CLAIM_MAGICALLY, api, token),
+    "resendVerificationMail": _resending,
+}
+EACH = pytest.mark.parametrize("made", OPERATIONS.values(), ids=OPERATIONS)
+
+
+@pytest.fixture
+async def brand_token(server: Server) -> str:
+    """A token of a brand that uses every kind of mail, in which TAKEN is the login of a user."""
+    brand = await make_mailing_brand(server)
+    await make_user(server, brand, TAKEN)
+    return (await make_brand_token(server, brand)).reveal()
+
+
+async def _rows(server: Server) -> list[int]:
+    tables = (mail_requests, mails, mail_recipients, one_time_tokens)
+    counts = [Statement(select(func.count()).select_from(table), unbranded="test") for table in tables]
+    return [int((await server.db.reads.find(count) or (0,))[0]) for count in counts]
+
+
+def _outline(watched: WatchedDatabase) -> list[tuple[str, dict[str, Any]]]:
+    """Each statement with the kinds and the sizes of its values; their contents are the caller's own."""
+
+    def kind(value: object) -> object:
+        return (type(value), len(value)) if isinstance(value, str | bytes | tuple | list | dict) else type(value)
+
+    return [(asked.text, {name: kind(value) for name, value in asked.values.items()}) for asked in watched.asked]
+
+
+@pytest.mark.attack("A67")
+@EACH
+async def test_the_same_is_done_for_an_address_that_is_taken_and_one_that_is_free(
+    api: Api, server: Server, brand_token: str, watched: WatchedDatabase, clock: ManualClock, made: Made
+) -> None:
+    """The same statements with values of the same kinds and sizes; the same rows; the same answer."""
+    ask = await made(api, brand_token)
+    seen = []
+    for email in (TAKEN, FREE, TAKEN, FREE):
+        before = await _rows(server)
+        watched.forget()
+        answer = await ask(email)
+        seen.append((answer.body, answer.status, _outline(watched)))
+        written = [after - earlier for after, earlier in zip(await _rows(server), before, strict=True)]
+        assert written in ([1, 0, 0, 0], [0, 0, 0, 0]), "a user's own older request makes room"
+        clock.advance(seconds=61)
+    # The first claim finds none before it.
+    assert seen[2] == seen[3]
+    assert seen[0][:2] == seen[1][:2] == seen[2][:2]
+    texts = [[text for text, _ in outline] for _, _, outline in seen]
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.race
+@pytest.mark.attack("A67")
+@pytest.mark.parametrize("database_url", DATABASES, indirect=True)
+@EACH
+async def test_the_time_tells_nothing(api: Api, brand_token: str, made: Made) -> None:
+    """The probability that a request for the owner's address takes longer than one for a free one is a half."""
+    ask = await made(api, brand_token)
+    for email in (TAKEN, FREE) * 5:
+        await ask(email)
+    found = []
+    for _ in range(ROUNDS):
+        took: dict[str, list[float]] = {TAKEN: [], FREE: []}
+        for _ in range(SAMPLES):
+            for email in random.sample((TAKEN, FREE), 2):
+                started = time.perf_counter()
+                await ask(email)
+                took[email].append(time.perf_counter() - started)
+        found.append(_area_under_curve(took[TAKEN], took[FREE]))
+        if 0.45 <= found[-1] <= 0.55:
+            return
+    pytest.fail(f"the time tells whether the address is a login: {found}")
+
+
+def _area_under_curve(ones: list[float], others: list[float]) -> float:
+    """How often one of ``ones`` is greater than one of ``others``; ties count half."""
+    others = sorted(others)
+    wins = sum(bisect_left(others, one) + bisect_right(others, one) for one in ones)
+    return wins / (2 * len(ones) * len(others))
