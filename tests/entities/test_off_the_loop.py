@@ -21,6 +21,7 @@ from keystead.entities.model import Entity
 from keystead.entities.patterns import compile_pattern
 from keystead.entities.registry import get_record_type
 from keystead.errors import BadUserInput, ServiceUnavailable
+from keystead.graphql.introspection import Introspector
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
 from keystead.graphql.schema import load_fixed
@@ -90,6 +91,22 @@ async def test_a_large_schema_is_built_beside_the_loop(server: Server, large: Ac
     assert min(holds) < LONGEST
 
 
+def names_of(node: Any) -> list[str]:
+    """What a query for the names of all types selects."""
+    return [type_["name"] for type_ in node["types"]]
+
+
+async def test_a_large_schema_is_described_beside_the_loop(server: Server, large: ActiveBrand) -> None:
+    version = await SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db)).get(large)
+    ctx = make_context(server, large)
+
+    def describe() -> Awaitable[Any]:
+        return Introspector().answer(version, ctx, "a field", None, names_of)
+
+    holds = [await longest_hold(describe()) for _ in range(ROUNDS)]
+    assert min(holds) < LONGEST
+
+
 async def test_what_looks_alike_in_a_schema_is_one_object(server: Server, brand: ActiveBrand) -> None:
     await definitions.define_entities(make_context(server), brand.id, {"a": fields(3), "b": fields(3, required=True)})
     version = await SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db)).get(
@@ -147,7 +164,7 @@ async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, bra
 
 
 async def test_statements_and_patterns_are_compiled_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
-    pattern = "\\pL{1,6}|.*"
+    pattern = "\\pL{1,3}|.*"
     await definitions.define_entities(make_context(server), brand.id, {"thing": fields(20, pattern=pattern)})
     compile_pattern.cache_clear()
     now = await current(server, brand)
