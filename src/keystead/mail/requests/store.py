@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, delete, select
+from sqlalchemy import Column, ForeignKey, Table, bindparam, delete, select
 
 from keystead.db.engine import Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, insert
-from keystead.db.types import Digest, Id, UtcTime, metadata
+from keystead.db.types import Digest, Id, UtcTime, filled_index, metadata
 from keystead.mail.requests.model import MailRequest
 
 mail_requests = Table(
@@ -17,7 +17,7 @@ mail_requests = Table(
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE")),
     Column("asked_at", UtcTime, nullable=False),
     Column("sealed", Digest, nullable=False),
-    Index("ix_mail_requests_user_id", "user_id"),
+    filled_index("ix_mail_requests_user_id", "user_id"),
 )
 
 _R = mail_requests.c

@@ -24,5 +24,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_mail_requests_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mail_requests")),
     )
-    with op.batch_alter_table("mail_requests", schema=None) as batch_op:
-        batch_op.create_index("ix_mail_requests_user_id", ["user_id"], unique=False)
+    only = sa.text("user_id IS NOT NULL")
+    op.create_index(
+        "ix_mail_requests_user_id", "mail_requests", ["user_id"], unique=False, sqlite_where=only, postgresql_where=only
+    )
