@@ -31,6 +31,7 @@ class Access:
 
 _SEARCH = re.compile(r"SEARCH (\S+) USING (?:COVERING )?(?:INDEX (\S+)|INTEGER PRIMARY KEY) \((.*)\)")
 _SCAN = re.compile(r"SCAN (\S+)(?: USING (?:COVERING )?INDEX (\S+))?")
+_INNER_LIMIT = re.compile(r"LIMIT (\?|\(SELECT \?)")
 _LAST_LIMIT = re.compile(r"LIMIT \?( OFFSET \?)?$")
 
 
@@ -40,7 +41,7 @@ def sqlite_plan(connection: sqlite3.Connection, compiled: Compiled) -> list[Acce
     text = " ".join(compiled.text.split())
     tables = dict(connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'").fetchall())
     is_sorted = any("TEMP B-TREE FOR ORDER BY" in row[3] for row in rows)
-    is_limited = {True: bool(_LAST_LIMIT.search(text)), False: "LIMIT ?" in _LAST_LIMIT.sub("", text)}
+    is_limited = {True: bool(_LAST_LIMIT.search(text)), False: bool(_INNER_LIMIT.search(_LAST_LIMIT.sub("", text)))}
     no_tables = {"CONSTANT", *(row[3].removeprefix("CO-ROUTINE ") for row in rows)}
     found = []
     for _, parent, _, detail in rows:

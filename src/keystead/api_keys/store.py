@@ -23,7 +23,7 @@ from keystead.api_keys.model import ApiKey, FoundKey
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
 from keystead.db.engine import Row, Tx
-from keystead.db.statements import Statement, any_of, insert
+from keystead.db.statements import Statement, any_of, insert, paged
 from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, Words, metadata
 from keystead.permissions import PermissionSet
 
@@ -90,7 +90,7 @@ _FIND_BY_DIGEST = Statement(
 )
 _FIND = Statement(select(*_COLUMNS).where(*_one))
 _LOCK = Statement(select(*_COLUMNS).where(*_one).with_for_update())
-_PAGE = select(_k.id).where(_of_brand).order_by(_k.id).limit(bindparam("limit")).offset(bindparam("offset"))
+_PAGE = paged(select(_k.id).where(_of_brand).order_by(_k.id))
 _LIST = Statement(select(*_COLUMNS).where(_of_brand, _k.id.in_(_PAGE)).order_by(_k.id))
 _COUNT = Statement(select(func.count()).select_from(api_keys).where(_of_brand))
 _INSERT = Statement(insert(api_keys).values({c.name: bindparam(c.name) for c in api_keys.c}))

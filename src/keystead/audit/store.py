@@ -7,7 +7,7 @@ from sqlalchemy import Column, Index, Table, bindparam, func, select
 
 from keystead.audit.model import AuditEvent
 from keystead.db.engine import Tx
-from keystead.db.statements import Statement, insert
+from keystead.db.statements import Statement, insert, paged
 from keystead.db.types import Id, Json, Text, UtcTime, metadata
 
 audit_events = Table(
@@ -36,13 +36,7 @@ _COLUMNS = [audit_events.c[name] for name in AuditEvent.__struct_fields__]
 _INSERT = Statement(insert(audit_events).values({column.name: bindparam(column.name) for column in _COLUMNS}))
 _OF_BRAND = audit_events.c.brand_id == bindparam("brand_id")
 _NEWEST_FIRST = audit_events.c.id.desc()
-_PAGE = (
-    select(audit_events.c.id)
-    .where(_OF_BRAND)
-    .order_by(_NEWEST_FIRST)
-    .limit(bindparam("limit"))
-    .offset(bindparam("offset"))
-)
+_PAGE = paged(select(audit_events.c.id).where(_OF_BRAND).order_by(_NEWEST_FIRST))
 _LIST = Statement(select(*_COLUMNS).where(_OF_BRAND, audit_events.c.id.in_(_PAGE)).order_by(_NEWEST_FIRST))
 _COUNT = Statement(select(func.count()).select_from(audit_events).where(_OF_BRAND))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, true, types
+from sqlalchemy import Boolean, ColumnElement, Integer, Select, bindparam, select, true, types
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -27,7 +27,7 @@ from keystead.db.brand_ties import UnboundBrand
 from keystead.db.brand_walls import require_brand
 from keystead.db.types import ListOf, Processor
 
-__all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert", "unindexed"]
+__all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert", "paged", "unindexed"]
 
 
 Shape = Callable[[Sequence[Any]], Any]
@@ -192,6 +192,16 @@ def _any_of_sqlite(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) -> str
 def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """``column IN (...)`` where the values are ONE list parameter called ``name``, however many they are."""
     return _AnyOf(column, name)
+
+
+def paged(ids: Select[Any]) -> Select[Any]:
+    """``ids`` cut to one page, by the parameters ``limit`` and ``offset``.
+
+    The numbers come out of subqueries: PostgreSQL without statistics would sort all rows of a brand if it knew, when it
+    plans, that the page is a deep one.
+    """
+    limit, offset = (select(bindparam(name, type_=Integer())).scalar_subquery() for name in ("limit", "offset"))
+    return ids.limit(limit).offset(offset)
 
 
 def unindexed(condition: ColumnElement[bool]) -> ColumnElement[bool]:

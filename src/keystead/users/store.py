@@ -28,7 +28,7 @@ from sqlalchemy import (
 from keystead.brands.store import brands
 from keystead.context import Profile
 from keystead.db.engine import Row, Tx
-from keystead.db.statements import Statement, any_of, insert
+from keystead.db.statements import Statement, any_of, insert, paged
 from keystead.db.types import Boolean, Id, Text, UtcTime, Words, metadata
 from keystead.permissions import ADMIN, PermissionSet
 from keystead.policy import parse_policy
@@ -80,14 +80,16 @@ ROLE_NAMES = (
 )
 """The names of the user's roles, with spaces between them, in no order; NULL without any."""
 
+# No join: PostgreSQL without statistics would begin with all roles of the brand, for each user.
+_PERMISSIONS_OF_ROLE = (
+    select(type_coerce(roles.c.permissions, Text))
+    .where(roles.c.brand_id == user_roles.c.brand_id, roles.c.name == user_roles.c.role_name)
+    .correlate(user_roles)
+    .scalar_subquery()
+)
 _ROLE_PERMISSIONS = (
-    select(JoinedWords(type_coerce(roles.c.permissions, Text)))
-    .where(
-        user_roles.c.brand_id == users.c.brand_id,
-        user_roles.c.user_id == users.c.id,
-        roles.c.brand_id == user_roles.c.brand_id,
-        roles.c.name == user_roles.c.role_name,
-    )
+    select(JoinedWords(_PERMISSIONS_OF_ROLE))
+    .where(user_roles.c.brand_id == users.c.brand_id, user_roles.c.user_id == users.c.id)
     .correlate(users)
     .scalar_subquery()
 )
@@ -141,7 +143,7 @@ def _change(*conditions: ColumnElement[bool], **values: Any) -> Statement:
 
 
 _FIND_USER = Statement(_USERS.where(users.c.id == bindparam("user_id")))
-_PAGE = select(users.c.id).where(_IN_BRAND).order_by(users.c.id).limit(bindparam("limit")).offset(bindparam("offset"))
+_PAGE = paged(select(users.c.id).where(_IN_BRAND).order_by(users.c.id))
 _LIST_USERS = Statement(_USERS.where(users.c.id.in_(_PAGE)).order_by(users.c.id))
 _COUNT_USERS = Statement(select(func.count()).select_from(users).where(_IN_BRAND))
 _FIND_LOGIN = Statement(_LOGINS.where(users.c.email_canonical == bindparam("canonical")))
