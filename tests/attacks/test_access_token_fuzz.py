@@ -130,9 +130,9 @@ async def _timed(application: Application, authorization: str) -> tuple[int, flo
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    started = time.perf_counter()
+    started = time.thread_time()
     await application(scope, receive, send)
-    return statuses[0], time.perf_counter() - started
+    return statuses[0], time.thread_time() - started
 
 
 @pytest.mark.attack("A13")

@@ -168,8 +168,8 @@ async def test_a_hostile_stored_hash_is_no_hash(server: Server, api: Api, brand:
 async def _best_login(api: Api, password: str) -> tuple[Answer, float]:
     best, answer = 60.0, None
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         answer = await send_login(api, "ann@example.com", password)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.thread_time() - started)
     assert answer is not None
     return answer, best

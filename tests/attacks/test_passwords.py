@@ -142,9 +142,9 @@ async def _best(send: Callable[[], Any]) -> tuple[Answer, float]:
     """The answer, and the shortest of five times: the machine is shared."""
     best, answer = 60.0, None
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         answer = await send()
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.thread_time() - started)
     assert isinstance(answer, Answer)
     return answer, best
 

@@ -57,15 +57,15 @@ class TestShape:
     @pytest.mark.parametrize("length", [2_049, 65_536, 5_000_000])
     def test_a_long_one_costs_nothing(self, length: int) -> None:
         for raw in ("a" * length, "." * length, GOOD + "A" * (length - len(GOOD)), GOOD * (length // len(GOOD) + 1)):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             assert verified(raw) is None
-            assert time.perf_counter() - begun < 0.005
+            assert time.thread_time() - begun < 0.005
 
     def test_the_shape_is_judged_in_linear_time(self) -> None:
         for raw in ("A" * 2048, "A" * 2046 + ".A", "AAAA." * 400, ("A" * 1000 + ".") * 2, "A" * 1500 + "!"):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             assert verified(raw) is None
-            assert time.perf_counter() - begun < 0.005
+            assert time.thread_time() - begun < 0.005
 
     # A14
     @pytest.mark.parametrize("kind", list(SecretKind))

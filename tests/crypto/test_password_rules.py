@@ -78,10 +78,10 @@ class TestLength:
 
     @pytest.mark.parametrize("password", ["x" * 5_000_000, "\u0301" * 1_000_000, "a" + "\u0327\u0301" * 500], ids=len)
     def test_long_ones_are_refused_quickly(self, password: str) -> None:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         with pytest.raises(BadUserInput):
             normalise(password)
-        assert time.perf_counter() - begun < 0.01
+        assert time.thread_time() - begun < 0.01
 
 
 class TestCharacters:
