@@ -56,10 +56,16 @@ def sqlite_plan(connection: sqlite3.Connection, compiled: Compiled) -> list[Acce
     return found
 
 
-async def postgres_plan(connection: asyncpg.Connection, compiled: Compiled) -> list[Access]:
-    """What PostgreSQL does once the statement has been used a few times, as a server's long-lived connections do."""
+async def postgres_plan(connection: asyncpg.Connection, compiled: Compiled, offset: int = 21) -> list[Access]:
+    """What PostgreSQL does once the statement has been used a few times, as a server's long-lived connections do.
+
+    ``offset`` is how many rows a page skips: for a deep page the planner may prefer to sort the whole table.
+    """
     prepared = await connection.prepare(compiled.text)
-    values = ", ".join(_literal(kind.name) for kind in prepared.get_parameters())
+    literals = [_literal(kind.name) for kind in prepared.get_parameters()]
+    for number in _OFFSET.findall(compiled.text):
+        literals[int(number) - 1] = str(offset)
+    values = ", ".join(literals)
     await connection.execute(f"PREPARE asked AS {compiled.text}")
     explain = f"EXPLAIN (FORMAT JSON) EXECUTE asked{f'({values})' if values else ''}"
     try:
@@ -80,6 +86,7 @@ def _literal(kind: str) -> str:
     )
 
 
+_OFFSET = re.compile(r"OFFSET \$(\d+)")
 _STREAMING = {"Limit", "LockRows", "Subquery Scan", "Result", "Index Scan", "Index Only Scan", "Seq Scan"}
 _COLUMN = re.compile(r"\(?\b([a-z_]+)\)?(?:::\w+)? (?:=|<|>|<=|>=|IS NULL)(?: |\))")
 
