@@ -8,10 +8,11 @@ and again delays itself alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from keystead.errors import ServerBusy
@@ -23,6 +24,30 @@ LONGEST_WAIT = 10.0
 """Seconds that a job waits for those of its brand."""
 
 T = TypeVar("T")
+
+
+class Coalescer(Generic[T]):
+    """Coalesce concurrent calls per key: the first caller starts the work, later callers receive its result.
+
+    The work is a task of its own: a caller that is cancelled leaves it to the others. Nothing is kept of it when it is
+    done, and work that failed is started again by the next caller.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What ``work`` returns, or raises."""
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.create_task(work())
+            task.add_done_callback(partial(self._done, key))
+        return await asyncio.shield(task)
+
+    def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        del self._running[key]
+        if not task.cancelled():
+            task.exception()  # seen, also where every caller that waited is gone
 
 
 class Compiler:

@@ -239,8 +239,10 @@ async def test_records_are_read_by_an_id_or_a_page(filled: Filled, filled_url: s
     names = frozenset({"id", "title"})
     await records.page(recorder, names, 21, 0, owner)
     await records.find(recorder, "an id", names, owner)
-    await records.update(recorder, "an id", {"title": "new"}, names, owner)
-    await records.delete(recorder, ["an id"], owner)
+    await records.update(
+        recorder, await records.prepare_update(["title"], names, owner), "an id", {"title": "new"}, owner
+    )
+    await records.delete(recorder, await records.prepare_delete(owner), ["an id"], owner)
     assert [await filled.offences(statement) for statement in recorder.statements] == [[], [], [], []]
 
 

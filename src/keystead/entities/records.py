@@ -1,17 +1,18 @@
 """SQL of one entity's records. A statement is made once for each set of fields that is asked for, and kept.
 
-With a hundred columns that takes milliseconds, so it is done on a worker thread.
+With a hundred columns that takes milliseconds, so it is done on a worker thread. Statements that write are prepared
+before their transaction begins: a transaction never waits for a compilation, as SQLite has one writer for all brands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, Update, bindparam, delete, func, select, update
 from sqlalchemy.sql import Executable
 
-from keystead.compiler import COMPILER
+from keystead.compiler import COMPILER, Coalescer
 from keystead.db.engine import Tx, UniqueViolation
 from keystead.db.statements import Statement, any_of, insert, unindexed
 from keystead.entities.model import Entity
@@ -19,10 +20,12 @@ from keystead.entities.names import SYSTEM_FIELDS
 from keystead.entities.tables import DialectName, column_name, make_table
 
 MOST_STATEMENTS = 64
-"""Kept per entity; clients that ask for ever new sets of fields start the collection again."""
+"""Kept per entity, the oldest dropped: clients may ask for ever new sets of fields."""
 
 Record = dict[str, Any]
 Columns = tuple[str, ...]
+Prepared = tuple[Statement, Columns]
+"""A statement, and the fields that it answers."""
 
 
 class Records:
@@ -35,7 +38,8 @@ class Records:
         self._columns: dict[str, ColumnElement[Any]] = {name: self.table.c[name] for name in SYSTEM_FIELDS}
         self._columns |= {name: self.table.c[column_name(name)] for name in entity.fields}
         self._fields = tuple(entity.fields)
-        self._statements: dict[Hashable, tuple[Statement, Columns]] = {}
+        self._statements: dict[Hashable, Prepared] = {}
+        self._compiling: Coalescer[Prepared] = Coalescer()
 
     async def page(
         self, tx: Tx, names: frozenset[str], limit: int, offset: int, owner: str | None = None
@@ -59,36 +63,46 @@ class Records:
         row = await tx.find(statement, record_id=record_id, **_owned(owner))
         return dict(zip(columns, row, strict=True)) if row else None
 
-    async def insert(self, tx: Tx, values: Mapping[str, Any], names: frozenset[str]) -> Record:
+    async def prepare_insert(self, names: frozenset[str]) -> Prepared:
+        """The statement of ``insert``, which answers the fields ``names``."""
+        return await self._kept(("insert", names), lambda: self._insert(names))
+
+    async def insert(self, tx: Tx, prepared: Prepared, values: Mapping[str, Any]) -> Record:
         """Makes a record; ``values`` has every field and every system field but ``integer_id``.
 
         :raises UniqueViolation: when a unique value is taken.
         """
-        statement, columns = await self._kept(("insert", names), lambda: self._insert(names))
+        statement, columns = prepared
         row = await tx.find(statement, **{f"new_{name}": value for name, value in values.items()})
         return dict(zip(columns, row or (), strict=True))
 
+    async def prepare_update(self, changed: Iterable[str], names: frozenset[str], owner: str | None = None) -> Prepared:
+        """The statement of ``update`` for the fields ``changed``, which answers the fields ``names``."""
+        changes = frozenset(changed)
+        return await self._kept(("update", changes, names, owner is None), lambda: self._update(changes, names, owner))
+
     async def update(
-        self, tx: Tx, record_id: str, changes: Mapping[str, Any], names: frozenset[str], owner: str | None = None
+        self, tx: Tx, prepared: Prepared, record_id: str, changes: Mapping[str, Any], owner: str | None = None
     ) -> Record | None:
-        """Changes a record; None when there is none to change.
+        """Changes a record; None when there is none to change. ``owner`` is None where it was so in preparation.
 
         :raises UniqueViolation: when a unique value is taken.
         """
-        changed = frozenset(changes)
-        statement, columns = await self._kept(
-            ("update", changed, names, owner is None), lambda: self._update(changed, names, owner)
-        )
+        statement, columns = prepared
         params = {f"new_{name}": value for name, value in changes.items()}
         row = await tx.find(statement, record_id=record_id, **params, **_owned(owner))
         return dict(zip(columns, row, strict=True)) if row else None
 
-    async def delete(self, tx: Tx, record_ids: list[str], owner: str | None = None) -> int:
-        """Deletes records by their ids; how many there were."""
-        statement, _ = await self._kept(
+    async def prepare_delete(self, owner: str | None = None) -> Prepared:
+        """The statement of ``delete``."""
+        return await self._kept(
             ("delete", owner is None),
             lambda: self._own(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
         )
+
+    async def delete(self, tx: Tx, prepared: Prepared, record_ids: list[str], owner: str | None = None) -> int:
+        """Deletes records by their ids; how many there were. ``owner`` is None where it was so in preparation."""
+        statement, _ = prepared
         return await tx.execute(statement, record_ids=record_ids, **_owned(owner))
 
     def taken_field(self, error: UniqueViolation) -> str | None:
@@ -98,16 +112,18 @@ class Records:
                 return str(index.info["field"])
         return next((name for name in self._fields if column_name(name) in error.columns), None)
 
-    async def _kept(self, key: Hashable, make: Callable[[], Executable]) -> tuple[Statement, Columns]:
+    async def _kept(self, key: Hashable, make: Callable[[], Executable]) -> Prepared:
         known = self._statements.get(key)
-        if known is None:
-            known = await COMPILER.run(self._brand_id, lambda: self._compiled(make()))
-            if len(self._statements) >= MOST_STATEMENTS:
-                self._statements.clear()
-            self._statements[key] = known
+        return known or await self._compiling.run(key, lambda: self._keep(key, make))
+
+    async def _keep(self, key: Hashable, make: Callable[[], Executable]) -> Prepared:
+        known = await COMPILER.run(self._brand_id, lambda: self._compiled(make()))
+        while len(self._statements) >= MOST_STATEMENTS:
+            del self._statements[next(iter(self._statements))]
+        self._statements[key] = known
         return known
 
-    def _compiled(self, expression: Any) -> tuple[Statement, Columns]:
+    def _compiled(self, expression: Any) -> Prepared:
         statement = Statement(expression)
         statement.compiled(self._dialect)
         return statement, tuple(self._shown(expression))

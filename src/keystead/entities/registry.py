@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from keystead.compiler import COMPILER
+from keystead.compiler import COMPILER, Coalescer
 from keystead.context import ActiveBrand
 from keystead.db.engine import Database, Row
 from keystead.entities import store
@@ -38,6 +38,7 @@ class RecordType:
         self.name = entity.name
         self.access = EntityAccess(entity)
         self._dialect: DialectName = dialect
+        self._making: Coalescer[object] = Coalescer()
 
     @cached_property
     def records(self) -> Records:
@@ -52,7 +53,7 @@ class RecordType:
     async def readable(self) -> Records:
         """Its statements, without making them on the event loop."""
         if "records" not in self.__dict__:
-            await COMPILER.run(self.brand_id, lambda: self.records)
+            await self._making.run("records", lambda: COMPILER.run(self.brand_id, lambda: self.records))
         return self.records
 
     async def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,10 +63,12 @@ class RecordType:
         """
 
         def check_all() -> dict[str, Any]:
-            _ = self.pattern_sizes
             return {name: check(values[name]) for name, check in self.checks.items() if name in values}
 
-        if "checks" in self.__dict__ and "pattern_sizes" in self.__dict__ and self._steps(values) <= MOST_STEPS:
+        if "checks" not in self.__dict__ or "pattern_sizes" not in self.__dict__:
+            make = partial(COMPILER.run, self.brand_id, lambda: (self.checks, self.pattern_sizes))
+            await self._making.run("checks", make)
+        if self._steps(values) <= MOST_STEPS:
             return check_all()
         return await COMPILER.run(self.brand_id, check_all)
 
@@ -91,6 +94,7 @@ RecordTypes = Mapping[str, RecordType]
 _Kept = OrderedDict[tuple[str, int], RecordTypes]
 
 _kept: WeakKeyDictionary[Database, _Kept] = WeakKeyDictionary()
+_reading: WeakKeyDictionary[Database, Coalescer[RecordTypes]] = WeakKeyDictionary()
 
 
 async def record_types(db: Database, brand: ActiveBrand) -> RecordTypes:
@@ -102,16 +106,21 @@ async def record_types(db: Database, brand: ActiveBrand) -> RecordTypes:
     key = (brand.id, brand.schema_version)
     known = kept.get(key)
     if known is None:
-        rows = await store.list_definitions(db.scans, brand.id)
-        known = await COMPILER.run(brand.id, lambda: _record_types(brand.id, rows, db.dialect))
-        kept[key] = known
-        # The version before it stays, for requests under way.
-        for outdated in [other for other in kept if other[0] == brand.id and other[1] < brand.schema_version - 1]:
-            del kept[outdated]
-        if len(kept) > MOST_BRANDS:
-            kept.popitem(last=False)
-    else:
-        kept.move_to_end(key)
+        reading = _reading.setdefault(db, Coalescer())
+        return await reading.run(key, lambda: _read(db, brand, kept))
+    kept.move_to_end(key)
+    return known
+
+
+async def _read(db: Database, brand: ActiveBrand, kept: _Kept) -> RecordTypes:
+    rows = await store.list_definitions(db.scans, brand.id)
+    known = await COMPILER.run(brand.id, lambda: _record_types(brand.id, rows, db.dialect))
+    kept[(brand.id, brand.schema_version)] = known
+    # The version before it stays, for requests under way.
+    for outdated in [other for other in kept if other[0] == brand.id and other[1] < brand.schema_version - 1]:
+        del kept[outdated]
+    if len(kept) > MOST_BRANDS:
+        kept.popitem(last=False)
     return known
 
 

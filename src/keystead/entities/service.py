@@ -76,11 +76,12 @@ async def create_record(
     _refuse_unknown(kind, values)
     checked = await kind.check({**kind.defaults, **values})
     records = await kind.readable()
+    prepared = await records.prepare_insert(names)
     now = ctx.now()
     checked |= {"id": new_id(now), "created_at": now, "updated_at": now, "created_by": user_id}
     try:
         async with ctx.db.transaction() as tx:
-            return await records.insert(tx, checked, names)
+            return await records.insert(tx, prepared, checked)
     except UniqueViolation as error:
         raise _conflict(kind, error) from None
 
@@ -110,9 +111,10 @@ async def update_record(
     checked["updated_at"] = ctx.now()
     records = await kind.readable()
     owner = changed_by if changed_by is not None else seen_by
+    prepared = await records.prepare_update(checked, names, owner)
     try:
         async with ctx.db.transaction() as tx:
-            record = await records.update(tx, record_id, checked, names, owner)
+            record = await records.update(tx, prepared, record_id, checked, owner)
     except UniqueViolation as error:
         raise _conflict(kind, error) from None
     if record is None:
@@ -133,9 +135,10 @@ async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[st
     if not wanted:
         return
     records = await kind.readable()
+    prepared = await records.prepare_delete(owner)
 
     async def delete(tx: Tx) -> None:
-        if await records.delete(tx, wanted, owner) != len(wanted):
+        if await records.delete(tx, prepared, wanted, owner) != len(wanted):
             # Raised inside, so that those which do exist stay.
             raise NotFound
 

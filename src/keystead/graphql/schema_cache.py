@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from keystead.compiler import COMPILER
+from keystead.compiler import COMPILER, Coalescer
 from keystead.context import ActiveBrand
 from keystead.errors import ServerBusy
 from keystead.graphql.schema import EntityField, FixedSchema, SchemaVersion, build_schema_version
@@ -49,7 +49,7 @@ class SchemaCache:
         self._forget = forget
         self._longest_wait = longest_wait
         self._versions: OrderedDict[_Key, SchemaVersion] = OrderedDict()
-        self._building: dict[_Key, asyncio.Task[SchemaVersion]] = {}
+        self._building: Coalescer[SchemaVersion] = Coalescer()
 
     def __len__(self) -> int:
         return len(self._versions)
@@ -66,13 +66,9 @@ class SchemaCache:
         if known is not None:
             self._versions.move_to_end(key)
             return known
-        building = self._building.get(key)
-        if building is None:
-            building = self._building[key] = asyncio.create_task(self._build(key, brand))
-            building.add_done_callback(partial(self._built, key))
         try:
             async with asyncio.timeout(self._longest_wait):
-                return await asyncio.shield(building)
+                return await self._building.run(key, partial(self._build, key, brand))
         except TimeoutError:
             raise ServerBusy(cause="waited too long for a brand's schema to be built") from None
 
@@ -87,8 +83,3 @@ class SchemaCache:
         for known in dict.fromkeys(outdated):
             self._forget(self._versions.pop(known))
         return version
-
-    def _built(self, key: _Key, task: asyncio.Task[SchemaVersion]) -> None:
-        del self._building[key]
-        if not task.cancelled():
-            task.exception()  # seen, also where every request that waited has gone

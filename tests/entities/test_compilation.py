@@ -1,0 +1,128 @@
+"""What an entity compiles to: never while a transaction is open, and once however many requests wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from keystead.brands import service as brands
+from keystead.compiler import Coalescer, Compiler
+from keystead.context import ActiveBrand, Context, Server
+from keystead.db.engine import Tx
+from keystead.entities import definitions, records, service
+from keystead.entities.registry import RecordType, get_record_type
+from keystead.pagination import PageRequest
+from tests.entities.callers import key
+from tests.entities.test_graphql import Door
+from tests.make import make_brand, make_context, make_entity
+
+NAMES = frozenset(("id", "name"))
+
+Act = Callable[[Context, RecordType, str], Awaitable[Any]]
+
+ACTS: dict[str, Act] = {
+    "create": lambda ctx, kind, _: service.create_record(ctx, kind, {"name": "Ben"}, NAMES),
+    "update": lambda ctx, kind, id_: service.update_record(ctx, kind, id_, {"name": "Ben"}, NAMES),
+    "delete": lambda ctx, kind, id_: service.delete_records(ctx, kind, [id_]),
+    "find": lambda ctx, kind, id_: service.find_record(ctx, kind, id_, NAMES),
+    "list": lambda ctx, kind, _: service.list_records(ctx, kind, PageRequest(), NAMES, with_total=True),
+    "define": lambda ctx, kind, _: definitions.define_entities(
+        ctx, kind.brand_id, {"customer": {"fields": {"other": {"type": "string"}}}}, allow_data_loss=True
+    ),
+    "drop": lambda ctx, kind, _: definitions.delete_entities(ctx, kind.brand_id, [kind.name], allow_data_loss=True),
+}
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_entity(server, await make_brand(server))
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_nothing_is_compiled_while_a_transaction_is_open(
+    server: Server, brand: ActiveBrand, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = key(server, brand, "admin")
+    made = await service.create_record(ctx, await get_record_type(server.db, brand, "customer"), {"name": "Ann"}, NAMES)
+    cold = RecordType(brand.id, (await get_record_type(server.db, brand, "customer")).entity, server.db.dialect)
+    begin, run, is_open, jobs = server.db.transaction, Compiler.run, list[str](), list[str]()
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[Tx]:
+        async with begin() as tx:
+            is_open.append(name)
+            try:
+                yield tx
+            finally:
+                is_open.pop()
+
+    async def compiled(self: Compiler, *arguments: Any) -> Any:
+        assert not is_open, "a compilation is awaited inside a transaction"
+        jobs.append(name)
+        return await run(self, *arguments)
+
+    monkeypatch.setattr(server.db, "transaction", transaction)
+    monkeypatch.setattr(Compiler, "run", compiled)
+    await ACTS[name](ctx, cold, str(made["id"]))
+    assert jobs or name == "drop"
+
+
+async def test_after_a_change_many_requests_wait_for_one_build(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than may wait for the compiler: each step on the way to the records is shared."""
+    door, ctx, jobs, run = Door(server), key(server, brand, "admin"), list[str](), Compiler.run
+    fields = {name: {"type": "string"} for name in ("name", "other")}
+    await definitions.define_entities(
+        make_context(server), brand.id, {"customer": {"fields": fields}}, allow_data_loss=True
+    )
+    now = await brands.find_active(server.db.reads, brand.id)
+    assert now is not None
+
+    async def counted(self: Compiler, of: str, work: Callable[[], Any]) -> Any:
+        jobs.append(of)
+        return await run(self, of, work)
+
+    monkeypatch.setattr(Compiler, "run", counted)
+    text = "{ customerList { data { id other } } }"
+    answers = await asyncio.gather(*(door.ask(ctx, text) for _ in range(200)))
+    assert [answer for answer in answers if answer != {"data": {"customerList": {"data": []}}}] == []
+    assert len(jobs) <= 5  # the entities, their types, the schema, the table, the statement
+    kind = await get_record_type(server.db, now, "customer")
+    jobs.clear()
+    made = await asyncio.gather(*(service.create_record(ctx, kind, {"name": f"{n}"}, NAMES) for n in range(200)))
+    assert len({record["id"] for record in made}) == 200
+    assert len(jobs) == 2  # the checks, the statement
+
+
+async def test_the_oldest_statement_makes_room(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MOST_STATEMENTS", 2)
+    kept = (await get_record_type(server.db, brand, "customer")).records
+    for names in ({"id"}, {"name"}, {"email"}):
+        await kept.prepare_insert(frozenset(names))
+    assert list(kept._statements) == [("insert", frozenset(("name",))), ("insert", frozenset(("email",)))]
+
+
+async def test_callers_share_work_and_its_failure_and_the_next_one_starts_it_again() -> None:
+    shared, started, gate = Coalescer[int](), list[int](), asyncio.Event()
+
+    async def work() -> int:
+        started.append(len(started))
+        await gate.wait()
+        if started == [0]:
+            raise ValueError("failed")
+        return 7
+
+    first, second, gone = (asyncio.ensure_future(shared.run("key", work)) for _ in range(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    gate.set()
+    assert [type(one) for one in await asyncio.gather(first, second, return_exceptions=True)] == [ValueError] * 2
+    assert await shared.run("key", work) == 7
+    assert started == [0, 1]
