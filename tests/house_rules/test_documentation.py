@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.house_rules.source import DOCS, ROOT, page
+from tests.house_rules.source import DOCS, ROOT, modules, page
 
 PAGES = "tutorial architecture glossary security settings errors permissions cli operations sdk sdk-web".split()
 # Set by code alone: the demo's GraphiQL and mailbox, and what was found while reading.
@@ -112,3 +113,25 @@ def test_every_audit_event_is_documented() -> None:
 
     documented = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| (.+) \|$", page("security.md"), re.MULTILINE)
     assert dict(documented) == EVENTS
+
+
+def test_every_log_line_that_warns_is_documented() -> None:
+    calls = [node for module in modules("src") for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+    found = {event for call in calls if (event := warning_of(call))}
+    assert {"worker_died", "upkeep_failed", "graphql.refused", "connections_refused"} <= found
+    assert sorted(event for event in found if f"`{event}`" not in page("operations.md")) == []
+
+
+def warning_of(call: ast.Call) -> str | None:
+    """The event of a call that logs a warning or an error; the level may be chosen where the line is written."""
+    if not call.args or not isinstance(call.args[0], ast.Constant) or not isinstance(call.args[0].value, str):
+        return None
+    callees = [call.func.body, call.func.orelse] if isinstance(call.func, ast.IfExp) else [call.func]
+    if any(isinstance(callee, ast.Name) and callee.id == "tell" for callee in callees):
+        return call.args[0].value
+    levels = {callee.attr for callee in callees if isinstance(callee, ast.Attribute) and is_logger(callee.value)}
+    return call.args[0].value if levels & {"warning", "error", "exception", "critical"} else None
+
+
+def is_logger(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("_log", "log", "logger")

@@ -16,8 +16,9 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.db.clock import DatabaseClock
-from keystead.db.engine import Database
+from keystead.db.engine import ConnectionLost, Database
 from keystead.db.statements import Statement
+from keystead.errors import ServiceUnavailable
 from keystead.installation import service as installation
 from keystead.mail import outbox
 from keystead.mail.model import MailState
@@ -146,6 +147,33 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_task(
     await asyncio.wait_for(is_third.wait(), 20)
     await upkeep.stop()
     assert all(task.cancelled() for task in upkeep._tasks)
+
+
+async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its errors alternate; one of another kind is logged with its traceback."""
+    away = [ConnectionLost(cause="refused"), ServiceUnavailable(cause="starting up"), ConnectionLost(cause="refused")]
+    fault = ValueError("a fault")
+    outcomes: list[Exception | None] = [None, *away, fault, fault, None, None, away[0], None]
+    monkeypatch.setattr(upkeep_module, "KEYRING_SECONDS", 0)
+    upkeep, is_over = Upkeep(server), asyncio.Event()
+
+    async def work() -> None:
+        if not outcomes:
+            is_over.set()
+        elif (error := outcomes.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(upkeep, "follow_keyring", work)
+    with capture_logs() as lines:
+        upkeep.start()
+        await asyncio.wait_for(is_over.wait(), 20)
+        await upkeep.stop()
+    told = [(line["event"], line.get("cause"), line.get("exc_info")) for line in lines if line.get("work") == "work"]
+    recovered = ("upkeep_recovered", None, None)
+    refused = ("upkeep_failed", "refused", None)
+    assert told == [refused, ("upkeep_failed", None, fault), recovered, refused, recovered]
 
 
 async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, brand: ActiveBrand) -> None:

@@ -11,6 +11,7 @@ from email.message import EmailMessage
 import structlog
 
 from keystead.context import Server
+from keystead.failures import describe
 from keystead.mail.attempts import DELIVERED, Outcome, failed, hopeless, refused, uncertain
 from keystead.mail.deliveries import store
 from keystead.mail.links import IsLinkGood, find_link_state
@@ -101,7 +102,7 @@ class Conversation:
             is_recorded = await self._record(lease, outcome)
         except Exception as error:
             # The mail stays leased and is tried again later: rather twice than never.
-            _log.warning("mail_outcome_not_recorded", mail=mail.id, outcome=outcome.state.value, exc_info=error)
+            _log.warning("mail_outcome_not_recorded", mail=mail.id, outcome=outcome.state.value, **describe(error))
             return False
         begun.discard(mail.id)
         if is_recorded:

@@ -14,6 +14,7 @@ from contextlib import suppress
 import structlog
 
 from keystead.context import Server
+from keystead.failures import FailureSeries, describe
 from keystead.mail.conversation import LEASE, Compose, Conversation, Lease, Work, compose
 from keystead.mail.deliveries import store
 from keystead.mail.links import IsLinkGood
@@ -56,6 +57,7 @@ class Delivery:
         self._busy: dict[asyncio.Task[int], Conversation] = {}
         self._most_repeats = max(1, len(transports) - 1)
         self._repeats = 0
+        self._failures = FailureSeries()
         self._taking = asyncio.Lock()
         self._is_closing = asyncio.Event()
         self._is_idle = asyncio.Event()
@@ -94,7 +96,7 @@ class Delivery:
         try:
             await within(GIVE_BACK_SECONDS, self._give_back())
         except Exception as error:
-            _log.warning("mails_not_given_back", exc_info=error)
+            _log.warning("mails_not_given_back", **describe(error))
 
     async def _give_back(self) -> None:
         async with self._taking:
@@ -110,16 +112,23 @@ class Delivery:
             # One at a time: together they would take more repeats than they may.
             async with self._taking:
                 if not await store.is_any_due(db.reads, now):
+                    self._note_success()
                     return []
                 room, until = self._most_repeats - self._repeats, now + LEASE
                 mails = await db.run(lambda tx: store.take(tx, self._holder, now, until, limit, room))
                 leases = [Lease(mail, until) for mail in mails]
                 self._repeats += sum(lease.is_repeat for lease in leases)
         except Exception as error:
-            _log.warning("mails_not_taken", exc_info=error)
+            if fields := self._failures.begin(error):
+                _log.warning("mails_not_taken", **fields)
             return []
+        self._note_success()
         # What was taken while the end came is given back with the rest.
         return [] if self._is_closing.is_set() else leases
+
+    def _note_success(self) -> None:
+        if self._failures.end():
+            _log.info("mails_taken_again")
 
     def _begin(self, lease: Lease) -> None:
         conversation = self._free.pop()

@@ -1,6 +1,7 @@
 """What a serving process does by itself: follow the keyring, rotate signing keys, deliver mail, sweep what is over.
 
-A failed round is logged and tried again at the next; nothing here can stop the server.
+A failed round is tried again at the next, and logged when a series of them begins and ends; nothing here can stop the
+server.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from keystead.db.engine import Tx
 from keystead.db.last_uses import WRITE_SECONDS
 from keystead.db.slices import run_in_slices
 from keystead.errors import KeysteadError
+from keystead.failures import FailureSeries
 from keystead.installation import service as installation
 from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import service as mail
@@ -148,13 +150,16 @@ def _delivery(server: Server, holder: str) -> Delivery | None:
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    failures = FailureSeries()
     while True:
         try:
             await work()
-        except asyncio.CancelledError as error:
-            if is_being_cancelled():
+        except (asyncio.CancelledError, Exception) as error:
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise
-            _log.warning("upkeep_failed", work=work.__name__, exc_info=error)
-        except Exception as error:
-            _log.warning("upkeep_failed", work=work.__name__, exc_info=error)
+            if fields := failures.begin(error):
+                _log.warning("upkeep_failed", work=work.__name__, **fields)
+        else:
+            if failures.end():
+                _log.info("upkeep_recovered", work=work.__name__)
         await asyncio.sleep(seconds)
