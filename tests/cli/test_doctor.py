@@ -10,6 +10,9 @@ import pytest
 
 from keystead.cli.checks import Finding, Status, examine
 from keystead.clock import SystemClock
+from keystead.db.engine import ConnectionLost, Database
+from keystead.db.postgres import PostgresDatabase
+from keystead.db.sqlite import SqliteDatabase
 from keystead.settings import load_settings
 from tests.cli.command import MASTER_KEY, Cli
 from tests.clocks import ManualClock
@@ -112,6 +115,20 @@ def test_a_database_that_is_down_is_a_failure(sqlite_cli: Cli) -> None:
     assert said.exit_code == 1
     assert "127.0.0.1:1" in said.out
     assert "secret" not in said.out + said.err
+
+
+def test_a_database_that_is_lost_on_the_way_is_one_failure_with_its_cause(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pooler, which takes connections while its database is down."""
+
+    async def ping(_: Database) -> None:
+        raise ConnectionLost(cause="the server login failed")
+
+    for kind in (PostgresDatabase, SqliteDatabase):
+        monkeypatch.setattr(kind, "ping", ping)
+    rows = [row for row in json.loads(cli("doctor", "--json").out) if row["check"].startswith("database")]
+    assert rows == [{"check": "database", "status": "failure", "detail": "the server login failed"}]
 
 
 def test_a_lost_master_key_is_a_failure(sqlite_cli: Cli) -> None:

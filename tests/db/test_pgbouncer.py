@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from keystead.db.engine import ConnectionLost, Tx
 from keystead.db.migrate import is_current, upgrade
 from keystead.db.postgres import PostgresDatabase
 from keystead.db.statements import Statement
+from tests.cli.command import MASTER_KEY, run_alone
 from tests.databases import PostgresTemplate
 from tests.db.things import BRAND, COUNT_UP, NUMBER, add, names, things
 from tests.pgbouncer import pooled
@@ -144,6 +146,12 @@ async def test_tables_are_migrated_through_it(postgres_url: str, postgres_templa
     finally:
         await control.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await control.close()
+
+
+def test_commands_log_nothing_about_a_pooler(through: str, tmp_path: Path) -> None:
+    said = run_alone(tmp_path, "migrate", "--json", KEYSTEAD_DATABASE_URL=through, KEYSTEAD_MASTER_KEY=MASTER_KEY)
+    assert said.document["from"] == said.document["to"]
+    assert said.err == ""
 
 
 async def test_a_pooler_that_is_restarted_is_met_by_new_connections(url: str) -> None:

@@ -81,7 +81,20 @@ async def test_a_file_that_is_missing_or_broken_is_named(
 
 async def test_a_root_certificate_that_nobody_named_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/nonexistent")
-    assert "/nonexistent/.postgresql/root.crt" in await why_not(f"{url}?sslmode=verify-full")
+    line = await why_not(f"{url}?sslmode=verify-full")
+    assert "/nonexistent/.postgresql/root.crt" in line
+    assert "Set sslrootcert=FILE, or sslrootcert=system" in line
+
+
+async def test_a_server_that_knows_no_direct_tls_is_said(url: str, authority: Authority) -> None:
+    """PostgreSQL before 17 closes the connection without a word."""
+    direct = f"sslmode=verify-full&sslrootcert={authority.bundle}&sslnegotiation=direct"
+    try:
+        line = await why_not(f"{url}?{direct}")
+    except pytest.fail.Exception:
+        pytest.skip("this server knows direct TLS")
+    assert line.endswith("closed the connection during TLS; sslnegotiation=direct needs PostgreSQL 17")
+    assert "sslnegotiation" not in await why_not(f"postgresql://127.0.0.1:1/postgres?{direct}")
 
 
 async def test_a_server_without_tls_is_said(postgres_url: str) -> None:

@@ -96,3 +96,9 @@ def test_an_error_of_the_module_itself_has_no_code() -> None:
 def test_at_commit_a_failed_write_is_never_definite(name: str, code: int) -> None:
     definite = name.split("_")[1] in ("BUSY", "LOCKED", "FULL", "NOLFS", "CONSTRAINT", "READONLY")
     assert is_undone_at_commit(raised(code)) == definite
+
+
+def test_a_lock_names_its_holder() -> None:
+    ours = translate(raised(sqlite3.SQLITE_BUSY, "database is locked"))
+    assert isinstance(ours, errors.ServiceUnavailable)
+    assert ours.cause == "the database is locked by another process"

@@ -48,14 +48,17 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     file = settings.sqlite_file
     if file is not None and not file.exists():
         return [*findings, Finding("database", Status.warning, "not made yet: the first start makes it")]
+    before = len(findings)
     try:
         async with _opened(settings) as db:
-            findings.append(Finding("database", Status.ok, db.dialect))
             findings += [finding async for finding in examine_database(db)]
             findings += [finding async for finding in _database(db, settings, master_key, clock)]
-    except (StartupError, KeysteadError) as error:
-        findings.append(Finding("database", Status.failure, error.message))
-    return findings
+            reached = Finding("database", Status.ok, db.dialect)
+    except StartupError as error:
+        reached = Finding("database", Status.failure, error.message)
+    except KeysteadError as error:
+        reached = Finding("database", Status.failure, error.cause or error.message)
+    return [*findings[:before], reached, *findings[before:]]
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:

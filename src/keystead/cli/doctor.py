@@ -11,6 +11,7 @@ import typer
 
 from keystead.cli.options import AsJson
 from keystead.cli.output import print_list
+from keystead.cli.work import configure_logs
 from keystead.errors import SettingsError
 from keystead.settings import load_settings
 
@@ -35,4 +36,5 @@ def _examine() -> list[Finding]:
         settings = load_settings(os.environ)
     except SettingsError as error:
         return [Finding("settings", Status.failure, error.message)]
+    configure_logs(settings)
     return asyncio.run(examine(settings, SystemClock()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from keystead.cli.findings import list_names
 from keystead.cli.options import AsJson
 from keystead.cli.output import note, print_document, print_lines
-from keystead.cli.work import read_settings
+from keystead.cli.work import configure_logs, read_settings
 from keystead.database_url import sqlite_path
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def migrate(as_json: AsJson = False) -> None:
     """Bring the database up to this release. SQLite does it at start; PostgreSQL needs this."""
-    before, after, missing = asyncio.run(_migrate(read_settings().database_url))
+    settings = read_settings()
+    configure_logs(settings)
+    before, after, missing = asyncio.run(_migrate(settings.database_url))
     if missing:
         note(f"warning: the database role lacks what the server needs: {list_names(missing)}")
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +33,14 @@ def read_settings() -> Settings:
     return settings
 
 
+def configure_logs(settings: Settings) -> None:
+    """Log warnings to stderr. Unconfigured, a line would be on stdout, beside the JSON."""
+    from keystead.web import logs
+
+    is_quieter = settings.log_level == "error"
+    logs.configure(settings if is_quieter else replace(settings, log_level="warning"))
+
+
 def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = False) -> T:
     """Runs ``work`` on the database that the settings name, and gives back what it returns.
 
@@ -39,13 +48,10 @@ def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = Fals
 
     :raises StartupError: when the settings or the database do not let us.
     """
-    from keystead.web import logs
     from keystead.web.server import open_server, system_context
 
     settings = read_settings()
-    # Without this a library's log line would land on stdout, beside the JSON.
-    logs.configure(settings)
-
+    configure_logs(settings)
     new = None if is_new_expected else _missing_database(settings)
 
     async def open_and_work() -> T:

@@ -41,6 +41,9 @@ _KEEPALIVE: Final = {
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
 
+_POOLED: Final = "prepared statements and session settings do not persist"
+_NO_AUTHORITY: Final = ". Set sslrootcert=FILE, or sslrootcert=system for the authorities of this system"
+
 _log = structlog.get_logger("keystead.database")
 
 
@@ -74,7 +77,7 @@ class Connector:
     def _note_pooler(self) -> None:
         if not self.is_pooled:
             self.is_pooled = True
-            _log.info("database_pooler_found", place=self.url.places, reason="no statements and settings are kept")
+            _log.info("database_pooler_found", place=self.url.places, reason=_POOLED)
 
     async def _unpooled(self) -> Connection | None:
         """A connection with settings and prepared statements of our own; None where a pooler keeps neither."""
@@ -156,11 +159,17 @@ def _why(url: PostgresUrl, error: BaseException) -> str:
     broken = _broken_tls_file(url)
     if broken is not None:
         return broken
+    is_closed = isinstance(error, (ConnectionError, ssl.SSLEOFError)) and not isinstance(error, ConnectionRefusedError)
+    if is_closed and url.options.get("sslnegotiation") == "direct":
+        return "the server closed the connection during TLS; sslnegotiation=direct needs PostgreSQL 17"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or error}"
     if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error.args[0] if error.args else type(error).__name__)
+        return error.strerror or str(error) or type(error).__name__
+    text = str(error.args[0] if error.args else type(error).__name__)
+    if "root certificate file" in text:
+        text += _NO_AUTHORITY
+    return text
 
 
 def _broken_tls_file(url: PostgresUrl) -> str | None:

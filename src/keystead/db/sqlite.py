@@ -16,7 +16,7 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from keystead import errors
 from keystead.db.engine import OutcomeUnknown, ReadOnly, Row, Tx, Unusable, run_again
 from keystead.db.settle import settle
-from keystead.db.sqlite_codes import is_busy, is_undone_at_commit, translate
+from keystead.db.sqlite_codes import LOCKED, is_busy, is_undone_at_commit, translate
 from keystead.db.sqlite_file import OpenFiles, make_private
 from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect
 from keystead.db.statements import Compiled, Statement, ddl_text
@@ -217,7 +217,7 @@ class SqliteDatabase:
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             self._connection.execute("PRAGMA busy_timeout=0")  # the event loop never waits for a lock
         except (OSError, sqlite3.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = error.strerror if isinstance(error, OSError) else LOCKED if is_busy(error) else str(error)
             raise errors.StartupError(f"Cannot open the SQLite database {self.path}: {reason}") from None
         files = self._files = OpenFiles(self.path)
         files.watch()

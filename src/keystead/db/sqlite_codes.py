@@ -13,7 +13,7 @@ from typing import Final
 from keystead import errors
 from keystead.db.engine import ForeignKeyViolation, ReadOnly, SchemaChanged, UniqueViolation, Unusable
 
-__all__ = ["Meaning", "is_busy", "is_undone_at_commit", "meaning_of", "translate"]
+__all__ = ["LOCKED", "Meaning", "is_busy", "is_undone_at_commit", "meaning_of", "translate"]
 
 
 class Meaning(Enum):
@@ -70,6 +70,7 @@ _ERRORS: Final[dict[Meaning, type[errors.KeysteadError]]] = {
     Meaning.full: errors.StorageFull,
     Meaning.changed: SchemaChanged,
 }
+LOCKED: Final = "the database is locked by another process"
 _UNDONE_AT_COMMIT: Final = {Meaning.busy, Meaning.full, Meaning.rule, Meaning.read_only}
 _MISSING: Final = ("no such table", "no such column", "has no column")
 _UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")
@@ -109,7 +110,11 @@ def translate(error: BaseException) -> BaseException:
     if not isinstance(error, sqlite3.Error):
         return error
     ours = _ERRORS.get(meaning_of(error))
-    return ours(cause=str(error)) if ours else errors.InternalError(cause=f"{type(error).__name__}: {error}")
+    return (
+        ours(cause=LOCKED if is_busy(error) else str(error))
+        if ours
+        else errors.InternalError(cause=f"{type(error).__name__}: {error}")
+    )
 
 
 def _broken_rule(error: sqlite3.IntegrityError) -> Exception:

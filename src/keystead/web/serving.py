@@ -18,7 +18,7 @@ import uvloop
 
 from keystead.errors import StartupError
 from keystead.settings import Settings
-from keystead.web import supervisor, worker_process
+from keystead.web import logs, supervisor, worker_process
 from keystead.web.app import from_environment, load_worker_settings
 from keystead.web.connection_bounds import bounds_for, raise_descriptor_limit
 from keystead.web.http_protocol import ProtocolFactory
@@ -72,6 +72,7 @@ def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[],
 
 async def _check(settings: Settings) -> None:
     """Opens everything once before there are workers, so that what is wrong is said once."""
+    logs.configure(settings)
     async with open_server(settings):
         pass
 
