@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from keystead.db.engine import Tx
-from keystead.db.last_uses import NOTED_AFTER, WRITE_SECONDS, LastUses
+from keystead.db.last_uses import AHEAD, NOTED_AFTER, WRITE_SECONDS, LastUses
 from keystead.db.slices import SliceSize
 from keystead.errors import ServiceUnavailable
 from keystead.sessions.model import LAST_USE_PRECISION
 
 FIRST_SLICE = SliceSize().rows
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(days=1)
 BRAND = "b"
 
 
@@ -42,7 +43,7 @@ async def test_the_latest_use_of_each_row_is_written_in_order_and_in_slices() ->
     uses, database = LastUses(), _Transactions()
     written: list[tuple[str, datetime]] = []
 
-    async def touch(tx: Tx, brand_id: str, row_id: str, at: datetime) -> None:
+    async def touch(tx: Tx, brand_id: str, row_id: str, at: datetime, latest: datetime) -> None:
         written.append((row_id, at))
 
     rows = [f"{number:03}" for number in range(FIRST_SLICE + 1)]
@@ -50,10 +51,10 @@ async def test_the_latest_use_of_each_row_is_written_in_order_and_in_slices() ->
         uses.note(BRAND, row, None, NOON)
         uses.note(BRAND, row, None, NOON + timedelta(seconds=1))
     uses.note(BRAND, "recent", NOON, NOON + NOTED_AFTER - timedelta(seconds=1))
-    await uses.write(database, touch)  # type: ignore[arg-type]
+    await uses.write(database, touch, LATER)  # type: ignore[arg-type]
     assert written == [(row, NOON + timedelta(seconds=1)) for row in rows]
     assert (database.begun, len(uses)) == (2, 0)
-    await uses.write(database, touch)  # type: ignore[arg-type]
+    await uses.write(database, touch, LATER)  # type: ignore[arg-type]
     assert database.begun == 2, "nothing to write begins no transaction"
 
 
@@ -61,16 +62,16 @@ async def test_what_could_not_be_written_is_kept_and_a_later_use_wins() -> None:
     uses, database = LastUses(), _Transactions(fails_at=2)
     written: dict[str, datetime] = {}
 
-    async def touch(tx: Tx, brand_id: str, row_id: str, at: datetime) -> None:
+    async def touch(tx: Tx, brand_id: str, row_id: str, at: datetime, latest: datetime) -> None:
         written[row_id] = at
         uses.note(BRAND, "099", None, NOON + timedelta(hours=1))
 
     for number in range(100):
         uses.note(BRAND, f"{number:03}", None, NOON)
     with pytest.raises(ServiceUnavailable):
-        await uses.write(database, touch)  # type: ignore[arg-type]
+        await uses.write(database, touch, LATER)  # type: ignore[arg-type]
     assert (len(written), len(uses)) == (FIRST_SLICE, 100 - FIRST_SLICE)
-    await uses.write(database, touch)  # type: ignore[arg-type]
+    await uses.write(database, touch, LATER)  # type: ignore[arg-type]
     assert written["098"] == NOON
     assert written["099"] == NOON + timedelta(hours=1)
 
@@ -80,3 +81,18 @@ def test_memory_is_bounded_the_oldest_goes_first() -> None:
     for row in "abcda":
         uses.note(BRAND, row, None, NOON)
     assert [row for _, row in uses._uses] == ["c", "d", "a"]
+
+
+async def test_stamps_of_a_clock_that_was_ahead_are_corrected() -> None:
+    """On record and in memory; what is ahead by less than a stamp may be behind is left as it is."""
+    uses, database = LastUses(), _Transactions()
+    written: dict[str, tuple[datetime, datetime]] = {}
+
+    async def touch(tx: Tx, brand_id: str, row_id: str, at: datetime, latest: datetime) -> None:
+        written[row_id] = at, latest
+
+    uses.note(BRAND, "slightly ahead", NOON + NOTED_AFTER - timedelta(seconds=1), NOON)
+    uses.note(BRAND, "far ahead", NOON + timedelta(days=1), NOON)
+    uses.note(BRAND, "noted before the clock went back", None, NOON + timedelta(days=1))
+    await uses.write(database, touch, NOON)  # type: ignore[arg-type]
+    assert written == dict.fromkeys(("far ahead", "noted before the clock went back"), (NOON, NOON + AHEAD))

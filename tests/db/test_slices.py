@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -28,6 +30,31 @@ def test_one_slow_slice_makes_the_next_ones_small() -> None:
     assert size.rows <= 5
     size.note(0.0)
     assert size.rows <= 10
+
+
+def test_slow_rows_are_remembered_while_fast_ones_come_between() -> None:
+    """Such as users with many tokens among users with none: no slice of slow rows is far too long."""
+    size, longest = SliceSize(), 0.0
+    for number in range(200):
+        seconds = size.rows * (0.001 if number % 4 == 0 else 0.00001)
+        longest = max(longest, seconds) if number > 10 else 0.0
+        size.note(seconds)
+    assert longest <= 1.25 * LONGEST_SLICE
+
+
+async def test_the_time_of_the_commit_does_not_make_slices_small() -> None:
+    """On a disk whose COMMIT takes longer than a slice should; the rest after a slice counts it."""
+
+    class SlowCommits:
+        @asynccontextmanager
+        async def transaction(self) -> AsyncIterator[None]:
+            yield
+            work.now += 0.030
+
+    work = Work(1000)
+    await run(SlowCommits(), work)  # type: ignore[arg-type]
+    assert max(work.slices) >= LONGEST_SLICE / 4
+    assert work.rests == pytest.approx([seconds + 0.030 for seconds in work.slices[:-1]])
 
 
 def test_there_are_always_rows_to_work_on() -> None:

@@ -44,6 +44,10 @@ def rotated(seconds_ago: float, steps: int = 1) -> PresentedToken:
         pytest.param(None, "unknown", id="no such token"),
         pytest.param(rotated(0), "replay", id="at once"),
         pytest.param(rotated(-2), "replay", id="by a node whose clock is behind"),
+        pytest.param(rotated(-10, steps=2), "replay", id="before the clock went back by the grace"),
+        pytest.param(rotated(-10.001, steps=2), "reuse", id="before the clock went back by more, not the parent"),
+        pytest.param(rotated(-300), "replay", id="the answer was lost before the clock went back"),
+        pytest.param(rotated(-300.001), "reuse", id="before the clock went back by more than the window"),
         pytest.param(rotated(10, steps=LONGEST_WALK), "replay", id="within the grace, however far behind"),
         pytest.param(rotated(10, steps=LONGEST_WALK + 1), "reuse", id="too far behind"),
         pytest.param(rotated(10.001, steps=2), "reuse", id="after the grace, not the parent"),
@@ -104,6 +108,9 @@ def test_an_idle_limit_has_a_minute_of_slack() -> None:
     policy = BrandPolicy(idle_ttl=3600)
     in_time = msgspec.structs.replace(STANDING, used_at=NOW - timedelta(seconds=3659))
     too_late = msgspec.structs.replace(STANDING, used_at=NOW - timedelta(seconds=3660))
+    for ahead, word in ((3659, Judgement.usable), (3660, Judgement.expired)):
+        of_a_clock_ahead = msgspec.structs.replace(STANDING, used_at=NOW + timedelta(seconds=ahead))
+        assert judge_standing(of_a_clock_ahead, NOW, policy) is word
     assert judge_standing(in_time, NOW, policy) is Judgement.usable
     assert judge_standing(too_late, NOW, policy) is Judgement.expired
 

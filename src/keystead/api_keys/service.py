@@ -182,7 +182,7 @@ def note_use(server: Server, found: FoundKey, now: datetime) -> None:
 
 async def write_uses(server: Server) -> None:
     """Writes ``last_used_at`` of the keys that were used. Raises ServiceUnavailable; then nothing is forgotten."""
-    await server.key_uses.write(server.db, store.touch)
+    await server.key_uses.write(server.db, store.touch, server.clock.now())
 
 
 def _maker(principal: Principal) -> str | None:

@@ -123,7 +123,14 @@ _LIST_LIVE_OF = Statement(select(*_COLUMNS).where(*_MADE_BY, _IS_LIVE).order_by(
 _DELETE_OF = Statement(delete(api_keys).where(*_MADE_BY).returning(*_COLUMNS))
 _TOUCH = Statement(
     update(api_keys)
-    .where(*_one, or_(_k.last_used_at.is_(None), _k.last_used_at < bindparam("at", type_=UtcTime())))
+    .where(
+        *_one,
+        or_(
+            _k.last_used_at.is_(None),
+            _k.last_used_at < bindparam("at", type_=UtcTime()),
+            _k.last_used_at > bindparam("latest", type_=UtcTime()),
+        ),
+    )
     .values(last_used_at=bindparam("at", type_=UtcTime()))
 )
 
@@ -247,6 +254,6 @@ async def delete_keys_of(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> list
     return [_key(row) for row in await tx.list(_DELETE_OF, brand_id=brand_id, user_ids=list(user_ids))]
 
 
-async def touch(tx: Tx, brand_id: str, key_id: str, at: datetime) -> None:
-    """Notes that the key was used at ``at``, unless a later use is on record."""
-    await tx.execute(_TOUCH, brand_id=brand_id, key_id=key_id, at=at)
+async def touch(tx: Tx, brand_id: str, key_id: str, at: datetime, latest: datetime) -> None:
+    """Note that the key was used at ``at``, unless a later use is on record that is not after ``latest``."""
+    await tx.execute(_TOUCH, brand_id=brand_id, key_id=key_id, at=at, latest=latest)

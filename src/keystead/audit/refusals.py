@@ -162,17 +162,18 @@ class Refusals:
             self._writing = None
 
     async def _write_some(self, events: list[AuditEvent]) -> None:
-        started = 0.0
+        took = 0.0
 
         async def write(tx: Tx) -> None:
-            nonlocal started
+            nonlocal took
             started = time.perf_counter()
             for event in events:
                 await record(tx, event)
+            took = time.perf_counter() - started
 
         try:
             await self._db.run(write)
-            self._slice.note(time.perf_counter() - started)
+            self._slice.note(took)
         except Exception as error:
             _log.warning("refusals_not_recorded", events=len(events), reason=type(error).__name__)
 

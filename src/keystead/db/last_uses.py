@@ -21,7 +21,11 @@ NOTED_AFTER: Final = timedelta(seconds=45)
 MOST: Final = 10_000
 """Stamps in memory, about 3 MB; beyond that the oldest one is dropped."""
 
-Touch = Callable[[Tx, str, str, datetime], Awaitable[None]]
+AHEAD: Final = timedelta(minutes=1)
+"""A stamp that is later than now by more was made before the clock went back, and is overwritten."""
+
+Touch = Callable[[Tx, str, str, datetime, datetime], Awaitable[None]]
+"""Writes when a row was last used, unless a later use is on record; one later than its last parameter does not count."""
 
 
 class LastUses:
@@ -36,14 +40,14 @@ class LastUses:
 
     def note(self, brand_id: str, row_id: str, last: datetime | None, now: datetime) -> None:
         """Remembers a use, unless ``last``, the one on record, is recent. Never waits and never fails."""
-        if last is not None and now - last < NOTED_AFTER:
+        if last is not None and abs(now - last) < NOTED_AFTER:
             return
         key = (brand_id, row_id)
         if key not in self._uses and len(self._uses) >= self._most:
             del self._uses[next(iter(self._uses))]
         self._uses[key] = now
 
-    async def write(self, database: Database, touch: Touch) -> None:
+    async def write(self, database: Database, touch: Touch, now: datetime) -> None:
         """Writes what was noted, in order of ids, so that two nodes never wait for each other.
 
         What could not be written is kept for the next time.
@@ -58,11 +62,10 @@ class LastUses:
                 async with database.transaction() as tx:
                     started = time.perf_counter()
                     for (brand_id, row_id), at in pending[:rows]:
-                        await touch(tx, brand_id, row_id, at)
+                        await touch(tx, brand_id, row_id, min(at, now), now + AHEAD)
+                    size.note(time.perf_counter() - started)
                 del pending[:rows]
-                took = time.perf_counter() - started
-                size.note(took)
-                await asyncio.sleep(took if pending else 0)
+                await asyncio.sleep(time.perf_counter() - started if pending else 0)
         finally:
             for key, at in pending[: self._most - len(self._uses)]:
                 self._uses.setdefault(key, at)

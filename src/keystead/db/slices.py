@@ -16,20 +16,24 @@ LONGEST_SLICE = 0.020
 """Seconds that one slice may hold the writer."""
 _AIM = LONGEST_SLICE / 2
 _LEAST, _MOST = 4, 500
+_REMEMBERED = 0.75
 
 
 class SliceSize:
-    """How many rows the next slice takes, by how long the last one took."""
+    """How many rows the next slice takes, by how long a row took lately."""
 
     def __init__(self) -> None:
         self.rows = 2 * _LEAST
+        self._row_seconds = 0.0
 
     def note(self, seconds: float) -> None:
-        """Adapts: towards half of the longest slice, and never to more than twice the last size.
+        """Adapt to ``seconds`` without the COMMIT: towards half of the longest slice, at most twice the last size.
 
-        A few rows are always taken: what a COMMIT takes by itself, on a slow disk, must not end the work.
+        What a COMMIT takes by itself, on a slow disk, does not depend on the rows. Slow rows are remembered for a few
+        slices, so that the next ones of their kind do not meet a slice that has grown meanwhile.
         """
-        fitting = int(self.rows * _AIM / max(seconds, 1e-6))
+        self._row_seconds = max(seconds / self.rows, _REMEMBERED * self._row_seconds)
+        fitting = int(_AIM / max(self._row_seconds, 1e-9))
         self.rows = max(_LEAST, min(fitting, self.rows * 2, _MOST))
 
 
@@ -51,10 +55,9 @@ async def run_in_slices(
         async with database.transaction() as tx:
             started = timer()
             found = await step(tx, size.rows)
-        took = timer() - started
-        size.note(took)
+            size.note(timer() - started)
         if not found:
             break
         done += found
-        await rest(took)
+        await rest(timer() - started)
     return done

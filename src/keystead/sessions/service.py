@@ -86,7 +86,7 @@ def note_use(server: Server, brand_id: str, session_id: str, used_at: datetime, 
 
 async def write_uses(server: Server) -> None:
     """Writes ``last_used_at`` of the sessions in use. Raises ServiceUnavailable; then nothing is forgotten."""
-    await server.session_uses.write(server.db, store.touch_session)
+    await server.session_uses.write(server.db, store.touch_session, server.clock.now())
 
 
 async def list_own(ctx: Context, caller: UserPrincipal, request: PageRequest, *, with_total: bool) -> Page[SessionRow]:

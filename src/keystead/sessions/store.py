@@ -129,7 +129,7 @@ _FIND_END_REASON = Statement(select(s.end_reason).where(s.brand_id == _brand_id,
 _TOUCH = Statement(
     update(sessions)
     .where(s.brand_id == _brand_id, s.id == bindparam("session_id"), s.ended_at.is_(None))
-    .where(or_(s.last_used_at.is_(None), s.last_used_at < bindparam("at")))
+    .where(or_(s.last_used_at.is_(None), s.last_used_at < bindparam("at"), s.last_used_at > bindparam("latest")))
     .values(last_used_at=bindparam("at"))
 )
 
@@ -236,9 +236,9 @@ async def was_thrown_out(tx: Tx, brand_id: str, session_id: str) -> bool:
     return row is None or row[0] in THROWN_OUT
 
 
-async def touch_session(tx: Tx, brand_id: str, session_id: str, at: datetime) -> None:
-    """Notes that the session was used at ``at``, unless a later use is on record."""
-    await tx.execute(_TOUCH, brand_id=brand_id, session_id=session_id, at=at)
+async def touch_session(tx: Tx, brand_id: str, session_id: str, at: datetime, latest: datetime) -> None:
+    """Note that the session was used at ``at``, unless a later use is on record that is not after ``latest``."""
+    await tx.execute(_TOUCH, brand_id=brand_id, session_id=session_id, at=at, latest=latest)
 
 
 async def list_own_sessions(
