@@ -72,6 +72,13 @@ def test_another_master_key_is_a_failure(cli: Cli) -> None:
     assert findings(cli)["master_key"]["status"] == "failure"
 
 
+def test_a_master_key_that_is_easy_to_guess_is_a_failure(cli: Cli) -> None:
+    cli.settings["KEYSTEAD_MASTER_KEY"] = "changeme" * 4
+    found = findings(cli)["master_key"]
+    assert found["status"] == "failure"
+    assert "Do not replace the key of an existing database" in found["detail"]
+
+
 def test_files_that_others_may_read_are_a_failure(sqlite_cli: Cli) -> None:
     sqlite_cli.json("brand", "list")
     assert sqlite_cli("doctor").exit_code == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from keystead.audit import service as audit
 from keystead.context import RESERVED_BRAND_ID, Context, Server
@@ -20,6 +22,8 @@ from keystead.errors import Conflict, NotFound, StartupError
 from keystead.installation import service, store
 from keystead.installation.model import KeyTimes
 from keystead.pagination import PageRequest
+from keystead.settings import Settings
+from keystead.web.server import open_server, warn_of_guessable_key
 from tests.clocks import ManualClock
 from tests.make import MASTER_KEY, make_context
 
@@ -66,6 +70,32 @@ async def test_the_same_master_key_starts_and_another_one_does_not(server: Serve
     assert refused.value.exit_code == 78
     assert await service.is_master_key_of(server.db, MASTER_KEY) is True
     assert await service.is_master_key_of(server.db, OTHER_MASTER_KEY) is False
+
+
+async def test_a_guessable_master_key_is_refused_for_a_new_installation_alone(
+    database_url: str, clock: ManualClock
+) -> None:
+    """The key of a database cannot be changed: one that was made with such a key is served, with a warning."""
+    settings = Settings(database_url=database_url, master_key="changeme" * 4)
+    with pytest.raises(StartupError, match=r"^KEYSTEAD_MASTER_KEY: .* easy to guess; make one with") as refused:
+        async with open_server(settings):
+            pass
+    assert refused.value.exit_code == 78
+    db = open_database(database_url)
+    await db.open()
+    assert await service.is_prepared(db) is False
+    await service.prepare(db, MasterKey.from_text(b"changeme" * 4), clock.now())
+    await db.close()
+    async with open_server(settings) as server:
+        with capture_logs() as lines:
+            warn_of_guessable_key(server)
+    assert [(line["event"], line["log_level"], line["origin"]) for line in lines] == [
+        ("master_key_guessable", "warning", "KEYSTEAD_MASTER_KEY")
+    ]
+    assert "Do not replace the key of an existing database" in lines[0]["reason"]
+    with pytest.raises(StartupError, match="not the master key this database was made with"):
+        async with open_server(replace(settings, master_key="password" * 4)):
+            pass
 
 
 async def test_a_database_never_started_knows_no_master_key(db: Database, clock: ManualClock) -> None:

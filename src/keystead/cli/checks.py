@@ -17,7 +17,7 @@ from keystead.cli.database_checks import examine_database
 from keystead.cli.findings import Finding, Status, list_names
 from keystead.cli.mail_checks import examine_links, examine_outbox, examine_sending
 from keystead.clock import Clock
-from keystead.crypto.master_key import MasterKey, key_file_beside, load_master_key, missing_key_file
+from keystead.crypto.master_key import GUESSABLE_ADVICE, MasterKey, key_file_beside, load_master_key, missing_key_file
 from keystead.db import migrate
 from keystead.db.clock import DatabaseClock
 from keystead.db.engine import Database, open_database
@@ -114,9 +114,12 @@ def _master_key(settings: Settings) -> tuple[MasterKey | None, Finding]:
     if missing_key_file(settings) is not None:
         return None, Finding("master_key", Status.warning, "not made yet: the first start makes it")
     try:
-        return load_master_key(settings), Finding("master_key", Status.ok, "long enough")
+        key = load_master_key(settings)
     except StartupError as error:
         return None, Finding("master_key", Status.failure, error.message)
+    if key.is_guessable:
+        return key, Finding("master_key", Status.failure, f"easy to guess: {GUESSABLE_ADVICE}")
+    return key, Finding("master_key", Status.ok, "long enough")
 
 
 @asynccontextmanager

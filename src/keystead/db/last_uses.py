@@ -25,7 +25,7 @@ AHEAD: Final = timedelta(minutes=1)
 """A stamp that is later than now by more was made before the clock went back, and is overwritten."""
 
 Touch = Callable[[Tx, str, str, datetime, datetime], Awaitable[None]]
-"""Writes when a row was last used, unless a later use is on record; one later than its last parameter does not count."""
+"""Writes when a row was last used, unless a later use is on record that is not after the last parameter."""
 
 
 class LastUses:

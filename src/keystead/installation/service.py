@@ -41,6 +41,16 @@ async def prepare(db: Database, master_key: MasterKey, now: datetime) -> None:
         raise StartupError(_WRONG_MASTER_KEY, exit_code=EX_CONFIG)
 
 
+async def refuse_guessable(db: Database, master_key: MasterKey) -> None:
+    """Hold the master key of a new installation to what cannot be guessed; an existing one cannot change its key.
+
+    :raises StartupError: when the key is easy to guess and the database was never started with any.
+    """
+    if master_key.is_guessable and not await is_prepared(db):
+        line = f"{master_key.origin}: the master key is easy to guess; make one with: openssl rand -base64 32"
+        raise StartupError(line, exit_code=EX_CONFIG)
+
+
 async def is_prepared(db: Database) -> bool:
     """Whether the database was ever started, and so belongs to some master key."""
     return await store.find_value(db.reads, store.CHECK_VALUE) is not None

@@ -32,7 +32,7 @@ from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
 from keystead.web.observation import Observer
 from keystead.web.pages.links import PREFIX, LinkPages
-from keystead.web.server import open_server, warn_of_missing_rights
+from keystead.web.server import open_server, warn_of_guessable_key, warn_of_missing_rights
 from keystead.web.upkeep import Upkeep
 
 Scope = MutableMapping[str, Any]
@@ -81,6 +81,7 @@ class Application:
         """Opens the server (or takes one that is open: tests bring theirs) and begins to answer."""
         if server is None:
             server = await self._stack.enter_async_context(open_server(self._settings, may_create=not self._is_worker))
+            warn_of_guessable_key(server)
             await warn_of_missing_rights(server.db)
             upkeep = Upkeep(server)
             upkeep.start()

@@ -12,7 +12,7 @@ from keystead.brands import service as brands
 from keystead.clock import Clock
 from keystead.context import Context, RequestDetails, Server, System
 from keystead.crypto import jwt
-from keystead.crypto.master_key import MasterKey, load_master_key, missing_key_file
+from keystead.crypto.master_key import GUESSABLE_ADVICE, MasterKey, load_master_key, missing_key_file
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.token_cache import TokenCache
 from keystead.db import migrate
@@ -53,6 +53,7 @@ async def open_server(
             await _bring_up_to_date(db, settings)
             if master_key is None:
                 master_key = await _first_master_key(db, settings)
+            await installation.refuse_guessable(db, master_key)
             clock = clock or await _database_clock(db)
             now = clock.now()
             async with db.transaction() as tx:
@@ -93,6 +94,13 @@ async def warn_of_missing_rights(db: Database) -> None:
         with suppress(KeysteadError):
             if missing := await missing_rights(db):
                 _log.warning("database_rights_missing", rights=missing, reason="grant them to the database role")
+
+
+def warn_of_guessable_key(server: Server) -> None:
+    """Logs at each start that the master key, with which the database was made, is easy to guess."""
+    if server.master_key.is_guessable:
+        reason = f"easy to guess: {GUESSABLE_ADVICE}"
+        _log.warning("master_key_guessable", origin=server.master_key.origin, reason=reason)
 
 
 async def _bring_up_to_date(db: Database, settings: Settings) -> None:
