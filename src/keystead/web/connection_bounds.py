@@ -36,6 +36,10 @@ class Bounds:
     largest_head: int = 32 * 1024
     """Bytes of the request line and the headers; those of trailers are counted apart."""
     most_headers: int = 100
+    most_pipelined: int = 64
+    """Requests that wait for the answers before theirs on one connection; what arrives behind them is not parsed."""
+    most_held: int = 64 * 1024 * 1024
+    """Bytes that are not parsed yet, in all connections of the process. One read is up to 256 KiB."""
     largest_rest: int = 1024 * 1024
     """Bytes after the head. The application refuses a body of far fewer; the rest is read and discarded up to here,
     so that the client can read why."""

@@ -76,6 +76,8 @@ class Connections:
         self._loop = loop
         self._bounds = bounds
         self._open: set[Connection] = set()
+        self.held = 0
+        """Bytes that wait, in all connections, for the requests before them."""
         self._prefixes: dict[str, Prefix] = {}
         self._prefix_of = lru_cache(maxsize=4096)(self._find_prefix)
         self.silent = Queue(bounds.first_byte, "silent", is_idle=True)

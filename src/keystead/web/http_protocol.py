@@ -8,14 +8,15 @@ the request is whole, uvicorn closes: the kernel then resets the connection, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from keystead.web.connection_bounds import Bounds
 from keystead.web.connections import Connections, Prefix, Queue
 from keystead.web.gathered_writes import GatheringTransport, WriteGatherer
+from keystead.web.pipeline import FULL, NOT_HTTP, PIPELINE, TOO_LARGE, PipelineFlow, Refusal
 
 SLICE = 8 * 1024
 """Bytes that are parsed before what they held is counted."""
@@ -23,29 +24,10 @@ SLICE = 8 * 1024
 _BETWEEN, _HEAD, _BODY = range(3)
 """Stages of a connection: between requests, in the head of one, after its head."""
 _AROUND_THE_URL = len("POST  HTTP/1.1\r\n\r\n")
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_TOO_LARGE = b"The request's headers are too large or too many."
-_TOO_LARGE_HEADERS = (
-    (b"content-type", b"text/plain; charset=utf-8"),
-    (b"content-length", b"%d" % len(_TOO_LARGE)),
-    (b"connection", b"close"),
-)
 
 
-def _plain_answer(status_line: bytes, text: bytes, *headers: bytes) -> bytes:
-    lines = (
-        b"HTTP/1.1 " + status_line,
-        b"content-type: text/plain; charset=utf-8",
-        b"content-length: %d" % len(text),
-        *headers,
-        b"connection: close",
-    )
-    return b"\r\n".join(lines) + b"\r\n\r\n" + text
-
-
-_REFUSED_HEAD = _plain_answer(b"431 Request Header Fields Too Large", _TOO_LARGE)
-_REFUSED_CONNECTION = _plain_answer(b"503 Service Unavailable", b"Too many connections.", b"retry-after: 5")
+class _Refused(Exception):
+    """Stops the parser."""
 
 
 class ProtocolFactory:
@@ -76,7 +58,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stage = _BETWEEN
         self._size = 0
         """Bytes since the stage began. Where it began inside of a slice, those of this slice are not counted."""
-        self._is_head_refused = False
+        self._held = b""
+        """What arrived while requests wait in the pipeline: it is parsed when none does."""
+        self._last_answer: Refusal | None = None
+        """What ends the connection when the answers before it are written."""
         self._is_deaf = False
         """Whether the parser gets nothing more."""
 
@@ -84,28 +69,25 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to count the seconds, unless there are too many connections."""
         gathering = GatheringTransport(transport, self._gatherer, self._close)
         super().connection_made(gathering)
+        self.flow = PipelineFlow(gathering, self.pipeline)
         if not self._connections.admit(self, self.client[0] if self.client else ""):
             self._is_deaf = True
-            gathering.write(_REFUSED_CONNECTION)
+            gathering.write(FULL.bytes)
             gathering.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clocks."""
         self._is_deaf = True
+        self._release()
         self._connections.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, slice by slice, until something is too large."""
-        size = len(data)
-        if size <= SLICE and not self._is_deaf:
+        if len(data) <= SLICE and not self._is_deaf and not self.pipeline:
             self._parse(data)
         else:
-            for start in range(0, size, SLICE):
-                if self._is_deaf:
-                    self._discard(size - start)
-                    break
-                self._parse(data[start : start + SLICE])
+            self._parse_slices(data)
         if not self._is_deaf:
             self._wait_for_the_rest()
 
@@ -119,46 +101,44 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
         self._connections.resume(self)
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP; where it ends cannot be known."""
-        self._is_deaf = True
-        super().send_400_response(msg)
-
     def on_message_begin(self) -> None:
         """The first byte of a request is there."""
         self._stage = _HEAD
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the request, or its refusal, which waits for the answers before it like any other answer.
+        """Start the request, unless it is refused.
 
         A trailer must not pass for a header (RFC 9110 §6.5.1): it could carry a credential, or an address that a proxy
         would have taken out of the headers. Those that come now are put on a list of their own.
         """
-        if self._is_deaf:
-            return
         if self._is_too_large(len(self.url) + _AROUND_THE_URL):
-            self._connections.count("head_too_large")
-            application, self.app = self.app, _refuse_head
-            super().on_headers_complete()
-            self.app = application
-        else:
-            super().on_headers_complete()
+            raise self._refused(TOO_LARGE)
+        if len(self.pipeline) >= self._bounds.most_pipelined:
+            raise self._refused(PIPELINE)
+        if self.parser.should_upgrade():
+            # The parser takes what follows for another protocol: the request starts when it is parsed without that.
+            return
+        super().on_headers_complete()
         self._stage, self._size = _BODY, 0
         self.headers = []
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self.parser.should_upgrade():
+            return
         if self.headers and self._is_too_large():
-            # The application waits for the end of its body, and never gets it.
-            self._refuse_trailers()
-        if not self._is_deaf:
-            self._stage, self._size = _BETWEEN, 0
-            super().on_message_complete()
+            raise self._refused(TOO_LARGE)
+        self._stage, self._size = _BETWEEN, 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The answer is written: the client has to read it, and may send the next request."""
         super().on_response_complete()
+        if self._held and not self.pipeline and not self._is_deaf:
+            self._parse_slices(self._release())
+            if not self._is_deaf:
+                self._wait_for_the_rest()
         if not self.cycle.response_complete:
             return
         if not self._is_deaf and self._stage == _BODY and self.expect_100_continue:
@@ -166,8 +146,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
         elif not self._is_deaf:
             self._connections.move(self, self._idle_queue(self._connections.answered))
-        elif self._is_head_refused and not self.transport.is_closing():
-            self._refuse_head()
+        elif self._last_answer is not None and not self.transport.is_closing():
+            self.transport.write(self._last_answer.bytes)
+            self.transport.close()
 
     @property
     def is_unread(self) -> bool:
@@ -197,19 +178,59 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._size += len(data)
-        super().data_received(data)
-        if self._is_deaf:
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            if not self._is_deaf:
+                self._refuse(NOT_HTTP)
             return
         if self._stage == _BODY:
             if self.headers and self._is_too_large():
-                self._refuse_trailers()
+                self._refuse(TOO_LARGE)
             elif self._size > self._bounds.largest_rest:
                 self.hang_up()
         elif self._size > self._bounds.largest_head or (self._stage == _HEAD and self._is_too_large()):
-            self._connections.count("head_too_large")
-            self._is_deaf = self._is_head_refused = True
-            if not self._is_busy:
-                self._refuse_head()
+            self._refuse(TOO_LARGE)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; a request to change the protocol is one that does not ask for it (RFC 9110 §7.8).
+
+        :raises httptools.HttpParserError: for what is not HTTP, and what is refused.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                headers = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+                if len(headers) == len(self.headers):
+                    raise httptools.HttpParserError("CONNECT") from None
+                version = self.parser.get_http_version().encode()
+                line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, version)
+                data = b"".join((line, *headers, b"\r\n", data[upgrade.args[0] :]))
+
+    def _parse_slices(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE):
+            if self._is_deaf:
+                self._discard(len(data) - start)
+                break
+            if self.pipeline:
+                self._hold(data[start:])
+                break
+            self._parse(data[start : start + SLICE])
+
+    def _hold(self, data: bytes) -> None:
+        if self._connections.held + len(data) > self._bounds.most_held:
+            self._refuse(PIPELINE)
+            return
+        self._connections.held += len(data)
+        self._held += data
+
+    def _release(self) -> bytes:
+        held, self._held = self._held, b""
+        self._connections.held -= len(held)
+        return held
 
     def _wait_for_the_rest(self) -> None:
         connections, queue = self._connections, self.queue
@@ -236,24 +257,33 @@ class BoundedProtocol(HttpToolsProtocol):
         # Each has a colon, a space and a line end.
         return size + sum([len(name) + len(value) + 4 for name, value in headers]) > largest
 
-    def _refuse_head(self) -> None:
-        self.transport.write(_REFUSED_HEAD)
-        self.transport.close()
+    def _refused(self, refusal: Refusal) -> _Refused:
+        self._refuse(refusal)
+        return _Refused(refusal.reason)
 
-    def _refuse_trailers(self) -> None:
-        self._connections.count("head_too_large")
+    def _refuse(self, refusal: Refusal) -> None:
+        """Read nothing more, and end the connection with this answer, after those of the requests before."""
+        self._connections.count(refusal.reason)
         self._is_deaf = True
-        # While an earlier answer is being written nothing may come between its parts.
-        if not self.pipeline and not self.cycle.response_started:
-            self.transport.write(_REFUSED_HEAD)
-        self.transport.close()
+        self._release()
+        if self._stage == _BODY and self.pipeline:
+            # The last that waits is the request whose body this is.
+            self.pipeline[0] = (self.cycle, refusal)
+        elif self._stage != _BODY and self._is_busy:
+            self._last_answer = refusal
+        else:
+            # Nothing may come between the parts of an answer, and nothing answers a request twice.
+            if self._stage != _BODY or not self.cycle.response_started:
+                self.transport.write(refusal.bytes)
+            self.transport.close()
 
     def _close(self) -> None:
         """Close, after what the client is still sending: it reads no answer while the kernel resets its connection."""
-        if self._stage == _BETWEEN and not self._is_deaf:
+        if self._stage == _BETWEEN and self.is_reading and not self._is_deaf:
             self.hang_up()
             return
         self._is_deaf, self._size = True, 0
+        self.pipeline.clear()
         self.transport.write_eof()
         self.flow.resume_reading()
         self._connections.move(self, self._connections.lingering)
@@ -262,8 +292,3 @@ class BoundedProtocol(HttpToolsProtocol):
         self._size += size
         if self._size > self._bounds.largest_rest:
             self.hang_up()
-
-
-async def _refuse_head(_scope: object, _receive: object, send: _Send) -> None:
-    await send({"type": "http.response.start", "status": 431, "headers": list(_TOO_LARGE_HEADERS)})
-    await send({"type": "http.response.body", "body": _TOO_LARGE})
