@@ -8,6 +8,7 @@ and again delays itself alone.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,9 @@ from keystead.errors import ServerBusy
 
 THREADS = 2
 MOST_WAITING = 64
-"""Jobs of all brands that wait for another one of the same brand."""
+"""Jobs that wait for another one of the same brand."""
+MOST_TOGETHER = 1024
+"""Jobs of all brands that wait."""
 LONGEST_WAIT = 10.0
 """Seconds that a job waits for those of its brand."""
 
@@ -53,10 +56,17 @@ class Coalescer(Generic[T]):
 class Compiler:
     """A bounded pool of threads with a lock for each key. Threads start with the first job."""
 
-    def __init__(self, *, most_waiting: int = MOST_WAITING, longest_wait: float = LONGEST_WAIT) -> None:
+    def __init__(
+        self,
+        *,
+        most_waiting: int = MOST_WAITING,
+        most_together: int = MOST_TOGETHER,
+        longest_wait: float = LONGEST_WAIT,
+    ) -> None:
         self._most_waiting = most_waiting
+        self._most_together = most_together
         self._longest_wait = longest_wait
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="keystead-compiler")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -70,7 +80,7 @@ class Compiler:
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
-        await self._take(lock)
+        await self._take(key, lock)
         loop = asyncio.get_running_loop()
 
         def release(_: Future[Any]) -> None:
@@ -81,21 +91,25 @@ class Compiler:
         job.add_done_callback(release)
         return await asyncio.wrap_future(job)
 
-    async def _take(self, lock: asyncio.Lock) -> None:
+    async def _take(self, key: str, lock: asyncio.Lock) -> None:
         if not lock.locked():
             await lock.acquire()
             return
-        if self._waiting >= self._most_waiting:
+        if self._waiting[key] >= self._most_waiting or self._waiting.total() >= self._most_together:
             raise ServerBusy(cause="too many schemas and statements wait to be compiled")
-        self._waiting += 1
+        self._waiting[key] += 1
         try:
             async with asyncio.timeout(self._longest_wait):
                 await lock.acquire()
         except TimeoutError:
             raise ServerBusy(cause="waited too long for another compilation of the same brand") from None
         finally:
-            self._waiting -= 1
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
 
 
 COMPILER = Compiler()
 """The one of this process."""
+MATCHER = Compiler()
+"""For patterns over long texts: apart, so that no schema or statement waits for a match."""

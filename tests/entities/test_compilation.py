@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from keystead.brands import service as brands
-from keystead.compiler import Coalescer, Compiler
+from keystead.compiler import MOST_WAITING, Coalescer, Compiler
 from keystead.context import ActiveBrand, Context, Server
 from keystead.db.engine import Tx
 from keystead.entities import definitions, records, service
 from keystead.entities.registry import RecordType, get_record_type
+from keystead.errors import ServerBusy
 from keystead.pagination import PageRequest
 from tests.entities.callers import key
 from tests.entities.test_graphql import Door
@@ -97,6 +99,39 @@ async def test_after_a_change_many_requests_wait_for_one_build(
     made = await asyncio.gather(*(service.create_record(ctx, kind, {"name": f"{n}"}, NAMES) for n in range(200)))
     assert len({record["id"] for record in made}) == 200
     assert len(jobs) == 2  # the checks, the statement
+
+
+async def test_schemas_do_not_wait_for_long_texts(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as may wait: the brand's own schema work has its turn, and so do its short texts."""
+    ctx, gate = key(server, brand, "admin"), threading.Event()
+    pattern = {"type": "text", "max_length": 60_000, "pattern": "[ab]*a[ab]{30}c|.*"}
+    await definitions.define_entities(make_context(server), brand.id, {"note": {"fields": {"t": pattern}}})
+    now = await brands.find_active(server.db.reads, brand.id)
+    assert now is not None
+    kind = await get_record_type(server.db, now, "note")
+    await kind.check({"t": "short"})
+
+    def slow(text: Any) -> Any:
+        if len(text) > 100:
+            gate.wait(20)
+        return text
+
+    monkeypatch.setitem(kind.__dict__, "checks", {"t": slow})
+    long = [asyncio.ensure_future(kind.check({"t": "a" * 60_000})) for _ in range(80)]
+    await asyncio.sleep(0)
+    try:
+        assert await kind.check({"t": "short"}) == {"t": "short"}
+        await service.create_record(ctx, kind, {"t": "short"}, NAMES - {"name"})
+        plan = await definitions.define_entities(
+            make_context(server), brand.id, {"memo": {"fields": {"t": {"type": "string"}}}}
+        )
+        assert plan.applied
+    finally:
+        gate.set()
+        refused = [one for one in await asyncio.gather(*long, return_exceptions=True) if isinstance(one, ServerBusy)]
+    assert len(refused) == 80 - 1 - MOST_WAITING
 
 
 async def test_the_oldest_statement_makes_room(

@@ -101,7 +101,7 @@ async def test_a_large_schema_is_described_beside_the_loop(server: Server, large
     ctx = make_context(server, large)
 
     def describe() -> Awaitable[Any]:
-        return Introspector().answer(version, ctx, "a field", None, names_of)
+        return Introspector().answer(version, ctx, b"a shape", None, names_of)
 
     holds = [await longest_hold(describe()) for _ in range(ROUNDS)]
     assert min(holds) < LONGEST

@@ -69,6 +69,19 @@ async def test_too_many_and_too_long_are_busy(gate: threading.Event) -> None:
     assert await compiler.run("a", lambda: 1) == 1
 
 
+async def test_one_key_leaves_room_for_others(gate: threading.Event) -> None:
+    compiler = Compiler(most_waiting=2, most_together=3)
+    loud = [asyncio.ensure_future(compiler.run("loud", gate.wait)) for _ in range(9)]
+    quiet = [asyncio.ensure_future(compiler.run("quiet", lambda: 1)) for _ in range(2)]
+    assert await asyncio.gather(*quiet) == [1, 1]
+    others = [asyncio.ensure_future(compiler.run("other", gate.wait)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    answers = await asyncio.gather(*loud, *others, return_exceptions=True)
+    assert [isinstance(answer, ServerBusy) for answer in answers] == [False] * 3 + [True] * 6 + [False, False, True]
+    assert not compiler._waiting
+
+
 async def test_a_caller_that_goes_frees_nothing_early(gate: threading.Event) -> None:
     compiler, running = Compiler(longest_wait=0.05), threading.Event()
 

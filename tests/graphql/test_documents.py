@@ -190,6 +190,16 @@ def test_a_part_of_a_schema_takes_a_document_whose_operations_are_all_in_it() ->
             cache.get(VERSION, f"query A {{ words }} {outside}", "A", is_part=True)
 
 
+def test_what_only_a_part_lacks_is_not_refused_by_what_was_remembered() -> None:
+    """The first brand of a server makes the fixed schema a part: documents that named its entities were invalid."""
+    cache = DocumentCache()
+    for _ in range(2):
+        with pytest.raises(DocumentRefused):
+            cache.get(VERSION, "{ elsewhere }", None)
+        with pytest.raises(OutsideSchema):
+            cache.get(VERSION, "{ elsewhere }", None, is_part=True)
+
+
 def test_an_operation_weighs_as_much_as_all_the_plans_it_may_keep() -> None:
     """Otherwise sixteen answers to its directives would take sixteen times the memory that the cache reckons with."""
     cache = DocumentCache(max_weight=100)

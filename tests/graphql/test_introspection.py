@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import tracemalloc
 from threading import get_ident
 from typing import Any, ClassVar
 
@@ -159,11 +162,54 @@ async def test_kept_answers_are_bounded_in_bytes() -> None:
     introspector = Introspector(max_bytes=100_000)
     ctx = context(api_key("admin"))
     for number in range(40):
-        await introspector.answer(VERSION, ctx, number, None, lambda _node: "x" * 10_000)
+        await introspector.answer(VERSION, ctx, b"%d" % number, None, lambda _node: "x" * 10_000)
     assert len(introspector._answers) == 7
-    await introspector.answer(VERSION, ctx, 40, None, lambda _node: "x" * 200_000)
+    await introspector.answer(VERSION, ctx, b"40", None, lambda _node: "x" * 200_000)
     assert len(introspector._answers) == 0
     assert introspector._bytes == 0
+
+
+async def test_what_is_kept_weighs_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a plan stays with its answer, and names of types that do not exist have one answer together."""
+    introspector = Introspector()
+    monkeypatch.setattr(execute, "INTROSPECTOR", introspector)
+    caller = context(api_key("admin"))
+
+    async def ask(number: int, name: str) -> None:
+        wide = "name"
+        for _ in range(6):
+            wide = f"kind name description specifiedByURL isOneOf ofType {{ {wide} }}"
+        wide = " ".join(f"{part} {{ name type {{ {wide} }} }}" for part in ("fields", "inputFields"))
+        text = f"query($n: String!) {{ __type(name: $n) {{ f{number}: name {wide} ofType {{ {wide} }} }} }}"
+        answer = await execute.execute(caller, VERSION, text, {"n": name}, documents=DocumentCache(size=1))
+        assert b"errors" not in answer.content
+
+    def memory() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            await ask(number, f"Nothing{number}")
+        number_kept, before = len(introspector._answers), memory()
+        introspector._answers.clear()
+        weight = before - memory()
+    finally:
+        tracemalloc.stop()
+    assert number_kept == 20
+    assert 0 < weight < introspector._bytes
+    for number in range(20):
+        await ask(1, "x" * 100_000 + str(number))
+    assert len(introspector._answers) == 1
+
+
+async def test_callers_who_ask_the_same_wait_for_one_answer() -> None:
+    introspector, made = Introspector(), list[object]()
+    caller = context(api_key("admin"))
+    answers = [introspector.answer(VERSION, caller, b"1", None, lambda node: made.append(node)) for _ in range(200)]
+    assert len(await asyncio.gather(*answers)) == 200
+    assert len(made) == 1
 
 
 async def test_an_answer_that_cannot_be_made_is_not_kept() -> None:
@@ -174,5 +220,5 @@ async def test_an_answer_that_cannot_be_made_is_not_kept() -> None:
 
     for _ in range(2):
         with pytest.raises(ValueError, match="no such thing"):
-            await introspector.answer(VERSION, context(api_key("admin")), 1, None, fail)
+            await introspector.answer(VERSION, context(api_key("admin")), b"1", None, fail)
     assert len(introspector._answers) == 0

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from keystead.compiler import COMPILER, Coalescer
+from keystead.compiler import COMPILER, MATCHER, Coalescer
 from keystead.context import ActiveBrand
 from keystead.db.engine import Database, Row
 from keystead.entities import store
@@ -70,7 +70,7 @@ class RecordType:
             await self._making.run("checks", make)
         if self._steps(values) <= MOST_STEPS:
             return check_all()
-        return await COMPILER.run(self.brand_id, check_all)
+        return await MATCHER.run(self.brand_id, check_all)
 
     @cached_property
     def pattern_sizes(self) -> Mapping[str, int]:

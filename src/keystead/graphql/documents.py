@@ -86,7 +86,7 @@ class DocumentCache:
         self._max_weight = max_weight
         self._weight = 0
         self._kept: OrderedDict[tuple[int, str | bytes, str | None], Operation] = OrderedDict()
-        self._refused: OrderedDict[tuple[int, bytes, str | None], tuple[Problem, ...]] = OrderedDict()
+        self._refused: OrderedDict[tuple[int, bytes, str | None, bool], tuple[Problem, ...]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -118,15 +118,17 @@ class DocumentCache:
         if found is not None:
             kept.move_to_end(digest_key)
             return found
-        problems = self._refused.get(digest_key)
+        # What a part of a schema does not have is invalid only while the part is all there is.
+        refused_key = (*digest_key, is_part)
+        problems = self._refused.get(refused_key)
         if problems is not None:
-            self._refused.move_to_end(digest_key)
+            self._refused.move_to_end(refused_key)
             raise DocumentRefused(problems, text)
         try:
             operation = read_operation(version, text, operation_name, is_part=is_part)
         except DocumentRefused as refusal:
             if len(text) <= self._max_text:
-                self._refused[digest_key] = refusal.problems
+                self._refused[refused_key] = refusal.problems
                 if len(self._refused) > MAX_REFUSED:
                     self._refused.popitem(last=False)
             raise

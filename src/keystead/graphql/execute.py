@@ -194,7 +194,7 @@ class _Run:
             return value
 
         type_name = field.arguments(self._values).get("name")
-        return await INTROSPECTOR.answer(version, self._ctx, field, type_name, complete)
+        return await INTROSPECTOR.answer(version, self._ctx, field.shape, type_name, complete)
 
     def _refuse(self, field: RootField, error: Exception) -> None:
         """A root field failed as a whole."""

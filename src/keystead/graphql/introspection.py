@@ -7,7 +7,7 @@ costs as much as its answer. The fixed part is always in them; of what entities 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -33,7 +33,7 @@ from graphql import (
 )
 from graphql.utilities import get_default_value_ast
 
-from keystead.compiler import COMPILER
+from keystead.compiler import COMPILER, Coalescer
 from keystead.context import ApiKeyPrincipal, Context, UserPrincipal
 from keystead.errors import Unauthenticated
 from keystead.graphql.access import Access, Permission, admits
@@ -44,7 +44,7 @@ Node = dict[str, Any]
 MAX_CATALOGUES = 16
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _OVERHEAD = 4096
-"""Bytes that a kept answer takes besides itself: it keeps the plan that asked for it."""
+"""Bytes that a kept answer takes besides itself: its key has a digest, a name of a type and a permission set."""
 
 
 class IntrospectionAccess:
@@ -203,27 +203,31 @@ class Introspector:
         self._bytes = 0
         self._catalogues: OrderedDict[tuple[int, type, PermissionSet], Catalogue] = OrderedDict()
         self._answers: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._making: Coalescer[bytes] = Coalescer()
         self._lock = Lock()
 
     async def answer(
         self,
         version: SchemaVersion,
         ctx: Context,
-        field: Hashable,
+        shape: bytes,
         type_name: str | None,
         complete: Callable[[Node | None], Any],
     ) -> msgspec.Raw:
         """The answer to ``__type(name: type_name)``, or to ``__schema`` where that is None, as JSON.
 
-        :param field: the field of a plan that asks: what it selects is a part of the answer.
+        :param shape: a digest of what is selected. Not the selection, which would keep a plan alive.
         :param complete: makes the answer of what the caller may see; called on another thread.
         """
-        key = (version.serial, type(ctx.principal), ctx.principal.permissions, field, type_name)
+        if type_name is not None and type_name not in version.schema.type_map:
+            type_name = ""  # one answer for all the names that clients may think of
+        key = (version.serial, type(ctx.principal), ctx.principal.permissions, shape, type_name)
         found = self._answers.get(key)
         if found is None:
             # Not beside another answer about the same schema, nor beside another job of the same brand.
             work = partial(self._make, version, ctx, type_name, complete)
-            found = await COMPILER.run(ctx.brand.id if ctx.brand else version.key, work)
+            run = partial(COMPILER.run, ctx.brand.id if ctx.brand else version.key, work)
+            found = await self._making.run(key, run)
             self._keep(key, found)
         else:
             self._answers.move_to_end(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from graphql import DocumentNode, OperationDefinitionNode, OperationType
@@ -44,6 +45,8 @@ class RootField:
     constant: str | None = None
     introspects: SchemaVersion | None = None
     """What ``__schema`` and ``__type`` are about; they have no resolver."""
+    shape: bytes = b""
+    """A digest of what is selected below these two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +91,10 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
         access: Access = IntrospectionAccess()
         resolver: Resolver = _no_resolver
         introspects: SchemaVersion | None = version
+        shape = sha256(repr(_shape(group.children or ())).encode()).digest()
     else:
         entry = version.fields[(root_type, group.name)]
-        access, resolver, introspects = entry.access, entry.resolver, None
+        access, resolver, introspects, shape = entry.access, entry.resolver, None, b""
     return RootField(
         group.key,
         group.name,
@@ -102,6 +106,7 @@ def _root_field(version: SchemaVersion, root_type: RootType, group: FieldGroup) 
         group.starts,
         is_nullable=not str(group.definition.type).endswith("!"),
         introspects=introspects,
+        shape=shape,
     )
 
 
@@ -126,6 +131,11 @@ def _selection(children: Iterable[FieldGroup]) -> SelectionGetter:
         return lambda values: _build(below, values)
     fixed = _build(below, NO_VALUES)
     return lambda _values: fixed
+
+
+def _shape(groups: Iterable[FieldGroup]) -> list[Any]:
+    """What decides an introspection's answer: names and keys. Arguments below its root decide nothing."""
+    return [(group.key, group.name, _shape(group.children or ())) for group in groups]
 
 
 def _takes_arguments(groups: tuple[FieldGroup, ...]) -> bool:
