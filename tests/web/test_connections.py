@@ -290,7 +290,7 @@ def test_clients_that_are_merely_slow_are_no_warning(place: Place) -> None:
     ("descriptors", "setting", "connections", "per_prefix"),
     [
         (1024, None, 921, 230),
-        (20_000, None, 18_000, 4500),
+        (8000, None, 7200, 1800),
         (1_000_000, None, MOST_CONNECTIONS, MOST_CONNECTIONS // 4),
         (1_000_000, 200_000, 200_000, 50_000),
         (1024, 100, 100, 25),

@@ -18,7 +18,7 @@ from keystead.web.connections import Connections, Prefix, Queue
 from keystead.web.gathered_writes import GatheringTransport, WriteGatherer
 from keystead.web.pipeline import FULL, NOT_HTTP, PIPELINE, TOO_LARGE, PipelineFlow, Refusal
 
-SLICE = 8 * 1024
+SLICE = 4 * 1024
 """Bytes that are parsed before what they held is counted."""
 
 _BETWEEN, _HEAD, _BODY = range(3)
