@@ -55,10 +55,13 @@ async def test_requests_in_flight_are_answered(node: Node) -> None:
 async def test_a_request_that_never_ends_keeps_nobody_alive(sqlite_template: SqliteTemplate, tmp_path: Path) -> None:
     half = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
     with running(tmp_path, sqlite_template.copy(tmp_path)) as node:
-        _, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         writer.write(half)
         async with RemoteApi(node) as api:
             assert (await api.send(ME)).status == 200
         node.terminate()
+        assert b" 503 " in await reader.readline()
+        assert b'"SERVER_BUSY"' in await reader.read()
         await asyncio.to_thread(node.wait)
         writer.close()
+        assert "Traceback" not in node.log.read_text()

@@ -64,6 +64,17 @@ async def test_a_client_that_sends_too_slowly_is_hung_up_on(server: Server, reas
     assert refused(reason) == before + 1
 
 
+async def test_a_body_that_is_late_is_answered_and_counted_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keystead.web.request_body.LONGEST_READ", 0.1)
+    before = refused("slow_body")
+    async with served(server, Bounds(discard=0.1)) as port, connected(port) as wire:
+        await wire.send(HALF_A_BODY)
+        assert b" 408 " in await wire.rest()
+    assert refused("slow_body") == before + 1
+
+
 DROPS = {
     "empty lines": (b"", b"\r\n"),
     "empty lines after an answer": (GOOD, b"\r\n"),

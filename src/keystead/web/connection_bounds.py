@@ -30,7 +30,7 @@ class Bounds:
     first_byte: float = 5.0
     head: float = 10.0
     body: float = 20.0
-    """From the end of the head: with it, a whole request takes at most 30 s."""
+    """From the end of the head. Where the body is read, 408 comes first: ``request_body.LONGEST_READ``."""
     answer: float = 30.0
     """From a complete answer, or one that its client has to read before it can be completed."""
     discard: float = 2.0

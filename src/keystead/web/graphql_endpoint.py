@@ -6,6 +6,7 @@ execution. What a check refuses never reaches the next one.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from keystead.authentication import bearer
 from keystead.authentication.bearer import Credentials
 from keystead.authentication.brand_choice import default_brand
 from keystead.context import Context, RequestDetails, Server
+from keystead.db.engine import OutcomeUnknown
 from keystead.errors import MalformedRequest
 from keystead.graphql.errors import Response, error_response
 from keystead.graphql.execute import execute
@@ -65,7 +67,9 @@ class GraphQLEndpoint:
             ctx, response = await self._answer(method, receive, values, details)
         except ClientGone:
             return
-        except Exception as error:
+        except (asyncio.CancelledError, Exception) as error:
+            if isinstance(error, asyncio.CancelledError):  # by a server that has waited for this request as it stops
+                error = OutcomeUnknown(cause="the server stopped before the request was answered")
             details = details if details.id else self._headers.details(scope, NOTHING)
             response = error_response(error, details.id)
         await self._send(send, response, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from keystead.errors import MalformedRequest
+from keystead.errors import MalformedRequest, ServerBusy
 from keystead.time_limit import within
+from keystead.web import metrics
 
 LARGEST_BODY = 64 * 1024
 LONGEST_READ = 15.0
@@ -36,13 +38,18 @@ async def read_body(receive: Receive, declared_length: int | None, largest: int 
     """The whole body.
 
     :raises MalformedRequest: 413 above ``largest`` bytes, 408 when it takes longer than 15 s.
+    :raises ServerBusy: when the server stops before the body is whole.
     :raises ClientGone: when the connection closes in between.
     """
     if declared_length is not None and declared_length > largest:
         raise _too_large(largest)
     try:
         return await within(LONGEST_READ, _read(receive, largest))
+    except asyncio.CancelledError:
+        # The requests that are left when a server has drained are cancelled. Nothing of this one has run.
+        raise ServerBusy("The server is stopping: send the request again.") from None
     except TimeoutError:
+        metrics.count_refused_connection("slow_body")
         raise MalformedRequest("The request body took too long to arrive.", status=408) from None
 
 
