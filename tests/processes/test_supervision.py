@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import sqlite3
 import threading
@@ -159,6 +160,24 @@ async def test_a_reload_that_fails_changes_nothing_and_the_end_is_orderly(
         assert await asyncio.to_thread(node.wait) == 0
         assert not any(is_alive(worker) for worker in before)
         assert node.events("worker_died") == []
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+async def test_a_reload_during_the_start_waits_for_its_handler(
+    sqlite_template: SqliteTemplate, tmp_path: Path, count: str
+) -> None:
+    node = Node(tmp_path, sqlite_template.copy(tmp_path), "--workers", count)
+    try:
+        status = Path(f"/proc/{node.process.pid}/status")
+        held = 1 << (signal.SIGHUP - 1)
+        await until(lambda: int(re.findall(r"SigBlk:\s*(\w+)", status.read_text())[0], 16) & held)
+        node.process.send_signal(signal.SIGHUP)
+        await until(lambda: node.events("reload_started") and node.events("worker_ready"))
+        await until(lambda: node.get("/ready")[0] == 200)
+        node.terminate()
+        assert await asyncio.to_thread(node.wait) == 0
+    finally:
+        node.kill()
 
 
 @on_sqlite

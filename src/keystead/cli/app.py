@@ -5,6 +5,7 @@ What a command needs is imported when it runs: ``--help`` is quick, and a servin
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -15,7 +16,7 @@ from typer.core import TyperGroup
 from keystead import __version__
 from keystead.cli import api_keys, brands, doctor, entities, keys, mail, migrate, serve, users
 from keystead.cli.demo import command as demo
-from keystead.cli.options import OPTIONS
+from keystead.cli.options import OPTIONS, name_options
 from keystead.errors import InternalError, KeysteadError, StartupError
 
 T = TypeVar("T")
@@ -92,6 +93,9 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """The console entry point. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 78 a bad setting."""
+    if sys.argv[1:2] == ["serve"]:
+        # SIGHUP waits for its handler: until then it would end the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     plain = serve.parse_plainly(sys.argv[1:])
     if plain is None:
         app()
@@ -122,4 +126,4 @@ def _with_field(error: KeysteadError) -> str:
         return error.message
     if f"'{field}'" not in error.message:
         return f"{OPTIONS.get(field, field)}: {error.message}"
-    return error.message.replace(f"'{field}'", OPTIONS.get(field, f"'{field}'"))
+    return name_options(error.message, field)

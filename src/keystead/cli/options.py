@@ -26,6 +26,7 @@ PolicyChoices: TypeAlias = Annotated[
 ]
 
 OPTIONS: Final = {
+    "allow_data_loss": "--allow-data-loss",
     "base_url": "--base-url",
     "redirect_urls": "--redirect-url",
     "preset": "--preset",
@@ -33,6 +34,11 @@ OPTIONS: Final = {
     "state": "--state",
 }
 """The fields of a refusal that whoever typed the command knows by another name."""
+
+
+def name_options(sentence: str, field: str) -> str:
+    """The sentence with the field that it quotes by the name that an option has."""
+    return sentence.replace(f"'{field}'", OPTIONS.get(field, f"'{field}'"))
 
 
 def parse_features(choices: Sequence[str] | None) -> dict[str, bool]:

@@ -51,6 +51,7 @@ class Reload:
 
         # Not by the loop, which would restore the default action when it is closed: the end of the process.
         signal.signal(signal.SIGHUP, reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def hand_over(self) -> None:
         """Becomes the supervisor of the new worker, if there is one. To be called when the server has stopped."""
