@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -86,15 +87,21 @@ async def test_a_root_certificate_that_nobody_named_is_named(url: str, monkeypat
     assert "Set sslrootcert=FILE, or sslrootcert=system" in line
 
 
-async def test_a_server_that_knows_no_direct_tls_is_said(url: str, authority: Authority) -> None:
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_server_that_knows_no_direct_tls_is_said(authority: Authority, is_read: bool) -> None:
     """PostgreSQL before 17 closes the connection without a word."""
-    direct = f"sslmode=verify-full&sslrootcert={authority.bundle}&sslnegotiation=direct"
-    try:
-        line = await why_not(f"{url}?{direct}")
-    except pytest.fail.Exception:
-        pytest.skip("this server knows direct TLS")
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_read:
+            await reader.read(4096)
+        writer.close()
+
+    options = f"sslmode=verify-full&sslrootcert={authority.bundle}&sslnegotiation=direct"
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as old:
+        port = old.sockets[0].getsockname()[1]
+        line = await why_not(f"postgresql://someone@127.0.0.1:{port}/postgres?{options}")
     assert line.endswith("closed the connection during TLS; sslnegotiation=direct needs PostgreSQL 17")
-    assert "sslnegotiation" not in await why_not(f"postgresql://127.0.0.1:1/postgres?{direct}")
+    assert "sslnegotiation" not in await why_not(f"postgresql://someone@127.0.0.1:1/postgres?{options}")
 
 
 async def test_a_server_without_tls_is_said(postgres_url: str) -> None:
