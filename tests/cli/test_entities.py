@@ -61,6 +61,9 @@ def test_a_refused_plan_names_its_steps(cli: Cli, file: Path) -> None:
 def test_data_is_lost_only_when_that_is_allowed(cli: Cli, file: Path) -> None:
     cli.json("entity", "apply", "--brand", "shop", str(file))
     file.write_text(WITHOUT_EMAIL, "utf-8")
+    refused = cli("entity", "apply", "--brand", "shop", str(file))
+    assert refused.exit_code == 1
+    assert "Set --allow-data-loss to drop it." in refused.err
     plan = cli.json("entity", "apply", "--brand", "shop", str(file), "--allow-data-loss")
     assert plan["steps"][0]["loses_data"] is True
     assert cli.json("entity", "list", "--brand", "shop")[0]["fields"] == ["name"]
@@ -96,10 +99,10 @@ def test_a_deletion_is_shown_before_it_is_done(cli: Cli, file: Path) -> None:
     cli.json("api-key", "create", "--brand", "shop", "--name", "k", "--permission", "customer:read")
     delete = ("entity", "delete", "--brand", "shop", "customer")
     step = {"entity": "customer", "records": 0, "roles": 0, "users": 0, "api_keys": 1, "default_permissions": 0}
-    assert cli.json(*delete, "--dry-run") == {"success": False, "steps": [step]}
+    assert cli.json(*delete, "--dry-run") == {"applied": False, "steps": [step]}
     assert "nothing was deleted" in cli(*delete, "--dry-run").out
     assert len(cli.json("entity", "list", "--brand", "shop")) == 1
-    assert cli.json(*delete) == {"success": True, "steps": [step]}
+    assert cli.json(*delete) == {"applied": True, "steps": [step]}
     assert cli.json("entity", "list", "--brand", "shop") == []
     assert cli.json("api-key", "list", "--brand", "shop")[0]["permissions"] == []
     assert cli(*delete).error == "There is no entity 'customer'."

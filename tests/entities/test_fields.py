@@ -11,6 +11,7 @@ import pytest
 
 from keystead.entities.fields import make_check
 from keystead.entities.model import Field, FieldType
+from keystead.entities.patterns import compile_pattern
 from keystead.errors import ValidationError
 
 
@@ -116,3 +117,22 @@ def test_no_pattern_stalls_the_server(pattern: str) -> None:
     with pytest.raises(ValidationError):
         check("a" * 50_000 + "!", "text", pattern=pattern)
     assert perf_counter() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(", "missing )"),
+        ("*a", "no argument for repetition operator"),
+        ("a{1001}", "invalid repetition size"),
+        ("[z-a]", "invalid character class range"),
+        ("(?=a)", "invalid perl operator; look-around and back-references are not supported"),
+        (r"(a)\1", "invalid escape sequence; look-around and back-references are not supported"),
+        ("\x01[\x1b", "missing ]"),
+    ],
+)
+def test_a_refused_pattern_has_re2s_own_reason(pattern: str, reason: str) -> None:
+    """And nothing of the pattern, which the reason quotes."""
+    with pytest.raises(ValueError, match="RE2") as refused:
+        compile_pattern(pattern)
+    assert str(refused.value) == f"is not a pattern of RE2: {reason}"

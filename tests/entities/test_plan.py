@@ -56,6 +56,7 @@ def test_a_drop_is_refused_unless_loss_is_allowed() -> None:
     refused = judge(step, facts, allow_data_loss=False)
     allowed = judge(step, facts, allow_data_loss=True)
     assert refused.refused is not None
+    assert "Set 'allow_data_loss' to drop it." in refused.refused
     assert allowed.refused is None
     assert (allowed.loses_data, allowed.rows_affected) == (True, 2)
 

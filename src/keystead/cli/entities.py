@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keystead.cli.options import AsJson, BrandName
+from keystead.cli.options import AsJson, BrandName, name_options
 from keystead.cli.output import note, print_document, print_lines, print_list, print_table
 from keystead.cli.work import each, run
 from keystead.errors import BadUserInput
 
 if TYPE_CHECKING:
     from keystead.context import Context
-    from keystead.entities.plan import Plan
+    from keystead.entities.plan import Plan, Step
 
 LONGEST_PLAN = 300.0
 """Seconds that counting records may take: no request waits for this process."""
@@ -76,7 +76,7 @@ def delete(
 
     steps = run(work)
     if as_json:
-        print_document({"success": not dry_run, "steps": steps})
+        print_document({"applied": not dry_run, "steps": steps})
         return
     print_table(steps, ("entity", "records", "roles", "users", "api_keys", "default_permissions"))
     print_lines("Dry run: nothing was deleted." if dry_run else "Deleted, with every permission on them.")
@@ -124,7 +124,7 @@ def _print_plan(plan: Plan, *, dry_run: bool, as_json: bool) -> None:
             "action": step.action.value,
             "rows_affected": step.rows_affected,
             "loses_data": step.loses_data,
-            "refused": step.refused,
+            "refused": _refused(step),
         }
         for step in plan.steps
     ]
@@ -135,9 +135,13 @@ def _print_plan(plan: Plan, *, dry_run: bool, as_json: bool) -> None:
     for step in plan.steps:
         if step.refused is not None:
             named = f"{step.entity}.{step.field}" if step.field else step.entity
-            note(f"error: {named}: {step.refused}")
+            note(f"error: {named}: {_refused(step)}")
     if not as_json:
         print_lines(_outcome(plan, dry_run=dry_run))
+
+
+def _refused(step: Step) -> str | None:
+    return step.refused and name_options(step.refused, "allow_data_loss")
 
 
 def _outcome(plan: Plan, *, dry_run: bool) -> str:

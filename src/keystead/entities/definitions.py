@@ -140,7 +140,7 @@ async def delete_entities(
             if not allow_data_loss and await alterations.has_records(tx, brand_id, one.entity, dialect):
                 raise BadUserInput(
                     f"'{one.entity}' has records ({max(one.records, 1)}): they would be lost."
-                    " Set allow_data_loss to delete them.",
+                    " Set 'allow_data_loss' to delete them.",
                     field="allow_data_loss",
                 )
             await alterations.drop_entity(tx, brand_id, one.entity, dialect)

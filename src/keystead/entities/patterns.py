@@ -9,6 +9,7 @@ from functools import lru_cache
 import re2
 
 LONGEST_PATTERN = 500
+LONGEST_REASON = 120
 MEMORY = 1 << 20
 """Bytes that one compiled pattern may take; RE2's own default is eight times that, per pattern and brand."""
 
@@ -34,8 +35,8 @@ def compile_pattern(pattern: str) -> Pattern:
     options.max_mem = MEMORY
     try:
         compiled = re2.compile(pattern, options)
-    except re2.error:
-        raise ValueError("is not a pattern of RE2, which knows neither look-around nor back-references") from None
+    except re2.error as error:
+        raise ValueError(f"is not a pattern of RE2: {_reason(error)}") from None
     except UnicodeEncodeError:
         raise ValueError("holds a character that cannot be stored") from None
 
@@ -43,3 +44,12 @@ def compile_pattern(pattern: str) -> Pattern:
         return compiled.fullmatch(text) is not None
 
     return Pattern(matches, compiled.programsize)
+
+
+def _reason(error: Exception) -> str:
+    """RE2's own reason, without the part of the pattern that it quotes."""
+    raw = error.args[0] if error.args else b""
+    reason = (raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)).partition(":")[0]
+    if reason in ("invalid perl operator", "invalid escape sequence"):
+        reason += "; look-around and back-references are not supported"
+    return reason if reason.isprintable() and len(reason) < LONGEST_REASON else "it cannot be compiled"

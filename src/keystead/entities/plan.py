@@ -17,6 +17,9 @@ _LOSSLESS: dict[FieldType, frozenset[FieldType]] = {
 """A type, and the types that may become it: their stored values are values of it as they stand."""
 
 
+LOSES_DATA = "The field is missing from the definition: dropping it loses its values. Set 'allow_data_loss' to drop it."
+
+
 class Action(StrEnum):
     """One kind of step."""
 
@@ -92,7 +95,7 @@ def judge(step: Step, facts: Facts, *, allow_data_loss: bool) -> Step:
     """The step with how many rows it touches, and the reason why it is refused, if it is."""
     old, new = step.old, step.new
     if step.action is Action.drop_field:
-        refused = None if allow_data_loss else "The field is missing from the definition: dropping it loses its values."
+        refused = None if allow_data_loss else LOSES_DATA
         return msgspec.structs.replace(step, rows_affected=facts.filled, refused=refused)
     if step.action is Action.add_field and new is not None:
         rows = 0 if new.default is None else facts.records
