@@ -95,11 +95,6 @@ class PostgresUrl:
         return ", ".join(_place(host, port) for host, port in self.hosts)
 
     @property
-    def is_local(self) -> bool:
-        """Whether every host is on this machine, so that the connection crosses no network."""
-        return all(host.startswith("/") or host in ("localhost", "127.0.0.1", "::1") for host, _ in self.hosts)
-
-    @property
     def has_statement_cache(self) -> bool:
         """False where the URL says that connections are pooled for each transaction (``statement_cache=off``)."""
         return self.options.get("statement_cache") != "off"

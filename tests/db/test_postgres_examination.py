@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,6 +19,7 @@ from keystead.cli.database_checks import _encryption, examine_database
 from keystead.cli.findings import Finding, Status
 from keystead.db.engine import RightMissing
 from keystead.db.postgres import PostgresDatabase
+from keystead.db.postgres_connect import is_on_this_machine
 from keystead.db.postgres_examination import examine
 from keystead.web.server import warn_of_missing_rights
 from tests.databases import PostgresTemplate
@@ -67,6 +70,36 @@ async def limited(postgres_template: PostgresTemplate) -> AsyncIterator[Limited]
         await owner.execute(f"DROP SCHEMA {SCHEMA} CASCADE; DROP OWNED BY {role}; DROP ROLE {role}")
         await owner.close()
         postgres_template.drop(url)
+
+
+@pytest.mark.parametrize(
+    ("family", "peer", "is_local"),
+    [
+        (socket.AF_UNIX, "/var/run/postgresql/.s.PGSQL.5432", True),
+        (socket.AF_UNIX, "", True),
+        (socket.AF_INET, ("127.0.0.1", 5432), True),
+        (socket.AF_INET6, ("::1", 5432, 0, 0), True),
+        (socket.AF_INET6, ("::ffff:127.0.0.1", 5432, 0, 0), True),
+        (socket.AF_INET, ("10.1.2.3", 5432), False),
+        (socket.AF_INET6, ("::ffff:10.1.2.3", 5432, 0, 0), False),
+        (socket.AF_INET6, ("fe80::1%eth0", 5432, 0, 2), False),
+    ],
+)
+def test_the_address_of_the_peer_tells_whether_a_network_is_crossed(family: int, peer: Any, is_local: bool) -> None:
+    """A URL without a host connects to wherever PGHOST says."""
+    assert is_on_this_machine(family, peer) is is_local
+
+
+async def test_an_index_that_is_not_valid_is_a_warning(limited: Limited) -> None:
+    await limited.run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_sessions_ended'::regclass")
+    try:
+        findings = {finding.check: finding async for finding in examine_database(limited.database)}
+    finally:
+        await limited.run("UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'ix_sessions_ended'::regclass")
+    assert findings["database_indexes"].status is Status.warning
+    assert "ix_sessions_ended. REINDEX INDEX CONCURRENTLY" in findings["database_indexes"].detail
+    findings = {finding.check: finding async for finding in examine_database(limited.database)}
+    assert findings["database_indexes"].status is Status.ok
 
 
 async def test_a_role_with_every_right_lacks_none(limited: Limited) -> None:

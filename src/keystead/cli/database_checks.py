@@ -36,6 +36,12 @@ async def _postgres(db: Database) -> AsyncIterator[Finding]:
         if found.is_pooled:
             detail = "there is one: no prepared statements, time limits with each transaction"
             yield Finding("database_pooler", Status.ok, detail)
+        if found.invalid_indexes:
+            how = "REINDEX INDEX CONCURRENTLY each, unless it is being built"
+            detail = f"not valid, so no statement uses them: {list_names(found.invalid_indexes)}. {how}"
+            yield Finding("database_indexes", Status.warning, detail)
+        else:
+            yield Finding("database_indexes", Status.ok, "all are valid")
         for rights, need, status in (
             (found.missing_to_serve, "the server needs", Status.failure),
             (found.missing_to_migrate, "'keystead migrate' needs", Status.warning),

@@ -18,6 +18,7 @@ from keystead.db.postgres_connect import (
     BEGIN_WITH_SETTINGS,
     FAILURES,
     Connector,
+    is_on_this_machine,
     require_utf8,
     transport_of,
     unreachable,
@@ -152,12 +153,14 @@ class PostgresDatabase:
         """The one value that a query without parameters returns."""
         return await self._read(lambda tx: tx.value(text))
 
-    async def tls_version(self) -> str | None:
-        """The version of TLS of our connections; None: not encrypted."""
+    async def link(self) -> tuple[str | None, bool]:
+        """The version of TLS of our connections (None: not encrypted), and whether they end on this machine."""
         connection = await acquire(self._pool)
-        link = transport_of(connection).get_extra_info("ssl_object")
+        transport = transport_of(connection)
+        encryption, peer = transport.get_extra_info("ssl_object"), transport.get_extra_info("socket")
+        is_local = is_on_this_machine(peer.family, peer.getpeername())
         self._pool.release(connection)
-        return None if link is None else link.version()
+        return None if encryption is None else encryption.version(), is_local
 
     async def ping(self) -> None:
         """One question: may we write? A session that may not is closed, and a fresh one asked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, Final
 
 import asyncpg
@@ -128,6 +129,14 @@ class Connector:
 def transport_of(connection: Connection) -> Any:
     """The transport beneath a connection; asyncpg has no public way to it."""
     return connection._transport
+
+
+def is_on_this_machine(family: int, peer: Any) -> bool:
+    """Whether a socket of this family with this peer crosses no network. Not the URL: PGHOST may name the host."""
+    if family == socket.AF_UNIX:
+        return True
+    address = ip_address(peer[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def require_utf8(connection: Connection, url: PostgresUrl) -> None:

@@ -44,6 +44,12 @@ SELECT array(
     SELECT format('ownership of table %s', oid::regclass) FROM pg_class
     WHERE oid = to_regclass('brands') AND NOT pg_has_role(relowner, 'USAGE')
 )::text[]"""
+_INVALID_INDEXES: Final = f"""
+SELECT array(
+    SELECT indexrelid::regclass::text
+    FROM pg_index JOIN pg_class ON pg_class.oid = indrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE NOT indisvalid AND (nspname = current_schema() OR nspname ~ '{_BRAND_SCHEMA}') ORDER BY 1
+)::text[]"""  # noqa: S608 - a constant of ours
 _ENCODING: Final = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
 
 
@@ -63,6 +69,8 @@ class Examination:
     """Rights that the role lacks for its tables, or for making a brand's entities."""
     missing_to_migrate: tuple[str, ...]
     """Rights that only ``keystead migrate`` needs."""
+    invalid_indexes: tuple[str, ...]
+    """Indexes that no statement uses: CREATE INDEX CONCURRENTLY failed, or is still at work."""
 
 
 async def missing_rights(database: Database) -> tuple[str, ...]:
@@ -72,13 +80,15 @@ async def missing_rights(database: Database) -> tuple[str, ...]:
 
 async def examine(database: PostgresDatabase) -> Examination:
     """Asks an open database. Raises ServiceUnavailable."""
+    encryption, is_local = await database.link()
     return Examination(
         encoding=await database.ask(_ENCODING),
-        encryption=await database.tls_version(),
+        encryption=encryption,
         is_verified=database.url.options.get("sslmode", "").startswith("verify-")
         or database.url.options.get("sslrootcert") == "system",
-        is_local=database.url.is_local,
+        is_local=is_local,
         is_pooled=database.is_pooled,
         missing_to_serve=await missing_rights(database),
+        invalid_indexes=tuple(await database.ask(_INVALID_INDEXES)),
         missing_to_migrate=tuple(await database.ask(_MISSING_TO_MIGRATE)),
     )
