@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from secrets import token_hex
 from typing import Any
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -102,3 +104,57 @@ def test_the_scripts_form_one_line_of_numbers() -> None:
 
     assert revisions == [f"{number:04}" for number in range(1, len(revisions) + 1)]
     assert scripts.get_heads() == [migrate.head_revision()]
+
+
+@pytest.fixture
+async def at_0002(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database of an earlier release."""
+    name = f"keystead_old_{token_hex(4)}"
+    server = await asyncpg.connect(f"{postgres_url}/postgres")
+    await server.execute(f"CREATE DATABASE {name}")
+    try:
+        await _inspect(f"{postgres_url}/{name}", lambda connection: migrate._run_scripts(connection, "0002"))
+        yield f"{postgres_url}/{name}"
+    finally:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await server.close()
+
+
+async def test_sessions_can_be_read_while_a_later_migration_waits(at_0002: str) -> None:
+    """On PostgreSQL each revision ends its transaction: what 0003 locks is free while 0004 waits for ``users``."""
+    writer, reader = await asyncpg.connect(at_0002), await asyncpg.connect(at_0002)
+    writing = writer.transaction()
+    await writing.start()
+    await writer.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+    upgrading = asyncio.create_task(migrate.upgrade(at_0002))
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted"
+    async with asyncio.timeout(30):
+        while not await reader.fetchval(waiting):
+            assert not upgrading.done()
+            await asyncio.sleep(0)
+    for table in ("sessions", "refresh_tokens", "one_time_tokens"):
+        assert await reader.fetchval(f"SELECT count(*) FROM {table}", timeout=5) == 0
+    assert await reader.fetchval("SELECT version_num FROM alembic_version") == "0003"
+    await writing.rollback()
+    await upgrading
+    assert await reader.fetchval("SELECT version_num FROM alembic_version") == migrate.head_revision()
+    await writer.close()
+    await reader.close()
+
+
+async def test_an_index_whose_building_failed_is_replaced_and_a_whole_one_is_kept(at_0002: str) -> None:
+    """What a CREATE INDEX CONCURRENTLY that was interrupted leaves has the name, and no statement uses it."""
+    connection = await asyncpg.connect(at_0002)
+    failed = {"ix_sessions_ended": "sessions", "ix_users_granted": "users"}
+    for name, table in failed.items():
+        await connection.execute(f"CREATE INDEX {name} ON {table} (id)")
+        await connection.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{name}'::regclass")
+    await connection.execute("CREATE INDEX ix_user_roles_brand_id_role_name ON user_roles (brand_id, role_name)")
+    kept = await connection.fetchval("SELECT 'ix_user_roles_brand_id_role_name'::regclass::oid")
+    await migrate.upgrade(at_0002)
+    assert await connection.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+    definitions = {name: await connection.fetchval(f"SELECT pg_get_indexdef('{name}'::regclass)") for name in failed}
+    assert "(ended_at) WHERE" in definitions["ix_sessions_ended"]
+    assert "(brand_id, id) WHERE" in definitions["ix_users_granted"]
+    assert await connection.fetchval("SELECT 'ix_user_roles_brand_id_role_name'::regclass::oid") == kept
+    await connection.close()

@@ -45,7 +45,12 @@ async def current_revision(database: Database) -> str | None:
 
 def head_revision() -> str | None:
     """The newest revision this program knows: the highest number among its scripts."""
-    return max((script.name[:4] for script in (SCRIPTS / "versions").glob("[0-9]*.py")), default=None)
+    return max(_revisions(), default=None)
+
+
+def _revisions() -> list[str]:
+    """Every revision this program knows, in order: a database past one of them takes no notice of it."""
+    return sorted(script.name[:4] for script in (SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
 async def is_current(database: Database) -> bool:
@@ -62,7 +67,9 @@ async def is_served(database: Database) -> bool:
 
 
 async def upgrade(url: str) -> None:
-    """Brings the database behind ``url`` up to date, in one transaction; one process at a time.
+    """Brings the database behind ``url`` up to date; one process at a time.
+
+    SQLite in one transaction. PostgreSQL in one for each revision: no table stays locked while the next is waited for.
 
     Raises StartupError: not reachable, locked for too long, or newer than this program.
     """
@@ -104,12 +111,12 @@ def sqlite_engine(path: str) -> Engine:
     return engine
 
 
-def _run_scripts(connection: Connection) -> None:
+def _run_scripts(connection: Connection, target: str = "head") -> None:
     from alembic import command
     from alembic.util import CommandError
 
     try:
-        command.upgrade(configuration(connection), "head")
+        command.upgrade(configuration(connection), target)
     except CommandError as error:
         raise errors.StartupError(
             f"The database's tables are not ones this version of Keystead knows: {error}"
@@ -152,10 +159,11 @@ async def _upgrade_postgres(url: PostgresUrl) -> None:
     }
     engine = create_async_engine("postgresql+asyncpg://", connect_args=arguments, poolclass=NullPool)
     try:
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
-            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-            await connection.run_sync(_run_scripts)
+        for revision in _revisions():
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                await connection.run_sync(_run_scripts, revision)
     except DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error.orig
         raise errors.StartupError(f"Cannot migrate the PostgreSQL database: {cause}") from error
