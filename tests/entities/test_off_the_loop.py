@@ -7,20 +7,20 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace
 
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
-from keystead.entities import definitions, planning, service, store
+from keystead.db.engine import Database, Tx
+from keystead.entities import alterations, definitions, planning, service, store
 from keystead.entities.definition import parse_definition
 from keystead.entities.model import Entity
 from keystead.entities.patterns import compile_pattern
 from keystead.entities.registry import get_record_type
-from keystead.errors import BadUserInput, ServiceUnavailable
+from keystead.errors import BadUserInput, ServerBusy, ServiceUnavailable
 from keystead.graphql.introspection import Introspector
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
@@ -232,6 +232,69 @@ async def test_a_plan_has_a_deadline_and_the_next_one_its_turn(
             await definitions.delete_entities(ctx, brand.id, ["thing"], longest=0.05)
     assert (await definitions.define_entities(ctx, brand.id, dropped, dry_run=True)).is_refused
     assert planning.LONGEST_PLAN < 5
+
+
+UNIQUE: dict[str, Any] = {"thing": {"fields": {"f0": {"type": "string", "unique": True}}}}
+
+
+async def test_only_what_counts_records_waits_for_its_turn(server: Server, brand: ActiveBrand) -> None:
+    ctx = make_context(server)
+    await definitions.define_entities(ctx, brand.id, {"thing": fields(1)})
+    lock = planning._planning.setdefault(server.db, asyncio.Lock())
+    async with lock:
+        assert (await definitions.define_entities(ctx, brand.id, {"other": fields(1)}, longest=0.05)).applied
+        assert (await definitions.define_entities(ctx, brand.id, {"thing": fields(1)}, longest=0.05)).applied
+        with pytest.raises(ServerBusy, match="Other changes"):
+            await definitions.define_entities(ctx, brand.id, UNIQUE, longest=0.05)
+    assert not lock.locked()
+    assert (await definitions.define_entities(ctx, brand.id, UNIQUE)).applied
+
+
+async def test_the_wait_for_its_turn_takes_nothing_of_the_time_to_count(server: Server) -> None:
+    counted, loop = asyncio.Event(), asyncio.get_running_loop()
+    lock = planning._planning.setdefault(server.db, asyncio.Lock())
+    await lock.acquire()
+    loop.call_later(0.6, lock.release)
+    loop.call_later(1.2, counted.set)
+    assert await planning.within_time(1.0, server.db, counted.wait())
+
+
+async def test_a_brand_has_one_plan_in_the_queue(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx, quiet, gate, order = make_context(server), await make_brand(server, "quiet"), asyncio.Event(), list[str]()
+    for one in (brand, quiet):
+        await definitions.define_entities(ctx, one.id, {"thing": fields(1)})
+    count_records, gather_facts = alterations.count_records, alterations.gather_facts
+
+    async def counted(tx: Tx, brand_id: str, *arguments: Any) -> int:
+        order.append(brand_id)
+        await gate.wait()
+        return await count_records(tx, brand_id, *arguments)
+
+    async def gathered(tx: Tx, inquiry: alterations.Inquiry) -> Any:
+        order.append("quiet")
+        return await gather_facts(tx, inquiry)
+
+    waiting = asyncio.Event()
+
+    class Queue(asyncio.Lock):
+        async def acquire(self) -> Literal[True]:
+            if self.locked():
+                waiting.set()
+            return await super().acquire()
+
+    monkeypatch.setattr(alterations, "count_records", counted)
+    monkeypatch.setattr(alterations, "gather_facts", gathered)
+    monkeypatch.setitem(planning._planning, server.db, Queue())
+    loud = [
+        asyncio.ensure_future(definitions.delete_entities(ctx, brand.id, ["thing"], dry_run=True)) for _ in range(5)
+    ]
+    change = asyncio.ensure_future(definitions.define_entities(ctx, quiet.id, UNIQUE, dry_run=True))
+    await waiting.wait()
+    gate.set()
+    await asyncio.gather(change, *loud)
+    assert order == [brand.id, "quiet", *[brand.id] * 4]
 
 
 class WithoutTransactions:

@@ -80,7 +80,7 @@ async def define_entities(
     :param longest: seconds that counting records may take.
     :raises BadUserInput: when the definition itself is at fault; names the path.
     :raises NotFound: when there is no such brand.
-    :raises ServerBusy: when too much waits to be compiled.
+    :raises ServerBusy: when too much waits to be compiled, or to be counted.
     :raises ServiceUnavailable: when counting takes too long.
     """
     wanted = await COMPILER.run(brand_id, partial(_read, definition))
@@ -122,10 +122,12 @@ async def delete_entities(
     :param longest: seconds that counting records may take.
     :raises NotFound: when one of them does not exist.
     :raises BadUserInput: when one of them has records and ``allow_data_loss`` is not set; names the argument.
+    :raises ServerBusy: when too many plans of other brands are counted for.
     :raises ServiceUnavailable: when counting takes too long.
     """
     wanted = list(dict.fromkeys(names))
-    planned = await within_time(longest, ctx.db, _count_losses(ctx, brand_id, wanted))
+    async with _changes(brand_id):  # in its turn, so that one brand's plans do not fill the queue of all brands
+        planned = await within_time(longest, ctx.db, _count_losses(ctx, brand_id, wanted))
     if dry_run or not planned:
         return planned
     dialect = ctx.db.dialect

@@ -25,7 +25,7 @@ from keystead.entities.names import require_distinct
 from keystead.entities.plan import Plan, Step, compare, depends_on_records, judge
 from keystead.entities.tables import DialectName
 from keystead.entity_names.service import refuse_unknown
-from keystead.errors import BadUserInput, ServiceUnavailable
+from keystead.errors import BadUserInput, ServerBusy, ServiceUnavailable
 
 T = TypeVar("T")
 
@@ -34,7 +34,8 @@ MOST_ENTITIES = 250
 LONGEST_PLAN = 3.0
 """Seconds that counting for a plan may take, which leaves the rest of a request's time to what follows."""
 _planning: WeakKeyDictionary[Database, asyncio.Lock] = WeakKeyDictionary()
-"""One plan at a time is counted for, so that lists of records keep a reader thread of SQLite's two."""
+"""One plan at a time is counted for, so that lists of records keep a reader thread of SQLite's two. A brand has one of
+them in the queue at most: its plans are made one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,32 @@ class Draft:
 
 
 async def within_time(seconds: float, db: Database, counting: Coroutine[Any, Any, T]) -> T:
-    """What ``counting`` returns, in its turn and in time; what it has begun to read is then given up."""
+    """What ``counting`` returns, in its turn and in time; what it has begun to read is then given up.
+
+    :raises ServerBusy: when its turn does not come in as much time.
+    :raises ServiceUnavailable: when it takes longer.
+    """
     lock = _planning.setdefault(db, asyncio.Lock())
     try:
-        async with asyncio.timeout(seconds):
-            async with lock:
+        try:
+            async with asyncio.timeout(seconds):
+                await lock.acquire()
+        except TimeoutError:
+            raise ServerBusy(
+                "Other changes of entities are being counted for: try again in a moment.",
+                cause="waited too long to count records for a plan",
+            ) from None
+        try:
+            async with asyncio.timeout(seconds):
                 return await counting
-    except TimeoutError:
-        message = "Counting the records took too long: use the command line, which waits longer."
-        raise ServiceUnavailable(message) from None
+        except TimeoutError:
+            message = (
+                "Counting the records took too long: change fewer fields at a time, or ask the server's operator, whose"
+                " command line waits longer."
+            )
+            raise ServiceUnavailable(message, cause="counting records for a plan took too long") from None
+        finally:
+            lock.release()
     finally:
         counting.close()  # where it had not had its turn
 
@@ -74,6 +92,8 @@ async def make_draft(
     version = (await brands.get_brand(ctx, brand_id)).schema_version
     rows = await store.list_definitions(ctx.db.scans, brand_id)
     draft = await COMPILER.run(brand_id, partial(_drafted, brand_id, version, rows, wanted, ctx.db.dialect))
+    if not draft.inquiries:
+        return draft
     steps = await within_time(longest, ctx.db, judge_again(ctx.db.scans, draft.steps, draft.inquiries, allow_data_loss))
     return replace(draft, steps=steps)
 
