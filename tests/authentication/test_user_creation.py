@@ -8,6 +8,7 @@ from keystead.authentication import user_creation
 from keystead.context import ActiveBrand, Server
 from keystead.errors import Conflict, RateLimited
 from keystead.mail.model import MailKind
+from keystead.mail.service import MOST_AN_HOUR
 from keystead.pagination import PageRequest
 from keystead.users import service as users
 from keystead.users.model import NewUser, User
@@ -49,6 +50,22 @@ async def test_a_user_whose_address_needs_no_proof_gets_no_mail(
     await user_creation.create_user(make_context(server), brand, NewUser(NEW, PENDING, is_verified=is_verified))
     assert await can_log_in(server, brand, NEW, PENDING)
     assert await outbox(server) == []
+
+
+async def test_when_the_hour_is_used_up_the_wait_ends_with_it(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    for _ in range(MOST_AN_HOUR):
+        await claim(server, await make_anonymous(server, brand), NEW)
+        clock.advance(minutes=2)
+    with pytest.raises(RateLimited, match=r"try again in 3000 seconds") as refused:
+        await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+    assert refused.value.extensions["retryAfter"] == 3000
+    clock.advance(seconds=2999)
+    with pytest.raises(RateLimited):
+        await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+    clock.advance(seconds=1)
+    await user_creation.create_user(make_context(server), brand, NewUser(NEW))
 
 
 async def test_the_link_counts_against_the_recipients_share(

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from keystead.api_keys import makers
 from tests.cli.command import Cli
 
 NEW = ("user", "create", "--brand", "shop", "--email", "luna@shop.example")
@@ -63,7 +64,8 @@ def test_a_user_is_disabled_by_id_alone(cli: Cli) -> None:
     made = cli.json(*NEW, "--verified")
     done = cli.json("user", "disable", made["id"])
     assert done == {
-        "success": True, "id": made["id"], "brand": "shop", "api_keys": [], "api_keys_revoked": False
+        "success": True, "id": made["id"], "brand": "shop", "api_keys": [], "api_keys_total": 0,
+        "api_keys_revoked": False
     }  # fmt: skip
     assert cli.json("user", "list", "--brand", "shop")[0]["is_disabled"] is True
 
@@ -77,9 +79,20 @@ def test_disabling_shows_and_revokes_the_keys_that_the_user_made(sqlite_cli: Cli
     said = sqlite_cli("user", "disable", made["id"])
     assert f"still work: {theirs['id']} (--revoke-api-keys)" in said.err
     done = sqlite_cli.json("user", "disable", made["id"], "--revoke-api-keys")
-    assert [key["id"] for key in done["api_keys"]] == [theirs["id"]]
+    assert ([key["id"] for key in done["api_keys"]], done["api_keys_total"]) == ([theirs["id"]], 1)
     assert done["api_keys_revoked"] is True
     assert [key["id"] for key in sqlite_cli.json("api-key", "list", "--brand", "shop")] == [other["id"]]
+
+
+def test_keys_beyond_those_that_are_listed_are_counted(sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sqlite_cli.json(*NEW, "--verified")
+    for name in "abc":
+        sqlite_cli.json("api-key", "create", "--brand", "shop", "--permission", "read", "--name", name)
+    with closing(sqlite3.connect(sqlite_cli.folder / "keystead.db")) as database, database:
+        database.execute("UPDATE api_keys SET created_by = ?", (made["id"],))
+    monkeypatch.setattr(makers, "MOST_SHOWN", 1)
+    assert " and 2 more (--revoke-api-keys)" in sqlite_cli("user", "disable", made["id"]).err
+    assert "2 more API keys are deleted." in sqlite_cli("user", "disable", made["id"], "--revoke-api-keys").out
 
 
 @pytest.mark.parametrize("brand_name", ["shop", "keystead"])

@@ -21,6 +21,11 @@ async def list_live_keys(ctx: Context, brand_id: str, user_id: str) -> list[ApiK
     return await store.list_live_of(ctx.db.scans, brand_id, user_id, ctx.now(), MOST_SHOWN)
 
 
+async def count_live_keys(ctx: Context, brand_id: str, user_id: str) -> int:
+    """How many keys :func:`list_live_keys` would return without its limit."""
+    return await store.count_live_of(ctx.db.scans, brand_id, user_id, ctx.now())
+
+
 async def update_user(
     ctx: Context, brand_id: str, user_id: str, changes: UserChanges, *, revoke_api_keys: bool = False
 ) -> User:

@@ -120,6 +120,7 @@ _DELETE = Statement(delete(api_keys).where(_of_brand, any_of(_k.id, "ids")).retu
 _MADE_BY = (_of_brand, any_of(_k.created_by, "user_ids"))
 _IS_LIVE = or_(_k.expires_at.is_(None), _k.expires_at > bindparam("now", type_=UtcTime()))
 _LIST_LIVE_OF = Statement(select(*_COLUMNS).where(*_MADE_BY, _IS_LIVE).order_by(_k.id.desc()).limit(bindparam("limit")))
+_COUNT_LIVE_OF = Statement(select(func.count()).select_from(api_keys).where(*_MADE_BY, _IS_LIVE))
 _DELETE_OF = Statement(delete(api_keys).where(*_MADE_BY).returning(*_COLUMNS))
 _TOUCH = Statement(
     update(api_keys)
@@ -247,6 +248,12 @@ async def list_live_of(tx: Tx, brand_id: str, user_id: str, now: datetime, limit
     """The newest keys attributed to the user that have not expired."""
     rows = await tx.list(_LIST_LIVE_OF, brand_id=brand_id, user_ids=[user_id], now=now, limit=limit)
     return [_key(row) for row in rows]
+
+
+async def count_live_of(tx: Tx, brand_id: str, user_id: str, now: datetime) -> int:
+    """How many there are."""
+    row = await tx.find(_COUNT_LIVE_OF, brand_id=brand_id, user_ids=[user_id], now=now)
+    return int(row[0]) if row else 0
 
 
 async def delete_keys_of(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> list[ApiKey]:

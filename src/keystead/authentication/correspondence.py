@@ -50,6 +50,10 @@ class Correspondence:
         key = self._key(canonical)
         return await service.may_send(tx, self.brand.id, key, self.now, is_limited=self.is_limited)
 
+    async def seconds_until_allowed(self, tx: Tx, canonical: str) -> int:
+        """After how many seconds :meth:`may_send`, which has returned False, can return True."""
+        return await service.seconds_until_allowed(tx, self.brand.id, self._key(canonical), self.now)
+
     async def send(
         self,
         tx: Tx,

@@ -31,9 +31,11 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser) -> User:
     async def mail(tx: Tx, user: User) -> None:
         asked = await ask_for_proof(tx, correspondence, user.id, address, TokenPurpose.verify, device)
         if not asked.is_mailed:
+            wait = await correspondence.seconds_until_allowed(tx, address.canonical)
             raise RateLimited(
-                "This address has been sent enough mail: try again in a minute, or vouch for the address (verified).",
-                retry_after=60,
+                f"This address has been sent enough mail: try again in {wait} seconds, or vouch for the address"
+                " (verified).",
+                retry_after=wait,
             )
 
     return await users.create_user(ctx, brand, new, finish=mail)

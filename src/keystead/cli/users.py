@@ -85,7 +85,7 @@ def disable(
 ) -> None:
     """Disable a user: their sessions end with their next request."""
 
-    async def work(ctx: Context) -> tuple[str, list[ApiKey], bool]:
+    async def work(ctx: Context) -> tuple[str, list[ApiKey], int, bool]:
         from keystead.api_keys import makers
         from keystead.permissions import ADMIN
         from keystead.users import service as users
@@ -95,21 +95,33 @@ def disable(
         changes = UserChanges(is_disabled=True)
         was_admin = (await users.get_user(ctx, found.id, user_id)).profile.granted.covers(ADMIN)
         keys = await makers.list_live_keys(ctx, found.id, user_id)
+        total = await makers.count_live_keys(ctx, found.id, user_id)
         await makers.update_user(ctx, found.id, user_id, changes, revoke_api_keys=revoke_api_keys)
-        return found.name, keys, was_admin and not await users.has_admin(ctx, found.id)
+        return found.name, keys, total, was_admin and not await users.has_admin(ctx, found.id)
 
-    where, keys, is_without_admin = run(work)
+    where, keys, total, is_without_admin = run(work)
+    more = total - len(keys)
     if is_without_admin:
         note(f"warning: {where} has no administrator left. Make one: keystead user create --brand {where} ...")
     if keys and not revoke_api_keys:
-        note(f"note: API keys that the user made still work: {', '.join(key.id for key in keys)} (--revoke-api-keys)")
+        listed = ", ".join(key.id for key in keys) + (f" and {more} more" if more > 0 else "")
+        note(f"note: API keys that the user made still work: {listed} (--revoke-api-keys)")
     if as_json:
         shown = [{"id": key.id, "name": key.name, "hint": key.hint} for key in keys]
         print_document(
-            {"success": True, "id": user_id, "brand": where, "api_keys": shown, "api_keys_revoked": revoke_api_keys}
+            {
+                "success": True,
+                "id": user_id,
+                "brand": where,
+                "api_keys": shown,
+                "api_keys_total": total,
+                "api_keys_revoked": revoke_api_keys,
+            }
         )
     else:
         print_lines(f"User {user_id} of {where} is disabled.", *(_revoked(key) for key in keys if revoke_api_keys))
+        if revoke_api_keys and more > 0:
+            print_lines(f"{more} more API keys are deleted.")
 
 
 def _revoked(key: ApiKey) -> str:

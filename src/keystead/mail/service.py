@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 
 from keystead.db.engine import Tx
 from keystead.mail import store
@@ -12,6 +13,8 @@ from keystead.mail.model import MailKind, MailState, NewMail
 MOST_A_MINUTE = 1
 MOST_AN_HOUR = 5
 """Mails to one recipient that others than the recipient can cause (security §7)."""
+_HOUR = timedelta(hours=1)
+_MINUTE = timedelta(minutes=1)
 RARE = frozenset({MailKind.address_taken})
 RARELY = timedelta(hours=1)
 """How far apart two mails of a rare kind to one recipient are: they must not eat up the share of links."""
@@ -27,7 +30,7 @@ _KEPT = {
 KEEP_RECIPIENTS = timedelta(days=1)
 """An hour would do: that is how far back mails are counted."""
 
-__all__ = ["enqueue", "may_send", "note_answered", "sweep"]
+__all__ = ["enqueue", "may_send", "note_answered", "seconds_until_allowed", "sweep"]
 
 
 async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *, is_limited: bool = True) -> bool:
@@ -37,10 +40,16 @@ async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *
     Mails whose link was used do not count: they were wanted. ``is_limited`` is False where throttling is off.
     """
     await store.lock_recipient(tx, brand_id, recipient_key, now)
-    hour, minute = await store.count_recent(
-        tx, brand_id, recipient_key, now - timedelta(hours=1), now - timedelta(minutes=1)
-    )
+    hour, minute, _ = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE)
     return not is_limited or (hour < MOST_AN_HOUR and minute < MOST_A_MINUTE)
+
+
+async def seconds_until_allowed(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> int:
+    """After how many seconds :func:`may_send`, which has returned False, can return True."""
+    hour, _, first = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE)
+    if first is None or hour < MOST_AN_HOUR:
+        return int(_MINUTE.total_seconds())
+    return max(int(_MINUTE.total_seconds()), ceil((first + _HOUR - now).total_seconds()))
 
 
 async def enqueue(

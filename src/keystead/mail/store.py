@@ -83,7 +83,7 @@ _LOCK_RECIPIENT = Statement(
     .on_conflict_do_update(index_elements=["brand_id", "recipient_key"], set_={"asked_at": bindparam("now")})
 )
 _COUNT_RECENT = Statement(
-    select(func.count(), func.count().filter(_M.created_at > bindparam("minute"))).where(
+    select(func.count(), func.count().filter(_M.created_at > bindparam("minute")), func.min(_M.created_at)).where(
         *_COUNTED, _M.created_at > bindparam("hour")
     )
 )
@@ -148,13 +148,13 @@ async def lock_recipient(tx: Tx, brand_id: str, recipient_key: bytes, now: datet
 
 async def count_recent(
     tx: Tx, brand_id: str, recipient_key: bytes, hour: datetime, minute: datetime
-) -> tuple[int, int]:
-    """How many limited mails went to the recipient since ``hour``, and how many of them since ``minute``."""
+) -> tuple[int, int, datetime | None]:
+    """How many limited mails went to the recipient since ``hour``, how many since ``minute``; the first one's time."""
     kinds = sorted(LIMITED)
     row = await tx.find(
         _COUNT_RECENT, brand_id=brand_id, recipient_key=recipient_key, hour=hour, minute=minute, kinds=kinds
     )
-    return (int(row[0]), int(row[1])) if row else (0, 0)
+    return (int(row[0]), int(row[1]), row[2]) if row else (0, 0, None)
 
 
 async def insert_mail(
