@@ -23,7 +23,8 @@ MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.alterations"
 OF_EVERY_BRAND = {
     "keystead.db.clock._READ": "the time of the database",
     "keystead.db.migrate._CURRENT": "one row for the whole database",
-    "keystead.mail.requests.store._LIST": "one worker decides on the requests of every brand",
+    "keystead.mail.requests.store._NEXT_BRAND": "one worker decides on the requests of every brand",
+    "keystead.mail.requests.store._OLDEST": "one worker decides on the requests of every brand",
     "keystead.mail.deliveries.store._FIND_DUE": "one worker delivers the mails of every brand",
     "keystead.mail.deliveries.store._TAKE_FRESH": "the same",
     "keystead.mail.deliveries.store._TAKE_ABANDONED": "the same",

@@ -63,6 +63,7 @@ def sizes(users: int) -> dict[str, int]:
         "audit_events": users,
         "mails": users // 2,
         "mail_recipients": users,
+        "mail_requests": users // 2,
         "mail_templates": 200,
         "entities": 2_000,
     }
@@ -99,6 +100,7 @@ def _values(sql: _Sql, users: int) -> dict[str, dict[str, str]]:
         "audit_events": {"id": uuid("ffff"), "event": "'login.succeeded'", "subject_id": some_user},
         "mails": {"id": uuid("dddd"), "user_id": some_user, "kind": "'verify'"}
         | {"state": "CASE WHEN n % 100 = 0 THEN 'dead' ELSE 'delivered' END"},
+        "mail_requests": {"id": uuid("bbb3"), "source": text("", "n % 100"), "user_id": "NULL"},
         "mail_templates": {"language": text("x-"), "kind": "'verify'"},
         "entities": {"id": uuid("bbb2"), "brand_id": uuid("bbbb"), "name": text("thing")},
     }

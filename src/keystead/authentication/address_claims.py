@@ -18,7 +18,7 @@ from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.claiming.writing import Claim, write_claim, write_grant
 from keystead.authentication.correspondence import open_correspondence
 from keystead.authentication.logout import signed_in_user
-from keystead.authentication.mail_requests import describe_request
+from keystead.authentication.mail_requests import describe_request, write_request
 from keystead.authentication.proof_requests import PROOF_MAILS
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import ActiveBrand, Context
@@ -26,7 +26,6 @@ from keystead.crypto.passwords import Share
 from keystead.db.engine import Tx
 from keystead.errors import Conflict, InternalError, InvalidCredentials
 from keystead.mail.model import MailKind
-from keystead.mail.requests import store as requests
 from keystead.policy import require_feature
 from keystead.sessions import service as sessions
 from keystead.users import credentials, email_addresses
@@ -102,7 +101,7 @@ async def resend(ctx: Context) -> bool:
         if address is None:
             return False
         request = describe_request(ctx, brand, MailKind.verify_email, address, caller.user_id)
-        await requests.add(tx, brand.id, request)
+        await write_request(tx, request, is_limited=ctx.server.settings.throttling)
         return True
 
     return await ctx.db.run(send)
@@ -130,6 +129,7 @@ async def _write(ctx: Context, asked: Claim, purpose: TokenPurpose, *, at_once: 
             return problem
         if not await write_claim(tx, asked, before, request):
             return "overtaken"
+        await write_request(tx, request, is_limited=ctx.server.settings.throttling)
         await audit.record(tx, _event(ctx, asked, "user.email_claimed", purpose=purpose.value))
         return None
 

@@ -1,14 +1,17 @@
 """Asking for a mailed link: a stranger may, for any address, and learns nothing of its owner (security §8).
 
-The request writes one row that looks alike for every address and costs the same: nothing is looked up. The mail worker
+The request writes one row that looks alike for every address and costs the same: no user is looked up. The mail worker
 decides what comes of it (``mail_resolver``).
 """
 
 from __future__ import annotations
 
+import structlog
+
 from keystead.audit import service as audit
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import ActiveBrand, Context
+from keystead.db.engine import Tx
 from keystead.ids import new_id
 from keystead.mail.languages import asked_for
 from keystead.mail.model import MailKind
@@ -17,6 +20,8 @@ from keystead.mail.requests.model import Asked, MailRequest, close
 from keystead.users import email_addresses
 from keystead.users.email_addresses import EmailAddress
 
+_log = structlog.get_logger("keystead.mail")
+
 
 async def ask_for_link(ctx: Context, brand: ActiveBrand, email: str, kind: MailKind) -> None:
     """Asks for a link to be mailed to the user who logs in with this address.
@@ -24,7 +29,13 @@ async def ask_for_link(ctx: Context, brand: ActiveBrand, email: str, kind: MailK
     :raises BadUserInput: for text that is no address; names ``email``.
     """
     request = describe_request(ctx, brand, kind, email_addresses.parse(email, "email"))
-    await ctx.db.run(lambda tx: store.add(tx, brand.id, request))
+    await ctx.db.run(lambda tx: write_request(tx, request, is_limited=ctx.server.settings.throttling))
+
+
+async def write_request(tx: Tx, request: MailRequest, *, is_limited: bool) -> None:
+    """Writes the request, unless too many wait that came from the same network: then it is dropped and logged."""
+    if not await store.add(tx, request.brand_id, request, is_limited=is_limited):
+        _log.warning("mail_request_dropped", brand=request.brand_id, ip_prefix=request.source)
 
 
 def describe_request(
@@ -35,4 +46,5 @@ def describe_request(
     event = audit.describe(ctx, "mail.requested", brand_id=brand.id, details=details)
     asked = Asked(kind, address.canonical, asked_for(ctx.request.accept_language), event)
     request_id = new_id(event.at)
-    return MailRequest(request_id, brand.id, user_id, event.at, close(ctx.server.master_key, request_id, asked))
+    sealed = close(ctx.server.master_key, request_id, asked)
+    return MailRequest(request_id, brand.id, user_id, event.ip_prefix or "-", event.at, event.at, sealed)

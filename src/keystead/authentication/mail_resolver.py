@@ -3,12 +3,17 @@
 Apart from the requests (``mail_requests``), so that how long one of those takes tells nothing of the address. Times are
 those of the request: limits count, and links end, as if it had been decided on immediately.
 
-    one transaction for each request: lock the user, remove the request, count the recipient's mails, bind a token,
-    write the mail, write the audit row
+    one transaction for up to fifty requests: lock the users; for each request remove it, count the recipient's mails,
+    bind a token, write the mail, write the audit row
+
+Brands take turns, and within a brand the networks that requests came from: a flood delays no others.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
@@ -22,7 +27,8 @@ from keystead.authentication.proof_requests import ask_for_proof
 from keystead.brands import service as brands
 from keystead.context import Server
 from keystead.db.engine import Tx
-from keystead.errors import InternalError, ServiceUnavailable
+from keystead.db.slices import SliceSize
+from keystead.errors import InternalError
 from keystead.mail.model import MailKind
 from keystead.mail.requests import store
 from keystead.mail.requests.model import Asked, MailRequest, open_
@@ -32,7 +38,9 @@ from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 
-BATCH = 100
+MOST_AT_ONCE = 50
+"""Requests that are decided on in one transaction, at most: a turn in the queue for SQLite's writer is worth many."""
+RETRY_AFTER = timedelta(seconds=10)
 GIVE_UP_AFTER = timedelta(hours=1)
 """A request that cannot be decided on for so long is dropped: its link would be over, or its reader gone."""
 
@@ -46,53 +54,114 @@ _PURPOSES = {
 _log = structlog.get_logger("keystead.mail")
 
 
-async def resolve_all(server: Server) -> int:
-    """Decides on every request there is, the oldest first; how many. One that fails holds up no other."""
-    resolved, after = 0, ""
-    while True:
-        batch = await store.list_requests(server.db.reads, after, BATCH)
-        for request in batch:
-            resolved += await _resolve_or_log(server, request)
-        if len(batch) < BATCH:
-            return resolved
-        after = batch[-1].id
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A request that is ready to be decided on; no correspondence where its brand writes no mails."""
+
+    request: MailRequest
+    asked: Asked
+    correspondence: Correspondence | None
 
 
-async def _resolve_or_log(server: Server, request: MailRequest) -> bool:
+async def resolve_all(server: Server, seconds: float = 60.0) -> int:
+    """Decides on every request that is due, until ``seconds`` are over; how many. One that fails holds up no other."""
+    turns, size, resolved, end = _Turns(server), SliceSize(), 0, time.monotonic() + seconds
+    while time.monotonic() < end and (batch := await turns.next_batch(min(size.rows, MOST_AT_ONCE))):
+        try:
+            resolved += await _resolve(server, batch, size)
+        except Exception:
+            for request in batch:
+                resolved += await _resolve_or_postpone(server, request, size)
+    return resolved
+
+
+class _Turns:
+    """Whose requests come next."""
+
+    def __init__(self, server: Server) -> None:
+        self._reads, self._clock = server.db.reads, server.clock
+        self._after: dict[str, str] = {}
+
+    async def next_batch(self, rows: int) -> list[MailRequest]:
+        """Up to ``rows`` requests: as many of each brand, and in it of each network. Empty when none is due."""
+        now, batch = self._clock.now(), list[MailRequest]()
+
+        async def brand_ids(after: str) -> list[str]:
+            return await store.list_brands(self._reads, after, rows, now)
+
+        found = await _next(brand_ids, self._after, "", rows)
+        for brand_id in found:
+            share = rows // len(found)
+
+            async def sources(after: str, brand_id: str = brand_id, share: int = share) -> list[str]:
+                return await store.list_sources(self._reads, brand_id, after, share, now)
+
+            networks = await _next(sources, self._after, brand_id, share)
+            for source in networks:
+                batch += await store.list_requests(self._reads, brand_id, source, share // len(networks), now)
+        return batch
+
+
+async def _next(
+    list_behind: Callable[[str], Awaitable[list[str]]], after: dict[str, str], of: str, most: int
+) -> list[str]:
+    """The next of a list that is gone through again and again; ``after`` keeps where it was left."""
+    found = await list_behind(after.get(of, "")) or await list_behind("")
+    after[of] = found[-1] if len(found) == most else ""
+    return found
+
+
+async def _resolve_or_postpone(server: Server, request: MailRequest, size: SliceSize) -> int:
     try:
-        return await _resolve(server, request)
-    except ServiceUnavailable:
-        # The database's trouble, and not this request's: the round ends, and all of them wait for the next.
-        raise
+        return await _resolve(server, [request], size)
     except Exception as error:
-        _log.warning("mail_request_not_decided", request=request.id, brand=request.brand_id, exc_info=error)
-    if server.clock.now() - request.asked_at > GIVE_UP_AFTER:
+        now = server.clock.now()
+        if request.due_at == request.asked_at:
+            _log.warning("mail_request_not_decided", request=request.id, brand=request.brand_id, exc_info=error)
+    # Where it is the database that fails, this does, too, and ends the round.
+    if now - request.asked_at > GIVE_UP_AFTER:
         return await server.db.run(lambda tx: store.take(tx, request.brand_id, request.id))
-    return False
+    await server.db.run(lambda tx: store.postpone(tx, request.brand_id, request.id, now + RETRY_AFTER))
+    return 0
 
 
-async def _resolve(server: Server, request: MailRequest) -> bool:
-    asked = open_(server.master_key, request)
-    brand = await brands.find_brand(server.db.reads, request.brand_id)
-    correspondence = None
-    if brand is not None and not brand.is_disabled:
-        correspondence = correspondence_of(server, brand, asked.languages, request.asked_at)
+async def _resolve(server: Server, requests: list[MailRequest], size: SliceSize) -> int:
+    opened = [await _open(server, request) for request in requests]
+    # Recipients are locked one after another: in one order, whoever locks several.
+    opened.sort(key=lambda one: (one.request.brand_id, one.asked.canonical, one.request.id))
+    users = sorted({(request.brand_id, request.user_id) for request in requests if request.user_id})
 
-    async def resolve(tx: Tx) -> bool:
-        # The user's row first, as whatever changes a user does.
-        standing = await lock_standing(tx, request.brand_id, request.user_id) if request.user_id else None
-        if not await store.take(tx, request.brand_id, request.id):
-            return False
-        if correspondence is None:
-            event = _refused(asked.event, "brand_disabled")
-        elif request.user_id is None:
-            event = await _to_login(tx, correspondence, asked)
-        else:
-            event = await _to_prove(tx, correspondence, asked, request.user_id, standing)
-        await audit.record(tx, event)
-        return True
+    async def resolve(tx: Tx) -> int:
+        started = time.perf_counter()
+        # The users' rows first, as whatever changes a user does.
+        standings = {user_id: await lock_standing(tx, brand_id, user_id) for brand_id, user_id in users}
+        resolved = sum([await _decide(tx, one, standings) for one in opened])
+        size.note((time.perf_counter() - started) * size.rows / len(opened))
+        return resolved
 
     return await server.db.run(resolve)
+
+
+async def _open(server: Server, request: MailRequest) -> _Opened:
+    asked = open_(server.master_key, request)
+    brand = await brands.find_brand(server.db.reads, request.brand_id)
+    if brand is None or brand.is_disabled:
+        return _Opened(request, asked, None)
+    return _Opened(request, asked, correspondence_of(server, brand, asked.languages, request.asked_at))
+
+
+async def _decide(tx: Tx, opened: _Opened, standings: Mapping[str, Addresses | None]) -> bool:
+    request, asked, correspondence = opened.request, opened.asked, opened.correspondence
+    if not await store.take(tx, request.brand_id, request.id):
+        return False
+    if correspondence is None:
+        event = _refused(asked.event, "brand_disabled")
+    elif request.user_id is None:
+        event = await _to_login(tx, correspondence, asked)
+    else:
+        event = await _to_prove(tx, correspondence, asked, request.user_id, standings[request.user_id])
+    await audit.record(tx, event)
+    return True
 
 
 async def _to_login(tx: Tx, correspondence: Correspondence, asked: Asked) -> AuditEvent:

@@ -30,14 +30,14 @@ metadata = MetaData(
 )
 
 
-def filled_index(name: str, column: str) -> Index:
+def filled_index(name: str, column: str, *others: str) -> Index:
     """A partial index: of the rows in which ``column``, which is NULL in most, is not.
 
     Without statistics, SQLite takes ``IS NULL`` for as good an equality as an id: by an index of all rows it would read
     every such row of the installation. PostgreSQL may combine the two.
     """
     is_filled = text(f"{column} IS NOT NULL")
-    return Index(name, column, sqlite_where=is_filled, postgresql_where=is_filled)
+    return Index(name, column, *others, sqlite_where=is_filled, postgresql_where=is_filled)
 
 
 Boolean = sa.Boolean

@@ -37,16 +37,18 @@ async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *
     """Whether one more mail may be written to this recipient: not within a minute of the last, nor as the sixth in an
     hour. Locks the recipient until the transaction ends, so that many at once are counted one after the other.
 
-    Mails whose link was used do not count: they were wanted. ``is_limited`` is False where throttling is off.
+    Mails whose link was used do not count: they were wanted. Where one was used after ``now``, when this mail was asked
+    for, it may not: a link that a reset would have killed must not come after it. ``is_limited`` is False where
+    throttling is off.
     """
     await store.lock_recipient(tx, brand_id, recipient_key, now)
-    hour, minute, _ = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE)
-    return not is_limited or (hour < MOST_AN_HOUR and minute < MOST_A_MINUTE)
+    hour, minute, _, answered = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE, now)
+    return not answered and (not is_limited or (hour < MOST_AN_HOUR and minute < MOST_A_MINUTE))
 
 
 async def seconds_until_allowed(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> int:
     """After how many seconds :func:`may_send`, which has returned False, can return True."""
-    hour, _, first = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE)
+    hour, _, first, _ = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE, now)
     if first is None or hour < MOST_AN_HOUR:
         return int(_MINUTE.total_seconds())
     return max(int(_MINUTE.total_seconds()), ceil((first + _HOUR - now).total_seconds()))

@@ -75,7 +75,7 @@ _NEW: dict[str, BindParameter[Any]] = {
     column.name: bindparam(column.name, type_=column.type) for column in mails.columns if column.name not in _LATER
 }
 _TO_ONE = (_M.brand_id == bindparam("brand_id"), _M.recipient_key == bindparam("recipient_key"))
-_COUNTED = (*_TO_ONE, _M.answered_at.is_(None), any_of(_M.kind, "kinds"))
+_COUNTS = _M.answered_at.is_(None)
 
 _LOCK_RECIPIENT = Statement(
     insert(mail_recipients)
@@ -83,9 +83,12 @@ _LOCK_RECIPIENT = Statement(
     .on_conflict_do_update(index_elements=["brand_id", "recipient_key"], set_={"asked_at": bindparam("now")})
 )
 _COUNT_RECENT = Statement(
-    select(func.count(), func.count().filter(_M.created_at > bindparam("minute")), func.min(_M.created_at)).where(
-        *_COUNTED, _M.created_at > bindparam("hour")
-    )
+    select(
+        func.count().filter(_COUNTS),
+        func.count().filter(_COUNTS, _M.created_at > bindparam("minute")),
+        func.min(_M.created_at).filter(_COUNTS),
+        func.count().filter(_M.answered_at > bindparam("now")),
+    ).where(*_TO_ONE, any_of(_M.kind, "kinds"), _M.created_at > bindparam("hour"))
 )
 # A mail that is not wanted makes no row and costs the same: how long a request takes tells nothing (security §8).
 _IS_WANTED = bindparam("is_wanted", type_=Boolean()).is_(True)
@@ -147,14 +150,16 @@ async def lock_recipient(tx: Tx, brand_id: str, recipient_key: bytes, now: datet
 
 
 async def count_recent(
-    tx: Tx, brand_id: str, recipient_key: bytes, hour: datetime, minute: datetime
-) -> tuple[int, int, datetime | None]:
-    """How many limited mails went to the recipient since ``hour``, how many since ``minute``; the first one's time."""
+    tx: Tx, brand_id: str, recipient_key: bytes, hour: datetime, minute: datetime, now: datetime
+) -> tuple[int, int, datetime | None, int]:
+    """How many limited mails went to the recipient since ``hour``, how many since ``minute``; the first one's time; and
+    how many were answered after ``now``.
+    """
     kinds = sorted(LIMITED)
     row = await tx.find(
-        _COUNT_RECENT, brand_id=brand_id, recipient_key=recipient_key, hour=hour, minute=minute, kinds=kinds
+        _COUNT_RECENT, brand_id=brand_id, recipient_key=recipient_key, hour=hour, minute=minute, now=now, kinds=kinds
     )
-    return (int(row[0]), int(row[1]), row[2]) if row else (0, 0, None)
+    return (int(row[0]), int(row[1]), row[2], int(row[3])) if row else (0, 0, None, 0)
 
 
 async def insert_mail(

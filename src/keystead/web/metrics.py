@@ -27,6 +27,11 @@ _CLOCK_OFFSET = Gauge(
     "By how much the database's clock is ahead of this machine's.",
     multiprocess_mode="livemostrecent",
 )
+_MAIL_REQUEST_AGE = Gauge(
+    "keystead_mail_request_age_seconds",
+    "How long the oldest request for mail has waited to be decided on.",
+    multiprocess_mode="livemostrecent",
+)
 _CONNECTIONS = Gauge("keystead_connections", "Open connections of clients.", multiprocess_mode="livesum")
 _REFUSED_CONNECTIONS = Counter(
     "keystead_connections_refused_total", "Connections refused, or closed for what they did, by the reason.", ["reason"]
@@ -57,6 +62,11 @@ def count_mail(outcome: str) -> None:
 def set_clock_offset(seconds: float) -> None:
     """The database's clock is so many seconds ahead of this machine's."""
     _CLOCK_OFFSET.set(seconds)
+
+
+def set_mail_request_age(seconds: float) -> None:
+    """The oldest request for mail has waited so long to be decided on."""
+    _MAIL_REQUEST_AGE.set(seconds)
 
 
 def set_connections(number: int) -> None:

@@ -27,6 +27,7 @@ from keystead.failures import FailureSeries
 from keystead.installation import service as installation
 from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import service as mail
+from keystead.mail.requests import store as mail_requests
 from keystead.sessions import service as sessions
 from keystead.time_limit import is_being_cancelled
 from keystead.users.one_time_tokens import service as one_time_tokens
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 KEYRING_SECONDS = 2.0
 """How often the keyring's version is read: an emergency revocation is felt everywhere within 5 s (security §5)."""
 DELIVERY_SECONDS = 1.0
+RESOLVE_SECONDS = 2.0
+"""How long a round decides on requests for mail; one batch may take longer."""
 FINISH_SECONDS = 3.0
 """How long a process that ends waits for the mails in hand, after it has waited for the requests."""
 SWEEP_SECONDS = 300.0
@@ -111,8 +114,18 @@ class Upkeep:
         await follow_keyring(self._server)
 
     async def resolve_mail_requests(self) -> None:
-        """Decides what comes of the requests for mailed links; also where there is no mail server."""
-        await resolve_all(self._server)
+        """Decides what comes of the requests for mailed links; also where there is no mail server.
+
+        One process at a time does, since all of them would open the same rows.
+        """
+        oldest = await mail_requests.find_oldest(self._server.db.reads)
+        waits = timedelta(0) if oldest is None else self._server.clock.now() - oldest
+        metrics.set_mail_request_age(waits.total_seconds())
+        if oldest is None:
+            return
+        ctx, lease = system_context(self._server, f"mail-{self._name}"), timedelta(seconds=2 * RESOLVE_SECONDS)
+        if await installation.take_lease(ctx, "mail_requests", self._name, lease):
+            await resolve_all(self._server, RESOLVE_SECONDS)
 
     async def sweep(self) -> None:
         """One round of upkeep, by one node at a time; none while the database's time cannot be measured."""

@@ -43,7 +43,7 @@ class Claim:
 
 
 async def write_claim(tx: Tx, asked: Claim, before: Addresses, request: MailRequest) -> bool:
-    """Puts the claim in the place of the user's older one and asks for its proof, as ``request`` says.
+    """Puts the claim in the place of the user's older one, and makes room for the ``request`` for its proof.
 
     False when the session is over, or the user's password is not the one that was confirmed any more.
     """
@@ -65,7 +65,6 @@ async def write_claim(tx: Tx, asked: Claim, before: Addresses, request: MailRequ
     await tokens.forget(tx, brand_id, caller.user_id, () if asked.is_repeated(before) else _PROVING)
     # Nor must a link that another claim has asked for, and that the mail worker has not written yet.
     await requests.forget(tx, brand_id, caller.user_id)
-    await requests.add(tx, brand_id, request)
     return True
 
 

@@ -35,7 +35,11 @@ class MailRequest(msgspec.Struct, frozen=True):
     brand_id: str
     user_id: str | None
     """The signed-in user who wants an address proved; None where a link is asked for without signing in."""
+    source: str
+    """The network that it came from: what one asks for does not delay, or fill up, what others ask for."""
     asked_at: datetime
+    due_at: datetime
+    """When it is decided: immediately, or some time after a failure."""
     sealed: bytes
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Table, bindparam, delete, select
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, delete, func, select, update
 
 from keystead.db.engine import Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, insert
-from keystead.db.types import Digest, Id, UtcTime, filled_index, metadata
+from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
 from keystead.mail.requests.model import MailRequest
+
+MOST_OF_SOURCE = 200
+"""Requests from one network to one brand that may wait; one more is dropped. They are decided each second."""
 
 mail_requests = Table(
     "mail_requests",
@@ -15,50 +21,95 @@ mail_requests = Table(
     Column("id", Id, primary_key=True),
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE")),
+    Column("source", Text, nullable=False),
     Column("asked_at", UtcTime, nullable=False),
+    Column("due_at", UtcTime, nullable=False),
     Column("sealed", Digest, nullable=False),
-    filled_index("ix_mail_requests_user_id", "user_id"),
+    filled_index("ix_mail_requests_user_id_brand_id", "user_id", "brand_id"),
+    Index("ix_mail_requests_brand_id_source_due_at", "brand_id", "source", "due_at"),
 )
 
 _R = mail_requests.c
 _OF_BRAND = _R.brand_id == bindparam("brand_id")
-_ADD = Statement(insert(mail_requests).values({column.name: bindparam(column.name) for column in mail_requests.c}))
-# Ids are UUIDv7: their order is that of time.
+_OF_SOURCE = _R.source == bindparam("source")
+_IS_DUE = _R.due_at <= bindparam("now", type_=UtcTime())
+_GIVEN = {name: bindparam(name, type_=_R[name].type) for name in MailRequest.__struct_fields__}
+_WAITING = select(_R.id).where(_OF_BRAND, _OF_SOURCE).limit(bindparam("most")).subquery()
+_HAS_ROOM = select(func.count()).select_from(_WAITING).scalar_subquery() < bindparam("most")
+_ADD = Statement(insert(mail_requests).from_select(list(_GIVEN), select(*_GIVEN.values()).where(_HAS_ROOM)))
+_WORKER = "one worker decides on the requests of every brand"
+_NEXT_BRAND = Statement(
+    select(_R.brand_id).where(_R.brand_id > bindparam("after"), _IS_DUE).order_by(_R.brand_id).limit(1),
+    unbranded=_WORKER,
+)
+_NEXT_SOURCE = Statement(
+    select(_R.source).where(_OF_BRAND, _R.source > bindparam("after"), _IS_DUE).order_by(_R.source).limit(1)
+)
 _LIST = Statement(
     select(*[_R[name] for name in MailRequest.__struct_fields__])
-    .where(_R.id > bindparam("after"))
-    .order_by(_R.id)
-    .limit(bindparam("limit")),
-    unbranded="one worker decides on the requests of every brand",
+    .where(_OF_BRAND, _OF_SOURCE, _IS_DUE)
+    .order_by(_R.due_at)
+    .limit(bindparam("limit"))
 )
-_TAKE = Statement(delete(mail_requests).where(_OF_BRAND, _R.id == bindparam("request_id")))
+# Ids are UUIDv7: their order is that of time.
+_OLDEST = Statement(select(_R.asked_at).order_by(_R.id).limit(1), unbranded=_WORKER)
+_ONE = (_OF_BRAND, _R.id == bindparam("request_id"))
+_TAKE = Statement(delete(mail_requests).where(*_ONE))
+_POSTPONE = Statement(update(mail_requests).where(*_ONE).values(due_at=bindparam("until", type_=UtcTime())))
 _FORGET = Statement(delete(mail_requests).where(_OF_BRAND, _R.user_id == bindparam("user_id")))
 
 
-async def add(tx: Tx, brand_id: str, request: MailRequest) -> None:
-    """Adds a request.
+async def add(tx: Tx, brand_id: str, request: MailRequest, *, is_limited: bool = True) -> bool:
+    """Adds a request; whether it did. It does not where as many wait from its network as may.
 
     :raises Contention: when its user is deleted at this moment.
     """
+    most = MOST_OF_SOURCE if is_limited else 2**31 - 1
     with pointing_at_what_was_there():
-        await tx.execute(
-            _ADD,
-            id=request.id,
-            brand_id=brand_id,
-            user_id=request.user_id,
-            asked_at=request.asked_at,
-            sealed=request.sealed,
-        )
+        return await tx.execute(_ADD, most=most, **msgspec.structs.asdict(request) | {"brand_id": brand_id}) > 0
 
 
-async def list_requests(tx: Tx, after: str, limit: int) -> list[MailRequest]:
-    """Up to ``limit`` requests in every brand behind the one of the id ``after``, the oldest first."""
-    return [MailRequest(*row) for row in await tx.list(_LIST, after=after, limit=limit)]
+async def find_oldest(tx: Tx) -> datetime | None:
+    """When the oldest request of every brand was made; None when none waits."""
+    row = await tx.find(_OLDEST)
+    return None if row is None else row[0]
+
+
+async def list_brands(tx: Tx, after: str, limit: int, now: datetime) -> list[str]:
+    """Of every brand that has requests to decide, up to ``limit`` ids behind ``after``."""
+    found: list[str] = []
+    while len(found) < limit and (row := await tx.find(_NEXT_BRAND, after=after, now=now)) is not None:
+        after = row[0]
+        found.append(after)
+    return found
+
+
+async def list_sources(tx: Tx, brand_id: str, after: str, limit: int, now: datetime) -> list[str]:
+    """Up to ``limit`` networks behind ``after`` from which the brand has requests to decide."""
+    found: list[str] = []
+    while len(found) < limit:
+        row = await tx.find(_NEXT_SOURCE, brand_id=brand_id, after=after, now=now)
+        if row is None:
+            break
+        after = row[0]
+        found.append(row[0])
+    return found
+
+
+async def list_requests(tx: Tx, brand_id: str, source: str, limit: int, now: datetime) -> list[MailRequest]:
+    """Up to ``limit`` requests to decide, the oldest first."""
+    rows = await tx.list(_LIST, brand_id=brand_id, source=source, limit=limit, now=now)
+    return [MailRequest(*row) for row in rows]
 
 
 async def take(tx: Tx, brand_id: str, request_id: str) -> bool:
     """Removes a request; False when there is none: another node has decided on it."""
     return await tx.execute(_TAKE, brand_id=brand_id, request_id=request_id) == 1
+
+
+async def postpone(tx: Tx, brand_id: str, request_id: str, until: datetime) -> None:
+    """Has the request decided at ``until``."""
+    await tx.execute(_POSTPONE, brand_id=brand_id, request_id=request_id, until=until)
 
 
 async def forget(tx: Tx, brand_id: str, user_id: str) -> None:

@@ -18,7 +18,9 @@ def upgrade() -> None:
         sa.Column("id", types.Id(), nullable=False),
         sa.Column("brand_id", types.Id(), nullable=False),
         sa.Column("user_id", types.Id(), nullable=True),
+        sa.Column("source", types.Text(), nullable=False),
         sa.Column("asked_at", types.UtcTime(), nullable=False),
+        sa.Column("due_at", types.UtcTime(), nullable=False),
         sa.Column("sealed", types.Digest(), nullable=False),
         sa.ForeignKeyConstraint(["brand_id"], ["brands.id"], name=op.f("fk_mail_requests_brand_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_mail_requests_user_id"), ondelete="CASCADE"),
@@ -26,5 +28,13 @@ def upgrade() -> None:
     )
     only = sa.text("user_id IS NOT NULL")
     op.create_index(
-        "ix_mail_requests_user_id", "mail_requests", ["user_id"], unique=False, sqlite_where=only, postgresql_where=only
+        "ix_mail_requests_user_id_brand_id",
+        "mail_requests",
+        ["user_id", "brand_id"],
+        unique=False,
+        sqlite_where=only,
+        postgresql_where=only,
+    )
+    op.create_index(
+        "ix_mail_requests_brand_id_source_due_at", "mail_requests", ["brand_id", "source", "due_at"], unique=False
     )

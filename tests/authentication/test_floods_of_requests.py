@@ -1,0 +1,191 @@
+"""Many requests for mail: they delay no others, are bounded, and are decided on in few transactions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec import structs
+from prometheus_client import REGISTRY
+from sqlalchemy import func, select
+from structlog.testing import capture_logs
+
+from keystead.authentication import magic_login, mail_resolver, recovery
+from keystead.authentication.mail_resolver import MOST_AT_ONCE, RETRY_AFTER, resolve_all
+from keystead.context import ActiveBrand, Anonymous, RequestDetails, Server
+from keystead.db.engine import Tx
+from keystead.db.statements import Statement
+from keystead.errors import ServiceUnavailable
+from keystead.mail import store
+from keystead.mail.model import MailKind, MailState
+from keystead.mail.requests.store import MOST_OF_SOURCE, mail_requests
+from keystead.users.model import User
+from keystead.web.upkeep import Upkeep
+from tests.authentication.counting import count_queries
+from tests.authentication.mailed import only_token, outbox
+from tests.clocks import ManualClock
+from tests.make import REQUEST, make_brand, make_context, make_user
+
+EMAIL, NEW_PASSWORD = "ann@example.com", "a quite new and long password"
+_COUNT = Statement(select(func.count()).select_from(mail_requests), unbranded="test")
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    return await make_brand(server, features={"magic_login": True})
+
+
+def source(number: int) -> RequestDetails:
+    """A request from a network of its own."""
+    address = f"198.51.{number // 256}.{number % 256}"
+    return structs.replace(REQUEST, address=address, address_prefix=address)
+
+
+async def ask(server: Server, brand: ActiveBrand, email: str, request: RequestDetails = REQUEST) -> None:
+    ctx = make_context(server, brand, Anonymous(), request=request, brand_is_default=True)
+    await recovery.request_reset(ctx, brand, email)
+
+
+async def flood(server: Server, brand: ActiveBrand, rows: int, networks: int) -> None:
+    for number in range(rows):
+        await ask(server, brand, f"nil-{number}@example.com", source(number % networks))
+
+
+async def waiting(server: Server) -> int:
+    return int((await server.db.reads.find(_COUNT) or (0,))[0])
+
+
+async def written(server: Server) -> list[str]:
+    """Whom mails were written to; nothing more is decided."""
+    return [mail.recipient for mail in await store.list_mails(server.db.reads, None, list(MailState), 100, 0)]
+
+
+@pytest.mark.attack("A67")
+@pytest.mark.parametrize("networks", [1, 150])
+async def test_a_flood_delays_no_other_brand_and_no_other_network(
+    server: Server, brand: ActiveBrand, ann: User, networks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds before it, a request of another brand is in the first transaction; so is one of another network."""
+    other = await make_brand(server, "other")
+    await make_user(server, other, "bob@example.com")
+    await flood(server, brand, 150, networks)
+    await ask(server, other, "bob@example.com")
+    if networks == 1:
+        await ask(server, brand, EMAIL, source(9999))
+    rounds = []
+    next_batch = mail_resolver._Turns.next_batch
+
+    async def watched(turns: Any, rows: int) -> Any:
+        batch = await next_batch(turns, rows)
+        rounds.append({(request.brand_id, request.source) for request in batch})
+        return batch
+
+    monkeypatch.setattr(mail_resolver._Turns, "next_batch", watched)
+    await resolve_all(server)
+    assert (other.id, REQUEST.address_prefix) in rounds[0]
+    assert networks > 1 or (brand.id, source(9999).address_prefix) in rounds[0]
+    assert await waiting(server) == 0
+    assert "bob@example.com" in await written(server)
+
+
+async def test_a_thousand_requests_are_decided_in_few_transactions(server: Server, brand: ActiveBrand) -> None:
+    await flood(server, brand, 1000, 10)
+    counted = count_queries(server)
+    assert await resolve_all(server) == 1000
+    # A machine that is busy elsewhere takes smaller batches; one for each request would be 1,000.
+    assert 1000 // MOST_AT_ONCE <= counted.transactions <= 300
+    assert await waiting(server) == 0
+
+
+@pytest.mark.attack("A65")
+async def test_of_one_network_so_many_wait_and_more_are_dropped_and_logged(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    await flood(server, brand, MOST_OF_SOURCE, 1)
+    with capture_logs() as lines:
+        await ask(server, brand, "one-more@example.com", source(0))
+    assert await waiting(server) == MOST_OF_SOURCE
+    (line,) = lines
+    assert (line["event"], line["brand"], line["ip_prefix"]) == ("mail_request_dropped", brand.id, "198.51.0.0")
+    await ask(server, brand, EMAIL)
+    await resolve_all(server)
+    assert await written(server) == [EMAIL]
+    await ask(server, brand, "again@example.com", source(0))
+    assert await waiting(server) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), ServiceUnavailable(cause="55P03 lock_timeout")])
+async def test_one_that_fails_is_logged_once_and_tried_again_later(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide, fails = mail_resolver._to_login, [True]
+
+    async def failing(tx: Tx, correspondence: Any, asked: Any) -> Any:
+        if fails and asked.canonical == "bad@example.com":
+            raise error
+        return await decide(tx, correspondence, asked)
+
+    monkeypatch.setattr(mail_resolver, "_to_login", failing)
+    await ask(server, brand, "bad@example.com")
+    await ask(server, brand, EMAIL)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await resolve_all(server)
+            clock.advance(seconds=RETRY_AFTER.total_seconds())
+    assert [line["event"] for line in lines] == ["mail_request_not_decided"]
+    assert lines[0]["exc_info"] is error
+    assert (await waiting(server), await written(server)) == (1, [EMAIL])
+    fails.clear()
+    await resolve_all(server)
+    assert await waiting(server) == 0
+
+
+async def test_one_that_fails_for_an_hour_is_dropped(
+    server: Server, brand: ActiveBrand, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: Any) -> Any:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(mail_resolver, "_to_login", failing)
+    await ask(server, brand, EMAIL)
+    await resolve_all(server)
+    assert await waiting(server) == 1
+    clock.advance(seconds=timedelta(hours=1, seconds=1).total_seconds())
+    await resolve_all(server)
+    assert await waiting(server) == 0
+
+
+async def test_one_process_decides_at_a_time(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+    first, second = Upkeep(server), Upkeep(server)
+    await ask(server, brand, "nil@example.com")
+    await first.resolve_mail_requests()
+    await ask(server, brand, EMAIL)
+    clock.advance(seconds=1.5)
+    await second.resolve_mail_requests()
+    assert await waiting(server) == 1
+    assert REGISTRY.get_sample_value("keystead_mail_request_age_seconds") == 1.5
+    await first.resolve_mail_requests()
+    assert await waiting(server) == 0
+    await ask(server, brand, "nil@example.com")
+    clock.advance(seconds=60)
+    await second.resolve_mail_requests()
+    assert await waiting(server) == 0
+
+
+@pytest.mark.attack("A59")
+@pytest.mark.parametrize("request_mail", [recovery.request_reset, magic_login.request])
+async def test_what_was_asked_for_before_a_reset_brings_no_link_after_it(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Any
+) -> None:
+    ctx = make_context(server, brand, Anonymous(), brand_is_default=True)
+    await recovery.request_reset(ctx, brand, EMAIL)
+    token = await only_token(server, MailKind.reset_password)
+    clock.advance(seconds=61)
+    await request_mail(ctx, brand, EMAIL)
+    clock.advance(seconds=0.5)
+    await recovery.reset_password(ctx, token, NEW_PASSWORD)
+    assert [mail.kind for mail in await outbox(server)] == [MailKind.reset_password, MailKind.password_changed]
+    clock.advance(seconds=61)
+    await request_mail(ctx, brand, EMAIL)
+    assert len(await outbox(server)) == 3
