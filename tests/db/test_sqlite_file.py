@@ -15,6 +15,7 @@ from keystead import errors
 from keystead.db.engine import Unusable
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import SqliteDatabase
+from keystead.db.sqlite_threads import Worker
 from tests.db.things import add, names, things
 
 FILES = ["", "-wal", "-shm"]
@@ -118,10 +119,14 @@ async def test_it_is_logged_once_and_heals_when_the_file_is_back(file: SqliteDat
 
 
 async def test_no_connection_makes_a_file(file: SqliteDatabase, tmp_path: Path) -> None:
-    """The reader threads connect when they are first asked: they would make an empty file at the path."""
+    """A thread that connects when the file is gone would make an empty one at the path."""
     os.unlink(file.path)
-    with pytest.raises(Unusable):
-        await names(file.scans)
+    worker = Worker("late", file.path, file._files, threads=1, query_only=False)
+    try:
+        with pytest.raises(Unusable):
+            await worker.run(lambda connection: connection.total_changes)
+    finally:
+        worker.close()
     assert os.path.basename(file.path) not in os.listdir(tmp_path)
 
 

@@ -80,13 +80,11 @@ class Worker:
             thread.join()
 
     def _serve(self) -> None:
-        connection: sqlite3.Connection | None = None
+        connection = self._open_early()
         while (entry := self._jobs.get()) is not None:
             job, future = entry
             try:
-                if connection is None:
-                    self._files.require()
-                    connection = connect(self._path, timeout=BUSY_TIMEOUT, query_only=self._query_only)
+                connection = connection or self._open()
                 if self._query_only:
                     # A read that is no longer waited for, because its request ran out of time, ends.
                     connection.set_progress_handler(future.cancelled, INSTRUCTIONS_BETWEEN_CHECKS)
@@ -101,6 +99,18 @@ class Worker:
             del entry, job, future
         if connection is not None:
             connection.close()
+
+    def _open_early(self) -> sqlite3.Connection | None:
+        """The connection before it is needed, as long as there are descriptors; None where it cannot be opened now."""
+        with suppress(Exception):
+            return self._open()
+        return None
+
+    def _open(self) -> sqlite3.Connection:
+        self._files.require()
+        connection = connect(self._path, timeout=BUSY_TIMEOUT, query_only=self._query_only)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # SQLite opens its files when it reads
+        return connection
 
 
 def _answer(future: asyncio.Future[Any], how: Callable[..., None], *arguments: Any) -> None:
