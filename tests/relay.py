@@ -19,7 +19,7 @@ class Cut(Enum):
 
 
 class Relay:
-    """Passes bytes between a port of its own and a server, until it is cut."""
+    """Passes bytes between its own port and a server, until it is cut."""
 
     def __init__(self, host: str, port: int) -> None:
         self._there = (host, port)

@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Coalescer(Generic[T]):
     """Coalesce concurrent calls per key: the first caller starts the work, later callers receive its result.
 
-    The work is a task of its own: a caller that is cancelled leaves it to the others. Nothing is kept of it when it is
+    The work is a separate task: a caller that is cancelled leaves it to the others. Nothing is kept of it when it is
     done, and work that failed is started again by the next caller.
     """
 

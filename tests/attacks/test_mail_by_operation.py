@@ -72,7 +72,7 @@ async def mails_by(
 async def test_the_operations_that_cause_mail_are_known(
     server: Server, api: Api, brand: ActiveBrand, brand_token: str, clock: ManualClock
 ) -> None:
-    """An operation that is added later and mails somebody fails this, and then the test below holds it as well."""
+    """An operation that is added later and sends mail fails this, and then the test below holds it as well."""
     found = {
         str(operation)
         for operation in await operations(server, brand)

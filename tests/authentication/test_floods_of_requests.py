@@ -37,7 +37,7 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 def source(number: int) -> RequestDetails:
-    """A request from a network of its own."""
+    """A request from its own network."""
     address = f"198.51.{number // 256}.{number % 256}"
     return structs.replace(REQUEST, address=address, address_prefix=address)
 

@@ -71,7 +71,7 @@ async def test_when_the_hour_is_used_up_the_wait_ends_with_it(
 async def test_the_link_counts_against_the_recipients_share(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
-    """One a minute, whoever caused it; without the link no user is made, and vouching for the address needs none."""
+    """One a minute, from any caller; without the link no user is made, and vouching for the address needs none."""
     await claim(server, await make_anonymous(server, brand), NEW)
     before = len((await users.list_users(make_context(server), brand.id, PageRequest())).items)
     with pytest.raises(RateLimited) as refused:

@@ -180,7 +180,7 @@ def test_many_entities_on_sqlite_are_a_warning(sqlite_cli: Cli, monkeypatch: pyt
 async def test_a_clock_that_is_off_and_a_late_rotation_are_warnings(
     database_url: str, age: int, signing_keys: Status
 ) -> None:
-    """The age of a key is told by the database's clock, whatever this machine's says."""
+    """The age of a key is judged by the database's clock, whatever this machine's says."""
     from keystead.web.server import open_server
 
     settings = load_settings({"KEYSTEAD_DATABASE_URL": database_url, "KEYSTEAD_MASTER_KEY": MASTER_KEY})

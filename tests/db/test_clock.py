@@ -20,7 +20,7 @@ TOLERANCE = timedelta(milliseconds=2)
 
 @dataclass
 class World:
-    """A machine and a database, each with a clock of its own, and a network between them."""
+    """A machine and a database, each with its own clock, and a network between them."""
 
     passed: float = 1000.0
     wall: datetime = NOON

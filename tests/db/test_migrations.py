@@ -55,7 +55,7 @@ async def test_partial_indexes_leave_out_the_same_rows(database_url: str) -> Non
                 options = index.get("dialect_options", {})
                 condition = options.get("sqlite_where", options.get("postgresql_where"))
                 if condition is not None:
-                    # PostgreSQL adds casts and parentheses of its own.
+                    # PostgreSQL adds its own casts and parentheses.
                     found[index["name"]] = re.sub(r"::text|[()]", "", str(condition))
         return found
 

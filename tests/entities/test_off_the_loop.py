@@ -298,7 +298,7 @@ async def test_a_brand_has_one_plan_in_the_queue(
 
 
 class WithoutTransactions:
-    """A database in which nobody may write."""
+    """A database that takes no writes."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -24,7 +24,7 @@ from tests.make import make_access_token, make_api_key, make_context, make_sessi
 NOT_READS = {
     "login": "opens a session",
     "brandList": "denied to a brand's administrator, and denials are recorded",
-    "getAccessToken": "takes a refresh token: a test of its own below",
+    "getAccessToken": "takes a refresh token: a separate test below",
 }
 
 

@@ -127,7 +127,7 @@ async def _resolve_or_postpone(server: Server, request: MailRequest, size: Slice
 
 async def _resolve(server: Server, requests: list[MailRequest], size: SliceSize) -> int:
     opened = [await _open(server, request) for request in requests]
-    # Recipients are locked one after another: in one order, whoever locks several.
+    # Recipients are locked one after another: always in the same order.
     opened.sort(key=lambda one: (one.request.brand_id, one.asked.canonical, one.request.id))
     users = sorted({(request.brand_id, request.user_id) for request in requests if request.user_id})
 

@@ -10,7 +10,7 @@ from keystead.db.postgres import PostgresDatabase
 
 _BRAND_SCHEMA: Final = "^brand_[0-9a-f]{32}$"
 
-# Tables of ours are those that have the owner of "brands": whoever migrated. Of a brand's schema, all of them.
+# Tables of ours are those that have the owner of "brands", the role that migrated. Of a brand's schema, all of them.
 _MISSING_TO_SERVE: Final = f"""
 SELECT array(
     SELECT format('CREATE on database %I', current_database())

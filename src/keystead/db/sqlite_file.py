@@ -24,7 +24,7 @@ _log = structlog.get_logger("keystead.database")
 
 
 def make_private(path: str) -> None:
-    """Makes the file where there is none. It holds password hashes: nobody else may read it or its log.
+    """Makes the file where there is none. It holds password hashes: no other user may read it or its log.
 
     :raises StartupError: when the log of a database is there without it: SQLite would delete the log.
     """

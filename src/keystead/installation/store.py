@@ -64,7 +64,7 @@ _TAKE_LEASE = Statement(
 )
 
 CURRENT_KEYRING_VERSION = select(installation.c.value).where(installation.c.name == KEYRING_VERSION).scalar_subquery()
-"""Part of the statements after which an access token is signed: no read of its own for it. A text, as stored."""
+"""Part of the statements after which an access token is signed: without a separate read. A text, as stored."""
 
 _LIST_KEYS = Statement(select(*_TIMES).order_by(_KEY.activates_at, _KEY.kid))
 _LIST_PRIVATE = Statement(select(_KEY.kid, _KEY.private_key).where(_KEY.revoked_at.is_(None)))

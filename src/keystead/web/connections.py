@@ -69,7 +69,7 @@ class Prefix:
 class Connections:
     """The registry of a process: admission, timeouts, and the count of what was refused.
 
-    A connection is idle while no request of its own is complete in its head: an idle one can be closed for a new one.
+    A connection is idle while the head of no request on it is complete: an idle one can be closed for a new one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> None:
