@@ -75,9 +75,9 @@ class PostgresTemplate:
         run(migrate.upgrade(f"{server}/{self._name}"))
         self._contents = self._wait(self._look())
 
-    def copy(self) -> str:
-        """The URL of a database that is as fresh as a copy."""
-        if self._spares:
+    def copy(self, *, is_unused: bool = False) -> str:
+        """The URL of a database that is as fresh as a copy; with ``is_unused``, of one that no test has grown."""
+        if self._spares and not is_unused:
             return self._spares.pop()
         name = f"{self._prefix}_{next(_NUMBERS)}"
         copying = f"CREATE DATABASE {name} TEMPLATE {self._name} STRATEGY FILE_COPY"

@@ -21,7 +21,7 @@ async def act(url: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", [ROWS.format(100), TABLE])
 async def test_what_can_be_undone_is_undone(postgres_template: PostgresTemplate, text: str) -> None:
-    url = postgres_template.copy()
+    url = postgres_template.copy(is_unused=True)
     await act(url, text)
     postgres_template.drop(url)
     assert postgres_template.copy() == url
