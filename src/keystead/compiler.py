@@ -92,7 +92,7 @@ class Compiler:
         return await asyncio.wrap_future(job)
 
     async def _take(self, key: str, lock: asyncio.Lock) -> None:
-        if not lock.locked():
+        if not lock.locked() and not self._waiting[key]:
             await lock.acquire()
             return
         if self._waiting[key] >= self._most_waiting or self._waiting.total() >= self._most_together:

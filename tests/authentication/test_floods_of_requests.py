@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
 from keystead.authentication import magic_login, mail_resolver, recovery
-from keystead.authentication.mail_resolver import MOST_AT_ONCE, RETRY_AFTER, resolve_all
+from keystead.authentication.mail_resolver import MOST_AT_ONCE, RETRY_AFTER, Turns, resolve_all
 from keystead.context import ActiveBrand, Anonymous, RequestDetails, Server
 from keystead.db.engine import Tx
 from keystead.db.statements import Statement
@@ -74,14 +76,14 @@ async def test_a_flood_delays_no_other_brand_and_no_other_network(
     if networks == 1:
         await ask(server, brand, EMAIL, source(9999))
     rounds = []
-    next_batch = mail_resolver._Turns.next_batch
+    next_batch = mail_resolver.Turns.next_batch
 
     async def watched(turns: Any, rows: int) -> Any:
         batch = await next_batch(turns, rows)
         rounds.append({(request.brand_id, request.source) for request in batch})
         return batch
 
-    monkeypatch.setattr(mail_resolver._Turns, "next_batch", watched)
+    monkeypatch.setattr(mail_resolver.Turns, "next_batch", watched)
     await resolve_all(server)
     assert (other.id, REQUEST.address_prefix) in rounds[0]
     assert networks > 1 or (brand.id, source(9999).address_prefix) in rounds[0]
@@ -189,3 +191,44 @@ async def test_what_was_asked_for_before_a_reset_brings_no_link_after_it(
     clock.advance(seconds=61)
     await request_mail(ctx, brand, EMAIL)
     assert len(await outbox(server)) == 3
+
+
+async def test_turns_go_through_all_networks_before_they_begin_again(server: Server, brand: ActiveBrand) -> None:
+    await flood(server, brand, 80, 40)
+    turns = Turns(server)
+    taken = [{request.source for request in await turns.next_batch(8)} for _ in range(5)]
+    assert len(set().union(*taken)) == 40
+
+
+async def test_a_round_takes_up_the_turns_where_the_last_one_left_them(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = []
+
+    async def watched(_server: Server, _seconds: float, turns: Turns) -> int:
+        rounds.append(turns)
+        return 0
+
+    monkeypatch.setattr("keystead.web.upkeep.resolve_all", watched)
+    await flood(server, brand, 1, 1)
+    upkeep = Upkeep(server)
+    await upkeep.resolve_mail_requests()
+    await upkeep.resolve_mail_requests()
+    assert rounds == [rounds[0]] * 2
+
+
+async def test_a_batch_that_fails_ends_with_the_round(
+    server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    async def fail(_server: Server, requests: list[Any], _size: Any) -> int:
+        tried.append(len(requests))
+        raise RuntimeError
+
+    await flood(server, brand, 8, 8)
+    seconds = count()
+    monkeypatch.setattr(mail_resolver, "_resolve", fail)
+    monkeypatch.setattr(mail_resolver, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    await resolve_all(server, 4)
+    assert tried == [8, 1, 1, 1]

@@ -130,6 +130,20 @@ async def test_an_upgrade_that_is_not_wanted_is_ignored(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
+@pytest.mark.parametrize("connection", [b"Upgrade", b"close, Upgrade"])
+async def test_an_upgrade_on_a_connection_that_will_close_is_ignored(
+    port: int, version: bytes, connection: bytes
+) -> None:
+    request = GOOD.replace(b"HTTP/1.1", version).replace(
+        b"Host:", b"Connection: %s\r\nUpgrade: h2c\r\nHost:" % connection
+    )
+    last = b"" if version == b"HTTP/1.0" or b"close" in connection else CLOSE
+    for parts in ([request + last], [request[:40], request[40:] + last]):
+        got = await answer(port, *parts)
+        assert statuses(got) == [b"200"] * (1 + bool(last))
+
+
 @pytest.mark.parametrize("line", [b"CONNECT auth.example.com:443 HTTP/1.1", b"PRI * HTTP/2.0"])
 @pytest.mark.parametrize("header", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
 async def test_a_protocol_that_is_not_served_is_400(port: int, line: bytes, header: bytes) -> None:

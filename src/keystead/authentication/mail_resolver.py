@@ -63,20 +63,26 @@ class _Opened:
     correspondence: Correspondence | None
 
 
-async def resolve_all(server: Server, seconds: float = 60.0) -> int:
-    """Decides on every request that is due, until ``seconds`` are over; how many. One that fails holds up no other."""
-    turns, size, resolved, end = _Turns(server), SliceSize(), 0, time.monotonic() + seconds
+async def resolve_all(server: Server, seconds: float = 60.0, turns: Turns | None = None) -> int:
+    """Decides on every request that is due, until ``seconds`` are over; how many. One that fails holds up no other.
+
+    ``turns`` keeps whose requests come next from one call to the following.
+    """
+    turns = turns or Turns(server)
+    size, resolved, end = SliceSize(), 0, time.monotonic() + seconds
     while time.monotonic() < end and (batch := await turns.next_batch(min(size.rows, MOST_AT_ONCE))):
         try:
             resolved += await _resolve(server, batch, size)
         except Exception:
             for request in batch:
                 resolved += await _resolve_or_postpone(server, request, size)
+                if time.monotonic() >= end:  # a lease of this process ends soon after
+                    break
     return resolved
 
 
-class _Turns:
-    """Whose requests come next."""
+class Turns:
+    """Whose requests come next: each brand, and in it each network, in turn."""
 
     def __init__(self, server: Server) -> None:
         self._reads, self._clock = server.db.reads, server.clock
@@ -127,7 +133,7 @@ async def _resolve_or_postpone(server: Server, request: MailRequest, size: Slice
 
 async def _resolve(server: Server, requests: list[MailRequest], size: SliceSize) -> int:
     opened = [await _open(server, request) for request in requests]
-    # Recipients are locked one after another: always in the same order.
+    # Recipients are locked in one order, but for look-alikes of a login: a deadlock there is ended, and run() repeats.
     opened.sort(key=lambda one: (one.request.brand_id, one.asked.canonical, one.request.id))
     users = sorted({(request.brand_id, request.user_id) for request in requests if request.user_id})
 

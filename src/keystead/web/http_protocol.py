@@ -209,6 +209,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 version = self.parser.get_http_version().encode()
                 line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, version)
                 data = b"".join((line, *headers, b"\r\n", data[upgrade.args[0] :]))
+                # The old one takes nothing after a request with "Connection: close", or of HTTP/1.0.
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _parse_slices(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keystead.api_keys import service as api_keys
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.mail_resolver import Turns, resolve_all
 from keystead.context import Server
 from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
 from keystead.db.engine import Tx
@@ -60,6 +60,7 @@ class Upkeep:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._name = os.urandom(8).hex()
+        self._turns = Turns(server)
         self._tasks: list[asyncio.Task[None]] = []
         self._delivery = _delivery(server, self._name)
         self._are_clocks_apart = False
@@ -125,7 +126,7 @@ class Upkeep:
             return
         ctx, lease = system_context(self._server, f"mail-{self._name}"), timedelta(seconds=2 * RESOLVE_SECONDS)
         if await installation.take_lease(ctx, "mail_requests", self._name, lease):
-            await resolve_all(self._server, RESOLVE_SECONDS)
+            await resolve_all(self._server, RESOLVE_SECONDS, self._turns)
 
     async def sweep(self) -> None:
         """One round of upkeep, by one node at a time; none while the database's time cannot be measured."""
