@@ -44,7 +44,9 @@ def _reads() -> list[str]:
     return documents
 
 
-@pytest.mark.parametrize("credentials", [{"token"}, {"key"}, {"token", "key"}, {"brand"}], ids=" and ".join)
+@pytest.mark.parametrize(
+    "credentials", [{"token"}, {"key"}, {"token", "key"}, {"brand"}], ids=lambda given: " and ".join(sorted(given))
+)
 async def test_no_read_begins_a_transaction(
     server: Server,
     api: Api,
