@@ -13,21 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from tests.postgres_server import NOBODY, free_port
+from tests.programs import require_program
 
 _READY_WITHIN = 10.0
 
 
 def pgbouncer() -> str:
-    """The path of PgBouncer. Where CI runs it must be there; elsewhere the tests that need it are skipped."""
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("PgBouncer is missing: apt install pgbouncer")
-    if found is None:
-        pytest.skip("PgBouncer is missing: apt install pgbouncer")
-    return found
+    """The path of PgBouncer; a test is skipped without it, unless CI runs it."""
+    return require_program("pgbouncer", package="pgbouncer")
 
 
 @contextmanager
