@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from keystead.audit import service as audit
 from keystead.authentication import store
+from keystead.authentication.brand_choice import expected_brand_id
 from keystead.context import Context, UserPrincipal
+from keystead.crypto import secrets
+from keystead.crypto.secrets import SecretKind
 from keystead.db.engine import Tx
 from keystead.errors import NoLoginMethod, NotFound, Unauthenticated
 from keystead.policy import Features
@@ -24,10 +27,29 @@ def signed_in_user(ctx: Context) -> UserPrincipal:
 
 
 async def log_out(ctx: Context) -> None:
-    """Ends the caller's session; its access tokens are refused from the next request on."""
+    """End the caller's session; its access tokens are rejected from the next request on.
+
+    :raises Unauthenticated: when no user is signed in.
+    """
     caller = signed_in_user(ctx)
-    # It was alive when the request was authenticated; that somebody else has ended it since is as good.
-    await _end(ctx, caller, caller.session_id, EndReason.logout)
+    # False when the session was ended concurrently: the result is the same.
+    await _end(ctx, caller.brand_id, caller.user_id, caller.session_id, EndReason.logout)
+
+
+async def revoke_refresh_token(ctx: Context, raw: str) -> None:
+    """End the session that a refresh token belongs to, of either kind (RFC 7009).
+
+    The token is the only credential needed. Any token of the session will do, also one that was rotated or has expired:
+    a client that lost a response holds an older one, and whoever holds one could end the session by reusing it anyway.
+    An unknown token, one of an ended session, and one of another brand than the request's credentials change nothing,
+    and the response is the same (RFC 7009 §2.2): it does not tell whether the token was valid.
+    """
+    secret = secrets.parse(raw, SecretKind.refresh)
+    if secret is None:
+        return
+    token = await sessions.find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
+    if token is not None and token.is_alive:
+        await _end(ctx, token.brand_id, token.user_id, token.session_id, EndReason.logout)
 
 
 async def revoke_session(ctx: Context, session_id: str) -> None:
@@ -35,7 +57,8 @@ async def revoke_session(ctx: Context, session_id: str) -> None:
 
     :raises NotFound: when they have no such session, or it is over.
     """
-    if not await _end(ctx, signed_in_user(ctx), session_id, EndReason.revoked):
+    caller = signed_in_user(ctx)
+    if not await _end(ctx, caller.brand_id, caller.user_id, session_id, EndReason.revoked):
         raise NotFound("You have no such session.")
 
 
@@ -74,23 +97,23 @@ async def end_all(ctx: Context, *, force: bool) -> None:
         raise NoLoginMethod
 
 
-async def _end(ctx: Context, caller: UserPrincipal, session_id: str, reason: EndReason) -> bool:
+async def _end(ctx: Context, brand_id: str, user_id: str, session_id: str, reason: EndReason) -> bool:
     now = ctx.now()
 
     async def end(tx: Tx) -> bool:
         if reason in THROWN_OUT:
             # Before the session is touched: all who end sessions lock the user first, and it may be claiming just now.
-            await claims.lock_addresses(tx, caller.brand_id, caller.user_id)
-        is_ended = await sessions.end_own(tx, caller.brand_id, caller.user_id, session_id, reason, now)
+            await claims.lock_addresses(tx, brand_id, user_id)
+        is_ended = await sessions.end_own(tx, brand_id, user_id, session_id, reason, now)
         if is_ended:
             if reason in THROWN_OUT:
-                await claims.withdraw_of_session(tx, caller.brand_id, caller.user_id, session_id)
+                await claims.withdraw_of_session(tx, brand_id, user_id, session_id)
             event = audit.describe(
                 ctx,
                 "session.ended",
-                brand_id=caller.brand_id,
+                brand_id=brand_id,
                 reason=reason.value,
-                subject_id=caller.user_id,
+                subject_id=user_id,
                 session_id=session_id,
             )
             await audit.record(tx, event)

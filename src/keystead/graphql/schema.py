@@ -41,8 +41,8 @@ CREDENTIAL_OPERATIONS = frozenset(
 )
 """Fields whose arguments or answers are secrets (security §12): alone in their operation, never cached as text."""
 
-SECRET_OPERATIONS = CREDENTIAL_OPERATIONS | {"createUser"}
-"""What is never cached as text and never logged: an administrator's document may hold a password as well."""
+SECRET_OPERATIONS = CREDENTIAL_OPERATIONS | {"createUser", "logout"}
+"""Never cached as text and never logged: their documents may hold a password or a refresh token as well."""
 
 _serials = count(1)
 

@@ -75,9 +75,13 @@ async def create_me(ctx: Context, arguments: Arguments, _: Selection) -> str:
 
 
 @resolver("Mutation.logout")
-async def log_out(ctx: Context, _arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """Ends the caller's session."""
-    await logout.log_out(ctx)
+async def log_out(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
+    """End the caller's session, or that of the refresh token given."""
+    token = arguments.get("refresh_token")
+    if token is None:
+        await logout.log_out(ctx)
+    else:
+        await logout.revoke_refresh_token(ctx, token)
     return _SUCCESS
 
 
