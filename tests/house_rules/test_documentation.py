@@ -12,7 +12,9 @@ import pytest
 
 from tests.house_rules.source import DOCS, ROOT, modules, page
 
-PAGES = "tutorial architecture glossary security settings errors permissions cli operations sdk sdk-web".split()
+PAGES = (
+    "tutorial architecture contract attacks glossary security settings errors permissions cli operations sdk sdk-web"
+).split()
 # Set by code alone: the demo's GraphiQL and mailbox, and what was found while reading.
 NOT_FOR_OPERATORS = {"graphiql", "mailbox", "warnings", "is_base_url_chosen"}
 

@@ -26,7 +26,7 @@ def root_fields() -> list[tuple[str, FieldDefinitionNode]]:
 
 
 def test_the_schema_is_the_approved_one() -> None:
-    """A change of the public contract is a change of two files, so that nobody makes it by accident."""
+    """A change of the public contract is a change of two files, so that it is never an accident."""
     assert schema_text() == SNAPSHOT.read_text("utf-8")
 
 

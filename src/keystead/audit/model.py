@@ -23,7 +23,7 @@ EVENTS: dict[str, str] = {
     "email_claim.refused": "a new address was not taken: the password was wrong or missing",
     "entity.defined": "an entity was added or its definition changed",
     "entity.deleted": "an entity was deleted, with its records; the details list the grants that ended with it",
-    "key.revoked": "a signing key was dropped at once",
+    "key.revoked": "a signing key was dropped immediately",
     "key.rotated": "a new signing key was made, to take over from the one in use",
     "login.refused": "a login failed; the reason says why, for the log alone",
     "magic_link.handed_over": "a hosted page used a mailed link up for a token that the brand's app redeems",

@@ -1,4 +1,4 @@
-"""A statement on a table of many brands does not compile unless it is bound to one (security.md §14).
+"""A statement on a table of many brands does not compile unless it is bound to one (security §14).
 
 Every table with a column ``brand_id`` that a statement touches must be tied, by ANDed equalities alone, to a
 parameter: ``t.brand_id = :brand_id``, or ``t.brand_id = u.brand_id`` where ``u`` is tied. What this module
