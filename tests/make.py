@@ -17,7 +17,7 @@ from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.secrets import Secret
 from keystead.crypto.token_cache import TokenCache
 from keystead.db.engine import Database
-from keystead.entities import definitions
+from keystead.entities import definition_service
 from keystead.installation import service as installation
 from keystead.permissions import PermissionSet
 from keystead.policy import SessionKind
@@ -129,7 +129,7 @@ async def make_entity(
     server: Server, brand: ActiveBrand, name: str = "customer", fields: Mapping[str, Any] = CUSTOMER
 ) -> ActiveBrand:
     """The brand after an entity was added to it."""
-    plan = await definitions.define_entities(make_context(server, brand), brand.id, {name: {"fields": fields}})
+    plan = await definition_service.define_entities(make_context(server, brand), brand.id, {name: {"fields": fields}})
     assert plan.applied, plan
     return replace(brand, schema_version=plan.schema_version)
 
@@ -137,6 +137,6 @@ async def make_entity(
 async def make_entities(server: Server, brand: ActiveBrand, *names: str) -> ActiveBrand:
     """The brand after simple entities were added to it, for what is granted on them."""
     definition = {name: {"fields": {"name": {"type": "string"}}} for name in names}
-    plan = await definitions.define_entities(make_context(server, brand), brand.id, definition)
+    plan = await definition_service.define_entities(make_context(server, brand), brand.id, definition)
     assert plan.applied, plan
     return replace(brand, schema_version=plan.schema_version)

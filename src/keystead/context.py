@@ -130,7 +130,7 @@ class RequestDetails(msgspec.Struct, frozen=True):
     """As it was sent; read by whoever writes mail (``mail.languages``)."""
 
 
-class RefusalLog(Protocol):
+class DenialLog(Protocol):
     """Where acts are noted that a caller was not allowed. Never waits and never fails."""
 
     def note(self, ctx: Context, operation: str, refused: Forbidden) -> None:
@@ -152,7 +152,7 @@ class Server:
     keyring: Keyring
     token_cache: TokenCache
     rotation_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
-    refusals: RefusalLog | None = None
+    denials: DenialLog | None = None
     key_uses: LastUses = field(default_factory=LastUses, repr=False)
     session_uses: LastUses = field(default_factory=LastUses, repr=False)
     keyring_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keystead.api_keys import makers
+from keystead.api_keys import creators
 from keystead.api_keys import service as api_keys
 from keystead.api_keys.model import NewApiKey
 from keystead.context import ActiveBrand, Server
@@ -190,13 +190,13 @@ async def test_keys_are_revoked_of_a_user_disabled_before_and_of_no_enabled_one(
     await api_keys.create_key(caller, brand.id, api_keys.parse_new_key({"name": "k", "permissions": ["read"]}))
     for changes in (UserChanges(), UserChanges(is_disabled=False)):
         with pytest.raises(BadUserInput) as refused:
-            await makers.update_user(system, brand.id, boss.id, changes, revoke_api_keys=True)
+            await creators.update_user(system, brand.id, boss.id, changes, revoke_api_keys=True)
         assert refused.value.extensions["field"] == "revoke_api_keys"
     off = UserChanges(is_disabled=True)
-    await makers.update_user(system, brand.id, boss.id, off)
-    assert len(await makers.list_live_keys(system, brand.id, boss.id)) == 1
-    await makers.update_user(system, brand.id, boss.id, off, revoke_api_keys=True)
-    assert await makers.list_live_keys(system, brand.id, boss.id) == []
+    await creators.update_user(system, brand.id, boss.id, off)
+    assert len(await creators.list_live_keys(system, brand.id, boss.id)) == 1
+    await creators.update_user(system, brand.id, boss.id, off, revoke_api_keys=True)
+    assert await creators.list_live_keys(system, brand.id, boss.id) == []
 
 
 @pytest.mark.race
@@ -210,16 +210,16 @@ async def test_no_key_survives_that_is_made_while_keys_are_revoked(
     caller: dict[str, Any] = {"key": made["token"]} if by_key else {"token": token}
     system, off = make_context(server, brand), UserChanges(is_disabled=True)
     creating = [asyncio.create_task(api.send(CREATE, {"p": ["read"]}, **caller)) for _ in range(5)]
-    await makers.update_user(system, brand.id, boss.id, off, revoke_api_keys=True)
+    await creators.update_user(system, brand.id, boss.id, off, revoke_api_keys=True)
     answers: list[Answer] = await asyncio.gather(*creating)
     assert {answer.code for answer in answers} <= {None, "UNAUTHENTICATED", "UNAUTHORIZED"}
-    assert await makers.list_live_keys(system, brand.id, boss.id) == []
+    assert await creators.list_live_keys(system, brand.id, boss.id) == []
 
 
 async def test_a_request_from_before_the_revocation_makes_no_key(
     server: Server, brand: ActiveBrand, boss: User
 ) -> None:
     caller = await make_caller(server, await make_session(server, brand, boss.id))
-    await makers.update_user(make_context(server, brand), brand.id, boss.id, UserChanges(is_disabled=True))
+    await creators.update_user(make_context(server, brand), brand.id, boss.id, UserChanges(is_disabled=True))
     with pytest.raises(Unauthenticated):
         await api_keys.create_key(caller, brand.id, NewApiKey("k", PermissionSet(("read",))))

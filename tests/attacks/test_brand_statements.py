@@ -17,7 +17,7 @@ from keystead.db.statements import Statement, UnboundBrand
 from keystead.db.types import metadata
 from tests.house_rules.source import modules
 
-MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.alterations"}
+MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.ddl"}
 """What makes statements while it runs: on the tables of one brand's records, which hold nothing of another brand."""
 
 OF_EVERY_BRAND = {

@@ -9,7 +9,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.graphql import limits
-from keystead.graphql.cost import MAX_COST
+from keystead.graphql.executor.cost import MAX_COST
 from keystead.graphql.schema import CREDENTIAL_OPERATIONS
 from keystead.web.request_body import LARGEST_BODY
 from tests.api import Api

@@ -10,8 +10,8 @@ from keystead.brands import service
 from keystead.context import Context, Server
 from keystead.crypto.secrets import SecretKind, parse
 from keystead.errors import BadUserInput
+from keystead.graphql.executor.selection import EMPTY, SelectedField, Selection
 from keystead.graphql.resolvers import load_resolvers
-from keystead.graphql.selection import EMPTY, SelectedField, Selection
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_context
 

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from keystead.api_keys import makers
+from keystead.api_keys import creators
 from tests.cli.command import Cli
 
 NEW = ("user", "create", "--brand", "shop", "--email", "luna@shop.example")
@@ -90,7 +90,7 @@ def test_keys_beyond_those_that_are_listed_are_counted(sqlite_cli: Cli, monkeypa
         sqlite_cli.json("api-key", "create", "--brand", "shop", "--permission", "read", "--name", name)
     with closing(sqlite3.connect(sqlite_cli.folder / "keystead.db")) as database, database:
         database.execute("UPDATE api_keys SET created_by = ?", (made["id"],))
-    monkeypatch.setattr(makers, "MOST_SHOWN", 1)
+    monkeypatch.setattr(creators, "MOST_SHOWN", 1)
     assert " and 2 more (--revoke-api-keys)" in sqlite_cli("user", "disable", made["id"]).err
     assert "2 more API keys are deleted." in sqlite_cli("user", "disable", made["id"], "--revoke-api-keys").out
 

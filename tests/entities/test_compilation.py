@@ -14,7 +14,7 @@ from keystead.brands import service as brands
 from keystead.compiler import MOST_WAITING, Coalescer, Compiler
 from keystead.context import ActiveBrand, Context, Server
 from keystead.db.engine import Tx
-from keystead.entities import definitions, records, service
+from keystead.entities import definition_service, record_service, records
 from keystead.entities.registry import RecordType, get_record_type
 from keystead.errors import ServerBusy
 from keystead.pagination import PageRequest
@@ -27,15 +27,17 @@ NAMES = frozenset(("id", "name"))
 Act = Callable[[Context, RecordType, str], Awaitable[Any]]
 
 ACTS: dict[str, Act] = {
-    "create": lambda ctx, kind, _: service.create_record(ctx, kind, {"name": "Ben"}, NAMES),
-    "update": lambda ctx, kind, id_: service.update_record(ctx, kind, id_, {"name": "Ben"}, NAMES),
-    "delete": lambda ctx, kind, id_: service.delete_records(ctx, kind, [id_]),
-    "find": lambda ctx, kind, id_: service.find_record(ctx, kind, id_, NAMES),
-    "list": lambda ctx, kind, _: service.list_records(ctx, kind, PageRequest(), NAMES, with_total=True),
-    "define": lambda ctx, kind, _: definitions.define_entities(
+    "create": lambda ctx, kind, _: record_service.create_record(ctx, kind, {"name": "Ben"}, NAMES),
+    "update": lambda ctx, kind, id_: record_service.update_record(ctx, kind, id_, {"name": "Ben"}, NAMES),
+    "delete": lambda ctx, kind, id_: record_service.delete_records(ctx, kind, [id_]),
+    "find": lambda ctx, kind, id_: record_service.find_record(ctx, kind, id_, NAMES),
+    "list": lambda ctx, kind, _: record_service.list_records(ctx, kind, PageRequest(), NAMES, with_total=True),
+    "define": lambda ctx, kind, _: definition_service.define_entities(
         ctx, kind.brand_id, {"customer": {"fields": {"other": {"type": "string"}}}}, allow_data_loss=True
     ),
-    "drop": lambda ctx, kind, _: definitions.delete_entities(ctx, kind.brand_id, [kind.name], allow_data_loss=True),
+    "drop": lambda ctx, kind, _: definition_service.delete_entities(
+        ctx, kind.brand_id, [kind.name], allow_data_loss=True
+    ),
 }
 
 
@@ -49,7 +51,9 @@ async def test_nothing_is_compiled_while_a_transaction_is_open(
     server: Server, brand: ActiveBrand, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = key(server, brand, "admin")
-    made = await service.create_record(ctx, await get_record_type(server.db, brand, "customer"), {"name": "Ann"}, NAMES)
+    made = await record_service.create_record(
+        ctx, await get_record_type(server.db, brand, "customer"), {"name": "Ann"}, NAMES
+    )
     cold = RecordType(brand.id, (await get_record_type(server.db, brand, "customer")).entity, server.db.dialect)
     begin, run, is_open, jobs = server.db.transaction, Compiler.run, list[str](), list[str]()
 
@@ -79,7 +83,7 @@ async def test_after_a_change_many_requests_wait_for_one_build(
     """More than may wait for the compiler: each step on the way to the records is shared."""
     door, ctx, jobs, run = Door(server), key(server, brand, "admin"), list[str](), Compiler.run
     fields = {name: {"type": "string"} for name in ("name", "other")}
-    await definitions.define_entities(
+    await definition_service.define_entities(
         make_context(server), brand.id, {"customer": {"fields": fields}}, allow_data_loss=True
     )
     now = await brands.find_active(server.db.reads, brand.id)
@@ -96,7 +100,7 @@ async def test_after_a_change_many_requests_wait_for_one_build(
     assert len(jobs) <= 5  # the entities, their types, the schema, the table, the statement
     kind = await get_record_type(server.db, now, "customer")
     jobs.clear()
-    made = await asyncio.gather(*(service.create_record(ctx, kind, {"name": f"{n}"}, NAMES) for n in range(200)))
+    made = await asyncio.gather(*(record_service.create_record(ctx, kind, {"name": f"{n}"}, NAMES) for n in range(200)))
     assert len({record["id"] for record in made}) == 200
     assert len(jobs) == 2  # the checks, the statement
 
@@ -107,7 +111,7 @@ async def test_schemas_do_not_wait_for_long_texts(
     """As many as may wait: the brand's own schema work has its turn, and so do its short texts."""
     ctx, gate = key(server, brand, "admin"), threading.Event()
     pattern = {"type": "text", "max_length": 60_000, "pattern": "[ab]*a[ab]{30}c|.*"}
-    await definitions.define_entities(make_context(server), brand.id, {"note": {"fields": {"t": pattern}}})
+    await definition_service.define_entities(make_context(server), brand.id, {"note": {"fields": {"t": pattern}}})
     now = await brands.find_active(server.db.reads, brand.id)
     assert now is not None
     kind = await get_record_type(server.db, now, "note")
@@ -123,8 +127,8 @@ async def test_schemas_do_not_wait_for_long_texts(
     await asyncio.sleep(0)
     try:
         assert await kind.check({"t": "short"}) == {"t": "short"}
-        await service.create_record(ctx, kind, {"t": "short"}, NAMES - {"name"})
-        plan = await definitions.define_entities(
+        await record_service.create_record(ctx, kind, {"t": "short"}, NAMES - {"name"})
+        plan = await definition_service.define_entities(
             make_context(server), brand.id, {"memo": {"fields": {"t": {"type": "string"}}}}
         )
         assert plan.applied

@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keystead.entities import decimals
+from keystead.entities.values import KEY_LENGTH, decode_decimal, encode_decimal, parse_decimal
 
 texts = st.from_regex(r"\A-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?\Z")
 
 
 def stored(text: str) -> str:
-    return decimals.encode(decimals.parse(text))
+    return encode_decimal(parse_decimal(text))
 
 
 @given(texts)
 def test_a_decimal_comes_back_as_it_was_written(text: str) -> None:
     expected = text.removeprefix("-") if not Decimal(text) else text
-    assert decimals.decode(stored(text)) == expected
+    assert decode_decimal(stored(text)) == expected
 
 
 @given(texts, texts)
 def test_the_stored_texts_are_in_the_order_of_the_numbers(one: str, other: str) -> None:
-    first, second = (stored(text)[: decimals.KEY_LENGTH] for text in (one, other))
+    first, second = (stored(text)[:KEY_LENGTH] for text in (one, other))
     assert (first < second, first == second) == (Decimal(one) < Decimal(other), Decimal(one) == Decimal(other))
 
 
@@ -34,8 +34,8 @@ def test_the_stored_texts_are_in_the_order_of_the_numbers(one: str, other: str) 
 )
 def test_what_is_no_plain_decimal_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="decimal number"):
-        decimals.parse(text)
+        parse_decimal(text)
 
 
 def test_leading_zeros_say_nothing() -> None:
-    assert decimals.decode(stored("-007.50")) == "-7.50"
+    assert decode_decimal(stored("-007.50")) == "-7.50"

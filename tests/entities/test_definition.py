@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from keystead.entities.definition import parse_definition
-from keystead.entities.definition_file import parse_file
+from keystead.entities.definition_reader import parse_definition, parse_file
 from keystead.entities.model import Entity, Field, FieldType
 from keystead.errors import BadUserInput
 

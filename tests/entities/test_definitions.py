@@ -11,9 +11,9 @@ import pytest
 from keystead.audit import service as audit
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
-from keystead.entities import definitions, service
-from keystead.entities.plan import Plan
+from keystead.entities import definition_service, record_service
 from keystead.entities.registry import RecordType, get_record_type, record_types
+from keystead.entities.schema_plan import Plan
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import PageRequest
 from tests.make import CUSTOMER, make_brand, make_context, make_entity
@@ -31,7 +31,7 @@ async def brand(server: Server) -> ActiveBrand:
 async def define(server: Server, brand: ActiveBrand, name: str = "thing", /, **choices: Any) -> Plan:
     options = {key: choices.pop(key) for key in ("dry_run", "allow_data_loss") if key in choices}
     definition = {name: {"fields": choices}}
-    return await definitions.define_entities(make_context(server, brand), brand.id, definition, **options)
+    return await definition_service.define_entities(make_context(server, brand), brand.id, definition, **options)
 
 
 async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
@@ -46,7 +46,7 @@ async def kind_of(server: Server, brand: ActiveBrand, name: str = "thing") -> Re
 
 async def add(server: Server, brand: ActiveBrand, **values: Any) -> dict[str, Any]:
     kind = await kind_of(server, brand)
-    return await service.create_record(
+    return await record_service.create_record(
         make_context(server, brand), kind, values, frozenset(("id", *kind.entity.fields))
     )
 
@@ -54,7 +54,7 @@ async def add(server: Server, brand: ActiveBrand, **values: Any) -> dict[str, An
 async def rows(server: Server, brand: ActiveBrand, *names: str) -> list[dict[str, Any]]:
     kind = await kind_of(server, brand)
     context = make_context(server, brand)
-    return list((await service.list_records(context, kind, PageRequest(), frozenset(names))).items)
+    return list((await record_service.list_records(context, kind, PageRequest(), frozenset(names))).items)
 
 
 async def test_a_definition_makes_an_entity(server: Server, brand: ActiveBrand) -> None:
@@ -139,7 +139,7 @@ async def test_a_unique_rule_needs_unique_values(server: Server, brand: ActiveBr
     refused = await define(server, brand, it={"type": type_name, "unique": True})
     assert "unique" in (refused.steps[0].refused or "")
     context = make_context(server, brand)
-    await service.update_record(context, await kind_of(server, brand), second["id"], {"it": other})
+    await record_service.update_record(context, await kind_of(server, brand), second["id"], {"it": other})
     assert (await define(server, brand, it={"type": type_name, "unique": True})).applied
     with pytest.raises(BadUserInput) as taken:
         await add(server, brand, it=same)
@@ -177,7 +177,7 @@ async def test_a_text_too_long_for_an_index_is_found_before_the_database_does(
 async def test_relations_are_refused_by_name(server: Server, brand: ActiveBrand) -> None:
     definition = {"order": {"fields": {"a": TEXT}, "relations": {"customer": {"to": "customer"}}}}
     with pytest.raises(BadUserInput, match="not served yet") as refused:
-        await definitions.define_entities(make_context(server, brand), brand.id, definition)
+        await definition_service.define_entities(make_context(server, brand), brand.id, definition)
     assert refused.value.extensions["field"] == "order.relations.customer"
 
 
@@ -192,9 +192,9 @@ async def test_names_that_mean_something_to_a_database_mean_nothing_here(server:
     await define(server, brand, "select", **{name: {**STRING, "indexed": True} for name in names})
     kind = await kind_of(server, brand, "select")
     context, values = make_context(server, brand), {name: f"value of {name}" for name in names}
-    record = await service.create_record(context, kind, values, frozenset(names))
+    record = await record_service.create_record(context, kind, values, frozenset(names))
     assert record == values
-    assert (await service.list_records(context, kind, PageRequest(), frozenset(names))).items == [values]
+    assert (await record_service.list_records(context, kind, PageRequest(), frozenset(names))).items == [values]
 
 
 async def test_brands_have_their_own(server: Server, brand: ActiveBrand) -> None:
@@ -203,7 +203,7 @@ async def test_brands_have_their_own(server: Server, brand: ActiveBrand) -> None
     await define(server, other, name={**STRING, "unique": True})
     await add(server, brand, name="a")
     await add(server, other, name="a")
-    await definitions.delete_entities(make_context(server, brand), brand.id, ["thing"], allow_data_loss=True)
+    await definition_service.delete_entities(make_context(server, brand), brand.id, ["thing"], allow_data_loss=True)
     assert await rows(server, other, "name") == [{"name": "a"}]
 
 
@@ -225,13 +225,13 @@ async def test_an_entity_with_records_is_deleted_only_when_loss_is_allowed(serve
     await define(server, brand, "empty", name=TEXT)
     await add(server, brand, name="a")
     with pytest.raises(BadUserInput) as refused:
-        await definitions.delete_entities(context, brand.id, ["empty", "thing"])
+        await definition_service.delete_entities(context, brand.id, ["empty", "thing"])
     assert refused.value.extensions["field"] == "allow_data_loss"
     with pytest.raises(NotFound):
-        await definitions.delete_entities(context, brand.id, ["empty", "nothing"])
+        await definition_service.delete_entities(context, brand.id, ["empty", "nothing"])
     assert len(await record_types(server.db, await current(server, brand))) == 2
-    await definitions.delete_entities(context, brand.id, ["empty", "empty"])
-    await definitions.delete_entities(context, brand.id, ["thing"], allow_data_loss=True)
+    await definition_service.delete_entities(context, brand.id, ["empty", "empty"])
+    await definition_service.delete_entities(context, brand.id, ["thing"], allow_data_loss=True)
     assert await record_types(server.db, await current(server, brand)) == {}
 
 
@@ -239,10 +239,10 @@ async def test_entities_are_listed_by_name(server: Server, brand: ActiveBrand) -
     for name in ("b", "a", "c"):
         await define(server, brand, name, name=TEXT)
     context = make_context(server, brand)
-    page = await definitions.list_entities(context, brand.id, PageRequest(1, 2), with_total=True)
+    page = await definition_service.list_entities(context, brand.id, PageRequest(1, 2), with_total=True)
     assert [stored.entity.name for stored in page.items] == ["a", "b"]
     assert (page.total, page.has_more_pages) == (3, True)
-    assert await definitions.count_records(context, brand.id, page.items[0].entity) == 0
+    assert await definition_service.count_records(context, brand.id, page.items[0].entity) == 0
 
 
 async def test_an_older_version_is_still_the_older_one(server: Server, brand: ActiveBrand) -> None:

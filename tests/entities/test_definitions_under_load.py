@@ -12,9 +12,9 @@ import pytest
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import SchemaChanged, TooManyColumns
-from keystead.entities import alterations, definitions, service
-from keystead.entities.plan import Plan
+from keystead.entities import ddl, definition_service, record_service
 from keystead.entities.registry import get_record_type
+from keystead.entities.schema_plan import Plan
 from keystead.errors import BadUserInput, Conflict
 from tests.make import make_brand, make_context
 
@@ -27,7 +27,7 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 async def define(server: Server, brand: ActiveBrand, name: Mapping[str, Any] = STRING) -> Plan:
-    return await definitions.define_entities(
+    return await definition_service.define_entities(
         make_context(server, brand), brand.id, {"thing": {"fields": {"name": name}}}
     )
 
@@ -36,7 +36,7 @@ async def add(server: Server, brand: ActiveBrand, name: str) -> dict[str, Any]:
     now = await brands.find_active(server.db.reads, brand.id)
     assert now is not None
     kind = await get_record_type(server.db, now, "thing")
-    return await service.create_record(make_context(server, now), kind, {"name": name})
+    return await record_service.create_record(make_context(server, now), kind, {"name": name})
 
 
 def meanwhile(
@@ -44,7 +44,7 @@ def meanwhile(
 ) -> list[asyncio.Task[Any]]:
     """Starts ``work`` once a definition has asked the records ``after`` times, and leaves it a moment to end if nothing
     holds it up."""
-    ask, tasks, calls = getattr(alterations, step), list[asyncio.Task[Any]](), count(1)
+    ask, tasks, calls = getattr(ddl, step), list[asyncio.Task[Any]](), count(1)
 
     async def asked(*arguments: Any) -> Any:
         answer = await ask(*arguments)
@@ -54,7 +54,7 @@ def meanwhile(
         await asyncio.wait(tasks, timeout=0.2)
         return answer
 
-    monkeypatch.setattr(alterations, step, asked)
+    monkeypatch.setattr(ddl, step, asked)
     return tasks
 
 
@@ -105,7 +105,7 @@ async def test_a_record_made_meanwhile_is_not_lost_with_its_entity(
 ) -> None:
     await define(server, brand)
     tasks = meanwhile(monkeypatch, "has_records", lambda: add(server, brand, "Ann"))
-    await definitions.delete_entities(make_context(server, brand), brand.id, ["thing"])
+    await definition_service.delete_entities(make_context(server, brand), brand.id, ["thing"])
     with pytest.raises(SchemaChanged):
         await tasks[0]
 
@@ -116,7 +116,7 @@ async def test_a_table_that_has_had_all_its_columns_is_bad_input(
     async def no_room(*_: Any) -> None:
         raise TooManyColumns(cause="54011")
 
-    monkeypatch.setattr(alterations, "carry_out", no_room)
+    monkeypatch.setattr(ddl, "carry_out", no_room)
     with pytest.raises(BadUserInput, match="Define another entity") as caught:
         await define(server, brand)
     assert caught.value.extensions == {"field": "definition"}

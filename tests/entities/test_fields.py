@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from keystead.entities.fields import make_check
+from keystead.entities.fields import compile_pattern, make_check
 from keystead.entities.model import Field, FieldType
-from keystead.entities.patterns import compile_pattern
 from keystead.errors import ValidationError
 
 

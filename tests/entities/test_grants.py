@@ -13,9 +13,8 @@ from keystead.api_keys.model import NewApiKey
 from keystead.audit import service as audit
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Context, Server
-from keystead.entities import definitions
-from keystead.entities.definitions import Deletion
-from keystead.entities.grants import service as grants
+from keystead.entities import definition_service, grants
+from keystead.entities.definition_service import Deletion
 from keystead.errors import BadUserInput
 from keystead.pagination import PageRequest
 from keystead.permissions import PermissionSet, entity_of, of_entity
@@ -58,12 +57,12 @@ async def test_every_permission_on_an_entity_ends_with_it(server: Server, ctx: C
     await granted(server, brand, *of_entity("thing"), *others)
     other = await make_entities(server, await make_brand(server, "other"), "thing")
     await granted(server, other, "thing:read")
-    planned = await definitions.delete_entities(ctx, brand.id, ["thing"], dry_run=True)
+    planned = await definition_service.delete_entities(ctx, brand.id, ["thing"], dry_run=True)
     assert [one.grants.counts() for one in planned] == [
         {"roles": 1, "users": 1, "api_keys": 1, "default_permissions": len(of_entity("thing"))}
     ]
     assert all(len(permissions) == 10 for permissions in await held(ctx, brand))
-    deleted = await definitions.delete_entities(ctx, brand.id, ["thing"])
+    deleted = await definition_service.delete_entities(ctx, brand.id, ["thing"])
     assert [one.grants.counts() for one in deleted] == [one.grants.counts() for one in planned]
     assert await held(ctx, brand) == [others] * 4
     assert await held(make_context(server, other), other) == [["thing:read"]] * 4
@@ -73,7 +72,7 @@ async def test_every_permission_on_an_entity_ends_with_it(server: Server, ctx: C
 
 async def test_the_audit_log_says_which_grants_ended(server: Server, ctx: Context, brand: ActiveBrand) -> None:
     await granted(server, brand, "thing:read", "read")
-    await definitions.delete_entities(ctx, brand.id, ["thing"])
+    await definition_service.delete_entities(ctx, brand.id, ["thing"])
     events = (await audit.list_events(ctx, brand.id, PageRequest(per_page=100))).items
     [ended] = [(event.details or {})["grants"] for event in events if event.event == "entity.deleted"]
     assert ended["roles"] == {"clerk": ["thing:read"]}
@@ -92,8 +91,8 @@ async def test_an_entity_starts_without_grants(
         return grants.Grants()
 
     with monkeypatch.context() as patched:
-        patched.setattr(definitions, "end_grants", leave)
-        await definitions.delete_entities(ctx, brand.id, ["thing"])
+        patched.setattr(definition_service, "end_grants", leave)
+        await definition_service.delete_entities(ctx, brand.id, ["thing"])
     assert "thing:read" in (await held(ctx, brand))[0]
     await make_entities(server, brand, "thing")
     assert await held(ctx, brand) == [["thingTwo:read"]] * 4
@@ -153,11 +152,11 @@ async def test_a_permission_that_names_no_entity_is_refused(server: Server, bran
 async def test_the_permissions_of_a_field_name_entities_too(ctx: Context, brand: ActiveBrand, key: str) -> None:
     fields = {"name": {"type": "string", key: ["thnig:read"]}}
     with pytest.raises(BadUserInput, match="did you mean 'thing:read'") as refused:
-        await definitions.define_entities(ctx, brand.id, {"other": {"fields": fields}}, dry_run=True)
+        await definition_service.define_entities(ctx, brand.id, {"other": {"fields": fields}}, dry_run=True)
     assert refused.value.extensions["field"] == f"other.fields.name.{key}"
     for known in ("thing:read", "other:read", "admin"):
         fields = {"name": {"type": "string", key: [known]}}
-        plan = await definitions.define_entities(ctx, brand.id, {"other": {"fields": fields}}, dry_run=True)
+        plan = await definition_service.define_entities(ctx, brand.id, {"other": {"fields": fields}}, dry_run=True)
         assert not plan.is_refused
 
 
@@ -177,7 +176,7 @@ async def test_a_grant_beside_a_deletion_leaves_nothing_behind(
         return await find(*arguments)
 
     monkeypatch.setattr(grants, "find_grants", meanwhile)
-    await definitions.delete_entities(make_context(server), brand.id, ["thing"])
+    await definition_service.delete_entities(make_context(server), brand.id, ["thing"])
     with pytest.raises(BadUserInput, match="names no entity"):
         await started[0]
     assert not await grants.find_grants(server.db.scans, brand.id, "thing")
@@ -196,7 +195,7 @@ async def test_a_deletion_beside_a_grant_ends_it(
 
     async def held_then_deleted(*arguments: Any) -> list[str]:
         found = await hold(*arguments)
-        deletion = definitions.delete_entities(make_context(server), brand.id, ["thing"])
+        deletion = definition_service.delete_entities(make_context(server), brand.id, ["thing"])
         started.append(asyncio.ensure_future(deletion))
         await asyncio.wait(started, timeout=0.2)
         return found

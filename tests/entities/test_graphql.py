@@ -12,7 +12,7 @@ from graphql import validate_schema
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.execute import execute
+from keystead.graphql.executor.execute import execute
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
 from keystead.graphql.schema import load_fixed

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import Database, Tx
-from keystead.entities import alterations, definitions, planning, service, store
-from keystead.entities.definition import parse_definition
+from keystead.entities import ddl, definition_service, plan_draft, record_service, store
+from keystead.entities.definition_reader import parse_definition
+from keystead.entities.fields import compile_pattern
 from keystead.entities.model import Entity
-from keystead.entities.patterns import compile_pattern
 from keystead.entities.registry import get_record_type
 from keystead.errors import BadUserInput, ServerBusy, ServiceUnavailable
 from keystead.graphql.introspection import Introspector
@@ -108,7 +108,9 @@ async def test_a_large_schema_is_described_beside_the_loop(server: Server, large
 
 
 async def test_what_looks_alike_in_a_schema_is_one_object(server: Server, brand: ActiveBrand) -> None:
-    await definitions.define_entities(make_context(server), brand.id, {"a": fields(3), "b": fields(3, required=True)})
+    await definition_service.define_entities(
+        make_context(server), brand.id, {"a": fields(3), "b": fields(3, required=True)}
+    )
     version = await SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db)).get(
         await current(server, brand)
     )
@@ -142,7 +144,9 @@ async def test_a_definition_is_read_beside_the_loop(server: Server, brand: Activ
 
         async def define() -> None:
             try:
-                await definitions.define_entities(make_context(server), brand.id, DEFINITIONS[name], dry_run=True)
+                await definition_service.define_entities(
+                    make_context(server), brand.id, DEFINITIONS[name], dry_run=True
+                )
             except BadUserInput:
                 assert "fault" in name
 
@@ -152,36 +156,36 @@ async def test_a_definition_is_read_beside_the_loop(server: Server, brand: Activ
 
 async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server)
-    await definitions.define_entities(ctx, brand.id, {f"e{n}": fields() for n in range(10)})
+    await definition_service.define_entities(ctx, brand.id, {f"e{n}": fields() for n in range(10)})
     dropped = {f"e{n}": {"fields": {"other": {"type": "string"}}} for n in range(10)}
 
     def plan() -> Awaitable[Any]:
-        return definitions.define_entities(ctx, brand.id, dropped, dry_run=True)
+        return definition_service.define_entities(ctx, brand.id, dropped, dry_run=True)
 
     assert min([await longest_hold(plan()) for _ in range(ROUNDS)]) < LONGEST
-    page = asyncio.ensure_future(definitions.list_entities(ctx, brand.id, PageRequest(per_page=100)))
+    page = asyncio.ensure_future(definition_service.list_entities(ctx, brand.id, PageRequest(per_page=100)))
     assert await longest_hold(page) < LONGEST
 
 
 async def test_statements_and_patterns_are_compiled_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
     pattern = "\\pL{1,2}|.*"
-    await definitions.define_entities(make_context(server), brand.id, {"thing": fields(20, pattern=pattern)})
+    await definition_service.define_entities(make_context(server), brand.id, {"thing": fields(20, pattern=pattern)})
     compile_pattern.cache_clear()
     now = await current(server, brand)
     kind, names = await get_record_type(server.db, now, "thing"), frozenset(f"f{n}" for n in range(20))
     ctx, values = make_context(server, now), dict.fromkeys(sorted(names), "text")
-    assert await longest_hold(service.create_record(ctx, kind, values, names)) < LONGEST
-    assert await longest_hold(service.list_records(ctx, kind, PageRequest(), names)) < LONGEST
+    assert await longest_hold(record_service.create_record(ctx, kind, values, names)) < LONGEST
+    assert await longest_hold(record_service.list_records(ctx, kind, PageRequest(), names)) < LONGEST
 
 
 async def test_a_slow_match_runs_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
     body = {"fields": {"f": {"type": "text", "max_length": 60_000, "pattern": ".*[a-c].{120}x|.*"}}}
-    await definitions.define_entities(make_context(server), brand.id, {"thing": body})
+    await definition_service.define_entities(make_context(server), brand.id, {"thing": body})
     now = await current(server, brand)
     kind, text = await get_record_type(server.db, now, "thing"), "".join("abc"[n * n * 7 % 3] for n in range(60_000))
     ctx = make_context(server, now)
-    await service.create_record(ctx, kind, {"f": "short"})
-    holds = [await longest_hold(service.create_record(ctx, kind, {"f": text})) for _ in range(ROUNDS)]
+    await record_service.create_record(ctx, kind, {"f": "short"})
+    holds = [await longest_hold(record_service.create_record(ctx, kind, {"f": text})) for _ in range(ROUNDS)]
     assert min(holds) < LONGEST
 
 
@@ -199,17 +203,17 @@ async def test_a_pattern_is_bounded_by_its_longest_value(
 ) -> None:
     definition = {"thing": {"fields": {"f": body}}}
     if said is None:
-        assert not (await definitions.define_entities(make_context(server), brand.id, definition)).is_refused
+        assert not (await definition_service.define_entities(make_context(server), brand.id, definition)).is_refused
         return
     with pytest.raises(BadUserInput, match=said) as refused:
-        await definitions.define_entities(make_context(server), brand.id, definition)
+        await definition_service.define_entities(make_context(server), brand.id, definition)
     assert refused.value.extensions["field"] == "thing.fields.f.pattern"
 
 
 async def test_the_patterns_of_a_definition_are_bounded_together(server: Server, brand: ActiveBrand) -> None:
     body = {"fields": {f"f{n}": {"type": "string", "pattern": f"(\\pL{n}){{1,20}}"} for n in range(99)}}
     with pytest.raises(BadUserInput, match="too large together"):
-        await definitions.define_entities(make_context(server), brand.id, {"thing": body}, dry_run=True)
+        await definition_service.define_entities(make_context(server), brand.id, {"thing": body}, dry_run=True)
 
 
 def never(*_: Any) -> Awaitable[Any]:
@@ -221,17 +225,17 @@ async def test_a_plan_has_a_deadline_and_the_next_one_its_turn(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = make_context(server)
-    await definitions.define_entities(ctx, brand.id, {"thing": fields(1)})
+    await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)})
     dropped: dict[str, Any] = {"thing": {"fields": {"other": {"type": "string"}}}}
     with monkeypatch.context() as patched:
-        patched.setattr("keystead.entities.alterations.gather_facts", never)
-        patched.setattr("keystead.entities.alterations.count_records", never)
+        patched.setattr("keystead.entities.ddl.gather_facts", never)
+        patched.setattr("keystead.entities.ddl.count_records", never)
         with pytest.raises(ServiceUnavailable, match="took too long"):
-            await definitions.define_entities(ctx, brand.id, dropped, dry_run=True, longest=0.05)
+            await definition_service.define_entities(ctx, brand.id, dropped, dry_run=True, longest=0.05)
         with pytest.raises(ServiceUnavailable, match="took too long"):
-            await definitions.delete_entities(ctx, brand.id, ["thing"], longest=0.05)
-    assert (await definitions.define_entities(ctx, brand.id, dropped, dry_run=True)).is_refused
-    assert planning.LONGEST_PLAN < 5
+            await definition_service.delete_entities(ctx, brand.id, ["thing"], longest=0.05)
+    assert (await definition_service.define_entities(ctx, brand.id, dropped, dry_run=True)).is_refused
+    assert plan_draft.LONGEST_PLAN < 5
 
 
 UNIQUE: dict[str, Any] = {"thing": {"fields": {"f0": {"type": "string", "unique": True}}}}
@@ -239,24 +243,24 @@ UNIQUE: dict[str, Any] = {"thing": {"fields": {"f0": {"type": "string", "unique"
 
 async def test_only_what_counts_records_waits_for_its_turn(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server)
-    await definitions.define_entities(ctx, brand.id, {"thing": fields(1)})
-    lock = planning._planning.setdefault(server.db, asyncio.Lock())
+    await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)})
+    lock = plan_draft._planning.setdefault(server.db, asyncio.Lock())
     async with lock:
-        assert (await definitions.define_entities(ctx, brand.id, {"other": fields(1)}, longest=0.05)).applied
-        assert (await definitions.define_entities(ctx, brand.id, {"thing": fields(1)}, longest=0.05)).applied
+        assert (await definition_service.define_entities(ctx, brand.id, {"other": fields(1)}, longest=0.05)).applied
+        assert (await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)}, longest=0.05)).applied
         with pytest.raises(ServerBusy, match="Other changes"):
-            await definitions.define_entities(ctx, brand.id, UNIQUE, longest=0.05)
+            await definition_service.define_entities(ctx, brand.id, UNIQUE, longest=0.05)
     assert not lock.locked()
-    assert (await definitions.define_entities(ctx, brand.id, UNIQUE)).applied
+    assert (await definition_service.define_entities(ctx, brand.id, UNIQUE)).applied
 
 
 async def test_the_wait_for_its_turn_takes_nothing_of_the_time_to_count(server: Server) -> None:
     counted, loop = asyncio.Event(), asyncio.get_running_loop()
-    lock = planning._planning.setdefault(server.db, asyncio.Lock())
+    lock = plan_draft._planning.setdefault(server.db, asyncio.Lock())
     await lock.acquire()
     loop.call_later(0.6, lock.release)
     loop.call_later(1.2, counted.set)
-    assert await planning.within_time(1.0, server.db, counted.wait())
+    assert await plan_draft.within_time(1.0, server.db, counted.wait())
 
 
 async def test_a_brand_has_one_plan_in_the_queue(
@@ -264,15 +268,15 @@ async def test_a_brand_has_one_plan_in_the_queue(
 ) -> None:
     ctx, quiet, gate, order = make_context(server), await make_brand(server, "quiet"), asyncio.Event(), list[str]()
     for one in (brand, quiet):
-        await definitions.define_entities(ctx, one.id, {"thing": fields(1)})
-    count_records, gather_facts = alterations.count_records, alterations.gather_facts
+        await definition_service.define_entities(ctx, one.id, {"thing": fields(1)})
+    count_records, gather_facts = ddl.count_records, ddl.gather_facts
 
     async def counted(tx: Tx, brand_id: str, *arguments: Any) -> int:
         order.append(brand_id)
         await gate.wait()
         return await count_records(tx, brand_id, *arguments)
 
-    async def gathered(tx: Tx, inquiry: alterations.Inquiry) -> Any:
+    async def gathered(tx: Tx, inquiry: ddl.Inquiry) -> Any:
         order.append("quiet")
         return await gather_facts(tx, inquiry)
 
@@ -284,13 +288,14 @@ async def test_a_brand_has_one_plan_in_the_queue(
                 waiting.set()
             return await super().acquire()
 
-    monkeypatch.setattr(alterations, "count_records", counted)
-    monkeypatch.setattr(alterations, "gather_facts", gathered)
-    monkeypatch.setitem(planning._planning, server.db, Queue())
+    monkeypatch.setattr(ddl, "count_records", counted)
+    monkeypatch.setattr(ddl, "gather_facts", gathered)
+    monkeypatch.setitem(plan_draft._planning, server.db, Queue())
     loud = [
-        asyncio.ensure_future(definitions.delete_entities(ctx, brand.id, ["thing"], dry_run=True)) for _ in range(5)
+        asyncio.ensure_future(definition_service.delete_entities(ctx, brand.id, ["thing"], dry_run=True))
+        for _ in range(5)
     ]
-    change = asyncio.ensure_future(definitions.define_entities(ctx, quiet.id, UNIQUE, dry_run=True))
+    change = asyncio.ensure_future(definition_service.define_entities(ctx, quiet.id, UNIQUE, dry_run=True))
     await waiting.wait()
     gate.set()
     await asyncio.gather(change, *loud)
@@ -309,15 +314,15 @@ class WithoutTransactions:
 
 
 PLANS: dict[str, Callable[..., Awaitable[Any]]] = {
-    "define": lambda ctx, brand_id: definitions.define_entities(
+    "define": lambda ctx, brand_id: definition_service.define_entities(
         ctx, brand_id, {"thing": {"fields": {"f0": {"type": "string", "unique": True}}}}, dry_run=True
     ),
-    "refused": lambda ctx, brand_id: definitions.define_entities(
+    "refused": lambda ctx, brand_id: definition_service.define_entities(
         ctx, brand_id, {"thing": {"fields": {"f1": {"type": "string"}}}}
     ),
-    "delete": lambda ctx, brand_id: definitions.delete_entities(ctx, brand_id, ["thing"], dry_run=True),
-    "list": lambda ctx, brand_id: definitions.list_entities(ctx, brand_id, PageRequest(), with_total=True),
-    "count": lambda ctx, brand_id: definitions.count_records(ctx, brand_id, Entity("thing", {})),
+    "delete": lambda ctx, brand_id: definition_service.delete_entities(ctx, brand_id, ["thing"], dry_run=True),
+    "list": lambda ctx, brand_id: definition_service.list_entities(ctx, brand_id, PageRequest(), with_total=True),
+    "count": lambda ctx, brand_id: definition_service.count_records(ctx, brand_id, Entity("thing", {})),
 }
 
 
@@ -325,7 +330,7 @@ PLANS: dict[str, Callable[..., Awaitable[Any]]] = {
 async def test_what_changes_nothing_takes_no_write_transaction(
     server: Server, brand: ActiveBrand, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await definitions.define_entities(make_context(server), brand.id, {"thing": fields(1)})
+    await definition_service.define_entities(make_context(server), brand.id, {"thing": fields(1)})
     monkeypatch.setattr(server, "db", WithoutTransactions(server.db))
     # Beside one that has the file, or the brand's row, to itself.
     database: Any = server.db

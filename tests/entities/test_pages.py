@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.entities import pages, service
+from keystead.entities import record_service
 from keystead.entities.records import Records
 from keystead.entities.registry import RecordType, get_record_type
 from keystead.errors import DocumentInvalid
@@ -45,9 +45,9 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_slice_is_as_long_as_its_widest_records_allow(kind: RecordType) -> None:
-    assert pages.slice_of(kind.entity, {"id", "title"}) > 1000
-    assert pages.slice_of(kind.entity, {"body"}) == 64
-    assert 40 < pages.slice_of(kind.entity, NAMES) < 64
+    assert record_service.slice_of(kind.entity, {"id", "title"}) > 1000
+    assert record_service.slice_of(kind.entity, {"body"}) == 64
+    assert 40 < record_service.slice_of(kind.entity, NAMES) < 64
 
 
 @pytest.mark.parametrize("count", [5, 6, 7])
@@ -61,15 +61,15 @@ async def test_a_page_in_slices_is_the_page(
 ) -> None:
     ctx, ann = make_context(server, brand), user(server, brand, ANN, "note:write", "note:read:own")
     for number in range(count):
-        await service.create_record(ctx, kind, {"title": f"{number}", "body": "x", "extra": [number]})
-        await service.create_record(ann, kind, {"title": f"ann {number}"})
+        await record_service.create_record(ctx, kind, {"title": f"{number}", "body": "x", "extra": [number]})
+        await record_service.create_record(ann, kind, {"title": f"ann {number}"})
     for caller in (ctx, ann):
         for request in (PageRequest(1, 6), PageRequest(2, 3), PageRequest(9, 9)):
-            whole = await service.list_records(caller, kind, request, NAMES)
+            whole = await record_service.list_records(caller, kind, request, NAMES)
             lengths.clear()
             with monkeypatch.context() as narrow:
-                narrow.setattr(pages, "LARGEST_SLICE", 700_000)  # two records
-                assert await service.list_records(caller, kind, request, NAMES) == whole
+                narrow.setattr(record_service, "LARGEST_SLICE", 700_000)  # two records
+                assert await record_service.list_records(caller, kind, request, NAMES) == whole
             assert set(lengths) <= {1, 2}
             assert sum(lengths) <= request.probe + 1
 
@@ -85,20 +85,20 @@ async def test_a_page_that_no_answer_can_hold_is_given_up(
 ) -> None:
     ctx = make_context(server, brand)
     for _ in range(40):
-        await service.create_record(ctx, kind, values)
-    monkeypatch.setattr(pages, "LARGEST_SLICE", 10 * 330_000)
+        await record_service.create_record(ctx, kind, values)
+    monkeypatch.setattr(record_service, "LARGEST_SLICE", 10 * 330_000)
     with pytest.raises(DocumentInvalid) as caught:
-        await service.list_records(ctx, kind, PageRequest(1, 40), NAMES)
+        await record_service.list_records(ctx, kind, PageRequest(1, 40), NAMES)
     assert caught.value.extensions == {"limit": "response"}
     assert len(lengths) == 2
-    assert len((await service.list_records(ctx, kind, PageRequest(1, 15), NAMES)).items) == 15
+    assert len((await record_service.list_records(ctx, kind, PageRequest(1, 15), NAMES)).items) == 15
 
 
 async def test_the_client_is_told_as_of_any_answer_that_is_too_large(
     server: Server, brand: ActiveBrand, kind: RecordType
 ) -> None:
     for _ in range(20):
-        await service.create_record(make_context(server, brand), kind, {"body": "x" * 60_000})
+        await record_service.create_record(make_context(server, brand), kind, {"body": "x" * 60_000})
     _, secret = await make_api_key(server, brand, "read")
     api = await make_api(server)
     for per_page in (20, 100):

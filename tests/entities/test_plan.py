@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from keystead.entities.definition import parse_definition
+from keystead.entities.definition_reader import parse_definition
 from keystead.entities.model import Entity
-from keystead.entities.plan import Action, Facts, Step, compare, judge
+from keystead.entities.schema_plan import Action, Facts, Step, compare, judge
 
 
 def customer(**fields: Any) -> Entity:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keystead.context import ActiveBrand, Anonymous, BrandTokenPrincipal, Context, Server
-from keystead.entities import definitions, service
+from keystead.entities import definition_service, record_service
 from keystead.entities.registry import RecordType, get_record_type
 from keystead.errors import (
     Conflict,
@@ -40,12 +40,12 @@ async def kind(server: Server, brand: ActiveBrand) -> RecordType:
 
 
 async def names(ctx: Context, kind: RecordType) -> list[str]:
-    page = await service.list_records(ctx, kind, PageRequest(per_page=100), frozenset(("name",)))
+    page = await record_service.list_records(ctx, kind, PageRequest(per_page=100), frozenset(("name",)))
     return [record["name"] for record in page.items]
 
 
 async def create(ctx: Context, kind: RecordType, name: str = "Ann") -> str:
-    record = await service.create_record(ctx, kind, {"name": name}, ID)
+    record = await record_service.create_record(ctx, kind, {"name": name}, ID)
     return str(record["id"])
 
 
@@ -53,22 +53,24 @@ async def test_a_record_is_made_found_changed_and_deleted(
     server: Server, brand: ActiveBrand, kind: RecordType, clock: ManualClock
 ) -> None:
     ctx = key(server, brand, "read", "write")
-    made = await service.create_record(ctx, kind, {"name": "Ann", "email": "ann@example.com"}, SHOWN | {"integer_id"})
+    made = await record_service.create_record(
+        ctx, kind, {"name": "Ann", "email": "ann@example.com"}, SHOWN | {"integer_id"}
+    )
     assert made["integer_id"] == 1
     assert (made["name"], made["status"], made["created_by"]) == ("Ann", "active", None)
     clock.advance(seconds=60)
-    changed = await service.update_record(ctx, kind, made["id"], {"name": "Anna", "email": None})
+    changed = await record_service.update_record(ctx, kind, made["id"], {"name": "Anna", "email": None})
     assert set(changed) == {"id", "integer_id", "created_at", "updated_at"}
     assert (changed["updated_at"] - changed["created_at"]).total_seconds() == 60
-    found = await service.find_record(ctx, kind, made["id"], SHOWN)
+    found = await record_service.find_record(ctx, kind, made["id"], SHOWN)
     assert found == {**{name: made[name] for name in SHOWN}, "name": "Anna", "email": None}
-    await service.delete_records(ctx, kind, [made["id"]])
-    assert await service.find_record(ctx, kind, made["id"], SHOWN) is None
+    await record_service.delete_records(ctx, kind, [made["id"]])
+    assert await record_service.find_record(ctx, kind, made["id"], SHOWN) is None
 
 
 async def test_a_user_is_the_maker_of_their_records(server: Server, brand: ActiveBrand, kind: RecordType) -> None:
     ctx = user(server, brand, ANN, "read", "write")
-    made = await service.create_record(ctx, kind, {"name": "x"}, frozenset(("created_by",)))
+    made = await record_service.create_record(ctx, kind, {"name": "x"}, frozenset(("created_by",)))
     assert made == {"created_by": ANN}
 
 
@@ -77,21 +79,21 @@ async def test_a_malformed_id_is_an_unknown_one(
     server: Server, brand: ActiveBrand, kind: RecordType, record_id: str
 ) -> None:
     ctx = key(server, brand, "read", "write")
-    assert await service.find_record(ctx, kind, record_id, SHOWN) is None
+    assert await record_service.find_record(ctx, kind, record_id, SHOWN) is None
     with pytest.raises(NotFound):
-        await service.update_record(ctx, kind, record_id, {"name": "x"})
+        await record_service.update_record(ctx, kind, record_id, {"name": "x"})
     with pytest.raises(NotFound):
-        await service.delete_records(ctx, kind, [record_id])
+        await record_service.delete_records(ctx, kind, [record_id])
 
 
 async def test_deleting_is_all_or_nothing(server: Server, brand: ActiveBrand, kind: RecordType) -> None:
     ctx = key(server, brand, "read", "write")
     ids = [await create(ctx, kind, name) for name in ("a", "b", "c")]
     with pytest.raises(NotFound):
-        await service.delete_records(ctx, kind, [ids[0], UNKNOWN])
+        await record_service.delete_records(ctx, kind, [ids[0], UNKNOWN])
     assert await names(ctx, kind) == ["a", "b", "c"]
-    await service.delete_records(ctx, kind, [ids[0], ids[0], ids[2]])
-    await service.delete_records(ctx, kind, [])
+    await record_service.delete_records(ctx, kind, [ids[0], ids[0], ids[2]])
+    await record_service.delete_records(ctx, kind, [])
     assert await names(ctx, kind) == ["b"]
 
 
@@ -109,9 +111,12 @@ async def test_a_broken_rule_names_its_field_and_writes_nothing(
     server: Server, brand: ActiveBrand, kind: RecordType, values: dict[str, Any], field: str, error: type[KeysteadError]
 ) -> None:
     ctx = key(server, brand, "read", "write")
-    await service.create_record(ctx, kind, {"name": "first", "email": "taken@example.com"})
+    await record_service.create_record(ctx, kind, {"name": "first", "email": "taken@example.com"})
     second = await create(ctx, kind, "second")
-    for act in (service.create_record(ctx, kind, values), service.update_record(ctx, kind, second, values)):
+    for act in (
+        record_service.create_record(ctx, kind, values),
+        record_service.update_record(ctx, kind, second, values),
+    ):
         with pytest.raises(error) as refused:
             await act
         assert refused.value.extensions["field"] == field
@@ -120,7 +125,7 @@ async def test_a_broken_rule_names_its_field_and_writes_nothing(
 
 async def test_a_required_field_is_asked_for(server: Server, brand: ActiveBrand, kind: RecordType) -> None:
     with pytest.raises(ValidationError) as refused:
-        await service.create_record(make_context(server, brand), kind, {})
+        await record_service.create_record(make_context(server, brand), kind, {})
     assert refused.value.extensions["field"] == "name"
 
 
@@ -132,8 +137,8 @@ async def test_system_fields_and_strangers_are_not_set(
     ctx = make_context(server, brand)
     record_id = await create(ctx, kind)
     for act in (
-        service.create_record(ctx, kind, {"name": "x", name: "1"}),
-        service.update_record(ctx, kind, record_id, {name: "1"}),
+        record_service.create_record(ctx, kind, {"name": "x", name: "1"}),
+        record_service.update_record(ctx, kind, record_id, {name: "1"}),
     ):
         with pytest.raises(ValidationError) as refused:
             await act
@@ -145,24 +150,24 @@ async def test_pages_follow_each_other(server: Server, brand: ActiveBrand, kind:
     for number in range(5):
         await create(ctx, kind, f"n{number}")
     pages = [
-        await service.list_records(ctx, kind, PageRequest(number, 2), frozenset(("name",)), with_total=True)
+        await record_service.list_records(ctx, kind, PageRequest(number, 2), frozenset(("name",)), with_total=True)
         for number in (1, 2, 3, 4, 10_000)
     ]
     assert [[record["name"] for record in page.items] for page in pages] == [["n0", "n1"], ["n2", "n3"], ["n4"], [], []]
     assert [page.has_more_pages for page in pages] == [True, True, False, False, False]
     assert {page.total for page in pages} == {5}
-    uncounted = await service.list_records(ctx, kind, PageRequest(), ID)
+    uncounted = await record_service.list_records(ctx, kind, PageRequest(), ID)
     assert uncounted.total is None
 
 
 Act = Callable[[Context, RecordType, str], Awaitable[Any]]
 
 ACTS: dict[str, Act] = {
-    "list": lambda ctx, kind, _: service.list_records(ctx, kind, PageRequest(), ID),
-    "find": lambda ctx, kind, record_id: service.find_record(ctx, kind, record_id, ID),
-    "create": lambda ctx, kind, _: service.create_record(ctx, kind, {"name": "new"}),
-    "update": lambda ctx, kind, record_id: service.update_record(ctx, kind, record_id, {"name": "new"}),
-    "delete": lambda ctx, kind, record_id: service.delete_records(ctx, kind, [record_id]),
+    "list": lambda ctx, kind, _: record_service.list_records(ctx, kind, PageRequest(), ID),
+    "find": lambda ctx, kind, record_id: record_service.find_record(ctx, kind, record_id, ID),
+    "create": lambda ctx, kind, _: record_service.create_record(ctx, kind, {"name": "new"}),
+    "update": lambda ctx, kind, record_id: record_service.update_record(ctx, kind, record_id, {"name": "new"}),
+    "delete": lambda ctx, kind, record_id: record_service.delete_records(ctx, kind, [record_id]),
 }
 READS = {"list", "find"}
 WRITES = {"create", "update", "delete"}
@@ -217,12 +222,12 @@ async def test_who_may_only_write_sees_no_more_than_system_fields(
 ) -> None:
     writer, system = key(server, brand, "write"), make_context(server, brand)
     seen = frozenset(("id", "integer_id", "created_at", "updated_at"))
-    made = await service.create_record(writer, kind, {"name": "Ann"}, seen)
-    await service.update_record(writer, kind, made["id"], {"name": "Anna"}, seen)
+    made = await record_service.create_record(writer, kind, {"name": "Ann"}, seen)
+    await record_service.update_record(writer, kind, made["id"], {"name": "Anna"}, seen)
     for hidden in ("name", "created_by"):
         for act in (
-            service.create_record(writer, kind, {"name": "x"}, seen | {hidden}),
-            service.update_record(writer, kind, made["id"], {"name": "x"}, seen | {hidden}),
+            record_service.create_record(writer, kind, {"name": "x"}, seen | {hidden}),
+            record_service.update_record(writer, kind, made["id"], {"name": "x"}, seen | {hidden}),
         ):
             with pytest.raises(Forbidden) as refused:
                 await act
@@ -233,22 +238,22 @@ async def test_who_may_only_write_sees_no_more_than_system_fields(
 async def test_a_field_with_its_own_list_is_for_that_list(server: Server, brand: ActiveBrand, kind: RecordType) -> None:
     admin, member = key(server, brand, "admin"), key(server, brand, "read", "write")
     notes, name = frozenset(("notes",)), frozenset(("name",))
-    made = await service.create_record(admin, kind, {"name": "Ann", "notes": "odd"}, notes | {"id"})
+    made = await record_service.create_record(admin, kind, {"name": "Ann", "notes": "odd"}, notes | {"id"})
     assert made["notes"] == "odd"
     for act in (
-        service.list_records(member, kind, PageRequest(), notes),
-        service.find_record(member, kind, made["id"], notes),
-        service.create_record(member, kind, {"name": "x", "notes": "y"}, name),
-        service.create_record(member, kind, {"name": "x"}, notes),
-        service.update_record(member, kind, made["id"], {"notes": "y"}, name),
-        service.update_record(member, kind, made["id"], {"name": "y"}, notes),
+        record_service.list_records(member, kind, PageRequest(), notes),
+        record_service.find_record(member, kind, made["id"], notes),
+        record_service.create_record(member, kind, {"name": "x", "notes": "y"}, name),
+        record_service.create_record(member, kind, {"name": "x"}, notes),
+        record_service.update_record(member, kind, made["id"], {"notes": "y"}, name),
+        record_service.update_record(member, kind, made["id"], {"name": "y"}, notes),
     ):
         with pytest.raises(Forbidden) as refused:
             await act
         assert refused.value.extensions["permission"] == "admin"
     assert await names(admin, kind) == ["Ann"]
-    await service.update_record(member, kind, made["id"], {"name": "Anna"}, name)
-    assert await service.find_record(admin, kind, made["id"], notes) == {"notes": "odd"}
+    await record_service.update_record(member, kind, made["id"], {"name": "Anna"}, name)
+    assert await record_service.find_record(admin, kind, made["id"], notes) == {"notes": "odd"}
 
 
 @pytest.mark.attack("A98")
@@ -257,20 +262,20 @@ async def test_own_rows_are_the_only_ones_there_are(server: Server, brand: Activ
     ann, ben, machine = user(server, brand, ANN, *own), user(server, brand, BEN, *own), key(server, brand, *own)
     hers, his = await create(ann, kind, "hers"), await create(ben, kind, "his")
     assert (await names(ann, kind), await names(ben, kind), await names(machine, kind)) == (["hers"], ["his"], [])
-    page = await service.list_records(ann, kind, PageRequest(), ID, with_total=True)
+    page = await record_service.list_records(ann, kind, PageRequest(), ID, with_total=True)
     assert page.total == 1
     for stranger in (ben, machine):
-        assert await service.find_record(stranger, kind, hers, SHOWN) is None
+        assert await record_service.find_record(stranger, kind, hers, SHOWN) is None
         with pytest.raises(NotFound):
-            await service.update_record(stranger, kind, hers, {"name": "mine"})
+            await record_service.update_record(stranger, kind, hers, {"name": "mine"})
         with pytest.raises(NotFound):
-            await service.delete_records(stranger, kind, [hers])
+            await record_service.delete_records(stranger, kind, [hers])
     with pytest.raises(NotFound):
-        await service.delete_records(ann, kind, [hers, his])
+        await record_service.delete_records(ann, kind, [hers, his])
     with pytest.raises(Forbidden):
         await create(machine, kind)
-    await service.update_record(ann, kind, hers, {"name": "still hers"}, SHOWN)
-    await service.delete_records(ann, kind, [hers])
+    await record_service.update_record(ann, kind, hers, {"name": "still hers"}, SHOWN)
+    await record_service.delete_records(ann, kind, [hers])
     assert await names(make_context(server, brand), kind) == ["his"]
 
 
@@ -278,13 +283,13 @@ async def test_a_result_shows_no_row_that_may_not_be_read(server: Server, brand:
     """Writing everything and reading one's own: another's row may be changed, but not shown."""
     ann = user(server, brand, ANN, "customer:write", "customer:read:own")
     other, hers = await create(make_context(server, brand), kind, "other"), await create(ann, kind, "hers")
-    await service.update_record(ann, kind, other, {"name": "changed"}, ID)
-    await service.update_record(ann, kind, hers, {"name": "changed"}, SHOWN)
+    await record_service.update_record(ann, kind, other, {"name": "changed"}, ID)
+    await record_service.update_record(ann, kind, hers, {"name": "changed"}, SHOWN)
     with pytest.raises(NotFound):
-        await service.update_record(ann, kind, other, {"name": "again"}, SHOWN)
+        await record_service.update_record(ann, kind, other, {"name": "again"}, SHOWN)
     machine = key(server, brand, "customer:write", "customer:read:own")
     with pytest.raises(Forbidden):
-        await service.create_record(machine, kind, {"name": "x"}, SHOWN)
+        await record_service.create_record(machine, kind, {"name": "x"}, SHOWN)
     assert await names(make_context(server, brand), kind) == ["changed", "changed"]
 
 
@@ -294,23 +299,23 @@ async def test_a_request_that_a_schema_change_overtakes_is_asked_to_come_again(
 ) -> None:
     ctx, email = make_context(server, brand), frozenset(("email",))
     record_id = await create(ctx, kind)
-    await service.list_records(ctx, kind, PageRequest(), email)
+    await record_service.list_records(ctx, kind, PageRequest(), email)
     fields = {"name": {"type": "string", "required": True}, "added": {"type": "text"}}
-    await definitions.define_entities(ctx, brand.id, {"customer": {"fields": fields}}, allow_data_loss=True)
+    await definition_service.define_entities(ctx, brand.id, {"customer": {"fields": fields}}, allow_data_loss=True)
     assert await names(ctx, kind) == ["Ann"]
-    await service.update_record(ctx, kind, record_id, {"name": "Anna"})
+    await record_service.update_record(ctx, kind, record_id, {"name": "Anna"})
     for act in (
-        service.list_records(ctx, kind, PageRequest(), email),
-        service.find_record(ctx, kind, record_id, email),
-        service.create_record(ctx, kind, {"name": "x"}),
-        service.update_record(ctx, kind, record_id, {"email": "a@example.com"}),
-        service.update_record(ctx, kind, record_id, {"name": "x"}, email),
+        record_service.list_records(ctx, kind, PageRequest(), email),
+        record_service.find_record(ctx, kind, record_id, email),
+        record_service.create_record(ctx, kind, {"name": "x"}),
+        record_service.update_record(ctx, kind, record_id, {"email": "a@example.com"}),
+        record_service.update_record(ctx, kind, record_id, {"name": "x"}, email),
     ):
         with pytest.raises(ServiceUnavailable):
             await act
-    await definitions.delete_entities(ctx, brand.id, ["customer"], allow_data_loss=True)
+    await definition_service.delete_entities(ctx, brand.id, ["customer"], allow_data_loss=True)
     for name, act_on in ACTS.items():
         with pytest.raises(ServiceUnavailable):
             await act_on(ctx, kind, record_id)
         assert name
-    assert await service.find_record(ctx, kind, "malformed", ID) is None
+    assert await record_service.find_record(ctx, kind, "malformed", ID) is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from keystead.context import Context
 from keystead.db.engine import open_database
-from keystead.entities import service
+from keystead.entities import record_service
 from keystead.entities.registry import RecordType, get_record_type
 from tests.clocks import ManualClock
 from tests.databases import PostgresTemplate, SqliteTemplate
@@ -78,11 +78,11 @@ async def test_what_is_written_is_read_on_both(places: list[Place], values: dict
     names = frozenset(FIELDS)
     expected = {name: values.get(name) for name in names}
     for ctx, kind in places:
-        made = await service.create_record(ctx, kind, values, names | {"id"})
+        made = await record_service.create_record(ctx, kind, values, names | {"id"})
         record_id = made.pop("id")
         assert made == expected
-        assert await service.find_record(ctx, kind, record_id, names) == expected
-        assert await service.update_record(ctx, kind, record_id, values, names) == expected
+        assert await record_service.find_record(ctx, kind, record_id, names) == expected
+        assert await record_service.update_record(ctx, kind, record_id, values, names) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ async def test_what_is_written_is_read_on_both(places: list[Place], values: dict
 )
 async def test_the_ends_of_a_range_are_values_like_any_other(places: list[Place], name: str, value: Any) -> None:
     for ctx, kind in places:
-        assert await service.create_record(ctx, kind, {name: value}, frozenset((name,))) == {name: value}
+        assert await record_service.create_record(ctx, kind, {name: value}, frozenset((name,))) == {name: value}

@@ -20,10 +20,10 @@ from keystead.context import (
 )
 from keystead.errors import Conflict, RateLimited, ServiceUnavailable
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.execute import execute
+from keystead.graphql.executor.execute import execute
+from keystead.graphql.executor.selection import Selection
 from keystead.graphql.resolvers import Registry, resolver
 from keystead.graphql.schema import FixedSchema, SchemaVersion, load_fixed
-from keystead.graphql.selection import Selection
 from keystead.permissions import PermissionSet
 
 SDL = """
@@ -203,7 +203,7 @@ def context(principal: Principal | None = None, **settings: Any) -> Context:
     import asyncio
 
     server = SimpleNamespace(
-        settings=SimpleNamespace(**{"introspection": "public", **settings}), forever=asyncio.Event(), refusals=None
+        settings=SimpleNamespace(**{"introspection": "public", **settings}), forever=asyncio.Event(), denials=None
     )
     return Context(cast("Server", server), RequestDetails("ref-1"), principal or Anonymous())
 

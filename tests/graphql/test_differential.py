@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from graphql import GraphQLResolveInfo, GraphQLSchema, execute, get_introspection_query, parse, validate
 
+from keystead.graphql.executor.selection import Selection
 from keystead.graphql.schema import FixedSchema
-from keystead.graphql.selection import Selection
 from tests.graphql.documents_at_random import SENT, Writer
 from tests.graphql.fakes import ask, context, fixed, person, registry
 

@@ -19,9 +19,9 @@ from keystead.errors import (
 )
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.errors import error_response
-from keystead.graphql.execute import execute
+from keystead.graphql.executor.execute import execute
+from keystead.graphql.executor.selection import SelectedField, Selection
 from keystead.graphql.schema import load_fixed
-from keystead.graphql.selection import SelectedField, Selection
 from tests.graphql.fakes import SDL, api_key, ask, codes, context, fixed, registry, user
 
 VERSION = fixed().version

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from keystead.context import Context, Principal
-from keystead.graphql import execute, introspection
+from keystead.graphql import introspection
 from keystead.graphql.documents import DocumentCache
+from keystead.graphql.executor import execute
 from keystead.graphql.introspection import Introspector
 from keystead.graphql.schema import SchemaVersion, build_schema_version
 from tests.graphql.fakes import api_key, ask, brand_token, codes, context, fixed, user

@@ -21,6 +21,7 @@ from graphql import (
 from keystead.context import ActiveBrand, Context
 from keystead.errors import Forbidden, ServerBusy, StartupError, Unauthenticated
 from keystead.graphql.access import Access, BrandToken, Permission, Public, User
+from keystead.graphql.executor.selection import Selection
 from keystead.graphql.resolvers import Registry, resolver
 from keystead.graphql.schema import (
     CREDENTIAL_OPERATIONS,
@@ -33,7 +34,6 @@ from keystead.graphql.schema import (
     load_fixed,
 )
 from keystead.graphql.schema_cache import SchemaCache
-from keystead.graphql.selection import Selection
 from keystead.policy import BrandPolicy, Features, Preset
 from tests.graphql.fakes import SDL, api_key, ask, brand_token, codes, context, fixed, registry, user
 

@@ -11,9 +11,9 @@ from keystead.context import Context
 from keystead.db.engine import SchemaChanged
 from keystead.errors import AccessTokenRefused
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.execute import BEGINNINGS, execute
+from keystead.graphql.executor.execute import BEGINNINGS, execute
+from keystead.graphql.executor.selection import Selection
 from keystead.graphql.schema import SchemaVersion, load_fixed
-from keystead.graphql.selection import Selection
 from tests.graphql.fakes import SDL, codes, context, fixed, registry
 
 QUERY = "{ words must }"

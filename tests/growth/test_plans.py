@@ -54,17 +54,17 @@ EXCEPTIONS = {
     "brands.store._COUNT": "a total, counted only where it is asked for",
     "brands.store._LIST_TWO": "two rows of any",
     "brands.store._LIST": "a page of brands, by their ids; PostgreSQL reads a small table as a whole",
-    "entities.grants.store._LIST[roles]": "when an administrator deletes an entity, to see what was granted on it",
-    "entities.grants.store._END[roles]": "the same",
+    "entities.grant_store._LIST[roles]": "when an administrator deletes an entity, to see what was granted on it",
+    "entities.grant_store._END[roles]": "the same",
     "users.roles.store._COUNT_ROLES": "a total, counted only where it is asked for",
     "users.store._COUNT_USERS": "a total, counted only where it is asked for",
     "api_keys.store._COUNT": "a total, counted only where it is asked for",
     "audit.store._COUNT": "a total, counted only where it is asked for",
     "users.store._FIND_ADMIN": "only where administrators give up their own permission; ends at the first one found",
-    "entities.grants.store._LIST[users]": "the users with permissions of their own, by an index that has no others",
-    "entities.grants.store._END[users]": "the same, where an entity is deleted",
-    "entities.grants.store._LIST[api_keys]": "the keys of a brand, where an entity is made or deleted",
-    "entities.grants.store._END[api_keys]": "the same, where one of them names the entity",
+    "entities.grant_store._LIST[users]": "the users with permissions of their own, by an index that has no others",
+    "entities.grant_store._END[users]": "the same, where an entity is deleted",
+    "entities.grant_store._LIST[api_keys]": "the keys of a brand, where an entity is made or deleted",
+    "entities.grant_store._END[api_keys]": "the same, where one of them names the entity",
     "mail.store._LIST": "the command line shows the outbox, in which mails stay for thirty days",
     "mail.store._LIST_ALL": "the same",
     "mail.store._COUNT_OF_BRAND": "the same",
@@ -159,7 +159,7 @@ def test_every_exception_names_a_statement() -> None:
 
 @pytest.mark.parametrize("name", ["_LIST[users]", "_END[users]"])
 async def test_grants_on_an_entity_are_looked_for_among_the_users_who_have_some(filled_url: str, name: str) -> None:
-    statement = every_statement()[f"keystead.entities.grants.store.{name}"]
+    statement = every_statement()[f"keystead.entities.grant_store.{name}"]
     if filled_url.startswith("sqlite"):
         connection = sqlite3.connect(filled_url.removeprefix("sqlite:///"))
         compiled = statement.compiled("sqlite")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keystead.context import ActiveBrand, Context, Server
-from keystead.graphql.execute import execute
+from keystead.graphql.executor.execute import execute
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.schema import FixedSchema, load_fixed
 from tests.make import make_context, make_role, make_user

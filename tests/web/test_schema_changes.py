@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keystead.context import Server
-from keystead.entities import definitions, service
+from keystead.entities import definition_service, record_service
 from tests.api import make_api
 from tests.make import make_api_key, make_brand, make_context, make_entity
 
@@ -22,18 +22,18 @@ async def test_a_record_is_made_as_the_new_definition_says(
 ) -> None:
     brand = await make_entity(server, await make_brand(server), "note", {**TITLE, "body": {"type": "string"}})
     _, secret = await make_api_key(server, brand, "read", "write")
-    api, create, calls = await make_api(server), service.create_record, 0
+    api, create, calls = await make_api(server), record_service.create_record, 0
 
     async def create_late(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 1:
-            await definitions.define_entities(
+            await definition_service.define_entities(
                 make_context(server, brand), brand.id, {"note": {"fields": TITLE}}, allow_data_loss=True
             )
         return await create(*arguments)
 
-    monkeypatch.setattr(service, "create_record", create_late)
+    monkeypatch.setattr(record_service, "create_record", create_late)
     answer = await api.send(CREATE % selected, key=secret.reveal())
     assert answer.status == status, answer.body
     if status == 200:

@@ -14,7 +14,7 @@ from keystead.errors import BadUserInput
 
 if TYPE_CHECKING:
     from keystead.context import Context
-    from keystead.entities.plan import Plan, Step
+    from keystead.entities.schema_plan import Plan, Step
 
 LONGEST_PLAN = 300.0
 """Seconds that counting records may take: no request waits for this process."""
@@ -37,8 +37,8 @@ def apply(
 
     async def work(ctx: Context) -> Plan:
         from keystead.brands import service as brands
-        from keystead.entities.definition_file import parse_file
-        from keystead.entities.definitions import define_entities
+        from keystead.entities.definition_reader import parse_file
+        from keystead.entities.definition_service import define_entities
 
         found = await brands.get_brand_by_name(ctx, brand)
         definition = parse_file(text)
@@ -66,7 +66,7 @@ def delete(
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
         from keystead.brands import service as brands
-        from keystead.entities.definitions import delete_entities
+        from keystead.entities.definition_service import delete_entities
 
         found = await brands.get_brand_by_name(ctx, brand)
         deletions = await delete_entities(
@@ -88,19 +88,19 @@ def list_(brand: BrandName, as_json: AsJson = False) -> None:
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
         from keystead.brands import service as brands
-        from keystead.entities import definitions
+        from keystead.entities import definition_service
 
         found = await brands.get_brand_by_name(ctx, brand)
         return [
             {
                 "name": stored.entity.name,
                 "fields": list(stored.entity.fields),
-                "record_count": await definitions.count_records(ctx, found.id, stored.entity),
+                "record_count": await definition_service.count_records(ctx, found.id, stored.entity),
                 "definition": stored.entity.as_definition(),
                 "created_at": stored.created_at,
                 "updated_at": stored.updated_at,
             }
-            async for stored in each(lambda page: definitions.list_entities(ctx, found.id, page))
+            async for stored in each(lambda page: definition_service.list_entities(ctx, found.id, page))
         ]
 
     columns = ("name", "fields", "record_count", "updated_at")

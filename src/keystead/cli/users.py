@@ -86,7 +86,7 @@ def disable(
     """Disable a user: their sessions end with their next request."""
 
     async def work(ctx: Context) -> tuple[str, list[ApiKey], int, bool]:
-        from keystead.api_keys import makers
+        from keystead.api_keys import creators
         from keystead.permissions import ADMIN
         from keystead.users import service as users
         from keystead.users.model import UserChanges
@@ -94,9 +94,9 @@ def disable(
         found = await brand_of(ctx, brand, "user", lambda brand_id: users.find_user(ctx, brand_id, user_id))
         changes = UserChanges(is_disabled=True)
         was_admin = (await users.get_user(ctx, found.id, user_id)).profile.granted.covers(ADMIN)
-        keys = await makers.list_live_keys(ctx, found.id, user_id)
-        total = await makers.count_live_keys(ctx, found.id, user_id)
-        await makers.update_user(ctx, found.id, user_id, changes, revoke_api_keys=revoke_api_keys)
+        keys = await creators.list_live_keys(ctx, found.id, user_id)
+        total = await creators.count_live_keys(ctx, found.id, user_id)
+        await creators.update_user(ctx, found.id, user_id, changes, revoke_api_keys=revoke_api_keys)
         return found.name, keys, total, was_admin and not await users.has_admin(ctx, found.id)
 
     where, keys, total, is_without_admin = run(work)

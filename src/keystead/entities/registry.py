@@ -13,9 +13,8 @@ from keystead.context import ActiveBrand
 from keystead.db.engine import Database, Row
 from keystead.entities import store
 from keystead.entities.access import EntityAccess
-from keystead.entities.fields import Check, make_check
+from keystead.entities.fields import Check, compile_pattern, make_check
 from keystead.entities.model import Entity
-from keystead.entities.patterns import compile_pattern
 from keystead.entities.records import Records
 from keystead.entities.tables import DialectName
 from keystead.errors import NotFound

@@ -19,22 +19,22 @@ from sqlalchemy.types import TypeEngine
 
 from keystead.db.statements import ddl_text, sqlalchemy_dialect
 from keystead.db.types import Boolean, Id, Integer, Json, Processor, Real, Text, UtcTime
-from keystead.entities import decimals
 from keystead.entities.model import Entity, Field, FieldType
+from keystead.entities.values import KEY_LENGTH, decode_decimal, encode_decimal
 
 DialectName = Literal["sqlite", "postgresql"]
 
 
 def _encode(value: Decimal | None) -> str | None:
-    return None if value is None else decimals.encode(value)
+    return None if value is None else encode_decimal(value)
 
 
 def _decode(stored: str | None) -> str | None:
-    return None if stored is None else decimals.decode(stored)
+    return None if stored is None else decode_decimal(stored)
 
 
 class ExactDecimal(Text):
-    """A ``Decimal`` going in, the text a client reads coming out; see :mod:`keystead.entities.decimals`."""
+    """A ``Decimal`` going in, the text a client reads coming out; see :mod:`keystead.entities.values`."""
 
     cache_ok = True
 
@@ -106,7 +106,7 @@ def make_table(brand_id: str, entity: Entity, dialect: DialectName) -> Table:
 def _indexed(column: Column[Any], field: Field) -> ColumnElement[Any]:
     """What of a column is compared: two spellings of one decimal are one value."""
     if field.type is FieldType.decimal:
-        return func.substr(column, 1, decimals.KEY_LENGTH)
+        return func.substr(column, 1, KEY_LENGTH)
     return column
 
 

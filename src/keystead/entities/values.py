@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from keystead.entities import decimals
 from keystead.errors import BadUserInput
 from keystead.users import email_addresses
 
@@ -95,12 +94,12 @@ def read_float(raw: Any) -> float:
 
 
 def read_decimal(raw: Any) -> Decimal:
-    """An exact decimal, see :mod:`keystead.entities.decimals`."""
+    """An exact decimal, see :func:`encode_decimal`."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         raw = repr(raw)  # the digits as they were written
     if not isinstance(raw, str):
         raise ValueError("must be a decimal number, written as a text")
-    return decimals.parse(raw)
+    return parse_decimal(raw)
 
 
 def read_boolean(raw: Any) -> bool:
@@ -174,3 +173,44 @@ def _parts(value: Any) -> list[Any]:
     if value is not None and not isinstance(value, str | int | float):
         raise ValueError("must be a JSON value")
     return []
+
+
+WHOLE_DIGITS = 20
+FRACTION_DIGITS = 18
+KEY_LENGTH = 1 + WHOLE_DIGITS + FRACTION_DIGITS
+"""The leading characters that compare as the number."""
+
+_DECIMAL = re.compile(rf"(-?)0*(\d{{1,{WHOLE_DIGITS}}})(?:\.(\d{{1,{FRACTION_DIGITS}}}))?", re.ASCII)
+_COMPLEMENT = str.maketrans("0123456789", "9876543210")
+
+
+def parse_decimal(text: str) -> Decimal:
+    """The number, with as many digits after the point as were written.
+
+    :raises ValueError: unless ``text`` is a plain decimal of at most 20 digits before and 18 after the point.
+    """
+    if len(text) > 64 or not _DECIMAL.fullmatch(text):
+        raise ValueError("must be a decimal number such as 12.50, with at most 20 digits before the point and 18 after")
+    return Decimal(text)
+
+
+def encode_decimal(value: Decimal) -> str:
+    """The stored text of what :func:`parse_decimal` gave."""
+    found = _DECIMAL.fullmatch(f"{value:f}")
+    if found is None:
+        raise ValueError("not a decimal that can be stored")
+    sign, whole, fraction = found[1], found[2], found[3] or ""
+    digits = whole.rjust(WHOLE_DIGITS, "0") + fraction.ljust(FRACTION_DIGITS, "0")
+    if sign and value:
+        return f"0{digits.translate(_COMPLEMENT)}{len(fraction):02}"
+    return f"1{digits}{len(fraction):02}"
+
+
+def decode_decimal(stored: str) -> str:
+    """The number as it was written, without leading zeros and without the sign of zero."""
+    digits, scale = stored[1:KEY_LENGTH], int(stored[KEY_LENGTH:])
+    sign = ""
+    if stored[0] == "0":
+        sign, digits = "-", digits.translate(_COMPLEMENT)
+    whole = digits[:WHOLE_DIGITS].lstrip("0") or "0"
+    return f"{sign}{whole}.{digits[WHOLE_DIGITS:][:scale]}" if scale else f"{sign}{whole}"

@@ -15,14 +15,14 @@ from hashlib import sha256
 from graphql import DocumentNode, OperationDefinitionNode
 
 from keystead.errors import DocumentInvalid, MalformedRequest
-from keystead.graphql.collect import directive_variables
 from keystead.graphql.errors import DocumentRefused, Problem
+from keystead.graphql.executor.collect import directive_variables
+from keystead.graphql.executor.plan import Plan, compile_plan
+from keystead.graphql.executor.variables import Values, Variable, declared
 from keystead.graphql.limits import Shape, measure, refuse
 from keystead.graphql.parsing import parse
-from keystead.graphql.plan import Plan, compile_plan
 from keystead.graphql.schema import CREDENTIAL_OPERATIONS, SECRET_OPERATIONS, SchemaVersion
 from keystead.graphql.validation import require_valid
-from keystead.graphql.variables import Values, Variable, declared
 
 MAX_PLANS = 16
 """How many answers to its ``@skip`` and ``@include`` an operation keeps a plan for."""

@@ -21,7 +21,7 @@ from keystead.context import Server
 from keystead.db import migrate
 from keystead.db.engine import ReadOnly, Unusable
 from keystead.errors import KeysteadError, StartupError
-from keystead.graphql.execute import forget
+from keystead.graphql.executor.execute import forget
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
 from keystead.graphql.schema import load_fixed

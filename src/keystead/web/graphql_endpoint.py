@@ -20,7 +20,7 @@ from keystead.context import Context, RequestDetails, Server
 from keystead.db.engine import OutcomeUnknown
 from keystead.errors import MalformedRequest
 from keystead.graphql.errors import Response, error_response
-from keystead.graphql.execute import execute
+from keystead.graphql.executor.execute import execute
 from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.web.cors import Cors

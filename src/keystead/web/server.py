@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import structlog
 
-from keystead.audit.refusals import Refusals
+from keystead.audit.denials import Denials
 from keystead.brands import service as brands
 from keystead.clock import Clock
 from keystead.context import Context, RequestDetails, Server, System
@@ -60,11 +60,11 @@ async def open_server(
                 await brands.ensure_reserved(tx, now)
             await installation.prepare(db, master_key, now)
             keyring = await installation.load_keyring(db, master_key, now)
-        refusals = Refusals(db, clock)
+        denials = Denials(db, clock)
         try:
-            yield Server(settings, clock, db, master_key, passwords, keyring, TokenCache(), refusals=refusals)
+            yield Server(settings, clock, db, master_key, passwords, keyring, TokenCache(), denials=denials)
         finally:
-            await refusals.close()
+            await denials.close()
     finally:
         passwords.close()
         await db.close()

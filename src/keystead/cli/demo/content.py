@@ -14,9 +14,9 @@ from keystead.cli.demo.keepsake import Keepsake
 from keystead.cli.work import each
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.secrets import SecretKind, parse
-from keystead.entities import service as records
-from keystead.entities.definition_file import parse_file
-from keystead.entities.definitions import define_entities
+from keystead.entities import record_service as records
+from keystead.entities.definition_reader import parse_file
+from keystead.entities.definition_service import define_entities
 from keystead.entities.registry import get_record_type
 from keystead.errors import NotFound
 from keystead.mail import service as mail

@@ -7,13 +7,13 @@ with plain values keyed by schema names. Access has been checked; it raises erro
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from keystead.context import Context
-from keystead.errors import StartupError
-from keystead.graphql.selection import Selection
+from keystead.context import ActiveBrand, Context
+from keystead.errors import BadUserInput, StartupError
+from keystead.graphql.executor.selection import Selection
 
 Resolver = Callable[[Context, dict[str, Any], Selection], Awaitable[Any]]
 Registry = dict[str, Resolver]
@@ -43,3 +43,23 @@ def load_resolvers() -> Registry:
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     return RESOLVERS
+
+
+def require_brand(ctx: Context) -> ActiveBrand:
+    """The brand of the request.
+
+    :raises BadUserInput: when there is none; names the field ``brand``.
+    """
+    if ctx.brand is None:
+        raise BadUserInput("This needs a brand: send a brand header, an API key or an access token.", field="brand")
+    return ctx.brand
+
+
+def refuse_filter(arguments: Mapping[str, Any]) -> None:
+    """Filters are not served on this list: refused, rather than ignored.
+
+    :raises BadUserInput: when a filter with content was sent; names the field ``filter``.
+    """
+    given = arguments.get("filter") or {}
+    if given.get("query") or given.get("sortby"):
+        raise BadUserInput("Filters are not served on this list yet.", field="filter")

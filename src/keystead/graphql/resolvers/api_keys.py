@@ -8,9 +8,8 @@ from keystead.api_keys import service
 from keystead.api_keys.model import ApiKey
 from keystead.context import Context
 from keystead.crypto.secrets import Secret
-from keystead.graphql.resolvers import resolver
-from keystead.graphql.resolvers.scope import refuse_filter, require_brand
-from keystead.graphql.selection import Selection
+from keystead.graphql.executor.selection import Selection
+from keystead.graphql.resolvers import refuse_filter, require_brand, resolver
 from keystead.pagination import PageRequest, needs_total
 
 Arguments = dict[str, Any]

@@ -8,16 +8,15 @@ from typing import Any
 from keystead.compiler import COMPILER
 from keystead.context import ActiveBrand, Context
 from keystead.db.engine import Database
-from keystead.entities import definitions, service
+from keystead.entities import definition_service, record_service
 from keystead.entities.model import StoredEntity
 from keystead.entities.names import type_name
-from keystead.entities.plan import Plan
 from keystead.entities.registry import RecordType, record_types
+from keystead.entities.schema_plan import Plan
 from keystead.entities.types import EntityTypes, FieldTypes
-from keystead.graphql.resolvers import resolver
-from keystead.graphql.resolvers.scope import refuse_filter, require_brand
+from keystead.graphql.executor.selection import Selection
+from keystead.graphql.resolvers import refuse_filter, require_brand, resolver
 from keystead.graphql.schema import EntityField, FixedSchema
-from keystead.graphql.selection import Selection
 from keystead.pagination import PageRequest, needs_total
 
 Arguments = dict[str, Any]
@@ -30,18 +29,18 @@ async def entity_list(ctx: Context, arguments: Arguments, selection: Selection) 
     """One page of the brand's entities, by name; records are counted where that is selected."""
     request = PageRequest.parse(arguments.get("pagination"))
     brand_id = require_brand(ctx).id
-    page = await definitions.list_entities(ctx, brand_id, request, with_total=needs_total(selection))
+    page = await definition_service.list_entities(ctx, brand_id, request, with_total=needs_total(selection))
     shown = [_shown_entity(stored) for stored in page.items]
     if selection.wants("data.record_count"):
         for stored, entity in zip(page.items, shown, strict=True):
-            entity["record_count"] = await definitions.count_records(ctx, brand_id, stored.entity)
+            entity["record_count"] = await definition_service.count_records(ctx, brand_id, stored.entity)
     return {"data": shown, "pagination": page.pagination()}
 
 
 @resolver("Mutation.defineEntity")
 async def define_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """The plan: applied, or with the reasons why not."""
-    plan = await definitions.define_entities(
+    plan = await definition_service.define_entities(
         ctx,
         require_brand(ctx).id,
         arguments["definition"],
@@ -55,7 +54,7 @@ async def define_entity(ctx: Context, arguments: Arguments, _: Selection) -> dic
 async def delete_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """Deletes the entities: all of them, or none."""
     is_dry = bool(arguments.get("dry_run"))
-    deletions = await definitions.delete_entities(
+    deletions = await definition_service.delete_entities(
         ctx,
         require_brand(ctx).id,
         arguments["names"],
@@ -120,25 +119,25 @@ class _Operations:
     async def list(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
         refuse_filter(arguments)
         request = PageRequest.parse(arguments.get("pagination"))
-        page = await service.list_records(
+        page = await record_service.list_records(
             ctx, self._kind, request, _selected(selection), with_total=needs_total(selection)
         )
         return {"data": page.items, "pagination": page.pagination()}
 
     async def by_id(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any] | None:
-        record = await service.find_record(ctx, self._kind, arguments["id"], _selected(selection))
+        record = await record_service.find_record(ctx, self._kind, arguments["id"], _selected(selection))
         return None if record is None else {"data": record}
 
     async def create(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
-        return {"data": await service.create_record(ctx, self._kind, arguments["input"], _selected(selection))}
+        return {"data": await record_service.create_record(ctx, self._kind, arguments["input"], _selected(selection))}
 
     async def update(self, ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
         changes = dict(arguments["input"])
         record_id = changes.pop("id")
-        return {"data": await service.update_record(ctx, self._kind, record_id, changes, _selected(selection))}
+        return {"data": await record_service.update_record(ctx, self._kind, record_id, changes, _selected(selection))}
 
     async def delete(self, ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-        await service.delete_records(ctx, self._kind, arguments["ids"])
+        await record_service.delete_records(ctx, self._kind, arguments["ids"])
         return {"data": {"success": True}}
 
 

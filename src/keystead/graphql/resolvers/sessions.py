@@ -9,9 +9,9 @@ from keystead.authentication.brand_choice import choose
 from keystead.authentication.logout import signed_in_user
 from keystead.authentication.refresh import TokenPair
 from keystead.context import Context
+from keystead.graphql.executor.selection import Selection
 from keystead.graphql.resolvers import resolver
 from keystead.graphql.resolvers.users import user_fields
-from keystead.graphql.selection import Selection
 from keystead.pagination import PageRequest, needs_total
 from keystead.sessions import service as sessions
 from keystead.sessions.model import SessionRow

@@ -6,13 +6,12 @@ from typing import Any
 
 from msgspec import UNSET
 
-from keystead.api_keys import makers
+from keystead.api_keys import creators
 from keystead.authentication import user_creation
 from keystead.context import Context, Profile
-from keystead.graphql.resolvers import resolver
+from keystead.graphql.executor.selection import Selection
+from keystead.graphql.resolvers import refuse_filter, require_brand, resolver
 from keystead.graphql.resolvers.api_keys import shown_key
-from keystead.graphql.resolvers.scope import refuse_filter, require_brand
-from keystead.graphql.selection import Selection
 from keystead.pagination import PageRequest, needs_total
 from keystead.users import service
 from keystead.users.model import NewUser, User, UserChanges
@@ -59,7 +58,7 @@ async def update_user(ctx: Context, arguments: Arguments, selection: Selection) 
     given = arguments["input"]
     lists = {name: tuple(given[name]) for name in ("roles", "permissions") if given.get(name) is not None}
     changes = UserChanges(username=given.get("username", UNSET), is_disabled=given.get("is_disabled"), **lists)
-    updated = await makers.update_user(
+    updated = await creators.update_user(
         ctx, require_brand(ctx).id, given["id"], changes, revoke_api_keys=bool(given.get("revoke_api_keys"))
     )
     return await _answer(ctx, updated, selection)
@@ -69,7 +68,7 @@ async def update_user(ctx: Context, arguments: Arguments, selection: Selection) 
 async def delete_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """Deletes the users: all of them, or none."""
     is_revoking = bool(arguments.get("revoke_api_keys"))
-    await makers.delete_users(ctx, require_brand(ctx).id, arguments["ids"], revoke_api_keys=is_revoking)
+    await creators.delete_users(ctx, require_brand(ctx).id, arguments["ids"], revoke_api_keys=is_revoking)
     return {"data": {"success": True}}
 
 
@@ -117,7 +116,7 @@ async def _answer(ctx: Context, user: User, selection: Selection) -> dict[str, A
     """The GraphQL type ``UserResponse``; the user's keys are read where they are selected."""
     answer: dict[str, Any] = {"data": _shown_user(user)}
     if selection.wants("api_keys"):
-        keys = await makers.list_live_keys(ctx, require_brand(ctx).id, user.id)
+        keys = await creators.list_live_keys(ctx, require_brand(ctx).id, user.id)
         answer["api_keys"] = [shown_key(key) for key in keys]
     return answer
 

@@ -48,7 +48,7 @@ class _Kind(NamedTuple):
 
 @dataclass(slots=True)
 class _Counted:
-    """Refusals of one kind; ``latest`` and ``times`` tell what is not on record yet."""
+    """Denials of one kind; ``latest`` and ``times`` tell what is not on record yet."""
 
     written_at: datetime
     latest: AuditEvent
@@ -59,7 +59,7 @@ class _Counted:
         return not timedelta() <= now - self.written_at < EVERY
 
 
-class Refusals:
+class Denials:
     """What one process has refused lately. For one event loop."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -107,7 +107,7 @@ class Refusals:
                 else:
                     self._forget(kind)
         if self._lost:
-            _log.warning("refusals_not_recorded", events=self._lost, reason="too many")
+            _log.warning("denials_not_recorded", events=self._lost, reason="too many")
             self._lost = 0
 
     async def written(self) -> None:
@@ -175,7 +175,7 @@ class Refusals:
             await self._db.run(write)
             self._slice.note(took)
         except Exception as error:
-            _log.warning("refusals_not_recorded", events=len(events), reason=type(error).__name__)
+            _log.warning("denials_not_recorded", events=len(events), reason=type(error).__name__)
 
     def _wind_up(self) -> None:
         if self._timer is None:

@@ -19,8 +19,8 @@ from graphql import (
     is_non_null_type,
 )
 
-from keystead.graphql.collect import FieldGroup
 from keystead.graphql.errors import response_too_large
+from keystead.graphql.executor.collect import FieldGroup
 
 Path = tuple[Optional["Path"], str | int]
 """A place in the response as a linked list, from the place up; cheap to make, and read only when something is wrong."""

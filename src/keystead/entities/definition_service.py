@@ -23,13 +23,13 @@ from keystead.brands import service as brands
 from keystead.compiler import COMPILER
 from keystead.context import Context
 from keystead.db.engine import Contention, TooManyColumns, Tx
-from keystead.entities import alterations, store
-from keystead.entities.alterations import Change
-from keystead.entities.definition import parse_definition
-from keystead.entities.grants.service import Grants, end_grants, find_grants
+from keystead.entities import ddl, store
+from keystead.entities.ddl import Change
+from keystead.entities.definition_reader import parse_definition
+from keystead.entities.grants import Grants, end_grants, find_grants
 from keystead.entities.model import Entity, StoredEntity
-from keystead.entities.plan import Plan, Step
-from keystead.entities.planning import LONGEST_PLAN, Draft, judge_again, make_draft, prepare, within_time
+from keystead.entities.plan_draft import LONGEST_PLAN, Draft, judge_again, make_draft, prepare, within_time
+from keystead.entities.schema_plan import Plan, Step
 from keystead.entities.tables import DialectName
 from keystead.entity_names.store import list_names
 from keystead.errors import BadUserInput, NotFound
@@ -138,14 +138,14 @@ async def delete_entities(
         known = await list_names(tx, brand_id)
         for one in planned:
             _require_known(one.entity, known)
-            await alterations.hold_still(tx, brand_id, one.entity, dialect)
-            if not allow_data_loss and await alterations.has_records(tx, brand_id, one.entity, dialect):
+            await ddl.hold_still(tx, brand_id, one.entity, dialect)
+            if not allow_data_loss and await ddl.has_records(tx, brand_id, one.entity, dialect):
                 raise BadUserInput(
                     f"'{one.entity}' has records ({max(one.records, 1)}): they would be lost."
                     " Set 'allow_data_loss' to delete them.",
                     field="allow_data_loss",
                 )
-            await alterations.drop_entity(tx, brand_id, one.entity, dialect)
+            await ddl.drop_entity(tx, brand_id, one.entity, dialect)
         # Before the grants end: one that runs at the same time holds the entity's row.
         await store.delete_entities(tx, brand_id, wanted)
         deleted = []
@@ -171,7 +171,7 @@ async def list_entities(
 
 async def count_records(ctx: Context, brand_id: str, entity: Entity) -> int:
     """How many records an entity has."""
-    return await alterations.count_records(ctx.db.scans, brand_id, entity.name, ctx.db.dialect)
+    return await ddl.count_records(ctx.db.scans, brand_id, entity.name, ctx.db.dialect)
 
 
 @asynccontextmanager
@@ -208,7 +208,7 @@ class _Application:
         if version != draft.version + 1:
             raise _OutOfDateError
         for name in sorted(draft.wanted.keys() & draft.current.keys()):
-            await alterations.hold_still(tx, brand_id, name, self.dialect)
+            await ddl.hold_still(tx, brand_id, name, self.dialect)
         steps = await judge_again(tx, draft.steps, draft.open, self.allow_data_loss)
         if any(step.refused is not None for step in steps):
             raise _NowRefusedError(steps)
@@ -222,7 +222,7 @@ class _Application:
                 grants = await end_grants(tx, brand_id, name, self.now)
                 ended |= {name: grants.described()} if grants else {}
                 await store.insert_entity(tx, brand_id, new_id(self.now), entity, self.now)
-            await alterations.carry_out(tx, prepared)
+            await ddl.carry_out(tx, prepared)
         await audit.record(tx, self.describe(steps, ended))
         return Plan(steps, version, applied=True)
 
@@ -235,7 +235,7 @@ async def _count_losses(ctx: Context, brand_id: str, names: Sequence[str]) -> li
     return [
         Deletion(
             name,
-            await alterations.count_records(scans, brand_id, name, dialect),
+            await ddl.count_records(scans, brand_id, name, dialect),
             await find_grants(scans, brand_id, name),
         )
         for name in names

@@ -9,7 +9,7 @@ from typing import Any
 
 from keystead.brands import service as brands
 from keystead.db.engine import Tx
-from keystead.entities.grants import store
+from keystead.entities import grant_store
 from keystead.permissions import of_entity
 
 Holders = Mapping[str, tuple[str, ...]]
@@ -33,7 +33,7 @@ class Grants:
 
     def counts(self) -> dict[str, int]:
         """How many there are of each kind."""
-        return {kind: len(getattr(self, kind)) for kind in (*store.KINDS, "default_permissions")}
+        return {kind: len(getattr(self, kind)) for kind in (*grant_store.KINDS, "default_permissions")}
 
     def described(self) -> dict[str, Any]:
         """The details of an audit event."""
@@ -47,9 +47,9 @@ async def find_grants(tx: Tx, brand_id: str, entity: str) -> Grants:
     """What is granted on the entity."""
     named = frozenset(of_entity(entity))
     return Grants(
-        _naming(named, await store.list_holders(tx, brand_id, "roles", entity)),
-        _naming(named, await store.list_holders(tx, brand_id, "users", entity)),
-        _naming(named, await store.list_holders(tx, brand_id, "api_keys", entity)),
+        _naming(named, await grant_store.list_holders(tx, brand_id, "roles", entity)),
+        _naming(named, await grant_store.list_holders(tx, brand_id, "users", entity)),
+        _naming(named, await grant_store.list_holders(tx, brand_id, "api_keys", entity)),
         tuple(name for name in await brands.default_permissions(tx, brand_id) if name in named),
     )
 
@@ -61,9 +61,9 @@ async def end_grants(tx: Tx, brand_id: str, entity: str, now: datetime) -> Grant
     the entity's row in the registry, so it is committed before the row is gone, or finds none.
     """
     ended = await find_grants(tx, brand_id, entity)
-    for kind in store.KINDS:
+    for kind in grant_store.KINDS:
         if getattr(ended, kind):
-            await store.end_grants(tx, brand_id, kind, entity, now)
+            await grant_store.end_grants(tx, brand_id, kind, entity, now)
     if ended.default_permissions:
         await brands.end_default_permissions(tx, brand_id, ended.default_permissions, now)
     return ended

@@ -14,16 +14,16 @@ from typing import Any
 from graphql import DocumentNode, OperationDefinitionNode, OperationType
 
 from keystead.graphql.access import Access, Public
-from keystead.graphql.arguments import Arguments
-from keystead.graphql.collect import Collector, FieldGroup, Flags
-from keystead.graphql.complete import Completer, completer
-from keystead.graphql.cost import Cost, operation_cost
+from keystead.graphql.executor.arguments import Arguments
+from keystead.graphql.executor.collect import Collector, FieldGroup, Flags
+from keystead.graphql.executor.complete import Completer, completer
+from keystead.graphql.executor.cost import Cost, operation_cost
+from keystead.graphql.executor.selection import EMPTY, SelectedField, Selection
+from keystead.graphql.executor.variables import NO_VALUES, Values
 from keystead.graphql.introspection import IntrospectionAccess
 from keystead.graphql.limits import INTROSPECTION_FIELDS
 from keystead.graphql.resolvers import Resolver
 from keystead.graphql.schema import RootType, SchemaVersion
-from keystead.graphql.selection import EMPTY, SelectedField, Selection
-from keystead.graphql.variables import NO_VALUES, Values
 
 SelectionGetter = Callable[[Values], Selection]
 

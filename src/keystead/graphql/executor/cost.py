@@ -12,10 +12,10 @@ from typing import Any
 from graphql import GraphQLObjectType, get_named_type, is_list_type, is_non_null_type
 
 from keystead.errors import BadUserInput
-from keystead.graphql.arguments import Arguments
-from keystead.graphql.collect import FieldGroup
+from keystead.graphql.executor.arguments import Arguments
+from keystead.graphql.executor.collect import FieldGroup
+from keystead.graphql.executor.variables import NO_VALUES, Values
 from keystead.graphql.limits import INTROSPECTION_FIELDS, refuse
-from keystead.graphql.variables import NO_VALUES, Values
 
 MAX_COST = 10_000
 LARGEST_PAGE = 100

@@ -15,8 +15,6 @@ import structlog
 from keystead.context import Context
 from keystead.db.engine import SchemaChanged
 from keystead.errors import DocumentInvalid, Forbidden, KeysteadError, ServiceUnavailable
-from keystead.graphql.complete import Faults, Nulled, Path, path_list
-from keystead.graphql.cost import check_cost
 from keystead.graphql.documents import DocumentCache, OutsideSchema
 from keystead.graphql.errors import (
     Response,
@@ -28,10 +26,12 @@ from keystead.graphql.errors import (
     require_room,
     respond,
 )
+from keystead.graphql.executor.complete import Faults, Nulled, Path, path_list
+from keystead.graphql.executor.cost import check_cost
+from keystead.graphql.executor.plan import Plan, RootField
+from keystead.graphql.executor.variables import Values, coerce
 from keystead.graphql.introspection import INTROSPECTOR
-from keystead.graphql.plan import Plan, RootField
 from keystead.graphql.schema import SchemaVersion
-from keystead.graphql.variables import Values, coerce
 from keystead.time_limit import within
 
 Otherwise = Callable[[], Awaitable[tuple[Context, SchemaVersion]]]
@@ -198,9 +198,9 @@ class _Run:
 
     def _refuse(self, field: RootField, error: Exception) -> None:
         """A root field failed as a whole."""
-        request_id, refusals = self._ctx.request.id, self._ctx.server.refusals
-        if isinstance(error, Forbidden) and refusals is not None:
-            refusals.note(self._ctx, field.name, error)
+        request_id, denials = self._ctx.request.id, self._ctx.server.denials
+        if isinstance(error, Forbidden) and denials is not None:
+            denials.note(self._ctx, field.name, error)
         shown = public_error(error, request_id, is_secret=self._is_secret, field=field.key)
         self._failed.append(shown)
         self._errors.append(entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))

@@ -30,7 +30,7 @@ from graphql import (
     get_named_type,
 )
 
-from keystead.graphql.arguments import Arguments, compile_arguments
+from keystead.graphql.executor.arguments import Arguments, compile_arguments
 
 Flags = Mapping[str, bool]
 """The variables that directives hang on, and whether they are true."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from keystead.audit import refusals, service
+from keystead.audit import denials, service
+from keystead.audit.denials import Denials
 from keystead.audit.model import AuditEvent
-from keystead.audit.refusals import Refusals
 from keystead.context import (
     ActiveBrand,
     Anonymous,
@@ -48,10 +48,10 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 @pytest.fixture
-def noted(server: Server) -> Refusals:
+def noted(server: Server) -> Denials:
     """Notes what this server refuses."""
-    made = Refusals(server.db, server.clock)
-    server.refusals = made
+    made = Denials(server.db, server.clock)
+    server.denials = made
     return made
 
 
@@ -62,7 +62,7 @@ def key(server: Server, brand: ActiveBrand) -> Context:
 
 async def recorded(server: Server, brand: ActiveBrand) -> list[AuditEvent]:
     page = await service.list_events(make_context(server), brand.id, PageRequest(per_page=100))
-    return [event for event in reversed(page.items) if event.event == refusals.EVENT]
+    return [event for event in reversed(page.items) if event.event == denials.EVENT]
 
 
 async def times(server: Server, brand: ActiveBrand) -> list[int | None]:
@@ -70,7 +70,7 @@ async def times(server: Server, brand: ActiveBrand) -> list[int | None]:
 
 
 async def test_a_refused_field_is_on_record_with_who_what_and_why(
-    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+    server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     api = await make_api(server)
     user = await make_user(server, brand)
@@ -96,7 +96,7 @@ async def test_a_refused_field_is_on_record_with_who_what_and_why(
     }
 
 
-async def test_nobody_and_everybody_is_not_on_record(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+async def test_nobody_and_everybody_is_not_on_record(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     for principal in (Anonymous(), BrandTokenPrincipal(brand.id, "token"), System()):
         noted.note(make_context(server, brand, principal), "userList", ADMIN)
     await noted.written()
@@ -104,7 +104,7 @@ async def test_nobody_and_everybody_is_not_on_record(server: Server, brand: Acti
 
 
 async def test_what_follows_within_a_minute_is_one_number(
-    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+    server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     ctx = key(server, brand)
     for _ in range(41):
@@ -120,7 +120,7 @@ async def test_what_follows_within_a_minute_is_one_number(
 
 
 async def test_the_number_is_written_when_the_flood_is_over(
-    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+    server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     ctx = key(server, brand)
     noted.note(ctx, "userList", ADMIN)
@@ -140,7 +140,7 @@ async def test_the_number_is_written_when_the_flood_is_over(
 
 
 async def test_a_clock_that_is_set_back_holds_nothing_up(
-    server: Server, brand: ActiveBrand, noted: Refusals, clock: ManualClock
+    server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     ctx = key(server, brand)
     noted.note(ctx, "userList", ADMIN)
@@ -151,7 +151,7 @@ async def test_a_clock_that_is_set_back_holds_nothing_up(
 
 
 async def test_each_caller_and_each_permission_counts_for_itself(
-    server: Server, brand: ActiveBrand, noted: Refusals
+    server: Server, brand: ActiveBrand, noted: Denials
 ) -> None:
     other = await make_brand(server, "other")
     mine = key(server, brand)
@@ -163,7 +163,7 @@ async def test_each_caller_and_each_permission_counts_for_itself(
     assert await times(server, other) == [None] * 2
 
 
-async def test_closing_writes_what_was_counted(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+async def test_closing_writes_what_was_counted(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     ctx = key(server, brand)
     for _ in range(3):
         noted.note(ctx, "userList", ADMIN)
@@ -171,20 +171,20 @@ async def test_closing_writes_what_was_counted(server: Server, brand: ActiveBran
     assert sorted(await times(server, brand), key=str) == [2, None]
 
 
-async def test_one_caller_takes_up_little_room(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+async def test_one_caller_takes_up_little_room(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     ctx = key(server, brand)
-    for number in range(refusals.MOST_OF_ONE + 50):
+    for number in range(denials.MOST_OF_ONE + 50):
         noted.note(ctx, "thingList", Forbidden(permission=f"thing{number}:read"))
-    assert len(noted._kinds) == refusals.MOST_OF_ONE + 1
+    assert len(noted._kinds) == denials.MOST_OF_ONE + 1
     await noted.close()
-    assert sorted(await times(server, brand), key=str) == [49] + [None] * (refusals.MOST_OF_ONE + 1)
+    assert sorted(await times(server, brand), key=str) == [49] + [None] * (denials.MOST_OF_ONE + 1)
 
 
 async def test_a_crowd_takes_up_no_more_than_there_is(
-    server: Server, brand: ActiveBrand, noted: Refusals, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+    server: Server, brand: ActiveBrand, noted: Denials, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
-    monkeypatch.setattr(refusals, "MOST_KINDS", 10)
-    monkeypatch.setattr(refusals, "MOST_WAITING", 5)
+    monkeypatch.setattr(denials, "MOST_KINDS", 10)
+    monkeypatch.setattr(denials, "MOST_WAITING", 5)
     for _ in range(50):
         noted.note(key(server, brand), "userList", ADMIN)
     assert (len(noted._kinds), len(noted._waiting), noted._lost) == (10, 5, 45)
@@ -219,8 +219,8 @@ async def test_the_answer_neither_waits_nor_fails(server: Server, brand: ActiveB
     api = await make_api(server)
     hour_glass = asyncio.Event()
     for run in (fail, hour_glass.wait):
-        noted = Refusals(Unwilling(server.db, run), server.clock)  # type: ignore[arg-type]
-        server.refusals = noted
+        noted = Denials(Unwilling(server.db, run), server.clock)  # type: ignore[arg-type]
+        server.denials = noted
         assert (await api.send("{ userList { data { id } } }", token=token)).code == "FORBIDDEN"
         hour_glass.set()
         await noted.written()
@@ -231,14 +231,14 @@ async def test_a_server_writes_what_it_counted_before_it_ends(tmp_path: Path, cl
     async with open_server(settings, clock=clock) as server:
         brand = await make_brand(server)
         ctx = key(server, brand)
-        assert server.refusals is not None
+        assert server.denials is not None
         for _ in range(2):
-            server.refusals.note(ctx, "userList", ADMIN)
+            server.denials.note(ctx, "userList", ADMIN)
     async with open_server(settings, clock=clock) as server:
         assert sorted(await times(server, brand), key=str) == [1, None]
 
 
-async def test_permissions_that_suffice_leave_no_trace(server: Server, brand: ActiveBrand, noted: Refusals) -> None:
+async def test_permissions_that_suffice_leave_no_trace(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     user = await make_user(server, brand, permissions=("admin",))
     token = make_access_token(server, await make_session(server, brand, user.id))
     assert (await (await make_api(server)).send("{ userList { data { id } } }", token=token)).data

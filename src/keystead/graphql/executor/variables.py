@@ -19,7 +19,6 @@ from graphql.pyutils import print_path_list
 from graphql.utilities import coerce_input_literal, coerce_input_value, validate_input_value
 
 from keystead.errors import MalformedRequest
-from keystead.graphql.fresh import fresh
 
 Values = Mapping[str, Any]
 """Coerced variables by name; one without a value is absent."""
@@ -92,3 +91,12 @@ def _reason(value: Any, variable: Variable) -> str:
     except RecursionError:
         return "is nested too deeply"
     return reasons[0] if reasons else "does not fit it"
+
+
+def fresh(value: Any) -> Any:
+    """The value with its dicts and lists copied; other values are immutable."""
+    if isinstance(value, dict):
+        return {name: fresh(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [fresh(member) for member in value]
+    return value

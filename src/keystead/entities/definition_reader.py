@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from datetime import date, datetime, time
 from typing import Any, NoReturn, get_type_hints
 
 import msgspec
 
-from keystead.entities.fields import KINDS, LONGEST_INDEXED, Kind, length_limits, make_check
+from keystead.entities.fields import (
+    KINDS,
+    LONGEST_INDEXED,
+    LONGEST_PATTERN,
+    Kind,
+    compile_pattern,
+    length_limits,
+    make_check,
+)
 from keystead.entities.model import Entity, Field, Relation
 from keystead.entities.names import require_entity_name, require_field_name
-from keystead.entities.patterns import LONGEST_PATTERN, compile_pattern
 from keystead.entities.values import read_text
 from keystead.errors import BadUserInput, ValidationError
 from keystead.permissions import is_permission
@@ -204,3 +213,32 @@ def _only(given: Mapping[str, Any], known: Mapping[str, Any] | tuple[str, ...], 
 
 def _refuse(path: str, message: str, *, cause: str | None = None) -> NoReturn:
     raise BadUserInput(message, field=path, cause=cause)
+
+
+LARGEST_FILE = 1 << 20
+"""Characters."""
+
+
+def parse_file(text: str) -> dict[str, Any]:
+    """The definition in ``text``; days and times become ISO 8601 texts, as JSON has none.
+
+    :raises BadUserInput: when it is no TOML; the message says where.
+    """
+    if len(text) > LARGEST_FILE:
+        raise BadUserInput("The definition file is larger than 1 MiB.", field="definition")
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadUserInput(f"The definition file is not valid TOML: {error}", field="definition") from None
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    return value

@@ -13,7 +13,7 @@ from keystead.db.statements import Statement, any_of
 from keystead.db.types import Text
 from keystead.entities.fields import LONGEST_INDEXED, make_check
 from keystead.entities.model import Entity, Field
-from keystead.entities.plan import Action, Facts, Step, fills_gaps
+from keystead.entities.schema_plan import Action, Facts, Step, fills_gaps
 from keystead.entities.tables import (
     DialectName,
     add_column,

@@ -29,9 +29,8 @@ from graphql.utilities import coerce_input_literal
 from graphql.utilities.coerce_input_value import coerce_default_value
 
 from keystead.errors import BadUserInput
-from keystead.graphql.fresh import fresh
+from keystead.graphql.executor.variables import NO_VALUES, Values, fresh
 from keystead.graphql.scalars import untyped
-from keystead.graphql.variables import NO_VALUES, Values
 
 Getter = Callable[[Values], Any]
 Arguments = Callable[[Values], dict[str, Any]]

@@ -18,11 +18,11 @@ from keystead.brands import service as brands
 from keystead.compiler import COMPILER
 from keystead.context import Context
 from keystead.db.engine import Database, Row, Tx
-from keystead.entities import alterations, store
-from keystead.entities.alterations import Change, Inquiry
+from keystead.entities import ddl, store
+from keystead.entities.ddl import Change, Inquiry
 from keystead.entities.model import Entity
 from keystead.entities.names import require_distinct
-from keystead.entities.plan import Plan, Step, compare, depends_on_records, judge
+from keystead.entities.schema_plan import Plan, Step, compare, depends_on_records, judge
 from keystead.entities.tables import DialectName
 from keystead.entity_names.service import refuse_unknown
 from keystead.errors import BadUserInput, ServerBusy, ServiceUnavailable
@@ -128,7 +128,7 @@ async def judge_again(
     """The steps, those of the inquiries judged by what the records say."""
     judged: dict[tuple[str, str | None], Step] = {}
     for inquiry in inquiries:
-        facts = await alterations.gather_facts(tx, inquiry)
+        facts = await ddl.gather_facts(tx, inquiry)
         for step, said in zip(inquiry.steps, facts, strict=True):
             judged[(step.entity, step.field)] = judge(step, said, allow_data_loss=allow_data_loss)
     return tuple(judged.get((step.entity, step.field), step) for step in steps)
@@ -137,7 +137,7 @@ async def judge_again(
 def prepare(brand_id: str, draft: Draft, dialect: DialectName) -> dict[str, list[Change]]:
     """The statements that carry out the plan, by entity."""
     return {
-        name: alterations.prepare(brand_id, draft.current.get(name), draft.wanted[name], list(own), dialect)
+        name: ddl.prepare(brand_id, draft.current.get(name), draft.wanted[name], list(own), dialect)
         for name, own in groupby(draft.steps, key=lambda step: step.entity)
     }
 

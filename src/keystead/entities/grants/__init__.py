@@ -1,1 +1,0 @@
-"""What is granted on entities, and its end."""

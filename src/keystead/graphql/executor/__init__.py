@@ -1,0 +1,1 @@
+"""The executor: compiles a validated operation to a plan and runs it."""
