@@ -7,7 +7,7 @@ import re
 import pytest
 
 from keystead_client import AsyncClient, Client
-from keystead_client.connection import ME, Options
+from keystead_client.client import ME, ClientOptions
 from keystead_client.entities import SYSTEM_FIELDS
 from tests.house_rules.source import page
 
@@ -32,9 +32,9 @@ def test_the_fields_of_a_record() -> None:
 def test_the_help_of_a_client_names_each_option(client: type) -> None:
     """What an editor shows of ``**options`` is no more than that."""
     explained = re.findall(r":param (\w+):", client.__doc__ or "")
-    assert sorted(explained) == sorted({"endpoint", "transport", *Options.__annotations__})
+    assert sorted(explained) == sorted({"endpoint", "transport", *ClientOptions.__annotations__})
 
 
 def test_the_page_names_each_option() -> None:
     program = page("sdk.md").split("## A program")[1].split("\n## ")[0]
-    assert [option for option in Options.__annotations__ if f"`{option}=" not in program] == []
+    assert [option for option in ClientOptions.__annotations__ if f"`{option}=" not in program] == []

@@ -112,9 +112,11 @@ async def test_checking_tokens(server: Server, brand: ActiveBrand) -> None:
             user_id = client.me(["id"])["id"]
         issuer, brand_id = server.settings.base_url, brand.id
         code = example("Verifier(").replace(ADDRESS, issuer).replace("<id of the brand>", brand_id)
-        # The issuer of the tests is a name without a host and has a clock of its own: ask where the server listens.
-        code = code.replace('brand="', f'mode="online", endpoint="{url}", clock=now, brand="')
-        names = run(code, now=lambda: server.clock.now().timestamp())
+        # The issuer of the tests is a name without a host: its keys are fetched where the server listens.
+        code = code.replace('brand="', 'transport=listening, clock=now, brand="')
+        keys = httpx.get(f"{url}/.well-known/jwks.json").content
+        listening = httpx.MockTransport(lambda request: httpx.Response(200, content=keys))
+        names = run(code, now=lambda: server.clock.now().timestamp(), listening=listening)
         assert names["user_id_of"](tokens.auth_token) == user_id
 
     await against(server, check)

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from keystead_client._single_flight import SingleFlight, run_sync, share_between_tasks, share_between_threads
 from keystead_client.errors import NetworkError
-from keystead_client.sharing import among_tasks, among_threads, complete
-from keystead_client.single_flight import SingleFlight
 from tests.forking import needs_fork
 
 
@@ -158,10 +157,10 @@ def test_threads_run_the_same_coroutines_without_a_loop(flight: SingleFlight[int
     async def at_once() -> int:
         return 7
 
-    assert complete(among_threads(flight, "a", at_once)) == 7
-    assert asyncio.run(among_tasks(flight, "a", answer)) == 7
+    assert run_sync(share_between_threads(flight, "a", at_once)) == 7
+    assert asyncio.run(share_between_tasks(flight, "a", answer)) == 7
     with pytest.raises(RuntimeError, match=r"keystead_client\.auth"):
-        complete(among_threads(flight, "a", answer))
+        run_sync(share_between_threads(flight, "a", answer))
     assert flight._flights == {}
 
 

@@ -113,7 +113,7 @@ async def test_who_does_not_say_that_they_have_an_account_has_none(
 
 @pytest.mark.parametrize("middleware", [KeysteadMiddleware, WsgiMiddleware])
 def test_a_verifier_cannot_tell_and_so_nobody_decides_by_accident(middleware: Any) -> None:
-    verifier = Verifier(ENDPOINT, "019b796d-d600-7000-be72-e1bcd08bca13", mode="online")
+    verifier = Verifier(ENDPOINT, "019b796d-d600-7000-be72-e1bcd08bca13")
     with pytest.raises(ValueError, match="allow_anonymous=True"):
         middleware(None, ENDPOINT, verifier=verifier)
     middleware(None, ENDPOINT, verifier=verifier, allow_anonymous=True)

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from keystead_client._transport import PoolTimeout
 from keystead_client.async_client import AsyncClient
 from keystead_client.errors import ServerBusy
 from keystead_client.places import Places
-from keystead_client.sending import NoFreeConnection
 from keystead_client.wary import WaryServer
 from tests.forking import needs_fork
 
@@ -59,7 +59,7 @@ async def test_which_error_tells_that_no_connection_is_left() -> None:
 
     transport = httpx.MockTransport(crowded)
     async with AsyncClient("https://id.example.com", transport=transport, retries=0) as client:
-        with pytest.raises(NoFreeConnection) as raised:
+        with pytest.raises(PoolTimeout) as raised:
             await client.me_with("token")
     assert not raised.value.was_sent
 

@@ -75,7 +75,7 @@ def test_where_somebody_says_whose_users_are_meant_nothing_is(
     make(ENDPOINT, brand_token="ks_bt_x")
     for client in ({"brand": "A"}, {"brand_token": "ks_bt_x"}, {"api_key": "ks_sk_x"}):
         make(client=client)
-    verifier = Verifier(ENDPOINT, "019b796d-d600-7000-be72-e1bcd08bca13", mode="online")
+    verifier = Verifier(ENDPOINT, "019b796d-d600-7000-be72-e1bcd08bca13")
     make(ENDPOINT, verifier=verifier, allow_anonymous=True)
     monkeypatch.setenv("KEYSTEAD_BRAND", "A")
     make(ENDPOINT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead_client.endpoint import Endpoint, endpoint_from, graphql_url
+from keystead_client._endpoint import Endpoint, endpoint_from, graphql_url
 from keystead_client.errors import Unauthenticated
 
 ENDPOINT = Endpoint("https://id.example.com/graphql", api_key="the key", brand_token="the brand token")

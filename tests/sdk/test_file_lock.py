@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from keystead_client import Client, FileTokens, Tokens
-from keystead_client.file_lock import FileLock
+from keystead_client.tokens import FileLock
 from tests.forking import needs_fork
 
 fcntl = pytest.importorskip("fcntl", reason="Windows has no fcntl: FileTokens goes without the lock there")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from keystead_client.documents import is_query
-from keystead_client.endpoint import Endpoint
+from keystead_client._endpoint import Endpoint
+from keystead_client._protocol import Flow, Question, Refresh, Reply, Send, Sleep, ask, is_query
+from keystead_client._session import Session
 from keystead_client.errors import (
     KeysteadError,
     NetworkError,
@@ -21,8 +22,6 @@ from keystead_client.errors import (
     Unauthorized,
     Unavailable,
 )
-from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, ask
-from keystead_client.session import Session
 from keystead_client.tokens import MemoryTokens, Tokens
 
 QUERY = Question.of("{ me { id } }")

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from keystead_client import Client, MemoryTokens, NotAuthenticated, Tokens
+from keystead_client._session import Kept
 from keystead_client.errors import RefreshTokenReused
-from keystead_client.kept import Kept
 from tests.forking import needs_fork
 
 PAIR = {"auth_token": "auth-2", "refresh_token": "refresh-2"}

@@ -14,6 +14,7 @@ import pytest
 
 from keystead.context import ActiveBrand
 from keystead_client import auth
+from keystead_client._transport import QUIET, OutageLog, PoolTimeout, one_line
 from keystead_client.cookies import CookieOptions, loses_secure_cookies
 from keystead_client.errors import (
     BadUserInput,
@@ -25,8 +26,6 @@ from keystead_client.errors import (
     ServerError,
     Unauthorized,
 )
-from keystead_client.log import QUIET, Outages, in_one_line
-from keystead_client.sending import NoFreeConnection
 from tests.clocks import ManualClock
 from tests.databases import SqliteTemplate
 from tests.sdk.conftest import PASSWORD
@@ -63,7 +62,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._outages = Outages("Keystead", lambda: self.now)
+        self._outages = OutageLog("Keystead", lambda: self.now)
 
     def come(self, *outcomes: BaseException | None) -> None:
         for outcome in outcomes:
@@ -88,9 +87,9 @@ def test_an_outage_is_one_line_and_its_end_another(
 
 def test_what_says_nothing_of_the_server_is_not_written(ours: Ours) -> None:
     outcomes = Outcomes()
-    outcomes.come(NoFreeConnection("full"), RateLimited("slowly"), BadUserInput("what"), GeneratorExit(), ValueError())
+    outcomes.come(PoolTimeout("full"), RateLimited("slowly"), BadUserInput("what"), GeneratorExit(), ValueError())
     assert ours() == []
-    outcomes.come(NetworkError("no name"), NoFreeConnection("full"), ValueError())
+    outcomes.come(NetworkError("no name"), PoolTimeout("full"), ValueError())
     assert ours() == [(logging.WARNING, AWAY)]
 
 
@@ -104,7 +103,7 @@ def test_a_way_that_comes_and_goes_does_not_fill_the_log(ours: Ours) -> None:
 
 
 def test_what_others_have_written_stays_one_line() -> None:
-    assert in_one_line("no\r\n\x1b[2JWARNING name" + "x" * 999) == ("no   [2JWARNING name" + "x" * 999)[:300]
+    assert one_line("no\r\n\x1b[2JWARNING name" + "x" * 999) == ("no   [2JWARNING name" + "x" * 999)[:300]
 
 
 @pytest.mark.attack("A101")

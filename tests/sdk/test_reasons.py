@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from keystead_client import Client, NetworkError
+from keystead_client._transport import LONGEST
 from keystead_client.errors import Timeout
-from keystead_client.reasons import LONGEST
 from tests.certificates import make_authority
 from tests.sdk.hostile import answering
 from tests.sdk.test_way import KINDS, ask

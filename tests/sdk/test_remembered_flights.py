@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from keystead_client.single_flight import SingleFlight
+from keystead_client._single_flight import SingleFlight
 
 
 class Runway:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from keystead_client import calls
-from keystead_client.endpoint import Endpoint
+from keystead_client import _operations
+from keystead_client._endpoint import Endpoint
+from keystead_client._protocol import Flow, Question, Refresh, Reply, Send, Sleep, ask
+from keystead_client._session import Session
 from keystead_client.errors import KeysteadError, NetworkError, RateLimited, ServerError, Timeout
-from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, ask
-from keystead_client.session import Session
 from keystead_client.tokens import MemoryTokens, Tokens
 
 LOST = NetworkError("lost", was_sent=True)
@@ -61,15 +61,15 @@ def test_what_the_server_asks_for_is_waited_and_more(monkeypatch: pytest.MonkeyP
 
 
 def create_me() -> Flow[Tokens]:
-    return calls.create_me(headers={}, retries=2)
+    return _operations.create_me(headers={}, retries=2)
 
 
 def log_in_standing() -> Flow[Tokens]:
-    return calls.log_in("ann@example.com", "rainbow123", brand=None, kind="standing", headers={}, retries=2)
+    return _operations.log_in("ann@example.com", "rainbow123", brand=None, kind="standing", headers={}, retries=2)
 
 
 def log_in_pair() -> Flow[Tokens]:
-    return calls.log_in("ann@example.com", "rainbow123", brand=None, kind="pair", headers={}, retries=2)
+    return _operations.log_in("ann@example.com", "rainbow123", brand=None, kind="pair", headers={}, retries=2)
 
 
 @pytest.mark.parametrize("begin", [create_me, log_in_standing, log_in_pair])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keystead_client import FileTokens, MemoryTokens, Tokens
-from keystead_client.kept import Kept
+from keystead_client._session import Kept
 
 fcntl = pytest.importorskip("fcntl", reason="Windows has no fcntl: FileTokens goes without the lock there")
 

@@ -7,14 +7,14 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from keystead_client._transport import PoolTimeout
 from keystead_client.errors import KeysteadError, NotAuthenticated, ServerError, Timeout
-from keystead_client.sending import NoFreeConnection
 from keystead_client.silence import PASSES, PAUSE, SILENCE, Silence
 from tests.sdk.hanging import Now
 
 UNANSWERED = Timeout("no answer", was_sent=True)
 REFUSED = NotAuthenticated("over")
-FULL = NoFreeConnection("all in use", was_sent=False)
+FULL = PoolTimeout("all in use", was_sent=False)
 
 
 @pytest.fixture

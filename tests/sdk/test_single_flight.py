@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from keystead_client._single_flight import SingleFlight
 from keystead_client.errors import ServerError, Timeout
-from keystead_client.single_flight import SingleFlight
 
 
 class Work:

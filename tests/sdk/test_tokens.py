@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from keystead_client import FileTokens, MemoryTokens, Tokens
-from keystead_client.endpoint import Endpoint
+from keystead_client._endpoint import Endpoint
+from keystead_client._protocol import Refresh, Reply
+from keystead_client._session import Session
 from keystead_client.errors import Unauthenticated
-from keystead_client.flow import Refresh, Reply
-from keystead_client.session import Session
 from keystead_client.tokens import claims_of, expiry_of
 
 

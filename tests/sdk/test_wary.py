@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from keystead_client._single_flight import run_sync
+from keystead_client._transport import PoolTimeout
 from keystead_client.errors import (
     InvalidCredentials,
     KeysteadError,
@@ -19,8 +21,6 @@ from keystead_client.errors import (
     Timeout,
 )
 from keystead_client.places import LENT
-from keystead_client.sending import NoFreeConnection
-from keystead_client.sharing import complete
 from keystead_client.silence import SILENCE
 from keystead_client.tokens import Tokens
 from keystead_client.wary import LOGINS, WaryServer
@@ -180,9 +180,9 @@ async def test_a_flood_of_logins_takes_nothing_from_those_who_are_logged_in(hang
 async def test_a_program_that_has_no_connection_left_says_nothing_of_the_server(hanging: Hanging, clock: Now) -> None:
     wary = WaryServer(hanging, clock)
     hanging.may_answer.set()
-    hanging.answer = NoFreeConnection("all in use", was_sent=False)
+    hanging.answer = PoolTimeout("all in use", was_sent=False)
     for _ in range(SILENCE + 1):
-        with pytest.raises(NoFreeConnection):
+        with pytest.raises(PoolTimeout):
             await wary.me_with("token")
     hanging.answer = ANN
     assert await wary.me_with("token") == ANN
@@ -246,7 +246,7 @@ def is_told_in_child(wary: WaryServer) -> bool:
         # Ends the child if it hangs.
         signal.alarm(10)
         try:
-            os._exit(0 if complete(wary.me_with("two")) == ANN else 1)
+            os._exit(0 if run_sync(wary.me_with("two")) == ANN else 1)
         except BaseException:
             os._exit(2)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from keystead_client import AsyncClient, Client, MemoryTokens, NotAuthenticated, Tokens
+from keystead_client._protocol import Refresh, Step
 from keystead_client.errors import Unauthenticated
-from keystead_client.flow import Refresh, Step
 
 
 def of(user: str, **claims: Any) -> str:

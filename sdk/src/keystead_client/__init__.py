@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from keystead_client._operations import Select
 from keystead_client.async_client import AsyncClient
 from keystead_client.client import Client
-from keystead_client.documents import Select
 from keystead_client.entities import AsyncEntity, Entity, Page
 from keystead_client.errors import KeysteadError, NetworkError, NotAuthenticated
-from keystead_client.file_tokens import FileTokens
-from keystead_client.tokens import Kind, MemoryTokens, Tokens, TokenStore
+from keystead_client.tokens import FileTokens, Kind, MemoryTokens, Tokens, TokenStore
 
 __all__ = [
     "AsyncClient",

@@ -10,13 +10,12 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from keystead_client import calls, documents
-from keystead_client.connection import ME, Configured, Options, given
+from keystead_client import _operations
+from keystead_client._protocol import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
+from keystead_client._transport import AsyncClients, send_async
+from keystead_client.client import ME, ClientOptions, Configured, given
 from keystead_client.entities import AsyncEntity
 from keystead_client.errors import KeysteadError, RefreshTokenInvalid
-from keystead_client.flow import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
-from keystead_client.per_loop import AsyncClients
-from keystead_client.sending import send_async
 from keystead_client.tokens import Kind, Tokens
 
 T = TypeVar("T")
@@ -49,7 +48,7 @@ class AsyncClient(Configured):
         endpoint: str | None = None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[ClientOptions],
     ) -> None:
         super().__init__(endpoint, **options)
         self._http = AsyncClients(transport, self._bounds)
@@ -88,7 +87,7 @@ class AsyncClient(Configured):
 
     async def me(self, select: Sequence[str] = ME) -> dict[str, Any]:
         """The user. Raises ``NotAuthenticated``."""
-        return calls.user_of(await self.execute(documents.me(select)))
+        return _operations.user_of(await self.execute(_operations.me_document(select)))
 
     async def execute(
         self, document: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
@@ -113,7 +112,7 @@ class AsyncClient(Configured):
     ) -> Tokens:
         """Log somebody in. ``session`` None: a pair session where the brand has them, else a standing one."""
         headers = self._endpoint.headers(forwarded_for=forwarded_for)
-        flow = calls.log_in(
+        flow = _operations.log_in(
             email, password, brand=brand or self._brand, kind=session, headers=headers, retries=self._session.retries
         )
         return await self._run(flow)
@@ -125,7 +124,7 @@ class AsyncClient(Configured):
         """
         refresh_token = given("refresh_token", refresh_token, RefreshTokenInvalid)
         headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
-        return await self._run(calls.refresh(refresh_token, headers=headers, retries=self._session.retries))
+        return await self._run(_operations.refresh(refresh_token, headers=headers, retries=self._session.retries))
 
     async def me_with(
         self, auth_token: str | None, select: Sequence[str] = ME, *, forwarded_for: str | None = None
@@ -135,7 +134,9 @@ class AsyncClient(Configured):
         Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's; at once for none.
         """
         headers = self._headers_of(auth_token, forwarded_for)
-        return await self._run(calls.me(select, brand=self._brand, headers=headers, retries=self._session.retries))
+        return await self._run(
+            _operations.me(select, brand=self._brand, headers=headers, retries=self._session.retries)
+        )
 
     async def execute_with(
         self,
@@ -157,7 +158,7 @@ class AsyncClient(Configured):
     async def logout_with(self, auth_token: str | None, *, forwarded_for: str | None = None) -> None:
         """End the session of an access token. Raises ``NotAuthenticated`` where it is over; at once for no token."""
         headers = self._headers_of(auth_token, forwarded_for)
-        await self._run(calls.log_out(headers=headers, retries=self._session.retries))
+        await self._run(_operations.log_out(headers=headers, retries=self._session.retries))
 
     # ------------------------------------------------------------------------------------------------- driving flows
 

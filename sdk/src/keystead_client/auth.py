@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from keystead_client._transport import LOGGER, one_line
 from keystead_client.awaiting import plain, to_be_awaited
 from keystead_client.browser import Browser, current_browser
 from keystead_client.cookies import CookieTokens
@@ -30,7 +31,6 @@ from keystead_client.errors import (
     Unauthorized,
 )
 from keystead_client.gate import User
-from keystead_client.log import LOGGER, in_one_line
 from keystead_client.paths import redirect_target
 
 __all__ = [
@@ -101,7 +101,7 @@ async def login(email: str, password: str, *, brand: str | None = None) -> AuthR
         explained = _explain(error)
         # An outage is written once, where it is noticed; how many attempts are too many is no news.
         if explained.code == "SERVER_ERROR" and not isinstance(error, ServerError | Unauthorized | RateLimited):
-            LOGGER.warning("A login failed: %s", in_one_line(error.message))
+            LOGGER.warning("A login failed: %s", one_line(error.message))
         return AuthResult(False, error=explained)
     return await _result(browser)
 

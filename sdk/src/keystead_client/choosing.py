@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from keystead_client.connection import Options
-from keystead_client.log import LOGGER
+from keystead_client._transport import LOGGER
+from keystead_client.client import ClientOptions
 from keystead_client.wary import RETRIES, TIMEOUT
 
 
-def options_of_own(brand: str | None, brand_token: str | None, timeout: float | None, *, allow_http: bool) -> Options:
+def options_of_own(
+    brand: str | None, brand_token: str | None, timeout: float | None, *, allow_http: bool
+) -> ClientOptions:
     """The options with which a middleware makes its client."""
     return {
         "brand": brand,
@@ -35,7 +37,7 @@ def require_no_contradiction(client: Any, brand: str | None, *, is_verified: boo
 
 
 def warn_of_every_brand(client: Any, *, is_verified: bool) -> None:
-    """Once, at the start, where nobody says whose users are let in."""
+    """Once, at the start, where no brand limits whose users are admitted."""
     if not (is_verified or _is_of_one_brand(client)):
         LOGGER.warning(
             "No brand is given: users of every brand of the server are let in. Say brand=, or set KEYSTEAD_BRAND."

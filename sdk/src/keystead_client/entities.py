@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keystead_client.documents import Select, require_name, selection
+from keystead_client._operations import Select, require_name, selection
 from keystead_client.errors import ServerError
 
 SYSTEM_FIELDS = ("id", "integer_id", "created_at", "updated_at")

@@ -270,7 +270,7 @@ class RefreshTokenReused(NotAuthenticated):
     default_code = "REFRESH_TOKEN_REUSED"
 
 
-def anew(error: E) -> E:
+def copy_of(error: E) -> E:
     """Another exception that says the same: one that is raised for many, or again, would carry each one's traceback."""
     return copy.copy(error)
 

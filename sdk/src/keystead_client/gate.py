@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from keystead_client.claims import TokenDoubtful
+from keystead_client._single_flight import RecentTokens, Share, SingleFlight, share_between_tasks, share_between_threads
+from keystead_client._transport import OutageLog
 from keystead_client.errors import (
     NotAuthenticated,
     RefreshTokenExpired,
@@ -15,11 +16,8 @@ from keystead_client.errors import (
     TokenExpired,
     Unauthorized,
 )
-from keystead_client.log import Outages
-from keystead_client.remembered import Remembered
-from keystead_client.sharing import Share, among_tasks, among_threads
-from keystead_client.single_flight import SingleFlight
 from keystead_client.tokens import Tokens
+from keystead_client.verify import TokenFromFuture
 from keystead_client.wary import AuthServer, WaryServer
 
 User = Mapping[str, Any]
@@ -59,16 +57,20 @@ class Gate:
     """
 
     def __init__(
-        self, server: AuthServer, verifier: Verifies | None, clock: Callable[[], float], share: Share = among_tasks
+        self,
+        server: AuthServer,
+        verifier: Verifies | None,
+        clock: Callable[[], float],
+        share: Share = share_between_tasks,
     ) -> None:
         self.server = WaryServer(server, clock)
         self._verifier = verifier
-        self._outages = Outages("The verifier", clock)
+        self._outages = OutageLog("The verifier", clock)
         self._share = share
         self._checks: SingleFlight[User | None] = SingleFlight(REMEMBERED_CHECK, clock, freshness=REMEMBERED_CHECK)
         self._refreshes: SingleFlight[Tokens | None] = SingleFlight(REMEMBERED_REFRESH, clock)
-        self._exchanged = Remembered(MOST_EXCHANGED)
-        self._replaced = Remembered(MOST_EXCHANGED)
+        self._exchanged = RecentTokens(MOST_EXCHANGED)
+        self._replaced = RecentTokens(MOST_EXCHANGED)
         self._clock = clock
 
     @property
@@ -82,7 +84,7 @@ class Gate:
     @property
     def is_for_threads(self) -> bool:
         """Whether its coroutines run to their end without an event loop."""
-        return self._share is among_threads
+        return self._share is share_between_threads
 
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Whose token this is; None: nobody's, or no longer. Raises the client's errors where that cannot be told."""
@@ -92,7 +94,7 @@ class Gate:
         try:
             with self._outages:
                 claims = await self._verifier.verify_async(auth_token)
-        except (TokenDoubtful, TokenExpired):
+        except (TokenFromFuture, TokenExpired):
             # Perhaps it is this computer's clock that is wrong. Only the server knows that a session is over.
             user = await self._told(auth_token, forwarded_for)
             return {"id": user["id"]} if user is not None else None

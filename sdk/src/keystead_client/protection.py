@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from keystead_client._transport import WarnOnce
 from keystead_client.answers import Answer, foreign, redirect, unauthenticated, unavailable
 from keystead_client.browser import Browser
 from keystead_client.cookies import (
@@ -19,7 +20,6 @@ from keystead_client.cookies import (
 from keystead_client.ended import RedirectToLogin, RequestEnded
 from keystead_client.errors import KeysteadError
 from keystead_client.gate import Gate
-from keystead_client.log import Once
 from keystead_client.origins import OriginRules
 from keystead_client.paths import (
     PathRules,
@@ -100,7 +100,7 @@ class Protection:
         self._brand = brand
         self._clock = clock
         self._allow_anonymous = allow_anonymous
-        self._warn_of_lost_cookies = Once(
+        self._warn_of_lost_cookies = WarnOnce(
             "A session came over plain http, and its cookies are Secure: the browser will drop them, and nobody is "
             "logged in. Serve https (a proxy tells of it by X-Forwarded-Proto), or say CookieOptions(secure=False)"
         )

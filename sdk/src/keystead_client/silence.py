@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from keystead_client._transport import PoolTimeout
 from keystead_client.errors import KeysteadError, Timeout
 from keystead_client.forks import begin_here_and_after_fork
-from keystead_client.sending import NoFreeConnection
 
 SILENCE: Final = 3
 """Questions left unanswered, one after another, that are called a server that hangs. One alone may be a slow moment,
@@ -52,7 +52,7 @@ class Silence:
         try:
             yield
             self.end()
-        except NoFreeConnection:
+        except PoolTimeout:
             # Nothing was asked.
             raise
         except Timeout:

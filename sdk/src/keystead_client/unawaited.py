@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from keystead_client.log import LOGGER
+from keystead_client._transport import LOGGER
 
 _FIRST_ERROR: Final = 400
 

@@ -1,60 +1,196 @@
-"""Whether an access token is good: by the issuer's published keys, or by asking the server.
-
-How stale an answer can be:
-
-===========  ==================================================  ================================================
-mode         a session that was ended                            a signing key that was revoked
-===========  ==================================================  ================================================
-``offline``  is accepted until its access token expires, plus    is dropped within ``jwks_ttl`` (60 s) after the
-             ``leeway``: that of a login after the brand's       issuer has ceased to publish it; while the issuer
-             ``access_ttl`` (1 h if it sets nothing), one that   is away, within ``max_stale`` (1 h). It is asked
-             ``getAccessToken`` made after what was asked for    every 10 s then
-             (15 minutes if nothing was)
-``online``   is accepted for one second at most                  is accepted for one second after the server has
-                                                                 ceased to take it
-===========  ==================================================  ================================================
-"""
+"""Offline verification of access tokens (RFC 9068) by the issuer's published keys."""
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from keystead_client.claims import Claims, Unverified, read, refused, require_brand_id
-from keystead_client.endpoint import graphql_url
-from keystead_client.jwks import PublishedKeys
-from keystead_client.jwks_document import is_signed, require_joserfc
-from keystead_client.online import OnlineCheck
-from keystead_client.questions import Questions, Transport, require_origin
-from keystead_client.remembered import Remembered
+import httpx
+
+from keystead_client._jwks import (
+    ALGORITHM,
+    PublishedKeys,
+    Questions,
+    is_signed,
+    require_joserfc,
+    require_origin,
+)
+from keystead_client._single_flight import RecentTokens
+from keystead_client.errors import TokenExpired, TokenInvalid
+from keystead_client.tokens import AUDIENCE
 
 __all__ = ["Claims", "Verifier"]
 
-TIMEOUT: Final = 5.0
-"""Seconds that one question to the issuer may take."""
-MOST_TOKENS: Final = 4096
-"""Verified tokens that are remembered, least recently used out first."""
+TYPE: Final = "at+jwt"
+LONGEST: Final = 2048
+"""Characters of a token that is looked at; the server makes none of more than 768."""
+
+_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+# The thumbprint of a key (RFC 7638): 32 bytes. No other name can ever be that of a published key.
+_KID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_BRAND_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LONGEST_TOLD: Final = 100
+"""Characters of what a token says that are told where it is refused."""
+_CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
+_REFUSAL: Final = "not a valid access token of this issuer and brand"
+_LATEST: Final = 2**53
+_TIMEOUT: Final = 5.0
+"""Seconds that one request to the issuer may take."""
+_MOST_TOKENS: Final = 4096
+"""Verified tokens that are remembered (LRU)."""
+# Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5).
+_LETTER = "[A-Za-z0-9_-]"
+_PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
+_TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
+
+
+class TokenFromFuture(TokenInvalid):
+    """From the future, by this computer's clock. Perhaps good, if the clock is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What an access token says of a session. Times are whole seconds since 1970, UTC."""
+
+    user_id: str
+    session_id: str
+    brand_id: str
+    issued_at: int
+    expires_at: int
+    token_id: str
+
+    def require_current(self, now: float, leeway: float) -> None:
+        """Clocks may differ by ``leeway`` seconds, in both directions.
+
+        :raises TokenExpired: from the second ``expires_at + leeway`` on.
+        :raises TokenInvalid: when the token was issued in the future.
+        """
+        if now >= self.expires_at + leeway:
+            raise TokenExpired("the access token has expired")
+        if self.issued_at > now + leeway:
+            raise TokenFromFuture(_REFUSAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """A token of the right shape. Whether its signature is good has not been looked at."""
+
+    kid: str
+    """The name of the key that is said to have signed it."""
+    payload_part: str
+
+    def claims(self, issuer: str, brand: str) -> Claims:
+        """The payload as claims, of this issuer and for the brand of this id.
+
+        :raises TokenInvalid: for anything else; of another issuer or brand it says which, for that is usually a
+            mistake in the verifier's own arguments.
+        """
+        payload = _json_object(self.payload_part)
+        if payload is None or payload.keys() != _CLAIMS:
+            raise refused()
+        if payload["iss"] != issuer:
+            raise _other("issuer", issuer, payload["iss"])
+        if payload["aud"] != AUDIENCE + brand:
+            raise _other("brand", brand, payload["aud"])
+        claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
+        if not _is_sound(claims):
+            raise refused()
+        return claims
+
+
+def read(token: object) -> Unverified:
+    """Takes a token apart, from cheap to dear.
+
+    :raises TokenInvalid: when it has not the shape and the header of an access token.
+    """
+    parts = _TOKEN.fullmatch(token) if isinstance(token, str) and len(token) <= LONGEST else None
+    header = _json_object(parts[1]) if parts else None
+    kid = header.get("kid") if header else None
+    if parts is None or not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise refused()
+    if header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
+        raise refused()
+    return Unverified(kid, parts[2])
+
+
+def refused() -> TokenInvalid:
+    """One refusal for all other reasons: nothing is learnt from how a forgery fails."""
+    return TokenInvalid(_REFUSAL)
+
+
+def _other(what: str, expected: str, found: object) -> TokenInvalid:
+    """What the token names is not verified: it may be anything, and is told in bounds."""
+    if not isinstance(found, str):
+        return refused()
+    told = found.removeprefix(AUDIENCE)
+    told = told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + "..."
+    return TokenInvalid(f"an access token of another {what}: {told!a}, expected {expected!r}")
+
+
+def require_brand_id(brand: str) -> str:
+    """The id itself.
+
+    :raises ValueError: when it cannot be the id of a brand.
+    """
+    text = str(brand)
+    if not _BRAND_ID.fullmatch(text):
+        raise ValueError("brand: the id of a brand, as `keystead brand list` shows it (a UUID), not its name")
+    return text
+
+
+def _is_sound(claims: Claims) -> bool:
+    ids: tuple[object, ...] = (claims.user_id, claims.session_id, claims.token_id)
+    # `type(...) is int`: True is an instance of int.
+    return (
+        all(isinstance(value, str) and _ID.fullmatch(value) for value in ids)
+        and type(claims.issued_at) is int
+        and type(claims.expires_at) is int
+        and 0 <= claims.issued_at < claims.expires_at <= _LATEST
+    )
+
+
+def _json_object(part: str) -> dict[str, Any] | None:
+    """The JSON object in a base64url part: UTF-8, no duplicate names, no NaN; None for anything else."""
+    try:
+        text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate name")
+    return members
+
+
+def _no_constant(constant: str) -> float:
+    raise ValueError(constant)
 
 
 class Verifier:
-    """Verifies access tokens of one issuer for one brand. Safe to share between tasks and threads.
+    """Verify access tokens of one issuer for one brand, offline. Thread-safe; needs ``keystead-client[verify]``.
 
-    :param issuer: the server's ``KEYSTEAD_BASE_URL``, letter by letter: https, or http on this computer. ``localhost``
-        and ``127.0.0.1`` are two.
+    :param issuer: the server's ``KEYSTEAD_BASE_URL``, character for character: https, or http on this computer.
+        ``localhost`` and ``127.0.0.1`` are two issuers.
     :param brand: the id of the brand (a UUID, as ``keystead brand list`` shows it), not its name; a token of another
         brand is refused.
-    :param mode: ``"offline"`` needs the extra ``keystead-client[verify]``; ``"online"`` asks ``me``.
     :param jwks_ttl: seconds after which the published keys are fetched again.
-    :param max_stale: seconds for which keys are believed while the issuer cannot be reached.
+    :param max_stale: seconds for which cached keys are used while the issuer cannot be reached.
     :param leeway: seconds by which this computer's clock may differ from the issuer's.
-    :param endpoint: where the server is reached, if not at the issuer's address; online only.
-    :param allow_http: issuer and endpoint may be plain http though they are another computer.
+    :param allow_http: the issuer may be plain http though it is another computer.
     :param transport: an httpx transport instead of TCP.
     :param clock: the time in seconds since 1970, for tests.
-    :raises ValueError: for arguments that cannot be right.
-    :raises ImportError: offline without the extra.
+    :raises ValueError: an invalid argument.
+    :raises ImportError: the extra is not installed.
     """
 
     def __init__(
@@ -62,17 +198,13 @@ class Verifier:
         issuer: str,
         brand: str,
         *,
-        mode: Literal["offline", "online"] = "offline",
         jwks_ttl: float = 60,
         max_stale: float = 3600,
         leeway: float = 30,
-        endpoint: str | None = None,
         allow_http: bool = False,
-        transport: Transport | None = None,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if mode not in ("offline", "online"):
-            raise ValueError('mode: "offline" or "online"')
         if not (isfinite(jwks_ttl) and isfinite(max_stale) and isfinite(leeway)):
             raise ValueError("jwks_ttl, max_stale, leeway: a number of seconds each")
         if min(jwks_ttl, leeway) < 0 or max_stale < jwks_ttl:
@@ -80,72 +212,47 @@ class Verifier:
         self._issuer = require_origin("issuer", issuer, allow_http=allow_http)
         self._brand = require_brand_id(brand)
         self._leeway, self._clock = leeway, clock
-        self._questions = Questions(transport, TIMEOUT)
-        self._check: OfflineCheck | OnlineCheck
-        if mode == "online":
-            url = graphql_url(endpoint or self._issuer, allow_http=allow_http)
-            self._check = OnlineCheck(url, self._questions, TIMEOUT, clock)
-            return
         require_joserfc()
-        keys = PublishedKeys(
-            self._issuer, self._questions, ttl=jwks_ttl, max_stale=max_stale, timeout=TIMEOUT, clock=clock
+        self._questions = Questions(transport, _TIMEOUT)
+        self._keys = PublishedKeys(
+            self._issuer, self._questions, ttl=jwks_ttl, max_stale=max_stale, timeout=_TIMEOUT, clock=clock
         )
-        self._check = OfflineCheck(keys)
+        self._signed = RecentTokens(_MOST_TOKENS)
 
     def verify(self, token: str) -> Claims:
-        """What the token says, if it is good.
+        """The claims of a valid token.
 
-        :raises TokenExpired: it was good once; a refresh may help.
-        :raises NotAuthenticated: it is not good: TokenInvalid, or what the server said of it. Where issuer or brand is
-            another, the message says which: for a log, since what it quotes of the token is not verified.
-        :raises NetworkError: nobody can tell: the issuer cannot be reached, and what is known is not enough.
-        :raises ServerError: the same, the issuer answering something else.
-        :raises RateLimited: online: the server will not say at this moment.
+        :raises TokenExpired: the token has expired; a refresh may help.
+        :raises TokenInvalid: not a valid token. For another issuer or brand the message names it: for a log only, since
+            what it quotes of the token is not verified.
+        :raises NetworkError: the issuer cannot be reached, and no cached key is recent enough.
+        :raises ServerError: the same; the issuer's answer holds no keys.
         """
         unverified = read(token)
         claims = unverified.claims(self._issuer, self._brand)
-        self._check.require(token, unverified, claims)
-        claims.require_current(self._clock(), self._leeway)
-        return claims
+        return self._judge(token, claims, self._keys.find(unverified.kid))
 
     async def verify_async(self, token: str) -> Claims:
-        """As :meth:`verify`, without keeping the event loop waiting."""
+        """As :meth:`verify`, without blocking the event loop."""
         unverified = read(token)
         claims = unverified.claims(self._issuer, self._brand)
-        await self._check.require_async(token, unverified, claims)
-        claims.require_current(self._clock(), self._leeway)
-        return claims
+        return self._judge(token, claims, await self._keys.find_async(unverified.kid))
 
     def close(self) -> None:
-        """Closes the connections that threads have opened; the verifier can be used again all the same."""
+        """Close the connections that threads have opened; the verifier stays usable."""
         self._questions.close()
 
     async def aclose(self) -> None:
-        """Closes those, and the ones of this event loop."""
+        """Close those, and the connections of this event loop."""
         await self._questions.aclose()
 
-
-class OfflineCheck:
-    """Whether a published key made the signature."""
-
-    def __init__(self, keys: PublishedKeys) -> None:
-        self._keys = keys
-        self._signed = Remembered(MOST_TOKENS)
-
-    def require(self, token: str, unverified: Unverified, claims: Claims) -> None:
-        """:raises TokenInvalid: for a forgery; NetworkError, ServerError: the keys cannot be had."""
-        self._require_signature(token, self._keys.find(unverified.kid))
-
-    async def require_async(self, token: str, unverified: Unverified, claims: Claims) -> None:
-        """As :meth:`require`."""
-        self._require_signature(token, await self._keys.find_async(unverified.kid))
-
-    def _require_signature(self, token: str, key: Any | None) -> None:
-        """The key is looked for each time; only what it says of this token is remembered, sparing some 100 µs."""
+    def _judge(self, token: str, claims: Claims, key: Any | None) -> Claims:
+        # The key is looked up each time; only its verdict on this token is cached, which saves some 100 µs.
         if key is None:
             raise refused()
-        if token in self._signed:
-            return
-        if not is_signed(token, key):
-            raise refused()
-        self._signed.add(token)
+        if token not in self._signed:
+            if not is_signed(token, key):
+                raise refused()
+            self._signed.add(token)
+        claims.require_current(self._clock(), self._leeway)
+        return claims

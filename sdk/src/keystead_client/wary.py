@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
+from keystead_client._protocol import limit_retry_wait
+from keystead_client._transport import OutageLog
 from keystead_client.cookies import set_cookies
 from keystead_client.errors import ServerBusy, ServerError, Timeout
-from keystead_client.flow import waiting_at_most
-from keystead_client.log import Outages
 from keystead_client.places import Places
 from keystead_client.silence import Silence
 from keystead_client.tokens import Tokens
@@ -63,7 +63,7 @@ class WaryServer:
         self._silence = Silence(clock)
         self._probes = Places(clock)
         self._logins = Places(clock)
-        self._outages = Outages("Keystead", clock)
+        self._outages = OutageLog("Keystead", clock)
 
     async def login_with(
         self, email: str, password: str, *, brand: str | None = None, forwarded_for: str | None = None
@@ -72,7 +72,7 @@ class WaryServer:
         # One at a time while the server is silent: nobody else may be there whose question would end that.
         most = 1 if self._silence.has_begun else LOGINS
         place = self._logins.one_of(most, forwarded_for and _line_of(forwarded_for), LOGINS_OF_ONE)
-        with place as is_free, waiting_at_most(LONGEST_WAIT):
+        with place as is_free, limit_retry_wait(LONGEST_WAIT):
             if not is_free:
                 raise ServerBusy("too many logins at once", {"retryAfter": 1})
             with self._outages:
@@ -102,7 +102,7 @@ class WaryServer:
         raise Timeout("the server does not answer at the moment", was_sent=False)
 
     async def _heard(self, question: Coroutine[Any, Any, T]) -> T:
-        with self._silence.heard(), waiting_at_most(LONGEST_WAIT), self._outages:
+        with self._silence.heard(), limit_retry_wait(LONGEST_WAIT), self._outages:
             return await question
 
 

@@ -120,7 +120,7 @@ def test_keys_do_not_come_in_clear_text(make: Make) -> None:
 
 def test_arguments_that_cannot_be_right_are_refused_at_once(make: Make) -> None:
     """Not at the first token."""
-    wrong: list[dict[str, object]] = [{"leeway": -1}, {"jwks_ttl": -1}, {"max_stale": 1}, {"mode": "both"}]
+    wrong: list[dict[str, object]] = [{"leeway": -1}, {"jwks_ttl": -1}, {"max_stale": 1}]
     wrong += [{name: value} for name in ("leeway", "jwks_ttl", "max_stale") for value in (nan, inf, -inf)]
     for choices in wrong:
         with pytest.raises(ValueError):
@@ -128,11 +128,9 @@ def test_arguments_that_cannot_be_right_are_refused_at_once(make: Make) -> None:
 
 
 def test_without_the_extra_it_says_how_to_install_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline; online needs no more than the client."""
     monkeypatch.setitem(sys.modules, "joserfc", None)
     with pytest.raises(ImportError, match=r"pip install keystead-client\[verify\]"):
         make()
-    make(mode="online")
 
 
 async def test_either_signature_of_a_token_is_good(verifier: Verifier, forge: Forge) -> None:

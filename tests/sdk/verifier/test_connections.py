@@ -10,9 +10,8 @@ import pytest
 
 from keystead.context import Server
 from keystead.crypto.signing import SigningKey
+from keystead_client._jwks import PublishedKeys, Questions
 from keystead_client.errors import NetworkError
-from keystead_client.jwks import PublishedKeys
-from keystead_client.questions import Questions
 from keystead_client.verify import Verifier
 from tests.api import listening
 from tests.attacks.forging import Forge
@@ -41,22 +40,6 @@ async def _verified_and_closed(verifier: Verifier, token: str) -> None:
         await verifier.verify_async(token)
     finally:
         await verifier.aclose()
-
-
-async def test_the_server_is_asked_over_real_http(server: Server, forge: Forge, make: Make) -> None:
-    """Online, both ways; and nobody there is a NetworkError."""
-    async with listening(server.settings, server) as url:
-        online = make(mode="online", endpoint=url, transport=None)
-        token = forge.good
-        assert (await online.verify_async(token)).user_id == forge.payload["sub"]
-        assert (await asyncio.to_thread(make(mode="online", endpoint=url, transport=None).verify, token)).token_id
-        await online.aclose()
-    for verifier in (make(mode="online", endpoint=url, transport=None), make(issuer=url, transport=None)):
-        token = forge.with_payload(iss=url) if verifier._issuer == url else forge.good
-        with pytest.raises(NetworkError):
-            await verifier.verify_async(token)
-        with pytest.raises(NetworkError):
-            await asyncio.to_thread(verifier.verify, token)
 
 
 async def test_known_keys_are_used_while_others_are_fetched(

@@ -7,13 +7,13 @@ import signal
 
 import pytest
 
-from keystead_client.remembered import Remembered
+from keystead_client._single_flight import RecentTokens
 from tests.forking import needs_fork
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
     """To ask for it, or to add it again, is to use it."""
-    remembered = Remembered(3)
+    remembered = RecentTokens(3)
     for token in "abc":
         remembered.add(token)
     assert "a" in remembered
@@ -25,7 +25,7 @@ def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
 
 def test_no_token_is_kept() -> None:
     """A dump of the memory shows digests."""
-    remembered = Remembered(3)
+    remembered = RecentTokens(3)
     remembered.add("a secret")
     assert "a secret" not in repr(vars(remembered))
 
@@ -34,7 +34,7 @@ def test_no_token_is_kept() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
     """Which may have held the lock, and is not there to let go of it."""
-    remembered = Remembered(3)
+    remembered = RecentTokens(3)
     remembered.add("a")
     with remembered._lock:
         child = os.fork()

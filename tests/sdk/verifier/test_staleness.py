@@ -106,16 +106,3 @@ async def test_offline_a_key_that_was_revoked_passes_within_max_stale_while_the_
     assert await _takes(verifier, token)
     clock.advance(seconds=0.001)
     assert not await _takes(verifier, token)
-
-
-async def test_online_a_key_that_was_revoked_passes_for_a_second(
-    make: Make, server: Server, forge: Forge, clock: ManualClock
-) -> None:
-    """The server's own word is remembered that long."""
-    online, token = make(mode="online"), forge.good
-    assert await _takes(online, token)
-    await _revoke(server, forge)
-    clock.advance(seconds=1 - 0.001)
-    assert await _takes(online, token)
-    clock.advance(seconds=0.001)
-    assert not await _takes(online, token)

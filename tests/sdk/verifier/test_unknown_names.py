@@ -11,9 +11,8 @@ from keystead.context import Server
 from keystead.crypto.signing import SigningKey
 from keystead.installation import service as installation
 from keystead.web.upkeep import Upkeep
+from keystead_client._jwks import AT_MOST_EVERY, MOST_DOUBTFUL, PublishedKeys, Questions
 from keystead_client.errors import NetworkError, TokenInvalid
-from keystead_client.jwks import AT_MOST_EVERY, MOST_DOUBTFUL, PublishedKeys
-from keystead_client.questions import Questions
 from keystead_client.verify import Verifier
 from tests.attacks.forging import Forge
 from tests.clocks import ManualClock

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 
 from keystead_client import auth as awaited
+from keystead_client._single_flight import run_sync
 from keystead_client.auth import (
     AuthError,
     AuthResult,
@@ -23,7 +24,6 @@ from keystead_client.auth import (
 from keystead_client.awaiting import plain
 from keystead_client.browser import current_browser
 from keystead_client.gate import User
-from keystead_client.sharing import complete
 
 __all__ = [
     "AuthError",
@@ -93,4 +93,4 @@ def _complete(coroutine: Coroutine[Any, Any, T]) -> T:
     if browser is not None and not browser.gate.is_for_threads:
         coroutine.close()
         raise RuntimeError("this application speaks ASGI: await the functions of keystead_client.auth")
-    return complete(coroutine)
+    return run_sync(coroutine)

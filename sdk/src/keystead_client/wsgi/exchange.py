@@ -8,12 +8,12 @@ from http import HTTPStatus
 from typing import Any, Final, ParamSpec, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from keystead_client._single_flight import run_sync
 from keystead_client.answers import Answer
 from keystead_client.browser import Browser, current_browser
 from keystead_client.ended import ForeignRequest, RedirectToLogin, RequestEnded
 from keystead_client.errors import KeysteadError
 from keystead_client.protection import Protection, Visit
-from keystead_client.sharing import complete
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ class Exchange:
         try:
             if self._browser.is_foreign and self._browser.has_tokens:
                 raise ForeignRequest
-            if self._browser.is_protected and complete(self._browser.user()) is None:
+            if self._browser.is_protected and run_sync(self._browser.user()) is None:
                 raise RedirectToLogin(self._browser.location_of_login(None))
             parts = self.serving(app, environ, self._start)
             body = Body(self, parts)

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from keystead_client._single_flight import share_between_threads
 from keystead_client.choosing import options_of_own, require_no_contradiction, warn_of_every_brand
 from keystead_client.client import Client
 from keystead_client.cookies import CookieOptions
 from keystead_client.gate import Gate
 from keystead_client.protection import Protection
-from keystead_client.sharing import among_threads
 from keystead_client.wsgi.environ import strip, visit_of
 from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
 from keystead_client.wsgi.server import BlockingServer, BlockingVerifier, VerifiesAtOnce
@@ -58,7 +58,9 @@ class KeysteadMiddleware:
         asking = client or Client(endpoint, **options_of_own(brand, brand_token, timeout, allow_http=allow_http))
         warn_of_every_brand(asking, is_verified=is_verified)
         self._protection = Protection(
-            Gate(BlockingServer(asking), BlockingVerifier(verifier) if verifier else None, clock, among_threads),
+            Gate(
+                BlockingServer(asking), BlockingVerifier(verifier) if verifier else None, clock, share_between_threads
+            ),
             public_paths=public_paths,
             login_path=login_path,
             api_paths=api_paths,

@@ -1,31 +1,165 @@
-"""The issuer's public keys: fetched from ``<issuer>/.well-known/jwks.json``, and kept for a while.
-
-How old a key may be, from the newest to the oldest:
-
-- fetched again from 5 s before it is as old as ``ttl`` (60 s) on, by one caller while the others go on with what is
-  known; from ``ttl`` on they wait for that fetch;
-- fetched again for a ``kid`` that is not known, at most every 10 s, so that strangers cannot drive it. Between these,
-  nobody can tell about a name that comes for the first time: it may be that of a key which signs since a moment ago.
-  The next fetch tells about all that came meanwhile, whoever causes it;
-- while the issuer cannot be reached, kept up to ``max_stale`` (1 h) after it was last asked with success; asked every
-  10 s.
-
-One fetch at a time, across tasks, event loops and threads.
-"""
+"""The issuer's public keys (RFC 7517): fetched, parsed, cached."""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from keystead_client.errors import KeysteadError, NetworkError, ServerError, anew
-from keystead_client.flow import Reply
-from keystead_client.jwks_document import keys_in
-from keystead_client.questions import Ask, Questions
-from keystead_client.remembered import Remembered
-from keystead_client.single_flight import SingleFlight
+import httpx
+
+from keystead_client._endpoint import require_private_way, split
+from keystead_client._protocol import Reply
+from keystead_client._single_flight import RecentTokens, SingleFlight
+from keystead_client._transport import AsyncClients, Bounds, open_client, send, send_async
+from keystead_client.errors import KeysteadError, NetworkError, ServerError, copy_of
+
+Transport = httpx.BaseTransport | httpx.AsyncBaseTransport
+"""How requests are sent instead of over TCP: by tests, or through a proxy of one's own."""
+
+LARGEST: Final = 64 * 1024
+"""Bytes. A document of three keys has 700, the answer of ``me`` 100."""
+
+
+def require_origin(name: str, url: str, *, allow_http: bool = False) -> str:
+    """The URL without slashes at its end: https, or http on this very computer, or by ``allow_http``.
+
+    :raises ValueError: for any other: what comes in clear text comes from whomever.
+    """
+    parts = split(url)
+    if parts.scheme not in ("https", "http"):
+        raise ValueError(f"{name}: an https URL")
+    require_private_way(name, url, allow_http)
+    origin = url.rstrip("/")
+    # Letter by letter, as tokens name it. An empty query, which urlsplit does not tell, would make it nobody's.
+    is_whole = origin.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+    if not is_whole or not parts.hostname or "@" in origin or origin.endswith(":"):
+        raise ValueError(f"{name}: scheme, host and port only, as in https://id.example.com")
+    return origin
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+    def build(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        """The request."""
+        return client.build_request(self.method, self.url, headers=self.headers, content=self.body)
+
+
+class Questions:
+    """Asks, from threads and from event loops; connections are kept for the next question."""
+
+    def __init__(self, transport: Transport | None, timeout: float) -> None:
+        self._transport = transport
+        self._bounds = Bounds(timeout, LARGEST)
+        self._client: httpx.Client | None = None
+        self._async_clients = AsyncClients(
+            transport if isinstance(transport, httpx.AsyncBaseTransport) else None, self._bounds
+        )
+
+    def ask(self, question: Ask) -> Reply:
+        """The answer, whatever its status.
+
+        :raises NetworkError: when nobody answers; Timeout: not in time.
+        :raises ServerError: when the answer is too large, or compressed.
+        """
+        if self._transport is not None and not isinstance(self._transport, httpx.BaseTransport):
+            raise ValueError("transport: verify() needs a synchronous one; verify_async() takes this one")
+        if self._client is None:
+            self._client = open_client(self._transport, self._bounds)
+        return send(self._client, question.build(self._client), self._bounds)
+
+    async def ask_async(self, question: Ask) -> Reply:
+        """As :meth:`ask`. A transport that is synchronous alone is used in a thread."""
+        if self._transport is not None and not isinstance(self._transport, httpx.AsyncBaseTransport):
+            return await asyncio.to_thread(self.ask, question)
+        client = self._async_clients.here
+        return await send_async(client, question.build(client), self._bounds)
+
+    def close(self) -> None:
+        """Closes what threads have opened."""
+        client, self._client = self._client, None
+        if client:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Closes that, and what was opened on this event loop."""
+        self.close()
+        await self._async_clients.close()
+
+
+ALGORITHM: Final = "ES256"
+MOST_KEYS: Final = 32
+"""Keys that are looked at; an installation publishes three at most at a time."""
+
+
+def require_joserfc() -> None:
+    """:raises ImportError: when the extra is not installed; says how to install it."""
+    try:
+        importlib.import_module("joserfc")
+    except ImportError:
+        raise ImportError(
+            "offline verification needs joserfc: pip install keystead-client[verify]", name="joserfc"
+        ) from None
+
+
+def keys_in(document: bytes) -> dict[str, Any]:
+    """The keys on P-256 by their name. Others are passed over (RFC 7517 §5): they could not check our tokens.
+
+    :raises ServerError: when it is no document of keys, or holds none for us.
+    """
+    try:
+        listed = json.loads(document)["keys"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        listed = None
+    if not isinstance(listed, list) or len(listed) > MOST_KEYS:
+        raise ServerError("what the issuer sent is no document of keys")
+    keys = {jwk["kid"]: key for jwk in listed if (key := _key(jwk)) is not None}
+    if not keys:
+        raise ServerError("the issuer's document holds no key for access tokens")
+    return keys
+
+
+def _key(jwk: Any) -> Any | None:
+    """The key, if it is one for ES256 and is named by its own thumbprint (RFC 7638), as this server names keys.
+
+    The thumbprint makes the name mean the key: no other key can ever come under a name that is known.
+    """
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey
+
+    if not isinstance(jwk, dict) or jwk.get("kty") != "EC" or jwk.get("crv") != "P-256" or "d" in jwk:
+        return None
+    if jwk.get("alg", ALGORITHM) != ALGORITHM or jwk.get("use", "sig") != "sig":
+        return None
+    try:
+        key = ECKey.import_key({name: jwk[name] for name in ("kty", "crv", "x", "y")})
+        return key if key.thumbprint() == jwk.get("kid") else None
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+
+
+def is_signed(token: str, key: Any) -> bool:
+    """Whether ``key`` made the signature of ``token``, by ES256 and nothing else."""
+    from joserfc.errors import JoseError
+    from joserfc.jws import deserialize_compact
+
+    try:
+        deserialize_compact(token, key, algorithms=[ALGORITHM])
+    except (JoseError, ValueError, TypeError, RecursionError):
+        return False
+    return True
+
 
 AT_MOST_EVERY: Final = 10.0
 """Seconds between two fetches for unknown names, and after one that failed."""
@@ -74,7 +208,7 @@ class PublishedKeys:
         self._patience = 2 * timeout
         self._clock = clock
         self._state = _State()
-        self._absent = Remembered(MOST_ABSENT)
+        self._absent = RecentTokens(MOST_ABSENT)
         # When a token of that name came first.
         self._doubtful: dict[str, float] = {}
         self._flights: SingleFlight[None] = SingleFlight()
@@ -186,7 +320,7 @@ class PublishedKeys:
         is_usable, state = self._is_usable(self._clock()), self._state
         key = state.keys.get(kid) if is_usable else None
         if key is None and state.failure:
-            raise anew(state.failure)
+            raise copy_of(state.failure)
         if key is None and not is_usable:
             raise NetworkError("the issuer's keys are still being fetched", was_sent=True)
         if key is None:

@@ -1,16 +1,71 @@
-"""The operations on sessions, each as a flow of its own; they know no token store."""
+"""The operations on sessions: their GraphQL documents, and a flow for each."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from keystead_client import documents
-from keystead_client.endpoint import can_be_sent
+from keystead_client._endpoint import can_be_sent
+from keystead_client._protocol import Flow, Question, ask
 from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated, Unauthorized
-from keystead_client.flow import Flow, Question, ask
 from keystead_client.tokens import Kind, Tokens, brand_of
+
+LOG_IN = "mutation LogIn($input: AuthRequest!) { login(input: $input) { data { auth_token refresh_token } } }"
+LOG_IN_STANDING = (
+    "query LogIn($email: String!, $brand: String, $password: String!)"
+    " { login(email: $email, brand: $brand, password: $password) }"
+)
+REFRESH = (
+    "mutation Refresh($input: AuthRefreshRequest!)"
+    " { refreshToken(input: $input) { data { auth_token refresh_token } } }"
+)
+GET_ACCESS_TOKEN = (
+    "query GetAccessToken($token: String!, $seconds: Int) { getAccessToken(refreshToken: $token, expiresIn: $seconds) }"
+)
+HEALTH = "query Health { health { data { up } } }"
+CREATE_ME = "mutation CreateMe { createMe }"
+LOG_OUT = "mutation LogOut { logout { data { success } } }"
+LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRefreshToken(force: $force) }"
+
+T = TypeVar("T")
+
+Select: TypeAlias = Sequence["str | Mapping[str, Select]"]
+"""Fields by name; ``{"customer": ["id", "name"]}`` selects fields of a relation."""
+
+_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
+
+
+def me_document(select: Sequence[str]) -> str:
+    """``me`` with these fields. Raises ``ValueError`` where none is selected."""
+    return f"query Me {{ me {{ {' '.join(require_name(field) for field in require_fields(select))} }} }}"
+
+
+def require_name(text: str) -> str:
+    """The text, if it is a GraphQL name. Raises ``ValueError`` for anything else: names are put into"""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"not a GraphQL name: {text!r}")
+    return text
+
+
+def require_fields(select: Sequence[T]) -> Sequence[T]:
+    """The fields. Raises ``ValueError`` where there is none, and for a text: its letters are no fields."""
+    if isinstance(select, str) or not select:
+        raise ValueError("select a list of fields, at least one")
+    return select
+
+
+def selection(select: Select) -> str:
+    """``{ id customer { data { name } } }``. Raises ``ValueError`` where nothing is selected."""
+    parts: list[str] = []
+    for field in require_fields(select):
+        if isinstance(field, str):
+            parts.append(require_name(field))
+        else:
+            parts += [f"{require_name(relation)} {{ data {selection(below)} }}" for relation, below in field.items()]
+    return "{ " + " ".join(parts) + " }"
+
 
 Headers = Mapping[str, str]
 
@@ -27,11 +82,11 @@ def log_in(
         raise ValueError(f'session: "pair" or "standing", not {kind!r}')
     if kind == "standing":
         variables = {"email": email, "brand": brand, "password": password}
-        data = yield from ask(Question(documents.LOG_IN_STANDING, variables, headers=headers), retries)
+        data = yield from ask(Question(LOG_IN_STANDING, variables, headers=headers), retries)
         return Tokens(None, _text(data, "login"), "standing")
     given = {"email": email, "password": password, "pylo_app_id": brand}
     try:
-        data = yield from ask(Question(documents.LOG_IN, {"input": given}, headers=headers), retries)
+        data = yield from ask(Question(LOG_IN, {"input": given}, headers=headers), retries)
     except Forbidden as error:
         if kind is not None or error.feature != "pair":
             raise
@@ -43,13 +98,13 @@ def log_in(
 
 def create_me(*, headers: Headers, retries: int) -> Flow[Tokens]:
     """A new anonymous user with a standing session."""
-    data = yield from ask(Question(documents.CREATE_ME, headers=headers), retries)
+    data = yield from ask(Question(CREATE_ME, headers=headers), retries)
     return Tokens(None, _text(data, "createMe"), "standing")
 
 
 def refresh_pair(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
     """The next tokens. Repeatable: the server answers a repetition with the same refresh token."""
-    question = Question(documents.REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
+    question = Question(REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
     return _pair((yield from ask(question, retries)), "refreshToken")
 
 
@@ -68,7 +123,7 @@ def refresh(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Token
 def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Headers, retries: int) -> Flow[str]:
     """An access token of a standing session, good for ``expires_in`` seconds; None: as long as the brand says."""
     variables = {"token": refresh_token, "seconds": expires_in}
-    data = yield from ask(Question(documents.GET_ACCESS_TOKEN, variables, None, headers, True), retries)
+    data = yield from ask(Question(GET_ACCESS_TOKEN, variables, None, headers, True), retries)
     return _text(data, "getAccessToken")
 
 
@@ -78,13 +133,13 @@ def me(select: Sequence[str], *, brand: str | None, headers: Headers, retries: i
     Raises ``Unauthenticated`` where the server takes the token, for a user of another brand than ``brand``, a name or
     an id: whoever rules there has any permission there, and is nobody here.
     """
-    asked = select if brand is None or "brand" in select else [*documents.require_fields(select), "brand"]
+    asked = select if brand is None or "brand" in select else [*require_fields(select), "brand"]
     try:
-        user = user_of((yield from ask(Question(documents.me(asked), {}, None, headers, True), retries)))
+        user = user_of((yield from ask(Question(me_document(asked), {}, None, headers, True), retries)))
     except Unauthorized:
         # Either the client's own credentials are bad, or they and the user are of two brands. Alone they tell.
         alone = {name: value for name, value in headers.items() if name != "Authorization"}
-        yield from ask(Question(documents.HEALTH, {}, None, alone, True), retries)
+        yield from ask(Question(HEALTH, {}, None, alone, True), retries)
         raise Unauthenticated("the user is of another brand") from None
     of_token = brand_of(headers["Authorization"].removeprefix("Bearer "))
     if brand is not None and brand not in (user.get("brand"), of_token):
@@ -102,7 +157,7 @@ def user_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def log_out(*, headers: Headers, retries: int) -> Flow[None]:
     """Ends the session whose access token is among the headers."""
-    yield from ask(Question(documents.LOG_OUT, {}, None, headers, False), retries)
+    yield from ask(Question(LOG_OUT, {}, None, headers, False), retries)
 
 
 def _pair(data: Mapping[str, Any], field: str) -> Tokens:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from keystead_client.documents import is_query
 from keystead_client.errors import KeysteadError, NetworkError, RateLimited, ServerError, Unavailable, error_from
 
+_TOKEN = re.compile(
+    r'"""(?:\\"""|[^"]|"(?!""))*"""|"(?:\\.|[^"\\\n])*"|#[^\n\r]*|[_A-Za-z][_0-9A-Za-z]*|[{}]|"', re.ASCII | re.DOTALL
+)
 _FIRST_WAIT = 0.1
 """Seconds; the most that is waited before the first repetition. It doubles with each."""
 
@@ -120,7 +123,7 @@ def ask(question: Question, retries: int) -> Flow[dict[str, Any]]:
 
 
 @contextmanager
-def waiting_at_most(seconds: float) -> Iterator[None]:
+def limit_retry_wait(seconds: float) -> Iterator[None]:
     """What is asked inside, by whichever client, waits no longer than this before a repetition."""
     token = _longest_wait.set(seconds)
     try:
@@ -200,3 +203,20 @@ def _wait_before_repeating(question: Question, error: KeysteadError, attempt: in
         return None
     # Full jitter (no secret): many clients that failed together do not come back together.
     return asked + random.uniform(0, min(_FIRST_WAIT * 2**attempt, longest))  # noqa: S311
+
+
+def is_query(document: str) -> bool:
+    """Whether a document surely holds queries that change nothing.
+
+    In doubt it does not: it decides what may be repeated. The standing contract's ``login`` is a query that opens a
+    session.
+    """
+    depth = 0
+    for match in _TOKEN.finditer(document):
+        token = match.group()
+        if token == '"':
+            return False
+        depth += (token == "{") - (token == "}")
+        if depth < 0 or token == "login" or (depth == 0 and token in ("mutation", "subscription")):
+            return False
+    return depth == 0

@@ -1,23 +1,62 @@
-"""One at a time, for everybody who asks meanwhile: across tasks, event loops and threads.
-
-What came of it can be remembered for a while after that. The one mechanism of its kind here: the clients' own refresh,
-and what the middleware asks about tokens, fly with it.
-"""
+"""Coalesce concurrent calls for the same key, and remember results for a while."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
-from keystead_client.errors import KeysteadError, NetworkError, Timeout, anew
+from keystead_client.errors import KeysteadError, NetworkError, Timeout, copy_of
 from keystead_client.forks import begin_here_and_after_fork
-from keystead_client.remembered import digest
+
+
+class RecentTokens:
+    """The digests of at most ``most`` tokens, least recently used out first, and when each was added.
+
+    Safe to share between threads; a forked process begins with nothing.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        begin_here_and_after_fork(self)
+
+    def __contains__(self, token: str) -> bool:
+        return self.added_at(token) is not None
+
+    def added_at(self, token: str) -> float | None:
+        """When the token was added last, None if it is not known."""
+        key = digest(token)
+        with self._lock:
+            if key not in self._times:
+                return None
+            self._times.move_to_end(key)
+            return self._times[key]
+
+    def add(self, token: str, now: float = 0.0) -> None:
+        """Remembers the token; ``now`` is what :meth:`added_at` will say."""
+        key = digest(token)
+        with self._lock:
+            self._times[key] = now
+            self._times.move_to_end(key)
+            if len(self._times) > self._most:
+                self._times.popitem(last=False)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._times: OrderedDict[bytes, float] = OrderedDict()
+
+
+def digest(token: str) -> bytes:
+    """What is kept in the place of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
@@ -86,7 +125,7 @@ class SingleFlight(Generic[T]):
             except _Abandoned:
                 continue
             except KeysteadError as error:
-                raise anew(error) from None
+                raise copy_of(error) from None
             except FutureTimeout:
                 if flight.future.done():
                     raise
@@ -111,7 +150,7 @@ class SingleFlight(Generic[T]):
                 if is_leader:
                     raise NetworkError("the request was broken off", was_sent=True) from None
             except KeysteadError as error:
-                raise anew(error) from None
+                raise copy_of(error) from None
             except TimeoutError:
                 if is_leader or flight.future.done():
                     raise
@@ -247,3 +286,40 @@ def _here() -> Loop | None:
 
 def _place_of(key: str | None) -> bytes:
     return b"" if key is None else digest(key)
+
+
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+PATIENCE: Final = 90.0
+"""Seconds after which somebody else's request is given up: longer than any can take with all its repetitions."""
+
+
+class Share(Protocol):
+    """Answers with what came of the work, which one does for all who ask for the same key."""
+
+    async def __call__(self, flights: SingleFlight[T], key: str, work: Work[T]) -> T:
+        """What came of it. Raises what the work raised, or ``Timeout``."""
+
+
+async def share_between_tasks(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
+    """For ASGI: one who waits keeps no other task waiting."""
+    return await flights.run_async(key, work, PATIENCE)
+
+
+async def share_between_threads(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
+    """For WSGI: never suspends, so that :func:`complete` can drive it; one who waits keeps the thread waiting."""
+    return flights.run(key, lambda: run_sync(work()), PATIENCE)
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never has to wait for an event loop, in this thread and without one.
+
+    Raises ``RuntimeError`` for one that does.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("this is asynchronous: use keystead_client.auth")
