@@ -13,10 +13,10 @@ import httpx
 from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import Server
 from keystead.mail import rendering, store
-from keystead.mail.delivery import Delivery
 from keystead.mail.links import IsLinkGood, link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, MailState, RenderedMail
-from keystead.mail.sender import SmtpTransport
+from keystead.mail.smtp import SmtpTransport
+from keystead.mail.worker import Delivery
 from keystead.outgoing_mail import parse_mail_server
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.service import is_good

@@ -18,8 +18,8 @@ NO_ORACLES = {
     ("crypto/password_rules.py", "_is_made_of"): "a password that is being chosen, against words that are no secret",
     ("crypto/secrets.py", "parse"): "the check sum, which anybody can work out",
     ("sessions/refresh_tokens/rotation.py", "_replay"): "two digests of ours; the caller has shown the token before",
-    ("web/pages/redirects.py", "choose_target"): "an address to redirect to, against the brand's, which are no secret",
-    ("web/pages/visits.py", "_reset"): "a password that is being chosen, typed twice by the same person",
+    ("web/pages/csrf.py", "choose_target"): "an address to redirect to, against the brand's, which are no secret",
+    ("web/pages/actions.py", "_reset"): "a password that is being chosen, typed twice by the same person",
 }
 """Where such a comparison may stand, by module and function, and why it tells an attacker nothing."""
 

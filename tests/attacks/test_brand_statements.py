@@ -23,13 +23,13 @@ MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.ddl"}
 OF_EVERY_BRAND = {
     "keystead.db.clock._READ": "the time of the database",
     "keystead.db.migrate._CURRENT": "one row for the whole database",
-    "keystead.mail.requests.store._NEXT_BRAND": "one worker decides on the requests of every brand",
-    "keystead.mail.requests.store._OLDEST": "one worker decides on the requests of every brand",
-    "keystead.mail.deliveries.store._FIND_DUE": "one worker delivers the mails of every brand",
-    "keystead.mail.deliveries.store._TAKE_FRESH": "the same",
-    "keystead.mail.deliveries.store._TAKE_ABANDONED": "the same",
-    "keystead.mail.deliveries.store._TAKE_WAITING": "the same",
-    "keystead.mail.deliveries.store._GIVE_BACK": "the same: it gives back what it took",
+    "keystead.mail.request_store._NEXT_BRAND": "one worker decides on the requests of every brand",
+    "keystead.mail.request_store._OLDEST": "one worker decides on the requests of every brand",
+    "keystead.mail.lease_store._FIND_DUE": "one worker delivers the mails of every brand",
+    "keystead.mail.lease_store._TAKE_FRESH": "the same",
+    "keystead.mail.lease_store._TAKE_ABANDONED": "the same",
+    "keystead.mail.lease_store._TAKE_WAITING": "the same",
+    "keystead.mail.lease_store._GIVE_BACK": "the same: it gives back what it took",
     "keystead.mail.store._LIST_ALL": "the command line shows the operator one outbox",
     "keystead.mail.store._COUNT_ALL": "the same",
     "keystead.mail.store._COUNT_STATES": "the same",
@@ -92,7 +92,7 @@ def test_what_is_not_bound_to_a_brand_is_known() -> None:
 @pytest.mark.attack("A94")
 def test_no_operation_reads_the_outbox_of_all_brands() -> None:
     """The command line, the worker and the demo's mailbox do, which no client of a brand reaches."""
-    all_brands = {"keystead.mail.outbox", "keystead.mail.delivery", "keystead.mail.deliveries.store"}
+    all_brands = {"keystead.mail.outbox", "keystead.mail.worker", "keystead.mail.lease_store"}
     readers = {
         ".".join(module.path.with_suffix("").parts[1:])
         for module in modules("src")

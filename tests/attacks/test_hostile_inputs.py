@@ -21,14 +21,13 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.engine import Database
 from keystead.entities.model import FieldType
 from keystead.graphql.errors import DocumentRefused, Problem, error_response, public_error
-from keystead.mail.attempts import told
-from keystead.mail.lines import printable_line
-from keystead.mail.smtp_failures import Hidden
+from keystead.mail.retry_policy import told
+from keystead.mail.smtp_failures import Redactor
+from keystead.mail.transport import printable_line
 from keystead.settings import load_settings
 from keystead.web import logs
 from keystead.web.app import Application
-from keystead.web.pages.forms import LARGEST_FORM
-from keystead.web.pages.links import KINDS
+from keystead.web.pages.endpoint import KINDS, LARGEST_FORM
 from keystead.web.request_body import LARGEST_BODY
 from keystead.web.request_headers import HeaderReader
 from keystead_client import cookies, origins, paths
@@ -486,7 +485,7 @@ def raised(text: str) -> Exception:
 
 
 async def test_errors_and_logs() -> None:
-    hidden = Hidden("no-reply@example.com", ["ann@example.com"], "user", "password")
+    hidden = Redactor("no-reply@example.com", ["ann@example.com"], "user", "password")
     works: dict[str, tuple[Callable[[Any], object], Callable[[str], Any]]] = {
         "locations": (lambda error: error_response(error, "ref-1"), refused),
         "an internal error": (lambda error: public_error(error, "ref-1"), raised),
@@ -494,7 +493,7 @@ async def test_errors_and_logs() -> None:
         "the log's filter, a word before it": (lambda text: logs.blot(f"a{text} ://"), str),
         "a line of JSON": (lambda text: logs._to_json(None, "", {"event": text}), str),
         "a mail server's reply": (told, str),
-        "a mail server's reply, secrets hidden": (hidden.remove_from, str),
+        "a mail server's reply, secrets hidden": (hidden.redact, str),
         "one line": (printable_line, str),
     }
 

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import Server
 from keystead.db.statements import Statement
-from keystead.mail.requests.store import mail_requests
+from keystead.mail.request_store import mail_requests
 from keystead.mail.store import mail_recipients, mails
 from keystead.users.one_time_tokens.store import one_time_tokens
 from tests.api import Answer, Api

@@ -21,7 +21,7 @@ from keystead.db.statements import Statement
 from keystead.errors import ServiceUnavailable
 from keystead.mail import store
 from keystead.mail.model import MailKind, MailState
-from keystead.mail.requests.store import MOST_OF_SOURCE, mail_requests
+from keystead.mail.request_store import MOST_OF_SOURCE, mail_requests
 from keystead.users.model import User
 from keystead.web.upkeep import Upkeep
 from tests.authentication.counting import count_queries

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from keystead.mail.model import MailKind
-from keystead.mail.templates import samples, shipped
+from keystead.mail.templates import checks, shipped
 from keystead.mail.templates.compiling import fill
 from tests.browser.test_looks import CONTRAST, OVERFLOW
 
@@ -23,7 +23,7 @@ def mails() -> dict[str, str]:
     made: dict[str, str] = {}
     for kind in MailKind:
         for language in shipped.LANGUAGES:
-            values = replace(samples.sample_values(kind, language, brand=BRAND), address=ADDRESS)
+            values = replace(checks.sample_values(kind, language, brand=BRAND), address=ADDRESS)
             values = replace(values, link=values.link and values.link + "x" * 43)
             values = replace(values, new_address=values.new_address and ADDRESS)
             made[f"{kind}-{language}"] = fill(shipped.shipped_source(kind, language) or "", kind, values).html

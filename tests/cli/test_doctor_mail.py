@@ -9,7 +9,8 @@ import pytest
 from keystead.cli.checks import Finding, Status
 from keystead.cli.mail_checks import LATE, examine_outbox, examine_sending
 from keystead.context import Server
-from keystead.mail.sender import DeliveryRefused, Limits
+from keystead.mail.smtp import Limits
+from keystead.mail.transport import DeliveryRefused
 from keystead.outgoing_mail import MailServer
 from keystead.settings import load_settings
 from tests.certificates import Authority

@@ -178,8 +178,8 @@ def test_ours_is_where_a_template_begins(shop: Cli) -> None:
         (["preview", "love_letter"], "'kind' must be one of verify_email"),
         (["preview", "verify_email", "--language", "../de"], "--language must be a language tag"),
         (["template", "list", "--brand", "nobody"], "There is no brand 'nobody'"),
-        (["template", "show", "verify_email", "--brand", "shop", "--language", "fr"], "no wording of verify_email in"),
-        (["template", "remove", "verify_email", "--brand", "shop", "--language", "fr"], "no wording of its own"),
+        (["template", "show", "verify_email", "--brand", "shop", "--language", "fr"], "no template of verify_email in"),
+        (["template", "remove", "verify_email", "--brand", "shop", "--language", "fr"], "no custom template"),
         (["template", "set", "verify_email", "--brand", "shop", "--language", "fr"], "'subject'"),
     ],
 )
@@ -194,7 +194,7 @@ def test_what_is_refused_says_why(sqlite_cli: Cli, words: list[str], line: str) 
     ("source", "line"),
     [
         (FRENCH.replace("{{ link }}", "{{ lnik }}"), "source: Line 1: there is no 'lnik'"),
-        (make_source(), "text: The text must show the link"),
+        (make_source(), "text: The text must contain the link"),
         (FRENCH + "\n\n{% for a in b %}{% endfor %}", "source: Line 3: for cannot be used in a mail"),
         (b"\xff\xfe", "stdin is not UTF-8 text"),
         (b"\x1b[31m", "source: The template holds control characters"),

@@ -10,7 +10,7 @@ from tests.house_rules.source import Module, modules, place
 READERS_OF_HEADERS = (
     Path("sdk/src/keystead_client"),
     Path("src/keystead/authentication"),
-    Path("src/keystead/mail/languages.py"),
+    Path("src/keystead/mail/request_headers.py"),
     Path("src/keystead/web"),
 )
 """Where header values are read: as Latin-1 text, in which \\x85 and \\xa0 are white space to ``str.strip()``."""

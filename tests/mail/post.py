@@ -11,9 +11,9 @@ from typing import NamedTuple
 from keystead.context import Server
 from keystead.crypto.secrets import Secret
 from keystead.db.engine import Tx
-from keystead.mail.delivery import CONVERSATIONS, Delivery
 from keystead.mail.links import IsLinkGood
 from keystead.mail.model import Mail, MailState
+from keystead.mail.worker import CONVERSATIONS, Delivery
 
 LONGEST_WAIT = 20.0
 """Seconds after which a test that waits has failed."""

@@ -8,7 +8,8 @@ from email.message import EmailMessage
 import pytest
 
 from keystead.mail.model import Mail, MailKind, MailState
-from keystead.mail.sender import DeliveryFailed, DeliveryRefused, Limits, SmtpTransport
+from keystead.mail.smtp import Limits, SmtpTransport
+from keystead.mail.transport import DeliveryFailed, DeliveryRefused
 from keystead.outgoing_mail import parse_mail_server
 from tests.smtp_server import ReceivedMail, SmtpServer
 

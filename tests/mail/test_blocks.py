@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from keystead.mail.model import MailKind
-from keystead.mail.templates import samples
+from keystead.mail.templates import checks
+from keystead.mail.templates.checks import leads_to, link_targets, require_sound
 from keystead.mail.templates.compiling import fill
-from keystead.mail.templates.inspection import leads_to, link_targets
-from keystead.mail.templates.service import require_sound
 from tests.mail.test_shipped_wording import INJECTIONS
 from tests.mail.wording import LINKS, make_source, refusal, visible
 
@@ -45,7 +44,7 @@ def test_a_block_that_nobody_would_see_is_refused_by_name(source: str, line: str
 @pytest.mark.parametrize(("language", "words"), [("en", "Log in"), ("de", "Anmelden"), ("de-at", "Anmelden")])
 def test_what_a_template_leaves_out_of_the_layout_is_filled_in(language: str, words: str) -> None:
     require_sound(MailKind.magic_login, language, EXTENDS + PLAIN)
-    values = samples.sample_values(MailKind.magic_login, language)
+    values = checks.sample_values(MailKind.magic_login, language)
     html = fill(EXTENDS + PLAIN, MailKind.magic_login, values).html
     assert f">{words}</a>" in html
     assert "&rarr;" not in html
@@ -58,7 +57,7 @@ def test_what_a_template_leaves_out_of_the_layout_is_filled_in(language: str, wo
 
 @pytest.mark.parametrize("kind", LINKS)
 def test_no_mail_has_a_button_that_says_nothing(kind: MailKind) -> None:
-    html = fill(EXTENDS + PLAIN, kind, samples.sample_values(kind, "fr")).html
+    html = fill(EXTENDS + PLAIN, kind, checks.sample_values(kind, "fr")).html
     assert visible(html).count("Confirm") + visible(html).count("Log in") + visible(html).count("Choose") >= 1
 
 
@@ -66,7 +65,7 @@ def test_no_mail_has_a_button_that_says_nothing(kind: MailKind) -> None:
 def test_a_link_may_say_where_to_go_on(amp: str) -> None:
     source = make_source(text="{{ link }}&" + REDIRECT, html=f'<a href="{{{{ link }}}}{amp}{REDIRECT}">Open</a>')
     require_sound(MailKind.magic_login, "en", source)
-    values = samples.sample_values(MailKind.magic_login, "en")
+    values = checks.sample_values(MailKind.magic_login, "en")
     assert link_targets(fill(source, MailKind.magic_login, values).html) == [f"{values.link}&{REDIRECT}"]
 
 

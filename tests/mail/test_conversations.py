@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.mail import conversation, delivery, outbox
-from keystead.mail.conversation import LEASE, SEND_WITHIN
-from keystead.mail.delivery import CONVERSATIONS, Delivery
+from keystead.mail import outbox, sending, worker
 from keystead.mail.model import MailState
-from keystead.mail.sender import LONGEST_CONVERSATION
+from keystead.mail.sending import LEASE, SEND_WITHIN
+from keystead.mail.smtp import LONGEST_DELIVERY
 from keystead.mail.transport import DeliveryFailed
+from keystead.mail.worker import CONVERSATIONS, Delivery
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
@@ -23,7 +23,7 @@ from tests.make import make_context
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy worker looks for mails all the time."""
-    monkeypatch.setattr(delivery, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0)
 
 
 async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
@@ -35,14 +35,14 @@ async def test_a_silent_server_is_left_after_a_while(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_id, post = await make_mail(server, brand, ann), Post()
-    monkeypatch.setattr(conversation, "SEND_WITHIN", 0.01)
+    monkeypatch.setattr(sending, "SEND_WITHIN", 0.01)
     post.hold_up()
     assert await make_delivery(server, post).deliver_all_due() == 0
     assert await state(server, mail_id) == (MailState.waiting, "The mail server took longer than 0 s.")
 
 
 def test_a_lease_outlasts_every_delivery_by_clocks_a_minute_apart() -> None:
-    assert SEND_WITHIN > LONGEST_CONVERSATION
+    assert SEND_WITHIN > LONGEST_DELIVERY
     assert LEASE.total_seconds() >= SEND_WITHIN + 2 * 60
 
 

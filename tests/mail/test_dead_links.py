@@ -14,11 +14,11 @@ from keystead.crypto.secrets import Secret
 from keystead.db.engine import Tx, open_database
 from keystead.errors import Conflict, ServiceUnavailable
 from keystead.mail import outbox
-from keystead.mail.conversation import LEASE
-from keystead.mail.delivery import Delivery
 from keystead.mail.links import LINK_KINDS, find_link_state, tell_link_state
 from keystead.mail.model import LinkState, MailKind, MailState
+from keystead.mail.sending import LEASE
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
+from keystead.mail.worker import Delivery
 from keystead.users.model import User
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.users.one_time_tokens.service import is_good

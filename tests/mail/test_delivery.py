@@ -11,10 +11,10 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.mail import outbox
-from keystead.mail.attempts import MOST_ATTEMPTS, PAUSES, pause, told
-from keystead.mail.delivery import CONVERSATIONS
 from keystead.mail.model import Mail, MailKind, MailState
+from keystead.mail.retry_policy import MOST_ATTEMPTS, PAUSES, pause, told
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
+from keystead.mail.worker import CONVERSATIONS
 from keystead.pagination import PageRequest
 from keystead.users import service as users
 from keystead.users.model import User

@@ -14,13 +14,12 @@ from structlog.testing import capture_logs
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import Tx
 from keystead.errors import ServiceUnavailable
-from keystead.mail import conversation, outbox
-from keystead.mail.attempts import PAUSE_IN_DOUBT
-from keystead.mail.conversation import CLOCK_SKEW, LEASE, RECORD_PAUSES, SEND_WITHIN
-from keystead.mail.deliveries import store
-from keystead.mail.delivery import Delivery
+from keystead.mail import lease_store, outbox, sending
 from keystead.mail.model import Mail, MailState
+from keystead.mail.retry_policy import PAUSE_IN_DOUBT
+from keystead.mail.sending import CLOCK_SKEW, LEASE, RECORD_PAUSES, SEND_WITHIN
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused, DeliveryUncertain
+from keystead.mail.worker import Delivery
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
@@ -39,7 +38,7 @@ def fail_to_record(
     monkeypatch: pytest.MonkeyPatch, times: int, only: str | None = None, meanwhile: Callable[[], object] = int
 ) -> None:
     """The database is away so many times when an outcome is to be written; of one mail, where one is named."""
-    usual: Callable[..., Awaitable[bool]] = store.settle
+    usual: Callable[..., Awaitable[bool]] = lease_store.settle
     left = times
 
     async def settle(tx: Tx, brand_id: str, mail: Mail, *rest: object, **choices: object) -> bool:
@@ -50,7 +49,7 @@ def fail_to_record(
             raise ServiceUnavailable(cause="the database went away")
         return await usual(tx, brand_id, mail, *rest, **choices)
 
-    monkeypatch.setattr(store, "settle", settle)
+    monkeypatch.setattr(lease_store, "settle", settle)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ async def test_a_conversation_that_breaks_off_leaves_doubt_only_if_the_mail_was_
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch, has_it_all: bool
 ) -> None:
     mail_id, post = await make_mail(server, brand, ann), Post()
-    monkeypatch.setattr(conversation, "SEND_WITHIN", 0.01)
+    monkeypatch.setattr(sending, "SEND_WITHIN", 0.01)
     post.hold_up()
     post.has_it_all = has_it_all
     await make_delivery(server, post).deliver_all_due()

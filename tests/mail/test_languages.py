@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.errors import BadUserInput
-from keystead.mail.languages import MOST_LANGUAGES, asked_for
+from keystead.mail.request_headers import MOST_LANGUAGES, preferred_languages
 from keystead.mail.templates.model import lookup_order, parse_language
 
 
@@ -24,7 +24,7 @@ from keystead.mail.templates.model import lookup_order, parse_language
     ],
 )
 def test_the_most_wanted_comes_first(header: str, languages: tuple[str, ...]) -> None:
-    assert asked_for(header) == languages
+    assert preferred_languages(header) == languages
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_the_most_wanted_comes_first(header: str, languages: tuple[str, ...]) ->
     ],
 )
 def test_what_is_no_tag_is_passed_over(header: str) -> None:
-    assert asked_for(header) == ()
-    assert asked_for(f"{header}, fr") in {("fr",), ()}
+    assert preferred_languages(header) == ()
+    assert preferred_languages(f"{header}, fr") in {("fr",), ()}
 
 
 @pytest.mark.parametrize("unit", ["de,", "a", ";", "de;q=0.5,", "aa-", " "])
 def test_a_long_header_is_read_to_a_few_languages(unit: str) -> None:
-    assert len(asked_for(unit * 8000)) <= MOST_LANGUAGES
+    assert len(preferred_languages(unit * 8000)) <= MOST_LANGUAGES
 
 
 def test_at_most_five_are_kept() -> None:
-    assert asked_for("aa,bb,cc,dd,ee,ff,gg") == ("aa", "bb", "cc", "dd", "ee")
+    assert preferred_languages("aa,bb,cc,dd,ee,ff,gg") == ("aa", "bb", "cc", "dd", "ee")
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,13 @@ from sqlalchemy import bindparam, update
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import open_database
 from keystead.db.statements import Statement
-from keystead.mail import outbox
-from keystead.mail.attempts import MOST_ATTEMPTS
-from keystead.mail.conversation import LEASE
-from keystead.mail.deliveries import store
-from keystead.mail.delivery import CONVERSATIONS
+from keystead.mail import lease_store, outbox
 from keystead.mail.model import Mail, MailState
+from keystead.mail.retry_policy import MOST_ATTEMPTS
+from keystead.mail.sending import LEASE
 from keystead.mail.store import mails
 from keystead.mail.transport import DeliveryFailed
+from keystead.mail.worker import CONVERSATIONS
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
@@ -46,14 +45,14 @@ async def find(server: Server, mail_id: str) -> Mail:
 
 async def take(server: Server, holder: str, limit: int = 10) -> list[Mail]:
     now = server.clock.now()
-    return await server.db.run(lambda tx: store.take(tx, holder, now, now + LEASE, limit))
+    return await server.db.run(lambda tx: lease_store.take(tx, holder, now, now + LEASE, limit))
 
 
 async def settle(server: Server, mail: Mail, holder: str, *, brand_id: str | None = None) -> bool:
     now = server.clock.now()
     async with server.db.transaction() as tx:
         of = brand_id or mail.brand_id
-        return await store.settle(tx, of, mail, holder, MailState.delivered, now, now, None)
+        return await lease_store.settle(tx, of, mail, holder, MailState.delivered, now, now, None)
 
 
 async def test_two_workers_deliver_each_mail_once(
@@ -154,7 +153,7 @@ async def test_nobody_waits_for_what_another_one_is_just_taking(
     made = sorted([await make_mail(server, brand, ann) for _ in range(3)])
     now = server.clock.now()
     async with server.db.transaction() as tx:
-        first = await store.take(tx, "here", now, now + LEASE, 2)
+        first = await lease_store.take(tx, "here", now, now + LEASE, 2)
         rest = await asyncio.wait_for(take(second, "there"), 5)
     assert [mail.id for mail in (*first, *rest)] == made
 

@@ -10,10 +10,9 @@ from structlog.testing import capture_logs
 from keystead.context import ActiveBrand, Server
 from keystead.db.engine import Tx
 from keystead.errors import ServiceUnavailable
-from keystead.mail import outbox
-from keystead.mail.deliveries import store
-from keystead.mail.delivery import CONVERSATIONS, Delivery
+from keystead.mail import lease_store, outbox
 from keystead.mail.model import Mail, MailState
+from keystead.mail.worker import CONVERSATIONS, Delivery
 from keystead.users.model import User
 from tests.mail.letters import make_mail
 from tests.mail.post import Post, Sent, always_good, compose, make_delivery
@@ -82,7 +81,7 @@ async def test_only_the_mails_of_who_ends_go_back(server: Server, brand: ActiveB
 async def test_what_was_taken_while_the_end_came_goes_back(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mail_id, post, usual = await make_mail(server, brand, ann), Post(), store.take
+    mail_id, post, usual = await make_mail(server, brand, ann), Post(), lease_store.take
     is_taken, goes_on = asyncio.Event(), asyncio.Event()
 
     async def take(tx: Tx, *rest: object) -> list[Mail]:
@@ -91,7 +90,7 @@ async def test_what_was_taken_while_the_end_came_goes_back(
         await goes_on.wait()
         return taken
 
-    monkeypatch.setattr(store, "take", take)
+    monkeypatch.setattr(lease_store, "take", take)
     worker = make_delivery(server, post)
     working = asyncio.create_task(worker.deliver_all_due())
     await is_taken.wait()
@@ -114,7 +113,7 @@ async def test_a_delivered_mail_of_which_nothing_is_written_does_not_go_back(
 
     worker = make_delivery(server, post)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "settle", settle)
+        patch.setattr(lease_store, "settle", settle)
         await worker.deliver_all_due()
     await worker.finish(0)
     assert (post.mail_ids, (await find(server, mail_id)).state) == ([mail_id], MailState.sending)
@@ -124,7 +123,7 @@ async def test_a_database_that_is_away_holds_up_no_end(server: Server, monkeypat
     async def give_back(*_: object) -> int:
         raise ServiceUnavailable(cause="the database went away")
 
-    monkeypatch.setattr(store, "give_back", give_back)
+    monkeypatch.setattr(lease_store, "give_back", give_back)
     with capture_logs() as lines:
         await make_delivery(server, Post()).finish(0)
     assert [line["event"] for line in lines] == ["mails_not_given_back"]
@@ -151,7 +150,7 @@ async def test_trouble_with_the_database_leaves_the_other_conversations_alone(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who finds no next mail ends; a mail that is on its way goes on."""
-    post, usual = Post(), store.is_any_due
+    post, usual = Post(), lease_store.is_any_due
     is_over = post.hold_up("slow@example.com")
     await make_mail(server, brand, ann, recipient="slow@example.com")
     await make_mail(server, brand, ann)
@@ -161,7 +160,7 @@ async def test_trouble_with_the_database_leaves_the_other_conversations_alone(
             raise ServiceUnavailable(cause="the database went away")
         return await usual(tx, now)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "is_any_due", is_any_due)
+    monkeypatch.setattr(lease_store, "is_any_due", is_any_due)
     with capture_logs() as lines:
         working = asyncio.create_task(make_delivery(server, post).deliver_all_due())
         await post.has_taken(1)

@@ -13,7 +13,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.db.statements import Statement
-from keystead.mail.deliveries import store
+from keystead.mail import lease_store
 from keystead.mail.model import MailKind
 from keystead.users.model import User
 from tests.clocks import ManualClock
@@ -24,8 +24,8 @@ LIMIT = 4
 STATES = (("waiting", 0), ("waiting", 2), ("delivered", 1), ("dead", 3))
 """Of each there are so many, with what attempts; those that wait are due."""
 TAKING = {
-    "fresh": (store._TAKE_FRESH, "ix_mails_state_attempts_next_attempt_at"),
-    "waiting": (store._TAKE_WAITING, "ix_mails_state_next_attempt_at"),
+    "fresh": (lease_store._TAKE_FRESH, "ix_mails_state_attempts_next_attempt_at"),
+    "waiting": (lease_store._TAKE_WAITING, "ix_mails_state_next_attempt_at"),
 }
 COLUMNS = (
     "brand_id, kind, user_id, recipient, recipient_key, languages, link_base, shown, expires_at, created_at,"
@@ -120,14 +120,14 @@ async def test_whether_any_is_due_is_asked_of_an_index(parameters: dict[str, Any
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
             _fill_sqlite(connection)
-            text, values = _needed(store._FIND_DUE, "sqlite", parameters)
+            text, values = _needed(lease_store._FIND_DUE, "sqlite", parameters)
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", values)]
         assert len([step for step in plan if "SEARCH mails USING INDEX ix_mails_state_" in step]) == 2, plan
         return
     pg = await asyncpg.connect(database_url)
     try:
         await _fill_postgres(pg)
-        text, values = _needed(store._FIND_DUE, "postgresql", parameters)
+        text, values = _needed(lease_store._FIND_DUE, "postgresql", parameters)
         for mode in ("force_custom_plan", "force_generic_plan"):
             await pg.execute(f"SET plan_cache_mode = {mode}")
             explained = json.loads(await pg.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *values))

@@ -11,12 +11,12 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto.master_key import MasterKey
 from keystead.db.statements import Statement
 from keystead.mail import outbox
-from keystead.mail.devices import device_of
 from keystead.mail.links import link_secret, link_url
 from keystead.mail.model import LINK_KINDS, MailKind, RenderedMail
 from keystead.mail.rendering import render
+from keystead.mail.request_headers import device_of
 from keystead.mail.templates import service
-from keystead.mail.templates.inspection import link_targets, tags
+from keystead.mail.templates.checks import link_targets, tags
 from keystead.mail.templates.store import mail_templates
 from keystead.users.model import User
 from tests.mail.letters import make_mail

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from keystead.mail.sender import DeliveryFailed, DeliveryRefused, Limits, SmtpTransport
+from keystead.mail.smtp import Limits, SmtpTransport
+from keystead.mail.transport import DeliveryFailed, DeliveryRefused
 from keystead.outgoing_mail import parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, LOGIN, TO, failure, message, sent, transport_to
@@ -50,7 +51,7 @@ async def test_a_password_for_another_machine_is_not_sent_in_the_clear_whatever_
     server = servers("none", login=LOGIN)
     monkeypatch.setattr("keystead.outgoing_mail._is_here", lambda _: False)
     monkeypatch.setattr("keystead.outgoing_mail._encryption", lambda *_, **__: "off")
-    assert await failure(server) == "the password is not sent in the clear"
+    assert await failure(server) == "the password is not sent over an unencrypted connection"
     assert server.commands == ["CONNECT", "EHLO"]
 
 
@@ -108,7 +109,7 @@ async def test_a_wrong_password_is_tried_once_and_is_a_failure(
 
 async def test_a_server_without_a_login_that_we_know(servers: SmtpServers, trusted: Authority) -> None:
     server = servers("implicit", login=LOGIN, mechanisms=())
-    assert await failure(server) == "the mail server offers no login by PLAIN or LOGIN"
+    assert await failure(server) == "the mail server offers neither AUTH PLAIN nor AUTH LOGIN"
 
 
 async def test_a_connection_serves_one_mail_after_the_other(servers: SmtpServers, trusted: Authority) -> None:

@@ -8,11 +8,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from keystead.mail.model import MailKind
-from keystead.mail.templates import samples, shipped
+from keystead.mail.templates import checks, shipped
+from keystead.mail.templates.checks import link_targets, require_sound, tags
 from keystead.mail.templates.compiling import fill
-from keystead.mail.templates.inspection import link_targets, tags
 from keystead.mail.templates.model import Values
-from keystead.mail.templates.service import require_sound
 from tests.mail.wording import LINKS, visible
 
 every_mail = pytest.mark.parametrize(
@@ -28,7 +27,7 @@ def source_of(kind: MailKind, language: str) -> str:
 
 
 def sample(kind: MailKind, language: str) -> Values:
-    return samples.sample_values(kind, language, brand=BRAND)
+    return checks.sample_values(kind, language, brand=BRAND)
 
 
 @every_mail
@@ -58,7 +57,7 @@ def test_it_says_when_from_where_and_with_what(kind: MailKind, language: str) ->
 
 @every_mail
 def test_it_reads_well_where_that_is_not_known(kind: MailKind, language: str) -> None:
-    values = samples.without_optional(sample(kind, language))
+    values = checks.without_optional(sample(kind, language))
     mail = fill(source_of(kind, language), kind, values)
     for part in (mail.subject, mail.text, visible(mail.html)):
         assert not re.search(r"\(\)|None| ,| \.|: *\.|\n\n\n|[a-z]: *$", part), part

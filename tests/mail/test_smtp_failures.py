@@ -9,16 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from keystead.mail.sender import (
-    LONGEST_CONVERSATION,
-    DeliveryError,
-    DeliveryFailed,
-    DeliveryRefused,
-    DeliveryUncertain,
-    Limits,
-    SmtpTransport,
-)
-from keystead.mail.smtp_failures import Hidden
+from keystead.mail.smtp import LONGEST_DELIVERY, Limits, SmtpTransport
+from keystead.mail.smtp_failures import Redactor
+from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused, DeliveryUncertain
 from keystead.outgoing_mail import Encryption, MailServer, parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, LOGIN, TO, failure, message, refusal, transport_to
@@ -114,7 +107,7 @@ async def test_nobody_there(smtp: SmtpServer) -> None:
 async def test_a_silent_server_is_waited_for_so_long_and_no_longer(smtp: SmtpServer, verb: str) -> None:
     smtp.withhold(verb)
     transport = transport_to(smtp, limits=replace(ENDLESS, acceptance=0.05) if verb == "." else AT_ONCE)
-    with pytest.raises(DeliveryFailed, match=r"took too long|did not say") as caught:
+    with pytest.raises(DeliveryFailed, match=r"took too long|did not confirm") as caught:
         await transport.send(message(), FROM, TO)
     assert isinstance(caught.value, DeliveryUncertain) == transport.may_have_taken == (verb == ".")
     await smtp.nobody_is_connected()
@@ -141,7 +134,7 @@ async def test_the_verdict_on_a_whole_mail_has_a_limit_of_its_own(smtp: SmtpServ
 
 
 def test_who_waits_for_a_whole_conversation_knows_how_long() -> None:
-    assert LONGEST_CONVERSATION == Limits().whole + Limits().acceptance == 300
+    assert LONGEST_DELIVERY == Limits().whole + Limits().acceptance == 300
 
 
 async def test_a_mail_as_a_whole_has_a_limit_too(smtp: SmtpServer) -> None:
@@ -203,17 +196,17 @@ async def test_codes_stay_whatever_recipients_are_called(smtp: SmtpServer) -> No
 
 
 def test_what_is_hidden_is_found_however_it_is_spaced_and_encoded() -> None:
-    hidden = Hidden(FROM, ["a+b@example.com"], "me", "two  spaces\u00a0more")
+    hidden = Redactor(FROM, ["a+b@example.com"], "me", "two  spaces\u00a0more")
     said = f"{FROM}: two \t spaces more, two%20%20spaces%C2%A0more; A%2Bb: A%2bB%40example.com"
-    assert hidden.remove_from(said) == "[hidden]: [hidden], [hidden]; [hidden]: [hidden]"
-    assert Hidden("", (), None, None).remove_from("nothing to hide") == "nothing to hide"
+    assert hidden.redact(said) == "[hidden]: [hidden], [hidden]; [hidden]: [hidden]"
+    assert Redactor("", (), None, None).redact("nothing to hide") == "nothing to hide"
 
 
 @pytest.mark.parametrize("piece", ["a", "@", "a@", "ks_aa_", "ks_", " ", "ann", "%40"])
 def test_a_long_reply_costs_no_time(piece: str) -> None:
-    hidden = Hidden(FROM, [TO], *LOGIN)
+    hidden = Redactor(FROM, [TO], *LOGIN)
     began = time.process_time()
-    hidden.remove_from(piece * (32_000 // len(piece)))
+    hidden.redact(piece * (32_000 // len(piece)))
     assert time.process_time() - began < 0.2
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from keystead.errors import BadUserInput
 from keystead.mail.model import MailKind
-from keystead.mail.templates import samples
+from keystead.mail.templates import checks
+from keystead.mail.templates.checks import require_sound
 from keystead.mail.templates.compiling import LONGEST_SUBJECT, fill
 from keystead.mail.templates.model import LARGEST_SOURCE
-from keystead.mail.templates.service import require_sound
 from tests.mail.wording import LINKS, make_source, refusal, visible
 
 KIND = MailKind.password_changed
-VALUES = samples.sample_values(MailKind.password_changed, "en")
+VALUES = checks.sample_values(MailKind.password_changed, "en")
 LINKED = {"text": "Open {{ link }}", "html": '<a href="{{ link }}">Open</a>'}
 
 
@@ -204,7 +204,7 @@ def test_a_mail_with_a_link_shows_it_in_both_parts(kind: MailKind) -> None:
 def test_only_the_link_stands_inside_a_tag(html: str) -> None:
     assert refusal(make_source(html=html)) == (
         "html",
-        "Inside a tag of the HTML only the link can be shown, between quotes.",
+        "Inside an HTML tag only the link can be used, in quotes.",
     )
 
 
@@ -220,7 +220,7 @@ def test_what_an_if_leaves_out_leaves_no_hole() -> None:
 
 
 def test_a_part_that_grows_too_long_is_not_made() -> None:
-    long = samples.hostile(VALUES)
+    long = checks.hostile(VALUES)
     source = make_source(text="{{ brand }}{{ address }}" * 900 + "x" * 30_000)
     assert len(fill(source, KIND, VALUES).text) < LARGEST_SOURCE
     with pytest.raises(BadUserInput, match="The text grows beyond 256 KiB"):

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 from keystead.errors import BadUserInput
 from keystead.mail.model import MailKind
-from keystead.mail.templates.service import require_sound
+from keystead.mail.templates.checks import require_sound
 
 LINKS = (MailKind.verify_email, MailKind.change_email, MailKind.magic_login, MailKind.reset_password)
 

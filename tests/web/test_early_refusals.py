@@ -12,7 +12,7 @@ from keystead.context import Server
 from keystead.settings import Settings
 from keystead.web.app import Application
 from keystead.web.connection_bounds import Bounds
-from keystead.web.pages.links import KINDS, STYLE_PATH
+from keystead.web.pages.endpoint import KINDS, STYLE_PATH
 from tests.api import listening
 from tests.web.wire import ANSWERED, GOOD, answer, connected
 

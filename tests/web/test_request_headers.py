@@ -9,9 +9,9 @@ import pytest
 
 from keystead.authentication.bearer import Credentials
 from keystead.errors import MalformedRequest
-from keystead.mail.languages import asked_for
+from keystead.mail.request_headers import preferred_languages
 from keystead.settings import load_settings
-from keystead.web.pages.forms import require_form
+from keystead.web.pages.endpoint import require_form
 from keystead.web.request_headers import HeaderReader
 
 
@@ -146,8 +146,8 @@ def test_no_white_space_but_that_of_http_goes(space: str) -> None:
     with pytest.raises(MalformedRequest):
         require_form(f"application/x-www-form-urlencoded{space}", None)
     require_form("application/x-www-form-urlencoded \t", None)
-    assert asked_for(f"{space}de") == ()
-    assert asked_for(" \tde") == ("de",)
+    assert preferred_languages(f"{space}de") == ()
+    assert preferred_languages(" \tde") == ("de",)
 
 
 def test_each_request_has_an_id_of_its_own() -> None:

@@ -14,8 +14,8 @@ from keystead.crypto.secrets import Secret
 from keystead.db.engine import Tx
 from keystead.ids import new_id
 from keystead.mail import links, service
-from keystead.mail.languages import asked_for
 from keystead.mail.model import MailKind, NewMail
+from keystead.mail.request_headers import preferred_languages
 from keystead.sessions.model import Device
 
 
@@ -95,7 +95,7 @@ class Correspondence:
 async def open_correspondence(ctx: Context, brand: ActiveBrand) -> Correspondence:
     """What the brand's mails of this request begin with: reads the brand's base URL (one read by primary key)."""
     base_url = (await brands.get_brand(ctx, brand.id)).base_url or ctx.server.settings.base_url
-    return _correspondence(ctx.server, brand, base_url, asked_for(ctx.request.accept_language), ctx.now())
+    return _correspondence(ctx.server, brand, base_url, preferred_languages(ctx.request.accept_language), ctx.now())
 
 
 def correspondence_of(server: Server, brand: Brand, languages: tuple[str, ...], now: datetime) -> Correspondence:

@@ -13,10 +13,10 @@ from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import ActiveBrand, Context
 from keystead.db.engine import Tx
 from keystead.ids import new_id
-from keystead.mail.languages import asked_for
+from keystead.mail import request_store
 from keystead.mail.model import MailKind
-from keystead.mail.requests import store
-from keystead.mail.requests.model import Asked, MailRequest, close
+from keystead.mail.request_headers import preferred_languages
+from keystead.mail.requests import Asked, MailRequest, close
 from keystead.users import email_addresses
 from keystead.users.email_addresses import EmailAddress
 
@@ -34,7 +34,7 @@ async def ask_for_link(ctx: Context, brand: ActiveBrand, email: str, kind: MailK
 
 async def write_request(tx: Tx, request: MailRequest, *, is_limited: bool) -> None:
     """Writes the request, unless too many wait that came from the same network: then it is dropped and logged."""
-    if not await store.add(tx, request.brand_id, request, is_limited=is_limited):
+    if not await request_store.add(tx, request.brand_id, request, is_limited=is_limited):
         _log.warning("mail_request_dropped", brand=request.brand_id, ip_prefix=request.source)
 
 
@@ -44,7 +44,7 @@ def describe_request(
     """The request as it is written; with ``user_id``, that of the signed-in user who wants the address proved."""
     details = {"kind": kind.value, "address": pseudonym(ctx, brand.id, address)}
     event = audit.describe(ctx, "mail.requested", brand_id=brand.id, details=details)
-    asked = Asked(kind, address.canonical, asked_for(ctx.request.accept_language), event)
+    asked = Asked(kind, address.canonical, preferred_languages(ctx.request.accept_language), event)
     request_id = new_id(event.at)
     sealed = close(ctx.server.master_key, request_id, asked)
     return MailRequest(request_id, brand.id, user_id, event.ip_prefix or "-", event.at, event.at, sealed)

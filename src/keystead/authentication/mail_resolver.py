@@ -29,9 +29,9 @@ from keystead.context import Server
 from keystead.db.engine import Tx
 from keystead.db.slices import SliceSize
 from keystead.errors import InternalError
+from keystead.mail import request_store
 from keystead.mail.model import MailKind
-from keystead.mail.requests import store
-from keystead.mail.requests.model import Asked, MailRequest, open_
+from keystead.mail.requests import Asked, MailRequest, open_
 from keystead.sessions.model import Device
 from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
@@ -93,18 +93,18 @@ class Turns:
         now, batch = self._clock.now(), list[MailRequest]()
 
         async def brand_ids(after: str) -> list[str]:
-            return await store.list_brands(self._reads, after, rows, now)
+            return await request_store.list_brands(self._reads, after, rows, now)
 
         found = await _next(brand_ids, self._after, "", rows)
         for brand_id in found:
             share = rows // len(found)
 
             async def sources(after: str, brand_id: str = brand_id, share: int = share) -> list[str]:
-                return await store.list_sources(self._reads, brand_id, after, share, now)
+                return await request_store.list_sources(self._reads, brand_id, after, share, now)
 
             networks = await _next(sources, self._after, brand_id, share)
             for source in networks:
-                batch += await store.list_requests(self._reads, brand_id, source, share // len(networks), now)
+                batch += await request_store.list_requests(self._reads, brand_id, source, share // len(networks), now)
         return batch
 
 
@@ -126,8 +126,8 @@ async def _resolve_or_postpone(server: Server, request: MailRequest, size: Slice
             _log.warning("mail_request_not_decided", request=request.id, brand=request.brand_id, exc_info=error)
     # Where it is the database that fails, this does, too, and ends the round.
     if now - request.asked_at > GIVE_UP_AFTER:
-        return await server.db.run(lambda tx: store.take(tx, request.brand_id, request.id))
-    await server.db.run(lambda tx: store.postpone(tx, request.brand_id, request.id, now + RETRY_AFTER))
+        return await server.db.run(lambda tx: request_store.take(tx, request.brand_id, request.id))
+    await server.db.run(lambda tx: request_store.postpone(tx, request.brand_id, request.id, now + RETRY_AFTER))
     return 0
 
 
@@ -158,7 +158,7 @@ async def _open(server: Server, request: MailRequest) -> _Opened:
 
 async def _decide(tx: Tx, opened: _Opened, standings: Mapping[str, Addresses | None]) -> bool:
     request, asked, correspondence = opened.request, opened.asked, opened.correspondence
-    if not await store.take(tx, request.brand_id, request.id):
+    if not await request_store.take(tx, request.brand_id, request.id):
         return False
     if correspondence is None:
         event = _refused(asked.event, "brand_disabled")

@@ -11,7 +11,8 @@ from keystead.cli.findings import Finding, Status, list_names
 from keystead.db.engine import Database
 from keystead.mail import outbox
 from keystead.mail.model import MailState
-from keystead.mail.sender import DeliveryError, Limits, SmtpTransport
+from keystead.mail.smtp import Limits, SmtpTransport
+from keystead.mail.transport import DeliveryError
 from keystead.outgoing_mail import MailServer
 from keystead.settings import Settings
 

@@ -12,10 +12,10 @@ import structlog
 from keystead.crypto.master_key import MasterKey
 from keystead.db.engine import Tx
 from keystead.errors import BadUserInput, InternalError
-from keystead.mail.devices import device_of
 from keystead.mail.links import link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, RenderedMail
-from keystead.mail.templates import samples, service
+from keystead.mail.request_headers import device_of
+from keystead.mail.templates import checks, service
 from keystead.mail.templates.compiling import fill, one_line
 from keystead.mail.templates.model import FALLBACK_LANGUAGE, Values, Wording
 
@@ -42,7 +42,7 @@ def preview(wording: Wording, kind: MailKind, *, brand: str, link_base: str) -> 
 
     :raises BadUserInput: when it does not render; names the field.
     """
-    values = samples.sample_values(kind, wording.language, brand=brand, link_base=link_base)
+    values = checks.sample_values(kind, wording.language, brand=brand, link_base=link_base)
     return fill(wording.source, kind, values)
 
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from keystead.db.engine import Tx
+from keystead.mail import lease_store as deliveries
 from keystead.mail import store
-from keystead.mail.deliveries import store as deliveries
 from keystead.mail.model import MailKind, MailState, NewMail
 
 MOST_A_MINUTE = 1

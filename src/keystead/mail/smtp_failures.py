@@ -14,8 +14,7 @@ from urllib.parse import quote
 
 import aiosmtplib
 
-from keystead.mail.lines import printable_line
-from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused
+from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused, printable_line
 
 LONGEST_REASON: Final = 200
 LONGEST_REPLY: Final = 2_000
@@ -51,7 +50,7 @@ _STAGES: Final = {
 }
 
 
-class Hidden:
+class Redactor:
     """What no reason shows, should a server repeat it: addresses, the names before the recipients' @, the login."""
 
     def __init__(self, sender: str, recipients: Iterable[str], user: str | None, password: str | None) -> None:
@@ -64,14 +63,14 @@ class Hidden:
         parts += [rf"(?<!\w){re.escape(name)}(?!\w)" for name in _variants(names)]
         self._secrets = re.compile("|".join(parts) or r"(?!)", re.IGNORECASE)
 
-    def remove_from(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """``text`` as one printable line without any of it. No more than its first 2,000 characters are read."""
         line = self._secrets.sub("[hidden]", printable_line(text[:LONGEST_REPLY]))
         return _WORD.sub(_without_address, _TOKEN.sub("[hidden]", line))
 
 
 @contextmanager
-def judged(hidden: Hidden) -> Iterator[None]:
+def translate_errors(redactor: Redactor) -> Iterator[None]:
     """Turns whatever goes wrong in a conversation into the verdict on the mail.
 
     :raises DeliveryRefused: for a 5xx that is about the recipient or the mail itself.
@@ -80,7 +79,7 @@ def judged(hidden: Hidden) -> Iterator[None]:
     try:
         yield
     except aiosmtplib.SMTPResponseException as error:
-        verdict = _refusal(error, hidden)
+        verdict = _reply_error(error, redactor)
     except (aiosmtplib.SMTPException, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
         verdict = DeliveryFailed(printable_line(_trouble(error))[:LONGEST_REASON])
     except ValueError:
@@ -92,14 +91,14 @@ def judged(hidden: Hidden) -> Iterator[None]:
     raise verdict from None
 
 
-def _refusal(error: aiosmtplib.SMTPResponseException, hidden: Hidden) -> DeliveryError:
+def _reply_error(error: aiosmtplib.SMTPResponseException, redactor: Redactor) -> DeliveryError:
     if not 100 <= error.code < 600:
         return DeliveryFailed("the mail server does not speak SMTP")
     stage = next((words for kind, words in _STAGES.items() if isinstance(error, kind)), "")
     explanation = _EXPLANATION.match(error.message)
     # Codes are kept, whatever they are equal to.
     codes = f"{error.code} {explanation[0]}" if explanation else str(error.code)
-    said = hidden.remove_from(error.message[explanation.end() if explanation else 0 :])
+    said = redactor.redact(error.message[explanation.end() if explanation else 0 :])
     reason = f"{stage}{codes} {said}"[:LONGEST_REASON].rstrip()
     return DeliveryRefused(reason) if _is_for_good(error, explanation) else DeliveryFailed(reason)
 

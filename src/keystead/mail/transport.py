@@ -1,4 +1,4 @@
-"""What delivery asks of whatever carries mails, and the ways in which it says no."""
+"""Interface between the mail worker and what transports mails (SMTP, or a fake in tests), and its exceptions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class DeliveryError(Exception):
-    """The mail was not taken. ``reason`` is one line for operators: no address, no password, nothing of the mail."""
+    """The mail was not accepted. ``reason`` is one line for operators, without addresses, passwords or mail content."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -15,34 +15,39 @@ class DeliveryError(Exception):
 
 
 class DeliveryRefused(DeliveryError):
-    """This mail will never be taken: do not try again."""
+    """Permanent failure: not retried."""
 
 
 class DeliveryFailed(DeliveryError):
-    """It may be taken later: the trouble is the server's, ours, or on the way."""
+    """Temporary failure: retried."""
 
 
 class DeliveryUncertain(DeliveryFailed):
-    """It may have been taken: the whole mail was handed over, and no answer came."""
+    """Ambiguous failure: the whole mail was transferred, but its acceptance was not confirmed."""
 
 
 class Transport(Protocol):
-    """Carries mails, one after the other."""
+    """Sends mails, one at a time."""
 
     @property
     def may_have_taken(self) -> bool:
-        """Whether the mail that was sent last may arrive: it is being handed over as a whole, or has been."""
+        """Whether the last mail may arrive: its content is being transferred, or was accepted."""
         ...
 
     async def send(self, message: EmailMessage, sender: str, recipient: str) -> None:
-        """Hands the message over to the server that is to deliver it.
+        """Send one message to the mail server.
 
-        :param sender: the bare address of the envelope; bounces go there.
+        :param sender: envelope sender, a bare address; bounces go there.
         :param recipient: the address as it is stored.
-        :raises DeliveryRefused: when it was refused for good.
-        :raises DeliveryUncertain: when it is not known whether it was taken.
-        :raises DeliveryFailed: when it is to be tried again.
+        :raises DeliveryRefused: when it was rejected permanently.
+        :raises DeliveryUncertain: when it may have been accepted.
+        :raises DeliveryFailed: when it can be retried.
         """
 
     async def close(self) -> None:
-        """Ends the conversation; the next mail begins another."""
+        """Close the connection; the next mail opens another one."""
+
+
+def printable_line(text: str) -> str:
+    """``text`` on one line: only printable characters, single spaces."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -31,7 +31,7 @@ from keystead.web import logs, metrics
 from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
 from keystead.web.observation import Observer
-from keystead.web.pages.links import PREFIX, LinkPages
+from keystead.web.pages.endpoint import PREFIX, LinkPages
 from keystead.web.server import open_server, warn_of_guessable_key, warn_of_missing_rights
 from keystead.web.upkeep import Upkeep
 

@@ -26,8 +26,8 @@ from keystead.errors import KeysteadError
 from keystead.failures import FailureSeries
 from keystead.installation import service as installation
 from keystead.installation.keyring_updates import follow_keyring
+from keystead.mail import request_store as mail_requests
 from keystead.mail import service as mail
-from keystead.mail.requests import store as mail_requests
 from keystead.sessions import service as sessions
 from keystead.time_limit import is_being_cancelled
 from keystead.users.one_time_tokens import service as one_time_tokens
@@ -35,7 +35,7 @@ from keystead.web import metrics
 from keystead.web.server import system_context
 
 if TYPE_CHECKING:
-    from keystead.mail.delivery import Delivery
+    from keystead.mail.worker import Delivery
 
 KEYRING_SECONDS = 2.0
 """How often the keyring's version is read: an emergency revocation is felt everywhere within 5 s (security §5)."""
@@ -155,8 +155,8 @@ def _delivery(server: Server, holder: str) -> Delivery | None:
     if mail_server is None:
         return None
     # Imported here: a server that sends no mail does without the templates and the client.
-    from keystead.mail.delivery import CONVERSATIONS, Delivery
-    from keystead.mail.sender import SmtpTransport
+    from keystead.mail.smtp import SmtpTransport
+    from keystead.mail.worker import CONVERSATIONS, Delivery
 
     hostname = server.settings.mail_sender.domain
     transports = [SmtpTransport(mail_server, hostname) for _ in range(CONVERSATIONS)]

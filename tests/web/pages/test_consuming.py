@@ -12,7 +12,7 @@ from keystead.crypto import secrets
 from keystead.mail.model import LINK_KINDS, LINK_PATHS, MailKind
 from keystead.users.one_time_tokens import service as tokens
 from keystead.users.one_time_tokens.model import LIFETIMES
-from keystead.web.pages.intent import FormSeal
+from keystead.web.pages.csrf import FormSeal
 from tests.clocks import ManualClock
 from tests.make import change_brand
 from tests.web.pages.conftest import NEW, PASSWORD, Asked

@@ -11,8 +11,8 @@ from keystead.authentication import magic_login, proof, recovery
 from keystead.context import Server
 from keystead.errors import InternalError, KeysteadError, RateLimited, ServerBusy, ServiceUnavailable, StorageFull
 from keystead.mail.model import LINK_KINDS, MailKind
-from keystead.web.pages.problems import problem
-from keystead.web.pages.wording import choose_wording
+from keystead.web.pages.rendering import choose_wording
+from keystead.web.pages.responses import error_page
 from tests.attacks.outage import FailingDatabase, failing
 from tests.clocks import ManualClock
 from tests.make import make_server
@@ -95,6 +95,6 @@ async def test_too_much_at_once_is_said_and_the_link_stays_good(
 @pytest.mark.parametrize("error", [ServiceUnavailable(cause="the disk"), StorageFull(cause="the disk")])
 def test_what_an_operator_has_to_mend_is_logged_as_an_error(error: KeysteadError) -> None:
     with capture_logs() as lines:
-        assert problem(error, choose_wording("en"), "a-reference", "GET").status == 503
+        assert error_page(error, choose_wording("en"), "a-reference", "GET").status == 503
     (line,) = lines
     assert (line["log_level"], line["cause"], line["reference_id"]) == ("error", "the disk", "a-reference")

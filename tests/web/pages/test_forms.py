@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.errors import MalformedRequest
-from keystead.web.pages.forms import find_once, parse_form, require_form
+from keystead.web.pages.endpoint import find_once, parse_form, require_form
 
 KNOWN = ("token", "password", "seal")
 

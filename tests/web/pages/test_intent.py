@@ -8,7 +8,7 @@ from keystead.crypto import secrets
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.secrets import SecretKind
 from keystead.errors import OriginRefused
-from keystead.web.pages.intent import FormSeal, require_own_origin, require_same_site
+from keystead.web.pages.csrf import FormSeal, require_own_origin, require_same_site
 from tests.make import MASTER_KEY
 
 OURS = ("https://auth.example.com/auth", "https://id.rainbow.example")

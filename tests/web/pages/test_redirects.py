@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.web.pages.redirects import choose_target, origin_of
+from keystead.web.pages.csrf import choose_target, origin_of
 
 FIRST = "https://app.example.com/welcome"
 SECOND = "https://app.example.com:8443/in?from=mail"

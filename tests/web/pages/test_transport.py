@@ -10,7 +10,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.mail.model import LINK_KINDS, MailKind
-from keystead.web.pages.forms import LARGEST_FORM
+from keystead.web.pages.endpoint import LARGEST_FORM
 from tests.api import make_api
 from tests.make import change_brand
 from tests.web.pages.conftest import Asked

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from keystead.web.pages import wording as module
-from keystead.web.pages.wording import LANGUAGES, choose_wording
+from keystead.web.pages import rendering as module
+from keystead.web.pages.rendering import LANGUAGES, choose_wording
 
 
 def texts(language: str) -> dict[str, Any]:
-    return tomllib.loads((module._FOLDER / f"{language}.toml").read_text("utf-8"))
+    return tomllib.loads((module._FOLDER / "texts" / f"{language}.toml").read_text("utf-8"))
 
 
 def shape(language: str) -> dict[str, object]:
@@ -34,12 +34,12 @@ def test_every_language_says_the_same_things(language: str) -> None:
 
 
 def test_every_file_of_texts_is_a_language() -> None:
-    assert {path.stem for path in module._FOLDER.iterdir()} == set(LANGUAGES)
+    assert {path.stem for path in (module._FOLDER / "texts").iterdir()} == set(LANGUAGES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_pages_say_log_in_and_speak_to_readers_formally(language: str) -> None:
-    said = (module._FOLDER / f"{language}.toml").read_text("utf-8")
+    said = (module._FOLDER / "texts" / f"{language}.toml").read_text("utf-8")
     assert not re.search(r"(?i)\bsign(?:s|ed|ing)?[ -](?:in|out|up)\b|\b(?:du|dich|dir|dein\w*)\b", said)
 
 

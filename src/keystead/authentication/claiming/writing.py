@@ -9,8 +9,8 @@ from keystead.authentication.claiming import store
 from keystead.authentication.correspondence import Correspondence
 from keystead.context import ActiveBrand, UserPrincipal
 from keystead.db.engine import Tx
-from keystead.mail.requests import store as requests
-from keystead.mail.requests.model import MailRequest
+from keystead.mail import request_store as requests
+from keystead.mail.requests import MailRequest
 from keystead.sessions.model import Device
 from keystead.users.claims import service as claims
 from keystead.users.claims.model import Addresses

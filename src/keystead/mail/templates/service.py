@@ -1,4 +1,4 @@
-"""Which wording a mail is given, and the wording that a brand puts in the place of ours."""
+"""Use cases of mail templates: choose the wording of a mail, and manage a brand's own templates."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from typing import Final
 from keystead.audit import service as audit
 from keystead.context import Context
 from keystead.db.engine import Tx
-from keystead.errors import BadUserInput, NotFound
-from keystead.mail.model import MailKind, RenderedMail
-from keystead.mail.templates import samples, store
-from keystead.mail.templates.compiling import fill
-from keystead.mail.templates.grammar import PARTS
-from keystead.mail.templates.inspection import leads_to, link_targets, tags
-from keystead.mail.templates.model import Template, Values, Wording, lookup_order, parse_language
+from keystead.errors import NotFound
+from keystead.mail.model import MailKind
+from keystead.mail.templates import store
+from keystead.mail.templates.checks import require_sound
+from keystead.mail.templates.model import Template, Wording, lookup_order, parse_language
 from keystead.mail.templates.shipped import shipped_source
 from keystead.pagination import Page, PageRequest
 
-__all__ = ["find_wordings", "list_templates", "remove_template", "require_sound", "set_template", "show_wording"]
-
-_NONE_SUCH: Final = "This brand has no wording of its own for that kind and language."
+_NONE_SUCH: Final = "This brand has no custom template for this kind and language."
 
 
 async def find_wordings(tx: Tx, brand_id: str, kind: MailKind, languages: tuple[str, ...]) -> list[Wording]:
-    """Every wording that would do, the best first: the reader's languages in their order, then English; within a
-    language the brand's own before ours. The last one is always ours: should none before it render, that one does.
+    """Every usable wording, best first: the reader's languages, then English; the brand's own before the shipped.
+
+    The last one is always a shipped one, the fallback if none before it renders.
     """
     order = lookup_order(languages)
     own = await store.find_templates(tx, brand_id, kind, order)
@@ -38,7 +35,7 @@ async def find_wordings(tx: Tx, brand_id: str, kind: MailKind, languages: tuple[
 
 
 def shipped_wordings(kind: MailKind, languages: tuple[str, ...]) -> list[Wording]:
-    """The same where there is no brand that could have its own."""
+    """The shipped wordings alone, best first."""
     return [wording for language in lookup_order(languages) for wording in _shipped(kind, language)]
 
 
@@ -48,9 +45,9 @@ async def list_templates(ctx: Context, brand_id: str, request: PageRequest) -> P
 
 
 async def show_wording(ctx: Context, brand_id: str, kind: MailKind, language: str) -> Wording:
-    """The wording in exactly this language: the brand's own, else ours.
+    """The wording in exactly this language: the brand's own, else the shipped one.
 
-    :raises BadUserInput: when ``language`` is no language tag.
+    :raises BadUserInput: when ``language`` is not a language tag.
     :raises NotFound: when there is neither.
     """
     tag = parse_language(language)
@@ -59,13 +56,13 @@ async def show_wording(ctx: Context, brand_id: str, kind: MailKind, language: st
         return Wording(tag, own[tag].source, is_own=True)
     for wording in _shipped(kind, tag):
         return wording
-    raise NotFound(f"There is no wording of {kind} in '{tag}'.")
+    raise NotFound(f"There is no template of {kind} in '{tag}'.")
 
 
 async def set_template(ctx: Context, brand_id: str, kind: MailKind, language: str, source: str) -> Template:
-    """Makes ``source`` the brand's wording of this kind of mail in this language, from the next mail sent on.
+    """Save ``source`` as the brand's template of this kind and language; takes effect with the next mail sent.
 
-    :raises BadUserInput: unless it is sound (:func:`require_sound`); names the field.
+    :raises BadUserInput: unless it is sound (:func:`~keystead.mail.templates.checks.require_sound`), with the field.
     """
     now = ctx.now()
     template = Template(kind, parse_language(language), source, now)
@@ -78,10 +75,10 @@ async def set_template(ctx: Context, brand_id: str, kind: MailKind, language: st
 
 
 async def remove_template(ctx: Context, brand_id: str, kind: MailKind, language: str) -> None:
-    """Goes back to our wording, where there is one in this language.
+    """Delete the brand's own template; the shipped one, if there is one in this language, applies again.
 
-    :raises BadUserInput: when ``language`` is no language tag.
-    :raises NotFound: when the brand has none of its own there.
+    :raises BadUserInput: when ``language`` is not a language tag.
+    :raises NotFound: when the brand has no own template there.
     """
     tag = parse_language(language)
     details = {"kind": kind.value, "language": tag}
@@ -91,31 +88,6 @@ async def remove_template(ctx: Context, brand_id: str, kind: MailKind, language:
             await audit.record(tx, audit.describe(ctx, "mail_template.removed", brand_id=brand_id, details=details))
     if not is_removed:
         raise NotFound(_NONE_SUCH)
-
-
-def require_sound(kind: MailKind, language: str, source: str) -> None:
-    """Tries a template: it keeps to the grammar, makes all three parts, with and without the values that may be empty;
-    the text and the HTML of a mail with a link hold it; and no other value stands inside a tag, where it could change
-    what the tag means.
-
-    :raises BadUserInput: names the block, or ``source``.
-    """
-    full = samples.sample_values(kind, language)
-    made = fill(source, kind, full)
-    for mail in (made, fill(source, kind, samples.without_optional(full))):
-        _require_parts(mail, full)
-    if tags(fill(source, kind, samples.hostile(full)).html) != tags(made.html):
-        raise BadUserInput("Inside a tag of the HTML only the link can be shown, between quotes.", field="html")
-
-
-def _require_parts(mail: RenderedMail, values: Values) -> None:
-    for part in PARTS:
-        if not getattr(mail, part).strip():
-            raise BadUserInput(f"The block '{part}' says nothing.", field=part)
-    if values.link and values.link not in mail.text:
-        raise BadUserInput("The text must show the link: {{ link }}.", field="text")
-    if values.link and not any(leads_to(href, values.link) for href in link_targets(mail.html)):
-        raise BadUserInput('The HTML must have the link: <a href="{{ link }}">...</a>.', field="html")
 
 
 def _shipped(kind: MailKind, language: str) -> Iterator[Wording]:

@@ -1,4 +1,4 @@
-"""The pages behind the links in mails: rendered here, without a script, in the brand's name. Security §10, §13.
+"""Hosted pages behind the links in mails: server-rendered, without scripts, in the brand's name. Security §10, §13.
 
-Opening a link shows what it would do and consumes nothing; only the form on the page does.
+GET shows what a link would do and consumes nothing; POST of the page's form carries it out.
 """

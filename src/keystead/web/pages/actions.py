@@ -1,9 +1,12 @@
-"""What the three pages do: show a link, and carry out what its form asks for."""
+"""What the pages do: show what a link would change and who requested it, and carry it out when its form is posted."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from markupsafe import Markup
 
 from keystead.authentication import magic_login, open_links, proof, recovery
 from keystead.authentication.open_links import OpenLink
@@ -12,15 +15,15 @@ from keystead.crypto import secrets
 from keystead.crypto.password_rules import SHORTEST
 from keystead.crypto.secrets import Secret, SecretKind
 from keystead.errors import BadUserInput, TokenInvalid
+from keystead.mail.request_headers import device_of
 from keystead.policy import require_feature
+from keystead.sessions.model import Device
 from keystead.users.one_time_tokens.model import TokenPurpose
-from keystead.web.pages.intent import FormSeal, require_own_origin
-from keystead.web.pages.redirects import choose_target
-from keystead.web.pages.rendering import render
+from keystead.web.pages.csrf import FormSeal, choose_target, require_own_origin
+from keystead.web.pages.rendering import Wording, choose_wording, render
 from keystead.web.pages.responses import Answer
-from keystead.web.pages.showing import consequences, facts
-from keystead.web.pages.wording import Wording, choose_wording
 
+LONGEST_PRODUCT = 40
 FIELDS = frozenset(("token", "seal", "redirect"))
 RESET_FIELDS = FIELDS | {"password", "repeated"}
 _REASONS = frozenset(("length", "character", "common", "context"))
@@ -28,11 +31,13 @@ _FEATURES: dict[SecretKind, tuple[str, ...]] = {
     SecretKind.magic: ("magic_login",),
     SecretKind.reset: ("password_reset", "password_login"),
 }
+_PRODUCT = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_PRODUCT}}}/[0-9][0-9.]{{0,9}}(?![^ ])", re.ASCII)
+_JOINS = (TokenPurpose.verify, TokenPurpose.claim)
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Somebody at the page of a link that is good at this moment."""
+    """A request to the page of a link that is valid."""
 
     ctx: Context
     path: str
@@ -44,22 +49,22 @@ class Visit:
 
     @property
     def target(self) -> str | None:
-        """Where this visit leads to in the end."""
+        """Where the browser is redirected afterwards."""
         return choose_target(self.asked_redirect, self.link.brand.redirect_urls)
 
 
 async def find_visit(
     ctx: Context, path: str, kind: SecretKind, raw: str | None, asked_redirect: str | None, seals: FormSeal
 ) -> Visit:
-    """The visit to the page of this token, which is not consumed.
+    """Look up the link of a token without consuming it.
 
-    :raises TokenInvalid: for every token that is not good at this moment, or of another kind.
-    :raises Forbidden: when the brand has switched off what the link is for.
+    :raises TokenInvalid: for every token that is not valid now, or of another kind.
+    :raises Forbidden: when the brand has disabled the link's feature.
     """
     secret = secrets.parse(raw, kind)
     link = None if secret is None else await open_links.look_at(ctx, secret.reveal(), kind)
     if secret is None or link is None or link.token.purpose is TokenPurpose.handed_over:
-        # What a page has handed to an app is for that app alone.
+        # A token that a page has passed on to an app is accepted from the app alone.
         raise TokenInvalid
     for feature in _FEATURES.get(kind, ()):
         require_feature(link.brand.features, feature)
@@ -68,7 +73,7 @@ async def find_visit(
 
 
 def show(visit: Visit, *, wrong: Sequence[str] = ()) -> Answer:
-    """The page that says what the link would do, with the form that does it; ``wrong`` is what was wrong last time."""
+    """The page with the link's effects and its form; ``wrong`` lists the errors of the previous submission."""
     link, wording, brand = visit.link, visit.wording, visit.link.brand
     name, target = link.token.purpose.value, visit.target
     text = render(
@@ -78,9 +83,9 @@ def show(visit: Visit, *, wrong: Sequence[str] = ()) -> Answer:
         title=wording.say(f"{name}.title", brand=brand.name),
         lead=wording.say(f"{name}.lead", brand=brand.name),
         button=wording.say(f"{name}.button"),
-        facts=facts(link, wording),
-        consequences=consequences(link, wording),
-        # Relative, so that it holds wherever the brand's base URL is mounted; no header of the request has a say.
+        facts=_facts(link, wording),
+        consequences=_consequences(link, wording),
+        # Relative: works wherever the brand's base URL is mounted, and depends on no request header.
         page=visit.path.rpartition("/")[2],
         token=visit.secret.reveal(),
         seal=visit.seal,
@@ -94,11 +99,11 @@ def show(visit: Visit, *, wrong: Sequence[str] = ()) -> Answer:
 
 
 async def carry_out(visit: Visit, form: dict[str, str]) -> Answer:
-    """Does what the link is for, once.
+    """Consume the link and do what it is for.
 
-    :raises OriginRefused: when the form comes from elsewhere.
-    :raises TokenInvalid: when somebody else was quicker, and whenever the link does not work any more.
-    :raises Overload: when the server cannot do it now; the link stays good.
+    :raises OriginRefused: when the form was sent from another origin.
+    :raises TokenInvalid: when a concurrent request has consumed the link, or it is no longer valid.
+    :raises Overload: when the server cannot do it now; the link stays valid.
     """
     settings = visit.ctx.server.settings
     require_own_origin(visit.ctx.request.origin, settings.base_url, visit.link.brand.base_url)
@@ -130,7 +135,7 @@ def _wrong(visit: Visit, name: str) -> str:
 
 
 def _handed_over(visit: Visit, fresh: Secret) -> Answer:
-    """Leads to the brand's app with a fresh token where no server and no ``Referer`` sees it: in the fragment."""
+    """Redirect to the brand's app with a fresh token in the fragment, which neither logs nor ``Referer`` contain."""
     base_url = visit.link.brand.base_url
     if visit.target is not None:
         location = f"{visit.target}#token={fresh.reveal()}"
@@ -150,3 +155,51 @@ def _done(visit: Visit, name: str) -> Answer:
 
 def _minimum(link: OpenLink) -> int:
     return max(link.brand.policy.password_minimum, SHORTEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the table on the page."""
+
+    label: Markup
+    text: Markup | str
+
+
+def _facts(link: OpenLink, wording: Wording) -> list[Fact]:
+    """Account, address, time and device of the request that the link belongs to."""
+    say = wording.say
+    found = [Fact(say("fact.account"), _account(link, wording))]
+    if link.token.purpose in _JOINS:
+        found.insert(0, Fact(say("fact.address"), link.token.email))
+    found.append(Fact(say("fact.asked"), wording.moment(link.claimed_at or link.token.created_at)))
+    if link.claimed_from is not None:
+        found.append(Fact(say("fact.device"), _device(link.claimed_from, wording)))
+    return found
+
+
+def _consequences(link: OpenLink, wording: Wording) -> list[Markup]:
+    """Side effects: a new password, ended sessions."""
+    notes = [wording.say("note.password")] if link.sets_password else []
+    if link.ends_all_sessions:
+        notes.append(wording.say("note.sessions"))
+    elif link.token.purpose in _JOINS:
+        notes.append(wording.say("note.others"))
+    return notes
+
+
+def _account(link: OpenLink, wording: Wording) -> Markup | str:
+    return link.current_address or wording.say("fact.guest", moment=wording.moment(link.user_created_at))
+
+
+def _device(device: Device, wording: Wording) -> Markup | str:
+    """The device that opened the session; its network may have changed since."""
+    place, agent = device.ip_prefix, _agent_name(device.user_agent or "")
+    if place and agent:
+        return wording.say("fact.from_there", place=place, device=agent)
+    return place or agent or wording.say("fact.unknown")
+
+
+def _agent_name(user_agent: str) -> str:
+    """Browser and system, or a bare product token. Never more of the header: its sender could address the reader."""
+    product = _PRODUCT.match(user_agent)
+    return device_of(user_agent) or (product[0] if product else "")

@@ -10,7 +10,7 @@ from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, delete, func
 from keystead.db.engine import Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
-from keystead.mail.requests.model import MailRequest
+from keystead.mail.requests import MailRequest
 
 MOST_OF_SOURCE = 200
 """Requests from one network to one brand that may wait; one more is dropped. They are decided each second."""

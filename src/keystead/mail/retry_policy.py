@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keystead.crypto.secrets import PATTERNS
-from keystead.mail.lines import printable_line
 from keystead.mail.model import LinkState, Mail, MailState
+from keystead.mail.transport import printable_line
 
 PAUSES = (
     timedelta(seconds=10),

@@ -15,10 +15,10 @@ import structlog
 
 from keystead.context import Server
 from keystead.failures import FailureSeries, describe
-from keystead.mail.conversation import LEASE, Compose, Conversation, Lease, Work, compose
-from keystead.mail.deliveries import store
+from keystead.mail import lease_store
 from keystead.mail.links import IsLinkGood
 from keystead.mail.model import MailState
+from keystead.mail.sending import LEASE, Compose, Conversation, Lease, Work, compose
 from keystead.mail.transport import Transport
 from keystead.time_limit import within
 
@@ -101,7 +101,7 @@ class Delivery:
     async def _give_back(self) -> None:
         async with self._taking:
             begun = sorted(self._work.begun)
-            await self._server.db.run(lambda tx: store.give_back(tx, self._holder, begun))
+            await self._server.db.run(lambda tx: lease_store.give_back(tx, self._holder, begun))
 
     async def _take(self, limit: int) -> list[Lease]:
         """Mails for so many conversations, not more. Trouble with the database is told and means none."""
@@ -111,11 +111,11 @@ class Delivery:
         try:
             # One at a time: together they would take more repeats than they may.
             async with self._taking:
-                if not await store.is_any_due(db.reads, now):
+                if not await lease_store.is_any_due(db.reads, now):
                     self._note_success()
                     return []
                 room, until = self._most_repeats - self._repeats, now + LEASE
-                mails = await db.run(lambda tx: store.take(tx, self._holder, now, until, limit, room))
+                mails = await db.run(lambda tx: lease_store.take(tx, self._holder, now, until, limit, room))
                 leases = [Lease(mail, until) for mail in mails]
                 self._repeats += sum(lease.is_repeat for lease in leases)
         except Exception as error:

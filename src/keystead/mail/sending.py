@@ -12,17 +12,17 @@ import structlog
 
 from keystead.context import Server
 from keystead.failures import describe
-from keystead.mail.attempts import DELIVERED, Outcome, failed, hopeless, refused, uncertain
-from keystead.mail.deliveries import store
+from keystead.mail import lease_store
 from keystead.mail.links import IsLinkGood, find_link_state
 from keystead.mail.message import build_message
 from keystead.mail.model import Mail, MailState
 from keystead.mail.rendering import render
-from keystead.mail.sender import LONGEST_CONVERSATION
+from keystead.mail.retry_policy import DELIVERED, Outcome, failed, hopeless, refused, uncertain
+from keystead.mail.smtp import LONGEST_DELIVERY
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused, DeliveryUncertain, Transport
 from keystead.time_limit import is_being_cancelled, within
 
-SEND_WITHIN = LONGEST_CONVERSATION + 15
+SEND_WITHIN = LONGEST_DELIVERY + 15
 """Seconds after which a mail is given up, for this time. A transport is quicker to give up: this is the last resort."""
 CLOCK_SKEW = timedelta(minutes=1)
 """A margin: nodes share the database's clock, which may be set while a mail is on its way."""
@@ -176,7 +176,7 @@ class Conversation:
         now = server.clock.now()
         at, doubtful = now + outcome.pause, outcome.is_doubtful
         return await server.db.run(
-            lambda tx: store.settle(
+            lambda tx: lease_store.settle(
                 tx, mail.brand_id, mail, holder, outcome.state, now, at, outcome.reason, is_doubtful=doubtful
             )
         )

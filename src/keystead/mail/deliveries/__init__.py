@@ -1,1 +1,0 @@
-"""Who delivers which mail, for how long nobody else may, and what became of it."""
