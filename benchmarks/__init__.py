@@ -1,1 +1,1 @@
-"""Figures, each beside its own limit and beside something plain run in the same minute."""
+"""Measurements, each with its target and a baseline measured in the same minutes."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [paths] [middleware] [http] [logins] [refreshes] [growth]``: all when none is named."""
+"""``python -m benchmarks [paths] [middleware] [http] [logins] [refreshes] [growth]``: all by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One measured figure and how it is shown."""
+"""One measurement and its table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """``value`` beside what was asked for; ``at_least`` or ``at_most`` is the target, None where there is none."""
+    """A measured value with its target (``at_least`` or ``at_most``), None where there is none."""
 
     name: str
     value: float

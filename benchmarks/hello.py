@@ -1,4 +1,4 @@
-"""The yardstick: the least an ASGI application can do, on the same server with the same settings."""
+"""The baseline: a minimal ASGI application on the same server with the same settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Reads the body, answers JSON."""
+    """Read the body, respond with JSON."""
     while (await receive()).get("more_body"):
         pass
     await send(_START)

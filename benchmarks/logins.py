@@ -1,4 +1,4 @@
-"""Logins beside the bare rate of the same Argon2 pool; how long the event loop is held up meanwhile."""
+"""Logins beside the bare rate of the same Argon2 pool; the lag of the event loop meanwhile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def _logins(environ: dict[str, str]) -> list[Figure]:
             ratios.append(await _rate(lambda: caller.post(LOGIN, {"i": CREDENTIALS})) / bare)
         pool.close()
         lags = await _lags_while_waiting(caller)
-    spread = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds of {LOGINS}, {AT_ONCE} at once"
+    spread = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds of {LOGINS}, {AT_ONCE} concurrently"
     p99 = lags[int(len(lags) * 0.99)] * 1000
     return [
         Figure("logins / bare Argon2", statistics.median(ratios), "", at_least=0.85, beside=spread),
@@ -51,7 +51,7 @@ async def _logins(environ: dict[str, str]) -> list[Figure]:
 
 
 async def _rate(work: Callable[[], Awaitable[object]]) -> float:
-    """How many a second, with as many at once as keep the pool busy."""
+    """How many a second, with enough concurrent logins to keep the pool busy."""
     left = LOGINS
     started = time.perf_counter()
 
@@ -66,7 +66,7 @@ async def _rate(work: Callable[[], Awaitable[object]]) -> float:
 
 
 async def _lags_while_waiting(caller: Caller) -> list[float]:
-    """How late a timer of 1 ms fires while the queue is full. On a slow machine some logins are told to come again."""
+    """How late a timer of 1 ms fires while the queue is full. On a slow machine some logins are answered with Retry-After."""
     lags: list[float] = []
     for _ in range(ROUNDS):
         watch = asyncio.create_task(_watch(lags))

@@ -61,12 +61,12 @@ def _cookies(endpoint: str) -> str:
         client.login("luna@bench.example", PASSWORD)
     held, names = tokens.load(), CookieOptions()
     if held is None:
-        raise RuntimeError("nobody is logged in")
+        raise RuntimeError("no user is logged in")
     return f"theme=dark; {names.auth_name}={held.auth_token}; {names.refresh_name}={held.refresh_token}"
 
 
 def _figure(name: str, bare: float, ours: float, framework: str, whole: float) -> Figure:
-    """Times are µs for each request; ``whole`` is one that the framework answers without us."""
+    """Times are µs for each request; ``whole`` is one without the middleware."""
     cost = ours - bare
     beside = f"bare application {bare:.1f} µs; {cost / whole:.2f} of a request to {framework} ({whole:.1f} µs)"
     return Figure(name, cost, "µs", at_most=LIMIT, beside=beside)

@@ -1,4 +1,4 @@
-"""In-process µs of the paths that are taken most, beside the bare read each of them rests on."""
+"""Cost of the most frequent operations in process (µs), beside a bare read by primary key."""
 
 from __future__ import annotations
 

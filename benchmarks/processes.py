@@ -1,4 +1,4 @@
-"""Servers in processes of their own, each pinned to one core; wrk on the other."""
+"""Servers as separate processes, pinned to one core; wrk runs on the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SERVE_HELLO = (
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A port of loopback with no listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -65,17 +65,17 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def hello_command(port: int) -> list[str]:
-    """The yardstick's command."""
+    """The baseline's command."""
     return [sys.executable, "-c", _SERVE_HELLO, str(port)]
 
 
 def keystead_command(port: int) -> list[str]:
-    """Ours."""
+    """The command of Keystead."""
     return [sys.executable, "-m", "keystead", "serve", "--port", str(port)]
 
 
 def requests_per_second(url: str, body: str, headers: Mapping[str, str], seconds: int, folder: Path) -> float:
-    """What wrk gets out of ``url`` with 16 connections on the client's core; every answer must be a 200."""
+    """The requests per second that wrk gets from ``url`` with 16 connections on the client's core; every answer must be a 200."""
     if shutil.which("wrk") is None:
         raise SystemExit("The benchmarks over HTTP need wrk: apt-get install wrk")
     lines = ['wrk.method = "POST"', f"wrk.body = [==[{body}]==]"]

@@ -54,7 +54,9 @@ async def _beside_bare_sql(caller: Caller, environ: dict[str, str], recorded: Re
     for connection in bare:
         await connection.close()
     beside = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds, {statistics.median(rates):,.0f} refreshes/s"
-    return Figure(f"refresh / bare SQL, {at_once} at once", statistics.median(ratios), "", at_least=0.5, beside=beside)
+    return Figure(
+        f"refresh / bare SQL, {at_once} concurrently", statistics.median(ratios), "", at_least=0.5, beside=beside
+    )
 
 
 async def _log_in(caller: Caller) -> str:
@@ -90,7 +92,7 @@ async def _record(caller: Caller) -> Recorded:
 
 
 def _replay(connection: Any, recorded: Recorded) -> Callable[[], Awaitable[None]]:
-    """The same statements: reads outside, changes in one transaction, with fresh keys where a row is added."""
+    """The same statements: reads outside, changes in one transaction, with new keys where a row is inserted."""
     changes = [index for index, (text, _) in enumerate(recorded) if not text.startswith("SELECT")]
     first, last = changes[0], changes[-1]
 

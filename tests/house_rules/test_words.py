@@ -41,7 +41,6 @@ EXCEPTIONS = {
 PENDING: tuple[str, ...] = (
     "CHANGELOG.md",
     "README.md",
-    "benchmarks",
     "docs/architecture.md",
     "docs/cli.md",
     "docs/entities.md",
