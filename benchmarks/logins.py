@@ -18,7 +18,7 @@ from keystead.crypto.passwords import PasswordPool
 
 WAITING = 60
 LOGINS = 60
-AT_ONCE = 8
+CONCURRENCY = 8
 ROUNDS = 5
 TICK = 0.001
 
@@ -42,7 +42,7 @@ async def _logins(environ: dict[str, str]) -> list[Figure]:
             ratios.append(await _rate(lambda: caller.post(LOGIN, {"i": CREDENTIALS})) / bare)
         pool.close()
         lags = await _lags_while_waiting(caller)
-    spread = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds of {LOGINS}, {AT_ONCE} concurrently"
+    spread = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds of {LOGINS}, {CONCURRENCY} concurrently"
     p99 = lags[int(len(lags) * 0.99)] * 1000
     return [
         Figure("logins / bare Argon2", statistics.median(ratios), "", at_least=0.85, beside=spread),
@@ -61,12 +61,12 @@ async def _rate(work: Callable[[], Awaitable[object]]) -> float:
             left -= 1
             await work()
 
-    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
     return LOGINS / (time.perf_counter() - started)
 
 
 async def _lags_while_waiting(caller: Caller) -> list[float]:
-    """How late a timer of 1 ms fires while the queue is full. On a slow machine some logins are answered with Retry-After."""
+    """How late a timer of 1 ms fires while the queue is full. Some logins may be rejected on a slow machine."""
     lags: list[float] = []
     for _ in range(ROUNDS):
         watch = asyncio.create_task(_watch(lags))

@@ -75,7 +75,7 @@ def keystead_command(port: int) -> list[str]:
 
 
 def requests_per_second(url: str, body: str, headers: Mapping[str, str], seconds: int, folder: Path) -> float:
-    """The requests per second that wrk gets from ``url`` with 16 connections on the client's core; every answer must be a 200."""
+    """Requests per second of wrk with 16 connections on the client's core; every response must be a 200."""
     if shutil.which("wrk") is None:
         raise SystemExit("The benchmarks over HTTP need wrk: apt-get install wrk")
     lines = ['wrk.method = "POST"', f"wrk.body = [==[{body}]==]"]

@@ -39,23 +39,23 @@ async def _refreshes(environ: dict[str, str]) -> list[Figure]:
     async with application(environ) as opened:
         caller = Caller(opened)
         recorded = await _record(caller)
-        return [await _beside_bare_sql(caller, environ, recorded, at_once) for at_once in (1, 8)]
+        return [await _beside_bare_sql(caller, environ, recorded, concurrency) for concurrency in (1, 8)]
 
 
-async def _beside_bare_sql(caller: Caller, environ: dict[str, str], recorded: Recorded, at_once: int) -> Figure:
-    tokens = [await _log_in(caller) for _ in range(at_once)]
-    bare = [await asyncpg.connect(environ["KEYSTEAD_DATABASE_URL"]) for _ in range(at_once)]
+async def _beside_bare_sql(caller: Caller, environ: dict[str, str], recorded: Recorded, concurrency: int) -> Figure:
+    tokens = [await _log_in(caller) for _ in range(concurrency)]
+    bare = [await asyncpg.connect(environ["KEYSTEAD_DATABASE_URL"]) for _ in range(concurrency)]
     ratios, rates = [], []
     for _ in range(ROUNDS):
         plain = await _rate([_replay(connection, recorded) for connection in bare])
-        ours = await _rate([_refresh(caller, tokens, chain) for chain in range(at_once)])
+        ours = await _rate([_refresh(caller, tokens, chain) for chain in range(concurrency)])
         ratios.append(ours / plain)
         rates.append(ours)
     for connection in bare:
         await connection.close()
     beside = f"{min(ratios):.2f}..{max(ratios):.2f} over {ROUNDS} rounds, {statistics.median(rates):,.0f} refreshes/s"
     return Figure(
-        f"refresh / bare SQL, {at_once} concurrently", statistics.median(ratios), "", at_least=0.5, beside=beside
+        f"refresh / bare SQL, {concurrency} concurrently", statistics.median(ratios), "", at_least=0.5, beside=beside
     )
 
 
