@@ -21,7 +21,7 @@ from graphql import (
     parse,
 )
 
-from keystead.graphql.schema import CREDENTIAL_OPERATIONS, ROOT_TYPES, RootType, fixed_text
+from keystead.graphql.schema import ROOT_TYPES, RootType, fixed_text
 
 _VALUES = {
     "String": '"a text"',
@@ -59,9 +59,14 @@ def credential_calls() -> list[Call]:
     for root_type in ROOT_TYPES:
         root = schema.type_map[root_type]
         assert isinstance(root, GraphQLObjectType)
-        secret = ((name, field) for name, field in root.fields.items() if name in CREDENTIAL_OPERATIONS)
+        secret = ((name, field) for name, field in root.fields.items() if _is_alone(field))
         calls += [call(root_type, name, field) for name, field in secret]
     return calls
+
+
+def _is_alone(field: GraphQLField) -> bool:
+    directives = (field.ast_node.directives if field.ast_node else None) or ()
+    return any(one.name.value == "secret" and not one.arguments for one in directives)
 
 
 def call(root: RootType, name: str, field: GraphQLField) -> Call:

@@ -12,7 +12,7 @@ from graphql import validate_schema
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.executor.execute import execute
+from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.resolvers.entities import load_entity_fields
 from keystead.graphql.schema import load_fixed
@@ -43,7 +43,7 @@ class Door:
         brand = await brands.find_active(self._server.db.reads, ctx.brand.id)
         assert brand is not None
         now = Context(ctx.server, ctx.request, ctx.principal, brand)
-        answer = await execute(now, await self._schemas.get(brand), text, variables, documents=self._documents)
+        answer = await execute(Target(now, await self._schemas.get(brand)), text, variables, documents=self._documents)
         body: dict[str, Any] = msgspec.json.decode(answer.content)
         return body
 

@@ -20,7 +20,7 @@ from keystead.context import (
 )
 from keystead.errors import Conflict, RateLimited, ServiceUnavailable
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.executor.execute import execute
+from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.executor.selection import Selection
 from keystead.graphql.resolvers import Registry, resolver
 from keystead.graphql.schema import FixedSchema, SchemaVersion, load_fixed
@@ -31,6 +31,7 @@ directive @public on FIELD_DEFINITION
 directive @brandToken on FIELD_DEFINITION
 directive @user on FIELD_DEFINITION
 directive @permission(needs: String!) on FIELD_DEFINITION
+directive @secret(alone: Boolean = true) on FIELD_DEFINITION
 scalar Date
 scalar DateTime
 scalar JSON
@@ -72,12 +73,12 @@ type Query {
   secret: String @permission(needs: "admin")
   mine: String @user
   ours: String @brandToken
-  login(email: String!, brand: String, password: String!): String @public
+  login(email: String!, brand: String, password: String!): String @public @secret
 }
 type Mutation {
-  login(email: String!, password: String!): String @public
+  login(email: String!, password: String!): String @public @secret
   add(n: Int!): Int @public
-  getAccessToken(refreshToken: String!, expiresIn: Int): String @public
+  getAccessToken(refreshToken: String!, expiresIn: Int): String @public @secret
 }
 """
 
@@ -233,9 +234,8 @@ async def ask(
     deadline: float = 5.0,
 ) -> tuple[int, dict[str, Any]]:
     """The status and the envelope that a document gets, as the wire has it."""
-    answer = await execute(
-        ctx or context(), version, text, variables, name, documents=DocumentCache(), deadline=deadline
-    )
+    target = Target(ctx or context(), version)
+    answer = await execute(target, text, variables, name, documents=DocumentCache(), deadline=deadline)
     body: dict[str, Any] = msgspec.json.decode(answer.content)
     assert body == msgspec.json.decode(msgspec.json.encode(answer.body))
     return answer.status, body

@@ -19,7 +19,7 @@ from keystead.errors import (
 )
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.errors import error_response
-from keystead.graphql.executor.execute import execute
+from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.executor.selection import SelectedField, Selection
 from keystead.graphql.schema import load_fixed
 from tests.graphql.fakes import SDL, api_key, ask, codes, context, fixed, registry, user
@@ -128,7 +128,7 @@ async def test_a_cause_goes_to_the_log_alone() -> None:
 async def test_overload_is_a_status_only_where_nothing_else_was_answered(
     text: str, status: int, retry: str | None
 ) -> None:
-    answer = await execute(context(), VERSION, text, documents=DocumentCache())
+    answer = await execute(Target(context(), VERSION), text, documents=DocumentCache())
     assert (answer.status, answer.headers.get("Retry-After")) == (status, retry)
     assert "data" in answer.body
 
@@ -161,7 +161,7 @@ async def test_nothing_more_is_gathered_for_an_answer_that_is_too_large_already(
 
 
 async def test_an_answer_above_one_mebibyte_is_refused() -> None:
-    answer = await execute(context(), VERSION, "{ big }", documents=DocumentCache())
+    answer = await execute(Target(context(), VERSION), "{ big }", documents=DocumentCache())
     assert (answer.status, codes(answer.body)) == (400, ["GRAPHQL_VALIDATION_FAILED"])
     assert answer.body["errors"][0]["extensions"]["limit"] == "response"
     assert len(answer.content) < 1000
@@ -206,7 +206,7 @@ async def test_arguments_are_the_resolvers_own() -> None:
         'query($f: String = "a") { people(where: {field: $f}, tags: ["t", $f]) { pagination { total } } }',
     ):
         for _ in range(3):
-            await execute(context(), version, text, documents=cache)
+            await execute(Target(context(), version), text, documents=cache)
         assert len(set(seen)) == 1, seen
         seen.clear()
 

@@ -14,7 +14,7 @@ import pytest
 from keystead.context import Context, Principal
 from keystead.graphql import introspection
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.executor import execute
+from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.introspection import Introspector
 from keystead.graphql.schema import SchemaVersion, build_schema_version
 from tests.graphql.fakes import api_key, ask, brand_token, codes, context, fixed, user
@@ -132,12 +132,12 @@ async def test_an_answer_is_kept_as_json_by_schema_version_and_permissions(monke
     """Made once, and not on the event loop's thread: a large schema takes longer than the loop may be held."""
     monkeypatch.setattr(introspection, "Catalogue", Watched)
     introspector = Introspector()
-    monkeypatch.setattr(execute, "INTROSPECTOR", introspector)
+    monkeypatch.setattr("keystead.graphql.executor.execute.INTROSPECTOR", introspector)
     Watched.threads.clear()
     documents = DocumentCache()
 
     async def shown(ctx: Context, version: SchemaVersion = VERSION, text: str = ALL, **variables: Any) -> bytes:
-        return (await execute.execute(ctx, version, text, variables, documents=documents)).content
+        return (await execute(Target(ctx, version), text, variables, documents=documents)).content
 
     reader, admin = context(api_key("customer:read")), context(api_key("admin"))
     first, other = await shown(reader), await shown(admin)
@@ -173,7 +173,7 @@ async def test_kept_answers_are_bounded_in_bytes() -> None:
 async def test_what_is_kept_weighs_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of a plan stays with its answer, and names of types that do not exist have one answer together."""
     introspector = Introspector()
-    monkeypatch.setattr(execute, "INTROSPECTOR", introspector)
+    monkeypatch.setattr("keystead.graphql.executor.execute.INTROSPECTOR", introspector)
     caller = context(api_key("admin"))
 
     async def ask(number: int, name: str) -> None:
@@ -182,7 +182,7 @@ async def test_what_is_kept_weighs_what_is_counted(monkeypatch: pytest.MonkeyPat
             wide = f"kind name description specifiedByURL isOneOf ofType {{ {wide} }}"
         wide = " ".join(f"{part} {{ name type {{ {wide} }} }}" for part in ("fields", "inputFields"))
         text = f"query($n: String!) {{ __type(name: $n) {{ f{number}: name {wide} ofType {{ {wide} }} }} }}"
-        answer = await execute.execute(caller, VERSION, text, {"n": name}, documents=DocumentCache(size=1))
+        answer = await execute(Target(caller, VERSION), text, {"n": name}, documents=DocumentCache(size=1))
         assert b"errors" not in answer.content
 
     def memory() -> int:

@@ -24,8 +24,6 @@ from keystead.graphql.access import Access, BrandToken, Permission, Public, User
 from keystead.graphql.executor.selection import Selection
 from keystead.graphql.resolvers import Registry, resolver
 from keystead.graphql.schema import (
-    CREDENTIAL_OPERATIONS,
-    SECRET_OPERATIONS,
     EntityField,
     FixedSchema,
     SchemaVersion,
@@ -87,13 +85,6 @@ def test_the_product_schema_is_valid_and_each_field_has_its_entry() -> None:
     assert entries[("Query", "brandList")].access == Permission("operator")
 
 
-def test_each_credential_operation_is_a_field_of_the_product_schema() -> None:
-    known = {name.partition(".")[2] for name in names()}
-    assert known >= CREDENTIAL_OPERATIONS
-    marked = {name for (_, name), entry in product().version.fields.items() if entry.is_credential}
-    assert marked == CREDENTIAL_OPERATIONS
-
-
 def _arguments(types: Mapping[str, Any]) -> Iterator[str]:
     for name, argument in types.items():
         yield name
@@ -102,15 +93,22 @@ def _arguments(types: Mapping[str, Any]) -> Iterator[str]:
             yield from _arguments(named.fields)
 
 
-def test_each_operation_that_takes_a_password_or_a_token_is_a_secret_one() -> None:
-    roots = product().roots
+def test_operations_that_take_or_return_secrets_are_marked() -> None:
+    version = product().version
     takers = {
         name
-        for root in roots.values()
+        for root in product().roots.values()
         for name, field in root.items()
         if any("password" in argument.lower() or "token" in argument.lower() for argument in _arguments(field.args))
     }
-    assert {"login", "createUser", "resetPassword"} <= takers <= SECRET_OPERATIONS
+    assert takers == {
+        *("login", "getAccessToken", "refreshToken", "logout", "createUser"),
+        *("changePassword", "resetPassword", "redeemMagicLink", "changeAndValidateEmail"),
+    }
+    # These take addresses or return tokens.
+    others = "createMe changeEmailMagically requestMagicLogin requestPasswordReset createApiKey rotateApiKey"
+    assert version.secret_names == takers | {*others.split(), "createPyloApiKey"}
+    assert version.secret_names - version.alone_names == {"createUser", "logout"}
 
 
 def test_the_names_of_the_fixed_schema_are_reserved() -> None:

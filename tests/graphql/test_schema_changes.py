@@ -11,7 +11,7 @@ from keystead.context import Context
 from keystead.db.engine import SchemaChanged
 from keystead.errors import AccessTokenRefused
 from keystead.graphql.documents import DocumentCache
-from keystead.graphql.executor.execute import BEGINNINGS, execute
+from keystead.graphql.executor.execute import ATTEMPTS, Target, execute
 from keystead.graphql.executor.selection import Selection
 from keystead.graphql.schema import SchemaVersion, load_fixed
 from tests.graphql.fakes import SDL, codes, context, fixed, registry
@@ -36,18 +36,27 @@ class Moving:
         return 1
 
 
-async def ask(old: SchemaVersion, text: str, *new: SchemaVersion | Exception) -> tuple[int, dict[str, Any], int]:
-    """The status, the envelope, and how often the request was begun anew with one of ``new``."""
-    left = list(new)
+class Moved(Target):
+    """A target that finds one of ``versions`` at each reload."""
 
-    async def anew() -> tuple[Context, SchemaVersion]:
-        found = left.pop(0)
+    can_reload = True
+
+    def __init__(self, old: SchemaVersion, versions: tuple[SchemaVersion | Exception, ...]) -> None:
+        super().__init__(context(), old)
+        self.left = list(versions)
+
+    async def reload(self) -> None:
+        found = self.left.pop(0)
         if isinstance(found, Exception):
             raise found
-        return context(), found
+        self.version = found
 
-    answer = await execute(context(), old, text, anew=anew, documents=DocumentCache())
-    return answer.status, msgspec.json.decode(answer.content), len(new) - len(left)
+
+async def ask(old: SchemaVersion, text: str, *new: SchemaVersion | Exception) -> tuple[int, dict[str, Any], int]:
+    """The status, the envelope, and how often the target was reloaded."""
+    target = Moved(old, new)
+    answer = await execute(target, text, documents=DocumentCache())
+    return answer.status, msgspec.json.decode(answer.content), len(new) - len(target.left)
 
 
 @pytest.mark.parametrize(
@@ -59,24 +68,24 @@ async def ask(old: SchemaVersion, text: str, *new: SchemaVersion | Exception) ->
     ],
 )
 @pytest.mark.attack("A99")
-async def test_a_request_that_changed_nothing_yet_begins_anew(name: str, text: str, data: dict[str, Any]) -> None:
+async def test_a_request_that_changed_nothing_yet_is_retried(name: str, text: str, data: dict[str, Any]) -> None:
     assert await ask(Moving(name).version, text, fixed().version) == (200, {"data": data}, 1)
 
 
-async def test_it_is_held_against_the_new_schema() -> None:
+async def test_the_retry_validates_against_the_new_schema() -> None:
     without = load_fixed({k: v for k, v in registry().items() if k != "Mutation.add"}, SDL.replace("add(n: Int!)", "#"))
     status, body, _ = await ask(Moving("Mutation.add").version, ONE_CHANGE, without.version)
     assert (status, codes(body)) == (400, ["GRAPHQL_VALIDATION_FAILED"])
 
 
-async def test_what_was_carried_out_is_not_carried_out_again() -> None:
+async def test_an_executed_mutation_is_not_retried() -> None:
     moving = Moving("Mutation.add", first=2)
     status, body, begun = await ask(moving.version, TWO_CHANGES, fixed().version)
     assert (status, codes(body), body["data"], begun) == (200, ["SERVICE_UNAVAILABLE"], {"a": 1, "b": None}, 0)
     assert moving.calls == 2
 
 
-async def test_a_second_change_is_followed_too() -> None:
+async def test_a_second_change_is_retried_too() -> None:
     moving = [Moving("Query.words").version for _ in range(2)]
     assert await ask(moving[0], QUERY, moving[1], fixed().version) == (
         200,
@@ -85,13 +94,13 @@ async def test_a_second_change_is_followed_too() -> None:
     )
 
 
-async def test_changes_without_end_are_for_the_client_to_wait_out() -> None:
-    moving = [Moving("Query.words").version for _ in range(BEGINNINGS)]
+async def test_attempts_are_bounded() -> None:
+    moving = [Moving("Query.words").version for _ in range(ATTEMPTS)]
     status, body, begun = await ask(moving[0], "{ words }", *moving[1:])
-    assert (status, codes(body), begun) == (503, ["SERVICE_UNAVAILABLE"], BEGINNINGS - 1)
+    assert (status, codes(body), begun) == (503, ["SERVICE_UNAVAILABLE"], ATTEMPTS - 1)
 
 
-async def test_a_credential_that_died_meanwhile_is_refused() -> None:
+async def test_a_credential_revoked_meanwhile_is_rejected() -> None:
     status, body, _ = await ask(Moving("Query.words").version, QUERY, AccessTokenRefused())
     assert (status, codes(body)) == (401, ["UNAUTHENTICATED"])
     assert "data" not in body

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keystead.context import ActiveBrand, Context, Server
-from keystead.graphql.executor.execute import execute
+from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.schema import FixedSchema, load_fixed
 from tests.make import make_context, make_role, make_user
@@ -25,7 +25,7 @@ def fixed() -> FixedSchema:
 
 async def ask(ctx: Context, fixed: FixedSchema, text: str, **variables: Any) -> dict[str, Any]:
     """The answer's data; fails when there is an error in it."""
-    body = (await execute(ctx, fixed.version, text, variables)).body
+    body = (await execute(Target(ctx, fixed.version), text, variables)).body
     assert "errors" not in body, body
     found: dict[str, Any] = body["data"]
     return found
@@ -33,7 +33,7 @@ async def ask(ctx: Context, fixed: FixedSchema, text: str, **variables: Any) -> 
 
 async def refusal(ctx: Context, fixed: FixedSchema, text: str, **variables: Any) -> dict[str, Any]:
     """The extensions of the only error."""
-    body = (await execute(ctx, fixed.version, text, variables)).body
+    body = (await execute(Target(ctx, fixed.version), text, variables)).body
     (error,) = body["errors"]
     extensions: dict[str, Any] = error["extensions"]
     return extensions

@@ -21,7 +21,7 @@ from keystead.graphql.executor.plan import Plan, compile_plan
 from keystead.graphql.executor.variables import Values, Variable, declared
 from keystead.graphql.limits import Shape, measure, refuse
 from keystead.graphql.parsing import parse
-from keystead.graphql.schema import CREDENTIAL_OPERATIONS, SECRET_OPERATIONS, SchemaVersion
+from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.validation import require_valid
 
 MAX_PLANS = 16
@@ -161,10 +161,10 @@ def read_operation(
     if is_part and not all(map(version.root_names.issuperset, shape.root_fields.values())):
         raise OutsideSchema
     roots = shape.root_fields[name]
-    if len(roots) != 1 and not CREDENTIAL_OPERATIONS.isdisjoint(roots):
+    if len(roots) != 1 and not version.alone_names.isdisjoint(roots):
         raise refuse("credential_operations", 1)
     # Of the whole document: a neighbour that is not carried out may hold a secret too.
-    is_secret = any(not SECRET_OPERATIONS.isdisjoint(fields) for fields in shape.root_fields.values())
+    is_secret = any(not version.secret_names.isdisjoint(fields) for fields in shape.root_fields.values())
     require_valid(version.schema, document, text, hides_values=is_secret)
     conditions = directive_variables(document)
     operation = Operation(

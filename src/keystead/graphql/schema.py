@@ -14,6 +14,7 @@ from itertools import count
 from typing import Literal
 
 from graphql import (
+    BooleanValueNode,
     DocumentNode,
     FieldDefinitionNode,
     GraphQLField,
@@ -34,16 +35,6 @@ from keystead.graphql.scalars import equip
 RootType = Literal["Query", "Mutation"]
 ROOT_TYPES: tuple[RootType, ...] = ("Query", "Mutation")
 
-CREDENTIAL_OPERATIONS = frozenset(
-    "login createMe getAccessToken refreshToken changeAndValidateEmail changeEmailMagically changePassword"
-    " requestMagicLogin redeemMagicLink requestPasswordReset resetPassword createApiKey rotateApiKey"
-    " createPyloApiKey".split()
-)
-"""Fields whose arguments or answers are secrets (security §12): alone in their operation, never cached as text."""
-
-SECRET_OPERATIONS = CREDENTIAL_OPERATIONS | {"createUser", "logout"}
-"""Never cached as text and never logged: their documents may hold a password or a refresh token as well."""
-
 _serials = count(1)
 
 
@@ -53,7 +44,10 @@ class FieldEntry:
 
     access: Access
     resolver: Resolver
-    is_credential: bool = False
+    is_secret: bool = False
+    """Its arguments or answers may hold a password or a token: ``@secret`` (security §12)."""
+    is_alone: bool = False
+    """It is the only root field of its operation: ``@secret`` without ``alone: false``."""
     is_fixed: bool = True
     """False for what a brand's entities add: introspection shows that only to those who may use it."""
 
@@ -79,10 +73,17 @@ class SchemaVersion:
     serial: int = field(default_factory=lambda: next(_serials))
     root_names: frozenset[str] = field(init=False)
     """What may stand at the root of a document, in a query or a mutation."""
+    secret_names: frozenset[str] = field(init=False)
+    """Operations whose documents are neither cached as text nor logged."""
+    alone_names: frozenset[str] = field(init=False)
+    """Those of them that are alone in their operation."""
 
     def __post_init__(self) -> None:
         names = {"__typename", "__schema", "__type", *(name for _, name in self.fields)}
         object.__setattr__(self, "root_names", frozenset(names))
+        secrets = {name: entry.is_alone for (_, name), entry in self.fields.items() if entry.is_secret}
+        object.__setattr__(self, "secret_names", frozenset(secrets))
+        object.__setattr__(self, "alone_names", frozenset(name for name, is_alone in secrets.items() if is_alone))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +128,7 @@ def load_fixed(registry: Registry, text: str | None = None) -> FixedSchema:
         raise StartupError(f"fields without a resolver: {', '.join(missing)}")
     entries = {
         (type_name, name): FieldEntry(
-            _access(type_name, name, definition), registry[f"{type_name}.{name}"], name in CREDENTIAL_OPERATIONS
+            _access(type_name, name, definition), registry[f"{type_name}.{name}"], *_secrecy(definition)
         )
         for type_name in ROOT_TYPES
         for name, definition in roots[type_name].items()
@@ -186,3 +187,13 @@ def _access(type_name: str, name: str, definition: GraphQLField) -> Access:
     if len(found) != 1:
         raise StartupError(f"{type_name}.{name} needs exactly one access directive, and has {len(found)}")
     return for_mutation(found[0]) if type_name == "Mutation" else found[0]
+
+
+def _secrecy(definition: GraphQLField) -> tuple[bool, bool]:
+    """``is_secret`` and ``is_alone``, from the directive ``@secret``."""
+    node: FieldDefinitionNode | None = definition.ast_node
+    for directive in (node.directives or ()) if node else ():
+        if directive.name.value == "secret":
+            values = [argument.value for argument in directive.arguments or ()]
+            return True, not any(isinstance(value, BooleanValueNode) and not value.value for value in values)
+    return False, False

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from keystead.authentication import bearer
@@ -20,8 +19,7 @@ from keystead.context import Context, RequestDetails, Server
 from keystead.db.engine import OutcomeUnknown
 from keystead.errors import MalformedRequest
 from keystead.graphql.errors import Response, error_response
-from keystead.graphql.executor.execute import execute
-from keystead.graphql.schema import SchemaVersion
+from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.web.cors import Cors
 from keystead.web.observation import Observer
@@ -80,22 +78,10 @@ class GraphQLEndpoint:
     ) -> tuple[Context, Response]:
         _check_transport(method, values)
         request = parse_request(await read_body(receive, values.content_length))
-        anew = partial(self._authenticate, details, values.require_single())
-        ctx, version = await anew()
-        otherwise = partial(self._in_default_brand, ctx) if ctx.brand is None else None
-        response = await execute(
-            ctx, version, request.query, request.variables, request.operation_name, otherwise=otherwise, anew=anew
-        )
-        return ctx, response
-
-    async def _authenticate(self, details: RequestDetails, credentials: Credentials) -> tuple[Context, SchemaVersion]:
-        ctx = await bearer.authenticate(self._server, details, credentials)
-        return ctx, await self._schemas.get(ctx.brand)
-
-    async def _in_default_brand(self, ctx: Context) -> tuple[Context, SchemaVersion]:
-        """What a document without credentials is held against when the fixed schema does not have all it asks for."""
-        brand = await default_brand(ctx)
-        return replace(ctx, brand=brand), await self._schemas.get(brand)
+        target = RequestTarget(self._server, self._schemas, details, values.require_single())
+        await target.reload()
+        ctx = target.ctx
+        return ctx, await execute(target, request.query, request.variables, request.operation_name)
 
     async def _send(self, send: Send, response: Response, values: HeaderValues | None) -> None:
         body = response.content
@@ -110,6 +96,41 @@ class GraphQLEndpoint:
             headers += self._cors.headers(values.origin if values else None)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class RequestTarget(Target):
+    """The caller of one request, by its credentials, and the schema of the brand that they name.
+
+    A request without credentials starts with the fixed schema: mostly that is all it asks for, and its brand, the
+    default one, is looked up only when it is not.
+    """
+
+    __slots__ = ("_credentials", "_details", "_schemas", "_server")
+
+    can_reload = True
+
+    def __init__(self, server: Server, schemas: SchemaCache, details: RequestDetails, credentials: Credentials) -> None:
+        """Nothing is known before the first :meth:`reload`."""
+        self._server = server
+        self._schemas = schemas
+        self._details = details
+        self._credentials = credentials
+
+    async def reload(self) -> None:
+        """Authenticate the credentials, and take the schema of their brand.
+
+        :raises AccessTokenRefused: and what else :func:`bearer.authenticate` raises.
+        """
+        self.ctx = await bearer.authenticate(self._server, self._details, self._credentials)
+        self.version = await self._schemas.get(self.ctx.brand)
+        self.is_partial = self.ctx.brand is None
+
+    async def resolve(self) -> None:
+        """Take the schema of the default brand, if there is one."""
+        brand = await default_brand(self.ctx)
+        self.ctx = replace(self.ctx, brand=brand)
+        self.version = await self._schemas.get(brand)
+        self.is_partial = False
 
 
 def _check_transport(method: str, values: HeaderValues) -> None:

@@ -6,7 +6,7 @@ one request's place in the database's queue and gain little from anything else. 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import structlog
 from keystead.context import Context
 from keystead.db.engine import SchemaChanged
 from keystead.errors import DocumentInvalid, Forbidden, KeysteadError, ServiceUnavailable
-from keystead.graphql.documents import DocumentCache, OutsideSchema
+from keystead.graphql.documents import DocumentCache, Operation, OutsideSchema
 from keystead.graphql.errors import (
     Response,
     entry,
@@ -34,16 +34,13 @@ from keystead.graphql.introspection import INTROSPECTOR
 from keystead.graphql.schema import SchemaVersion
 from keystead.time_limit import within
 
-Otherwise = Callable[[], Awaitable[tuple[Context, SchemaVersion]]]
-"""Another context, and the schema that goes with it."""
-
 _log = structlog.get_logger(__name__)
 
 DEADLINE = 5.0
 """Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
 
-BEGINNINGS = 4
-"""How often a request may begin while changes of its brand's entities overtake it."""
+ATTEMPTS = 4
+"""How often an operation starts in all, while its brand's entities change under it."""
 
 DOCUMENTS = DocumentCache()
 
@@ -54,80 +51,86 @@ def forget(version: SchemaVersion) -> None:
     INTROSPECTOR.forget(version)
 
 
+class Target:
+    """What a document is executed against: a caller, and the schema of the caller's brand.
+
+    This one never changes. A subclass may start with a part of the schema (``is_partial``) and complete it in
+    :meth:`resolve`, and may read both again in :meth:`reload` (``can_reload``).
+    """
+
+    __slots__ = ("ctx", "is_partial", "version")
+
+    can_reload = False
+
+    def __init__(self, ctx: Context, version: SchemaVersion, *, is_partial: bool = False) -> None:
+        self.ctx = ctx
+        self.version = version
+        self.is_partial = is_partial
+
+    async def resolve(self) -> None:
+        """Complete a partial schema: for a document that asks for more than ``version`` has."""
+
+    async def reload(self) -> None:
+        """Authenticate the caller again, and take the schema as it is now."""
+
+
 async def execute(
-    ctx: Context,
-    version: SchemaVersion,
+    target: Target,
     text: str,
     variables: Mapping[str, Any] | None = None,
     operation_name: str | None = None,
     *,
-    otherwise: Otherwise | None = None,
-    anew: Otherwise | None = None,
-    beginnings: int = BEGINNINGS,
     documents: DocumentCache = DOCUMENTS,
     deadline: float = DEADLINE,
 ) -> Response:
     """Answer one request.
 
-    ``otherwise`` gives another context and schema for a document that asks for more than ``version`` has: a request
-    without credentials is mostly about the fixed schema, and its brand is looked up only when it is not.
+    A query, or a mutation that has not changed anything, is retried on the reloaded target when its brand's entities
+    changed under it; it is then answered like a request that came after the change.
 
-    ``anew`` reads who calls, and the schema, once more: for a request under way while its brand's entities changed,
-    which is then answered as one that came after the change; ``beginnings`` says how often it may begin in all. Nothing
-    that was carried out is carried out again.
-
-    Always answers: an error before execution comes back as the response that ``error_response`` makes of it. The status
-    is 200, or that of the first error where every root field failed with an error that has another one (503, 429).
+    Never raises: an error before execution becomes a response, see :func:`error_response`. The status is 200, or that
+    of the first error where every root field failed with an error that has another one (503, 429).
     """
+    attempts_left = ATTEMPTS if target.can_reload else 1
     try:
-        try:
-            operation = documents.get(version, text, operation_name, is_part=otherwise is not None)
-        except OutsideSchema:
-            assert otherwise is not None  # noqa: S101  (it is what made the version a part)
-            ctx, version = await otherwise()
-            operation = documents.get(version, text, operation_name)
-        values = coerce(operation.variables, variables, is_secret=operation.is_secret)
-        plan = operation.plan(values, text)
-        check_cost(plan.cost, values)
-        run = _Run(ctx, values, text, operation.is_secret, may_begin_anew=anew is not None and beginnings > 1)
-        data = await run.carry_out(plan, deadline)
-    except SchemaChanged as change:
-        try:
-            if anew is None or beginnings <= 1:
-                raise
-            ctx, version = await anew()
-        except Exception as error:
-            return error_response(error, ctx.request.id)
-        _log.info("graphql.schema_changed", cause=change.cause, reference_id=ctx.request.id)
-        return await execute(
-            ctx,
-            version,
-            text,
-            variables,
-            operation_name,
-            anew=anew,
-            beginnings=beginnings - 1,
-            documents=documents,
-            deadline=deadline,
-        )
+        while True:
+            attempts_left -= 1
+            try:
+                operation = await _find_operation(target, text, operation_name, documents)
+                values = coerce(operation.variables, variables, is_secret=operation.is_secret)
+                plan = operation.plan(values, text)
+                check_cost(plan.cost, values)
+                run = _Run(target.ctx, values, text, operation.is_secret, may_retry=attempts_left > 0)
+                return run.answer(await run.carry_out(plan, deadline), plan)
+            except SchemaChanged as change:
+                if not attempts_left:
+                    raise
+                cause = change.cause
+            await target.reload()
+            _log.info("graphql.schema_changed", cause=cause, reference_id=target.ctx.request.id)
     except Exception as error:
-        return error_response(error, ctx.request.id)
-    return run.answer(data, plan)
+        return error_response(error, target.ctx.request.id)
+
+
+async def _find_operation(target: Target, text: str, operation_name: str | None, documents: DocumentCache) -> Operation:
+    try:
+        return documents.get(target.version, text, operation_name, is_part=target.is_partial)
+    except OutsideSchema:
+        await target.resolve()
+        return documents.get(target.version, text, operation_name)
 
 
 class _Run:
     """One execution: the data so far, and what went wrong."""
 
-    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_is_secret", "_may_begin_anew", "_text", "_values")
+    __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_is_secret", "_may_retry", "_text", "_values")
 
-    def __init__(
-        self, ctx: Context, values: Values, text: str, is_secret: bool, *, may_begin_anew: bool = False
-    ) -> None:
+    def __init__(self, ctx: Context, values: Values, text: str, is_secret: bool, *, may_retry: bool = False) -> None:
         self._ctx = ctx
         self._values = values
         self._text = text
         self._is_secret = is_secret
-        self._may_begin_anew = may_begin_anew
+        self._may_retry = may_retry
         self._faults = Faults()
         self._errors: list[dict[str, Any]] = []
         self._failed: list[KeysteadError] = []
@@ -135,7 +138,7 @@ class _Run:
     async def carry_out(self, plan: Plan, deadline: float) -> dict[str, Any] | None:
         """The ``data`` of the answer; None where a root field that may not be null is.
 
-        :raises SchemaChanged: when the whole may begin anew; nothing has been changed then.
+        :raises SchemaChanged: when the operation can be retried, because it has changed nothing.
         """
         data: dict[str, Any] = {}
         try:
@@ -156,7 +159,7 @@ class _Run:
         size = 0
         for field in plan.fields:
             value = data[field.key] = await self._root(field)
-            self._may_begin_anew &= plan.is_query
+            self._may_retry &= plan.is_query
             if len(plan.fields) > 1:
                 # Ten fields that are each too large would otherwise all be gathered before the answer is measured.
                 size += require_room(value, size)
@@ -171,7 +174,7 @@ class _Run:
                 return await self._introspect(field, field.introspects, path)
             value = await field.resolver(self._ctx, field.arguments(self._values), field.selection(self._values))
         except Exception as error:
-            if isinstance(error, DocumentInvalid) or (self._may_begin_anew and isinstance(error, SchemaChanged)):
+            if isinstance(error, DocumentInvalid) or (self._may_retry and isinstance(error, SchemaChanged)):
                 raise  # about the whole request, not about this field
             self._refuse(field, error)
             if not field.is_nullable:
@@ -222,6 +225,3 @@ class _Run:
         status = statuses[0] if len(statuses) == len(plan.fields) else 200
         body = {"data": data, "errors": self._errors}
         return respond(status, body, headers_of(self._failed), self._ctx.request.id)
-
-
-__all__ = ["DOCUMENTS", "Response", "execute", "forget"]
