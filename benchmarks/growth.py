@@ -24,7 +24,7 @@ from benchmarks.figures import Figure
 from benchmarks.in_process import Caller, application
 from benchmarks.over_http import PASSWORD, keystead
 from benchmarks.paths import CREDENTIALS, LOGIN, REFRESH
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.db.slices import run_in_slices
 from keystead.sessions import service as sessions
 from tests.databases import import_stores

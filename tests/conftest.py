@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from keystead.context import Server
-from keystead.db.engine import Database, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Database
 from tests.certificates import Authority, make_authority
 from tests.clocks import ManualClock
 from tests.databases import PostgresTemplate, SqliteTemplate

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keystead.crypto.master_key import MasterKey
     from keystead.crypto.passwords import PasswordPool
     from keystead.crypto.token_cache import TokenCache
-    from keystead.db.engine import Database
+    from keystead.db.interface import Database
     from keystead.errors import Forbidden
     from keystead.settings import Settings
 

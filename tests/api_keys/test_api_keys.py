@@ -11,7 +11,7 @@ from keystead.api_keys import service
 from keystead.api_keys.model import NewApiKey
 from keystead.context import ActiveBrand, ApiKeyPrincipal, Context, Server
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import BadUserInput, Forbidden, NotFound
 from keystead.pagination import PageRequest
 from keystead.permissions import PermissionSet

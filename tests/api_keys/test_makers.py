@@ -12,7 +12,7 @@ from keystead.api_keys import creators
 from keystead.api_keys import service as api_keys
 from keystead.api_keys.model import NewApiKey
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import BadUserInput, Unauthenticated
 from keystead.graphql.access import Permission
 from keystead.permissions import PermissionSet

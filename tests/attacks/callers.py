@@ -10,7 +10,7 @@ from typing import Any
 
 from keystead.clock import Clock
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.make import SETTINGS, make_access_token, make_api_key, make_server, make_session, make_user

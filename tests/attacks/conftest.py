@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.sessions.model import Opened
 from keystead.users.model import User
 from tests.api import Api, make_api

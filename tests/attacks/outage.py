@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from keystead.db.engine import Database, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Database
 from keystead.db.sqlite import SqliteDatabase
 from tests.relay import relay_to
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keystead.context import Server
-from keystead.db.engine import Row
+from keystead.db.interface import Row
 from tests.api import Api
 from tests.attacks.mail_operations import WHO_AM_I, assert_cannot_log_in, redeem, sign_up, use_at_page, who
 from tests.attacks.operations import assert_error, assert_token_refused, log_in, send_get_access_token, send_refresh

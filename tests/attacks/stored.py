@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from keystead.context import Server
-from keystead.db.engine import Row
+from keystead.db.interface import Row
 from keystead.db.statements import Statement
 from keystead.db.types import metadata
 from keystead.entities import store as entities

@@ -18,7 +18,7 @@ import pytest
 import structlog
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.entities.model import FieldType
 from keystead.graphql.errors import DocumentRefused, Problem, error_response, public_error
 from keystead.mail.retry_policy import told

@@ -11,7 +11,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import BadUserInput, SettingsError
 from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.mail.templates import service as templates

@@ -14,7 +14,7 @@ from keystead.authentication.bearer import Credentials, authenticate
 from keystead.authentication.logout import end_all
 from keystead.authentication.refresh import TokenPair, get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.errors import AccessTokenRefused, RefreshTokenInvalid, RefreshTokenReused
 from keystead.policy import SessionKind
 from keystead.sessions.model import Opened

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
-from keystead.db.engine import Database, Dialect, Row, Tx, run_again
+from keystead.db.interface import Database, Dialect, Row, Tx, run_again
 from keystead.db.statements import Statement
 from keystead.installation.store import KEYRING_VERSION
 

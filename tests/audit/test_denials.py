@@ -21,7 +21,7 @@ from keystead.context import (
     Server,
     System,
 )
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 from keystead.errors import Forbidden, ServiceUnavailable
 from keystead.ids import new_id
 from keystead.pagination import PageRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keystead.context import Server
-from keystead.db.engine import Row
+from keystead.db.interface import Row
 from keystead.db.statements import Statement
 
 

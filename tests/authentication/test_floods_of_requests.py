@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from keystead.authentication import magic_login, mail_resolver, recovery
 from keystead.authentication.mail_resolver import MOST_AT_ONCE, RETRY_AFTER, Turns, resolve_all
 from keystead.context import ActiveBrand, Anonymous, RequestDetails, Server
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement
 from keystead.errors import ServiceUnavailable
 from keystead.mail import store

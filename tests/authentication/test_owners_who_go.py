@@ -11,7 +11,7 @@ from keystead.authentication import magic_login, recovery
 from keystead.authentication.mail_resolver import resolve_all
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
-from keystead.db.engine import Contention
+from keystead.db.interface import Contention
 from keystead.ids import new_id
 from keystead.mail import store as mails
 from keystead.mail.links import recipient_key

@@ -9,7 +9,7 @@ from keystead.authentication.bearer import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.crypto.secrets import SecretKind, generate
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import (
     AccessTokenRefused,
     BadUserInput,

@@ -10,7 +10,7 @@ import pytest
 
 from keystead.cli.checks import Finding, Status, examine
 from keystead.clock import SystemClock
-from keystead.db.engine import ConnectionLost, Database
+from keystead.db.interface import ConnectionLost, Database
 from keystead.db.postgres import PostgresDatabase
 from keystead.db.sqlite import SqliteDatabase
 from keystead.settings import load_settings

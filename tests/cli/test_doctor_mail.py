@@ -13,6 +13,7 @@ from keystead.mail.smtp import Limits
 from keystead.mail.transport import DeliveryRefused
 from keystead.outgoing_mail import MailServer
 from keystead.settings import load_settings
+from keystead.settings.outgoing_mail import MailServer
 from tests.certificates import Authority
 from tests.cli.command import Cli
 from tests.clocks import ManualClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.schema import CreateTable
 
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.db.things import parts, things
 
 

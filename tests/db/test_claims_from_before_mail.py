@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Connection, Integer, column, insert, table
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from keystead.db import migrate, types
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.users import email_addresses
 from keystead.users.claims.store import lock_addresses
 

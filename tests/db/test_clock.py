@@ -10,7 +10,7 @@ import pytest
 
 from keystead.clock import SystemClock, elapsed
 from keystead.db.clock import GOOD_FOR_SECONDS, DatabaseClock, time_in
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import ServiceUnavailable
 from tests.clocks import ManualClock
 

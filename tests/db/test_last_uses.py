@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.last_uses import AHEAD, NOTED_AFTER, WRITE_SECONDS, LastUses
 from keystead.db.slices import SliceSize
 from keystead.errors import ServiceUnavailable

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from keystead import errors
 from keystead.db import migrate
-from keystead.db.engine import Database, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Database
 from keystead.db.types import metadata
 from tests.databases import import_stores
 

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.schema import CreateTable
 
-from keystead.db.engine import ConnectionLost, Tx
+from keystead.db.interface import ConnectionLost, Tx
 from keystead.db.migrate import is_current, upgrade
 from keystead.db.postgres import PostgresDatabase
 from keystead.db.statements import Statement
 from tests.cli.command import MASTER_KEY, run_alone
 from tests.databases import PostgresTemplate
-from tests.db.things import BRAND, COUNT_UP, NUMBER, add, names, things
+from tests.db.things import BRAND, COUNT_UP, NUMBER, add, names, postgres, things
 from tests.pgbouncer import pooled
 
 SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
@@ -49,7 +49,7 @@ def through(url: str) -> Iterator[str]:
 @pytest.fixture
 async def database(through: str) -> AsyncIterator[PostgresDatabase]:
     """The same, opened, with the table ``things``."""
-    database = PostgresDatabase(through)
+    database = postgres(through)
     await database.open()
     async with database.transaction() as tx:
         await tx.execute_ddl(CreateTable(things))
@@ -93,7 +93,7 @@ async def test_limits_hold_in_each_transaction_and_stay_in_none(database: Postgr
 async def test_a_pooler_is_found_out(url: str, mode: str, ignored: str) -> None:
     """Whether it refuses our settings or swallows them."""
     with pooled(url, mode=mode, ignored=ignored) as through:
-        database = PostgresDatabase(through)
+        database = postgres(through)
         await database.open()
         assert database._connector.is_pooled
         assert await database.reads.find(SETTING, name="statement_timeout") == ("5s",)
@@ -101,7 +101,7 @@ async def test_a_pooler_is_found_out(url: str, mode: str, ignored: str) -> None:
 
 
 async def test_the_url_says_so_in_advance(url: str) -> None:
-    database = PostgresDatabase(f"{url}?statement_cache=off")
+    database = postgres(f"{url}?statement_cache=off")
     assert database._connector.is_pooled
     await database.open()
     assert await database.reads.find(SETTING, name="statement_timeout") == ("5s",)
@@ -109,7 +109,7 @@ async def test_the_url_says_so_in_advance(url: str) -> None:
 
 
 async def test_a_server_of_ones_own_keeps_its_statements(url: str) -> None:
-    database = PostgresDatabase(url)
+    database = postgres(url)
     await database.open()
     assert not database._connector.is_pooled
     await database.close()
@@ -117,7 +117,7 @@ async def test_a_server_of_ones_own_keeps_its_statements(url: str) -> None:
 
 @pytest.mark.parametrize("in_transaction", [False, True])
 async def test_statements_that_are_gone_show_that_a_pooler_came_in_between(url: str, in_transaction: bool) -> None:
-    database = PostgresDatabase(url)
+    database = postgres(url)
     await database.open()
     assert await database.reads.find(SETTING, name="jit") == ("off",)
     await database._pool._idle[0].execute("DEALLOCATE ALL")
@@ -139,7 +139,7 @@ async def test_tables_are_migrated_through_it(postgres_url: str, postgres_templa
     try:
         with pooled(f"{postgres_url}/{name}") as through:
             await asyncio.gather(upgrade(through), upgrade(through))
-            database = PostgresDatabase(through)
+            database = postgres(through)
             await database.open()
             assert await is_current(database)
             await database.close()
@@ -156,7 +156,7 @@ def test_commands_log_nothing_about_a_pooler(through: str, tmp_path: Path) -> No
 
 async def test_a_pooler_that_is_restarted_is_met_by_new_connections(url: str) -> None:
     with pooled(url) as through:
-        database = PostgresDatabase(through)
+        database = postgres(through)
         await database.open()
         assert await database.reads.find(SETTING, name="jit") == ("off",)
         connection = await asyncpg.connect(url)

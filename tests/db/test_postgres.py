@@ -16,7 +16,8 @@ from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import postgres_pool
-from keystead.db.engine import Contention, ReadOnly, SchemaChanged, TooManyColumns, Tx, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Contention, ReadOnly, SchemaChanged, TooManyColumns, Tx
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.postgres_connect import transport_of
@@ -24,7 +25,7 @@ from keystead.db.postgres_pool import Connection
 from keystead.db.statements import Statement
 from keystead.web.server import open_server
 from tests.databases import PostgresTemplate
-from tests.db.things import ADD, BRAND, COUNT_UP, NUMBER, add, names, things
+from tests.db.things import ADD, BRAND, COUNT_UP, NUMBER, add, dsn, names, postgres, things
 from tests.make import SETTINGS
 
 SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
@@ -36,7 +37,7 @@ SLEEP = Statement(select(func.pg_sleep(bindparam("seconds", required=True))), un
 async def server(postgres_template: PostgresTemplate) -> AsyncIterator[PostgresDatabase]:
     """A PostgreSQL database with the table ``things``."""
     url = postgres_template.copy()
-    database = PostgresDatabase(url)
+    database = postgres(url)
     await database.open()
     async with database.transaction() as tx:
         await tx.execute_ddl(CreateTable(things))
@@ -46,7 +47,7 @@ async def server(postgres_template: PostgresTemplate) -> AsyncIterator[PostgresD
 
 
 async def _kill_others(database: PostgresDatabase) -> None:
-    connection = await asyncpg.connect(database._url)
+    connection = await asyncpg.connect(dsn(database))
     await connection.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -189,7 +190,7 @@ async def test_nul_is_bad_input(server: PostgresDatabase) -> None:
 )
 async def test_a_server_that_is_down_is_one_clear_line_without_the_password(place: str, named: str) -> None:
     url = f"postgresql://keystead:hush-hush@{place}"
-    for opening in (PostgresDatabase(url).open(), upgrade(url)):
+    for opening in (postgres(url).open(), upgrade(url)):
         with pytest.raises(errors.StartupError) as refused:
             await opening
         assert refused.value.message.startswith(f"Cannot reach PostgreSQL at {named}: ")
@@ -199,21 +200,20 @@ async def test_a_server_that_is_down_is_one_clear_line_without_the_password(plac
 
 async def test_a_url_that_cannot_be_read_is_an_error_of_the_setting() -> None:
     url = "postgresql://keystead:hush/hush@127.0.0.1:1/keystead"
-    for use in (PostgresDatabase, open_database):
-        with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
-            use(url)
+    with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
+        open_database(url)
     with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
         await upgrade(url)
 
 
 async def test_a_database_that_does_not_exist_is_one_clear_line(postgres_url: str) -> None:
-    for opening in (PostgresDatabase(f"{postgres_url}/nowhere").open(), upgrade(f"{postgres_url}/nowhere")):
+    for opening in (postgres(f"{postgres_url}/nowhere").open(), upgrade(f"{postgres_url}/nowhere")):
         with pytest.raises(errors.StartupError, match='database "nowhere" does not exist'):
             await opening
 
 
 async def test_a_server_that_goes_is_service_unavailable() -> None:
-    database = PostgresDatabase("postgresql://keystead@127.0.0.1:1/keystead")
+    database = postgres("postgresql://keystead@127.0.0.1:1/keystead")
 
     with pytest.raises(errors.ServiceUnavailable):
         await database.ping()
@@ -223,13 +223,13 @@ async def test_a_server_that_goes_is_service_unavailable() -> None:
 
 async def test_a_database_that_is_gone_is_service_unavailable(postgres_url: str) -> None:
     with pytest.raises(errors.ServiceUnavailable):
-        await PostgresDatabase(f"{postgres_url}/nowhere").ping()
+        await postgres(f"{postgres_url}/nowhere").ping()
 
 
 @asynccontextmanager
 async def _read_only(database: PostgresDatabase) -> AsyncIterator[None]:
     """Every session that begins in this block may only read, as on the standby that a fail-over leaves us with."""
-    server_url, _, name = database._url.rpartition("/")
+    server_url, _, name = dsn(database).rpartition("/")
     control = await asyncpg.connect(f"{server_url}/postgres")
     await control.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     try:
@@ -299,7 +299,7 @@ async def test_another_encoding_than_utf8_is_refused_at_the_start(postgres_url: 
     await control.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
     url = f"{postgres_url}/ascii"
     try:
-        for database in (PostgresDatabase(url).open(), upgrade(url)):
+        for database in (postgres(url).open(), upgrade(url)):
             with pytest.raises(errors.StartupError, match="has the encoding SQL_ASCII, and Keystead needs UTF8"):
                 await database
     finally:
@@ -310,7 +310,7 @@ async def test_another_encoding_than_utf8_is_refused_at_the_start(postgres_url: 
 async def test_parameters_of_the_url_reach_the_server_and_the_socket(postgres_template: PostgresTemplate) -> None:
     url = postgres_template.copy()
     query = "application_name=shop&options=-c%20work_mem%3D7MB&keepalives_idle=31&connect_timeout=7"
-    database = PostgresDatabase(f"{url}?{query}")
+    database = postgres(f"{url}?{query}")
     await database.open()
     try:
         assert await database.reads.find(SETTING, name="application_name") == ("shop",)
@@ -348,7 +348,7 @@ async def test_a_table_has_room_for_so_many_columns(server: PostgresDatabase) ->
 
 
 async def test_a_server_does_not_start_on_a_database_that_only_reads(server: PostgresDatabase) -> None:
-    settings = replace(SETTINGS, database_url=server._url, master_key="a master key of thirty-two characters or more")
+    settings = replace(SETTINGS, database_url=dsn(server), master_key="a master key of thirty-two characters or more")
     async with open_server(settings):
         pass
     async with _read_only(server):

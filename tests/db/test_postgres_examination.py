@@ -17,12 +17,13 @@ from structlog.testing import capture_logs
 
 from keystead.cli.database_checks import _encryption, examine_database
 from keystead.cli.findings import Finding, Status
-from keystead.db.engine import RightMissing
+from keystead.db.interface import RightMissing
 from keystead.db.postgres import PostgresDatabase
 from keystead.db.postgres_connect import is_on_this_machine
 from keystead.db.postgres_examination import examine
 from keystead.web.server import warn_of_missing_rights
 from tests.databases import PostgresTemplate
+from tests.db.things import dsn, postgres
 
 EVERYTHING = (
     "GRANT CREATE ON DATABASE {database} TO {role}",
@@ -59,7 +60,7 @@ async def limited(postgres_template: PostgresTemplate) -> AsyncIterator[Limited]
     await owner.execute(f"CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.customer (id text)")
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
-    database = PostgresDatabase(urlunsplit(parts._replace(netloc=f"{role}:{role}@{place}")))
+    database = postgres(urlunsplit(parts._replace(netloc=f"{role}:{role}@{place}")))
     await database.open()
     try:
         made = Limited(database, owner, role)
@@ -157,7 +158,7 @@ async def _read_only(limited: Limited) -> AsyncIterator[None]:
 
 async def test_a_database_that_takes_no_changes_is_a_failure(limited: Limited) -> None:
     async with _read_only(limited):
-        database = PostgresDatabase(limited.database._url)
+        database = postgres(dsn(limited.database))
         await database.open()
         findings = {finding.check: finding async for finding in examine_database(database)}
         await asyncio.wait_for(database.close(), 5)

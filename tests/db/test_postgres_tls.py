@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from keystead import errors
-from keystead.db.postgres import PostgresDatabase
 from tests.certificates import Authority, make_authority
+from tests.db.things import postgres
 from tests.postgres_server import NOBODY, postgres_server
 
 
@@ -36,13 +36,13 @@ def url(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 async def why_not(url: str) -> str:
     with pytest.raises(errors.StartupError) as refused:
-        await PostgresDatabase(url).open()
+        await postgres(url).open()
     assert "\n" not in refused.value.message
     return refused.value.message
 
 
 async def test_a_certificate_that_is_good_for_the_host_is_accepted(url: str, authority: Authority) -> None:
-    database = PostgresDatabase(f"{url}?sslmode=verify-full&sslrootcert={authority.bundle}")
+    database = postgres(f"{url}?sslmode=verify-full&sslrootcert={authority.bundle}")
     await database.open()
     await database.ping()
     await database.close()

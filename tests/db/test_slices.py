@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 from keystead.db.slices import LONGEST_SLICE, SliceSize, run_in_slices
 
 

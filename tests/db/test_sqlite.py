@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.schema import CreateTable
 
 from keystead import errors
-from keystead.db.engine import OutcomeUnknown, ReadOnly
+from keystead.db.interface import OutcomeUnknown, ReadOnly
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import READER_THREADS, SqliteDatabase
 from keystead.db.sqlite_file import OpenFiles, make_private

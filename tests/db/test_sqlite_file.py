@@ -12,7 +12,7 @@ from sqlalchemy.schema import CreateTable
 from structlog.testing import capture_logs
 
 from keystead import errors
-from keystead.db.engine import Unusable
+from keystead.db.interface import Unusable
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import SqliteDatabase
 from keystead.db.sqlite_threads import Worker

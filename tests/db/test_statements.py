@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import bindparam, func, select, update
 
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.db.statements import Statement, any_of, ddl_text, insert
 from tests.db.things import ADD, BRAND, FIND, INSERT, NAMES, NUMBER, add, names, things
 

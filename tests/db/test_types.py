@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keystead import errors
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.db.types import ListOf, UtcTime, Words, metadata
 from tests.db.things import BRAND, FIND, INSERT, things
 

@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import Column, ForeignKey, MetaData, Table, UniqueConstraint, bindparam, insert, select, update
 
 from keystead.db import types
-from keystead.db.engine import Tx
+from keystead.db.factory import open_database
+from keystead.db.interface import Tx
+from keystead.db.postgres import PostgresDatabase
 from keystead.db.statements import Statement
 
 BRAND = "0197a000-0000-7000-8000-00000000b001"
@@ -60,3 +62,17 @@ async def add(tx: Tx, key: str = "a", name: str | None = None) -> None:
 async def names(tx: Tx) -> list[Any]:
     """The names of the brand's things, in order."""
     return [row[0] for row in await tx.list(NAMES, brand_id=BRAND)]
+
+
+def postgres(url: str) -> PostgresDatabase:
+    """A PostgreSQL database, not yet opened."""
+    database = open_database(url)
+    assert isinstance(database, PostgresDatabase)
+    return database
+
+
+def dsn(database: PostgresDatabase) -> str:
+    """The URL of a test's database, for connections beside Keystead's."""
+    url = database.url
+    ((host, port),) = url.hosts
+    return f"postgresql://{url.user}:{url.password}@{host}:{port}/{url.database}"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from keystead import database_url
-from keystead.database_url import PostgresUrl, SqliteUrl, parse_database_url
-from keystead.settings import load_settings
+from keystead.settings import database_url, load_settings
+from keystead.settings.database_url import PostgresUrl, SqliteUrl, parse_database_url
 from tests.house_rules.source import page
 
 VALUES = {

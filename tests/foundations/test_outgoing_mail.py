@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.outgoing_mail import (
+from keystead.settings.outgoing_mail import (
     Encryption,
     MailFrom,
     MailServer,

@@ -8,7 +8,7 @@ import pytest
 from graphql import Source
 from structlog.testing import capture_logs
 
-from keystead.db.engine import Contention, SchemaChanged, Unusable
+from keystead.db.interface import Contention, SchemaChanged, Unusable
 from keystead.errors import (
     Conflict,
     InternalError,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from keystead.context import Context
-from keystead.db.engine import SchemaChanged
+from keystead.db.interface import SchemaChanged
 from keystead.errors import AccessTokenRefused
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.executor.execute import ATTEMPTS, Target, execute

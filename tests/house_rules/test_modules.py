@@ -76,7 +76,7 @@ def test_a_step_opens_no_transaction() -> None:
 def test_transactions_in_a_loop_are_slices() -> None:
     """Work that goes through many rows holds SQLite's only writer for milliseconds at a time (``db/slices.py``)."""
     others = {
-        "src/keystead/db/engine.py": "the same work again, after the database undid it",
+        "src/keystead/db/interface.py": "the same work again, after the database undid it",
         "src/keystead/db/slices.py": "the slices themselves",
     }
     assert [

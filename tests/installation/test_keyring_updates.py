@@ -13,7 +13,7 @@ from keystead.authentication.refresh import refresh_pair
 from keystead.context import ActiveBrand, Server, UserPrincipal
 from keystead.crypto.keyring import Keyring
 from keystead.crypto.signing import SigningKey
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import AccessTokenRefused, ServiceUnavailable
 from keystead.installation import keyring_updates, service, store
 from keystead.policy import SessionKind

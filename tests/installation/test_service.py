@@ -17,7 +17,8 @@ from keystead.crypto.jwt import Claims
 from keystead.crypto.keyring import FOREVER, Keyring
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.signing import SigningKey
-from keystead.db.engine import Database, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Database
 from keystead.errors import Conflict, NotFound, StartupError
 from keystead.installation import service, store
 from keystead.installation.model import KeyTimes

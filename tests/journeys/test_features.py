@@ -10,7 +10,7 @@ import pytest
 from graphql import GraphQLField, GraphQLObjectType, is_required_argument
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.graphql.schema import ROOT_TYPES, RootType
 from keystead.mail.model import MailKind
 from keystead.policy import Features

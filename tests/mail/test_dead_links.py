@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Tx
 from keystead.errors import Conflict, ServiceUnavailable
 from keystead.mail import outbox
 from keystead.mail.links import LINK_KINDS, find_link_state, tell_link_state

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import ServiceUnavailable
 from keystead.mail import lease_store, outbox, sending
 from keystead.mail.model import Mail, MailState

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.db.statements import Statement
 from keystead.mail import lease_store, outbox
 from keystead.mail.model import Mail, MailState

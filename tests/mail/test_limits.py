@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.ids import new_id
 from keystead.mail import links, service
 from keystead.mail.model import LIMITED, MailKind, NewMail

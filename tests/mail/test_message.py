@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from keystead.mail.message import LONGEST_SUBJECT, build_message, envelope_address, one_line
 from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.transport import DeliveryRefused
-from keystead.outgoing_mail import MailFrom
+from keystead.settings.outgoing_mail import MailFrom
 from tests.mail.sending import AT, MAIL_ID, make_letter
 
 SHOP = MailFrom("Rainbow Makers", "hello@rainbow.example")

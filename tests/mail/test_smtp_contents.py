@@ -6,7 +6,7 @@ import pytest
 
 from keystead.mail.message import build_message, one_line
 from keystead.mail.model import RenderedMail
-from keystead.outgoing_mail import MailFrom
+from keystead.settings.outgoing_mail import MailFrom
 from tests.mail.sending import FROM, TO, make_letter, message, refusal, sent, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.databases import PostgresTemplate
 from tests.journeys.people import ADMIN, ANN, PASSWORD

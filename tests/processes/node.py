@@ -19,7 +19,7 @@ import httpx
 from keystead.clock import SystemClock
 from keystead.context import Server
 from keystead.crypto.master_key import MasterKey
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.api import Api
 from tests.cli.command import plain_environment
 from tests.make import SETTINGS, make_server

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import bindparam, select, update
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.db.statements import Statement
 from keystead.mail import outbox
 from keystead.mail.model import MailState

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from tests.databases import PostgresTemplate
 from tests.journeys.people import ANN, LOGIN, ME, PASSWORD, get_access_token, log_in, refresh
 from tests.make import make_access_token, make_brand, make_brand_token, make_session, make_user

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from keystead.context import Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
 from tests.journeys.people import ANN, LOGIN, ME, PASSWORD
 from tests.make import make_brand, make_user

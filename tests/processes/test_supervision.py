@@ -25,7 +25,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.db import migrate
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
 from tests.journeys.people import ME, try_get_access_token
 from tests.make import make_brand, make_brand_token

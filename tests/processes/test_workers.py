@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.journeys.people import ADMIN, ANN, PASSWORD, is_signed_out, log_in, refresh, try_refresh
 from tests.make import make_access_token, make_brand, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running

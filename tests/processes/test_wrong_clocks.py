@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from keystead.context import Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.db.statements import Statement
 from keystead.installation.store import signing_keys
 from keystead.policy import SessionKind

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_server, make_user

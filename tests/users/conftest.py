@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.context import ActiveBrand, Context, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_entities, make_server
 from tests.users.actors import acting

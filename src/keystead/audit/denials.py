@@ -20,7 +20,7 @@ from keystead.audit.model import AuditEvent
 from keystead.audit.service import describe, record
 from keystead.clock import Clock
 from keystead.context import ApiKeyPrincipal, Context, UserPrincipal
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 from keystead.db.slices import SliceSize
 from keystead.errors import Forbidden
 

@@ -17,7 +17,7 @@ from keystead.context import (
     System,
     UserPrincipal,
 )
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Column, Index, Table, bindparam, func, select
 
 from keystead.audit.model import AuditEvent
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, insert, paged
 from keystead.db.types import Id, Json, Text, UtcTime, metadata
 

@@ -23,7 +23,7 @@ from keystead.authentication.proof_requests import PROOF_MAILS
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import Conflict, InternalError, InvalidCredentials
 from keystead.mail.model import MailKind
 from keystead.policy import require_feature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from keystead.authentication.correspondence import Correspondence, came_from
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.mail.model import MailKind
 from keystead.sessions.model import Device
 from keystead.users.claims.model import AddressOwner

@@ -11,7 +11,7 @@ from keystead.brands.model import Brand
 from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.ids import new_id
 from keystead.mail import links, service
 from keystead.mail.model import MailKind, NewMail

@@ -18,7 +18,7 @@ from keystead.authentication.pseudonyms import pseudonym
 from keystead.authentication.refresh import TokenPair
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import InvalidCredentials
 from keystead.policy import SessionKind, require_feature, require_kind
 from keystead.sessions import service as sessions

@@ -11,7 +11,7 @@ import structlog
 from keystead.audit import service as audit
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import ActiveBrand, Context
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.ids import new_id
 from keystead.mail import request_store
 from keystead.mail.model import MailKind

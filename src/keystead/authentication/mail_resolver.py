@@ -26,7 +26,7 @@ from keystead.authentication.correspondence import Correspondence, came_from, co
 from keystead.authentication.proof_requests import ask_for_proof
 from keystead.brands import service as brands
 from keystead.context import Server
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.slices import SliceSize
 from keystead.errors import InternalError
 from keystead.mail import request_store

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from keystead.authentication.correspondence import Correspondence, came_from
 from keystead.authentication.store import SessionOwner
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.mail.model import MailKind
 from keystead.sessions.model import Device
 from keystead.users.email_addresses import EmailAddress

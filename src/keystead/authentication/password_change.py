@@ -9,7 +9,7 @@ from keystead.authentication.logout import signed_in_user
 from keystead.context import ActiveBrand, Context, UserPrincipal
 from keystead.crypto.password_rules import check_new
 from keystead.crypto.passwords import Share
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import InternalError, InvalidCredentials
 from keystead.policy import require_feature
 from keystead.sessions import service as sessions

@@ -21,7 +21,7 @@ from keystead.authentication.link_tokens import find_presented
 from keystead.authentication.pseudonyms import pseudonym
 from keystead.context import Context
 from keystead.crypto.secrets import SecretKind
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import TokenInvalid
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Device, EndReason

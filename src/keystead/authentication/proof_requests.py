@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from keystead.authentication.address_notices import address_taken
 from keystead.authentication.correspondence import Correspondence, Draft, came_from
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import InternalError
 from keystead.mail.model import MailKind
 from keystead.sessions.model import Device

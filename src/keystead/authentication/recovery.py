@@ -16,7 +16,7 @@ from keystead.authentication.mail_requests import ask_for_link
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
 from keystead.crypto.secrets import SecretKind
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.policy import require_feature

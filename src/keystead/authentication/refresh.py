@@ -12,7 +12,7 @@ from keystead.authentication.correspondence import without_link
 from keystead.context import Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import (
     BadUserInput,
     Forbidden,

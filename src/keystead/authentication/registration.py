@@ -5,7 +5,7 @@ from __future__ import annotations
 from keystead.audit import service as audit
 from keystead.authentication.brand_choice import choose
 from keystead.context import Anonymous, Context
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import KeyRefused, Unauthenticated
 from keystead.policy import SessionKind, require_feature, require_kind
 from keystead.sessions import service as sessions

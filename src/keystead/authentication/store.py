@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, and_, bindparam, or_, select, update
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, brands
 from keystead.context import ActiveBrand, Profile
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement
 from keystead.policy import SessionKind
 from keystead.sessions.model import Device

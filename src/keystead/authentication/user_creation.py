@@ -5,7 +5,7 @@ from __future__ import annotations
 from keystead.authentication.correspondence import open_correspondence
 from keystead.authentication.proof_requests import ask_for_proof
 from keystead.context import ActiveBrand, Context
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import RateLimited
 from keystead.sessions import service as sessions
 from keystead.users import email_addresses

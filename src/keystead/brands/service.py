@@ -16,7 +16,7 @@ from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, find_br
 from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, Conflict, NotFound
 from keystead.ids import new_id

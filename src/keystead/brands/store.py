@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from keystead.brands.model import Brand, active_brand, brand
 from keystead.context import RESERVED_BRAND_ID, ActiveBrand
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Boolean, Digest, Id, Json, Text, UtcTime, metadata
 

@@ -20,7 +20,8 @@ from keystead.clock import Clock
 from keystead.crypto.master_key import GUESSABLE_ADVICE, MasterKey, key_file_beside, load_master_key, missing_key_file
 from keystead.db import migrate
 from keystead.db.clock import DatabaseClock
-from keystead.db.engine import Database, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Database
 from keystead.entities import store as entity_store
 from keystead.errors import KeysteadError, StartupError
 from keystead.installation import service as installation

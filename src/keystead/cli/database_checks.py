@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from keystead.cli.findings import Finding, Status, list_names
-from keystead.db.engine import Database, ReadOnly
+from keystead.db.interface import Database, ReadOnly
 
 
 async def examine_database(db: Database) -> AsyncIterator[Finding]:

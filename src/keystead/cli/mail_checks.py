@@ -8,13 +8,14 @@ from typing import Final
 
 from keystead.brands.model import Brand
 from keystead.cli.findings import Finding, Status, list_names
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.mail import outbox
 from keystead.mail.model import MailState
 from keystead.mail.smtp import Limits, SmtpTransport
 from keystead.mail.transport import DeliveryError
 from keystead.outgoing_mail import MailServer
 from keystead.settings import Settings
+from keystead.settings.outgoing_mail import MailServer
 
 LATE: Final = timedelta(minutes=15)
 """After so long a mail has failed a few times, or nobody delivers any."""

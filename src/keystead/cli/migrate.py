@@ -11,10 +11,10 @@ from keystead.cli.findings import list_names
 from keystead.cli.options import AsJson
 from keystead.cli.output import note, print_document, print_lines
 from keystead.cli.work import configure_logs, read_settings
-from keystead.database_url import sqlite_path
+from keystead.settings.database_url import sqlite_path
 
 if TYPE_CHECKING:
-    from keystead.db.engine import Database
+    from keystead.db.interface import Database
 
 
 def migrate(as_json: AsJson = False) -> None:
@@ -43,7 +43,7 @@ async def _migrate(url: str) -> tuple[str | None, str | None, Sequence[str]]:
 async def _look(url: str) -> tuple[str | None, Sequence[str]]:
     """The revision, and the rights that are missing."""
     from keystead.db import migrate as migrations
-    from keystead.db.engine import open_database
+    from keystead.db.factory import open_database
 
     db = open_database(url)
     await db.open()

@@ -17,9 +17,9 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from keystead.database_url import sqlite_path
 from keystead.errors import SettingsError, StartupError
 from keystead.settings import Settings
+from keystead.settings.database_url import sqlite_path
 
 SHORTEST = 32
 FEWEST_BYTE_VALUES = 8

@@ -34,7 +34,6 @@ class SecretKind(StrEnum):
     magic = "ml"
     verify = "ev"
     reset = "pr"
-    panel = "as"
 
     @property
     def prefix(self) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.compiler import compiles
 
 from keystead.clock import Clock, SystemClock, elapsed
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 from keystead.db.statements import Statement
 from keystead.db.types import UtcTime
 

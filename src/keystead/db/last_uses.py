@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 from keystead.db.slices import SliceSize
 
 WRITE_SECONDS: Final = 15.0

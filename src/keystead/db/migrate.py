@@ -14,10 +14,11 @@ from uuid import uuid4
 from sqlalchemy import Column, MetaData, Table, select
 
 from keystead import errors
-from keystead.database_url import PostgresUrl, SqliteUrl
-from keystead.db.engine import Database, SchemaChanged, parse_url
+from keystead.db.factory import parse_url
+from keystead.db.interface import Database, SchemaChanged
 from keystead.db.statements import Statement
 from keystead.db.types import Text
+from keystead.settings.database_url import PostgresUrl, SqliteUrl
 
 if TYPE_CHECKING:
     import sqlite3

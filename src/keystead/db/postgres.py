@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
-from keystead.database_url import PostgresUrl
-from keystead.db.engine import ReadOnly, Row, Tx, Undone, parse_url, run_again
+from keystead.aio import finish
+from keystead.db.interface import ReadOnly, Row, Tx, Undone, run_again
 from keystead.db.postgres_connect import (
     BEGIN,
     BEGIN_WITH_SETTINGS,
@@ -23,12 +23,11 @@ from keystead.db.postgres_connect import (
     transport_of,
     unreachable,
 )
-from keystead.db.postgres_errors import fate, is_lost, translate, translate_at_commit
+from keystead.db.postgres_errors import ConnectionAction, connection_action, is_lost, translate, translate_at_commit
 from keystead.db.postgres_pool import Connection, Pool
 from keystead.db.postgres_reads import DirectReads, ReadsInTransactions, acquire, take_back
-from keystead.db.postgres_states import Fate
-from keystead.db.settle import settle
 from keystead.db.statements import Statement, ddl_text
+from keystead.settings.database_url import PostgresUrl
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class _Transaction:
         self._connection = connection
         self._connector = connector
         self.spoiled = False
-        self.fate = Fate.kept
+        self.action = ConnectionAction.release
 
     async def find(self, statement: Statement, /, **params: Any) -> Row | None:
         compiled = statement.for_postgresql or statement.compiled("postgresql")
@@ -74,7 +73,7 @@ class _Transaction:
             return await call(text, *values)
         except Exception as error:
             self.spoiled = True
-            self.fate = fate(error)
+            self.action = connection_action(error)
             self._connector.note(error)
             raise translate(error) from None
         except BaseException:
@@ -87,13 +86,9 @@ class PostgresDatabase:
 
     dialect: Literal["postgresql"] = "postgresql"
 
-    def __init__(self, url: str) -> None:
-        parsed = parse_url(url)
-        if not isinstance(parsed, PostgresUrl):
-            raise errors.SettingsError("KEYSTEAD_DATABASE_URL: must start with postgresql://")
-        self.url = parsed
-        self._url = url
-        self._connector = Connector(parsed)
+    def __init__(self, url: PostgresUrl) -> None:
+        self.url = url
+        self._connector = Connector(url)
         self._pool = Pool(self._connector.connect, MAXIMUM_CONNECTIONS)
         self._reads_in_transactions = ReadsInTransactions(self._read)
         self._direct_reads = DirectReads(self._connector, self._pool, self._reads_in_transactions)
@@ -131,9 +126,9 @@ class PostgresDatabase:
             if tx.spoiled:
                 raise errors.InternalError(cause="the end of a transaction in which a statement failed")
         except BaseException:
-            await settle(asyncio.ensure_future(self._roll_back(connection, tx.fate)))
+            await finish(asyncio.ensure_future(self._roll_back(connection, tx.action)))
             raise
-        await settle(asyncio.ensure_future(self._commit(connection)))
+        await finish(asyncio.ensure_future(self._commit(connection)))
 
     async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Again, three times at most, after 40001 and 40P01, and after a connection lost before COMMIT."""
@@ -167,7 +162,7 @@ class PostgresDatabase:
 
         async def ask(tx: _Transaction) -> None:
             if await tx.value(_IS_READ_ONLY):
-                tx.fate = Fate.renewed
+                tx.action = ConnectionAction.renew
                 raise ReadOnly(cause="a standby, or default_transaction_read_only is on")
 
         await self._read(ask)
@@ -185,7 +180,7 @@ class PostgresDatabase:
         try:
             return await work(tx)
         finally:
-            await settle(asyncio.ensure_future(self._roll_back(connection, tx.fate)))
+            await finish(asyncio.ensure_future(self._roll_back(connection, tx.action)))
 
     async def _begin(self, *, again: bool = True) -> Connection:
         """A connection in a transaction; a lost one is replaced once, since nothing has run on it yet."""
@@ -212,10 +207,10 @@ class PostgresDatabase:
         if tag != "COMMIT":
             raise errors.ServiceUnavailable(cause=f"the server answered {tag} to COMMIT: nothing was written")
 
-    async def _roll_back(self, connection: Connection, fate: Fate) -> None:
-        if fate is Fate.renewed:
+    async def _roll_back(self, connection: Connection, action: ConnectionAction) -> None:
+        if action is ConnectionAction.renew:
             self._pool.renew(connection)
-        elif fate is Fate.dropped:
+        elif action is ConnectionAction.discard:
             self._pool.discard(connection)
         else:
             try:

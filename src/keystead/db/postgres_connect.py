@@ -12,9 +12,9 @@ import asyncpg
 import structlog
 
 from keystead import errors
-from keystead.database_url import PostgresUrl
+from keystead.db.postgres_errors import BEHIND_A_POOLER
 from keystead.db.postgres_pool import Connection
-from keystead.db.postgres_states import BEHIND_A_POOLER
+from keystead.settings.database_url import PostgresUrl
 
 CONNECT_TIMEOUT: Final = 5.0
 COMMAND_TIMEOUT: Final = 6.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.db.postgres import PostgresDatabase
 
 _BRAND_SCHEMA: Final = "^brand_[0-9a-f]{32}$"

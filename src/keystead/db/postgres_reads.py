@@ -8,11 +8,10 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.postgres_connect import FAILURES, Connector
-from keystead.db.postgres_errors import fate, is_lost, translate
+from keystead.db.postgres_errors import ConnectionAction, connection_action, is_lost, translate
 from keystead.db.postgres_pool import Connection, Pool
-from keystead.db.postgres_states import Fate
 from keystead.db.statements import Compiled, Statement
 
 T = TypeVar("T")
@@ -116,10 +115,10 @@ async def acquire(pool: Pool) -> Connection:
 
 def take_back(pool: Pool, connection: Connection, error: BaseException) -> None:
     """Returns a connection outside a transaction to the pool, or closes it, as the error demands."""
-    match fate(error):
-        case Fate.kept:
+    match connection_action(error):
+        case ConnectionAction.release:
             pool.release(connection)
-        case Fate.dropped:
+        case ConnectionAction.discard:
             pool.discard(connection)
-        case Fate.renewed:
+        case ConnectionAction.renew:
             pool.renew(connection)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 
 LONGEST_SLICE = 0.020
 """Seconds that one slice may hold the writer."""

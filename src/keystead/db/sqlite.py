@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
-from keystead.db.engine import OutcomeUnknown, ReadOnly, Row, Tx, Unusable, run_again
-from keystead.db.settle import settle
-from keystead.db.sqlite_codes import LOCKED, is_busy, is_undone_at_commit, translate
+from keystead.aio import finish
+from keystead.db.interface import OutcomeUnknown, ReadOnly, Row, Tx, Unusable, run_again
+from keystead.db.sqlite_errors import LOCKED, is_busy, is_undone_at_commit, translate
 from keystead.db.sqlite_file import OpenFiles, make_private
 from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect
 from keystead.db.statements import Compiled, Statement, ddl_text
@@ -249,9 +249,9 @@ class SqliteDatabase:
                 if tx.spoiled:
                     raise errors.InternalError(cause="the end of a transaction in which a statement failed")
             except BaseException:
-                await settle(self._writer.submit(_rollback))
+                await finish(self._writer.submit(_rollback))
                 raise
-            await settle(self._writer.submit(partial(_commit, self._files)))
+            await finish(self._writer.submit(partial(_commit, self._files)))
         finally:
             self._lock.release()
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import structlog
 
 from keystead import errors
-from keystead.db.engine import Unusable
-from keystead.db.sqlite_codes import Meaning, meaning_of
+from keystead.db.interface import Unusable
+from keystead.db.sqlite_errors import Meaning, meaning_of
 
 LOOK_SECONDS = 1.0
 

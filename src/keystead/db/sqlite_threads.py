@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
 from keystead import errors
-from keystead.db.sqlite_codes import translate
+from keystead.db.sqlite_errors import translate
 from keystead.db.sqlite_file import OpenFiles, uri_of
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.sql.dml import UpdateBase
 
-from keystead.db.brand_ties import UnboundBrand
-from keystead.db.brand_walls import require_brand
+from keystead.db.brand_scope import require_brand
+from keystead.db.brand_scope_rules import UnboundBrand
 from keystead.db.types import ListOf, Processor
 
 __all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "insert", "paged", "unindexed"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, func, literal_column, not_, select, text, update
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, any_of
 from keystead.db.types import Text
 from keystead.entities.fields import LONGEST_INDEXED, make_check

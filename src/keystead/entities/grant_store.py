@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from keystead.api_keys.store import api_keys
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement
 from keystead.db.types import Text
 from keystead.permissions import of_entity

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Integer, Select, Update, bindparam, delete
 from sqlalchemy.sql import Executable
 
 from keystead.compiler import COMPILER, Coalescer
-from keystead.db.engine import Tx, UniqueViolation
+from keystead.db.interface import Tx, UniqueViolation
 from keystead.db.statements import Statement, any_of, insert, unindexed
 from keystead.entities.model import Entity
 from keystead.entities.names import SYSTEM_FIELDS

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from keystead.compiler import COMPILER, MATCHER, Coalescer
 from keystead.context import ActiveBrand
-from keystead.db.engine import Database, Row
+from keystead.db.interface import Database, Row
 from keystead.entities import store
 from keystead.entities.access import EntityAccess
 from keystead.entities.fields import Check, compile_pattern, make_check

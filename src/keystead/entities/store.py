@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Integer, bindparam, delete, func, select, type_coerce, update
 
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Text
 from keystead.entities.model import Entity, StoredEntity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entity_names import store
 from keystead.errors import BadUserInput
 from keystead.permissions import entity_of

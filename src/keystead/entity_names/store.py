@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, select
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, any_of
 from keystead.db.types import Id, Json, Text, UtcTime, metadata
 

@@ -12,7 +12,7 @@ from keystead.crypto.keyring import Keyring
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.signing import KeyUnreadable, SigningKey
 from keystead.db.clock import time_in
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import Conflict, NotFound, StartupError
 from keystead.installation import signing_keys, store
 from keystead.installation.model import KeyState, KeyTimes, find_active, is_rotation_due, next_change

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.signing import SigningKey
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.installation import store
 from keystead.installation.model import (
     KEPT_AFTER_USE,

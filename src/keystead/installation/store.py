@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Column, LargeBinary, Table, bindparam, or_, select, update
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Text, UtcTime, metadata
 from keystead.installation.model import KeyTimes

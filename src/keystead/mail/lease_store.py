@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement, any_of, unindexed
 from keystead.db.types import Integer, UtcTime
 from keystead.mail.model import Mail, MailKind, MailState

@@ -14,7 +14,7 @@ from datetime import datetime
 from keystead.crypto import secrets
 from keystead.crypto.master_key import MasterKey
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.mail.model import LINK_KINDS, LINK_PATHS, LinkState, Mail, MailKind
 
 __all__ = ["LINK_KINDS", "IsLinkGood", "find_link_state", "link_secret", "link_url", "recipient_key", "tell_link_state"]

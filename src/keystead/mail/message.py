@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.transport import DeliveryRefused
-from keystead.outgoing_mail import MailFrom
+from keystead.settings.outgoing_mail import MailFrom
 
 LONGEST_SUBJECT: Final = 200
 LONGEST_LINE: Final = 76

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from keystead.audit import service as audit
 from keystead.context import Context
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.errors import Conflict, NotFound
 from keystead.mail import store
 from keystead.mail.links import IsLinkGood, find_link_state

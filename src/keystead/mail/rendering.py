@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from keystead.crypto.master_key import MasterKey
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import BadUserInput, InternalError
 from keystead.mail.links import link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, RenderedMail

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, delete, func, select, update
 
-from keystead.db.engine import Tx, pointing_at_what_was_there
+from keystead.db.interface import Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
 from keystead.mail.requests import MailRequest

@@ -10,6 +10,7 @@ from email.message import EmailMessage
 
 import structlog
 
+from keystead.aio import is_being_cancelled, within
 from keystead.context import Server
 from keystead.failures import describe
 from keystead.mail import lease_store
@@ -20,7 +21,6 @@ from keystead.mail.rendering import render
 from keystead.mail.retry_policy import DELIVERED, Outcome, failed, hopeless, refused, uncertain
 from keystead.mail.smtp import LONGEST_DELIVERY
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused, DeliveryUncertain, Transport
-from keystead.time_limit import is_being_cancelled, within
 
 SEND_WITHIN = LONGEST_DELIVERY + 15
 """Seconds after which a mail is given up, for this time. A transport is quicker to give up: this is the last resort."""

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from keystead.db.engine import Row, Tx, pointing_at_what_was_there
+from keystead.db.interface import Row, Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Json, Text, UtcTime, Words, metadata
 from keystead.mail.model import LIMITED, Mail, MailKind, MailState, NewMail

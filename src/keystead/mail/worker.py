@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import structlog
 
+from keystead.aio import within
 from keystead.context import Server
 from keystead.failures import FailureSeries, describe
 from keystead.mail import lease_store
@@ -20,7 +21,6 @@ from keystead.mail.links import IsLinkGood
 from keystead.mail.model import MailState
 from keystead.mail.sending import LEASE, Compose, Conversation, Lease, Work, compose
 from keystead.mail.transport import Transport
-from keystead.time_limit import within
 
 CONVERSATIONS = 4
 """Of one process with the mail server, at a time. Providers refuse those who come with many."""

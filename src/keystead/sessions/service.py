@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from keystead.context import ActiveBrand, Context, RequestDetails, Server, UserPrincipal
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.policy import SessionKind

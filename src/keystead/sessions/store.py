@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from keystead.brands.store import brands
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
 from keystead.installation.store import CURRENT_KEYRING_VERSION

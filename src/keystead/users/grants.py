@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from keystead.brands.service import hold_brand
 from keystead.context import RESERVED_BRAND_ID, Principal, System, UserPrincipal, key_maker
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import BadUserInput, Conflict, Forbidden
 from keystead.permissions import ADMIN, OPERATOR, PermissionSet
 from keystead.users import store

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from keystead.audit.service import describe, record
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entity_names.service import require_entities
 from keystead.errors import Conflict, InternalError, NotFound
 from keystead.ids import new_id

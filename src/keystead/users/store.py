@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from keystead.brands.store import brands
 from keystead.context import Profile
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement, any_of, insert, paged
 from keystead.db.types import Boolean, Id, Text, UtcTime, Words, metadata
 from keystead.permissions import ADMIN, PermissionSet

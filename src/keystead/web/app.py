@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from keystead.context import Server
 from keystead.db import migrate
-from keystead.db.engine import ReadOnly, Unusable
+from keystead.db.interface import ReadOnly, Unusable
 from keystead.errors import KeysteadError, StartupError
 from keystead.graphql.executor.execute import forget
 from keystead.graphql.resolvers import load_resolvers

@@ -16,7 +16,7 @@ from keystead.authentication import bearer
 from keystead.authentication.bearer import Credentials
 from keystead.authentication.brand_choice import default_brand
 from keystead.context import Context, RequestDetails, Server
-from keystead.db.engine import OutcomeUnknown
+from keystead.db.interface import OutcomeUnknown
 from keystead.errors import MalformedRequest
 from keystead.graphql.errors import Response, error_response
 from keystead.graphql.executor.execute import Target, execute

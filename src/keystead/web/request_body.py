@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from keystead.aio import within
 from keystead.errors import MalformedRequest, ServerBusy
-from keystead.time_limit import within
 from keystead.web import metrics
 
 LARGEST_BODY = 64 * 1024

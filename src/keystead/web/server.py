@@ -17,7 +17,8 @@ from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.token_cache import TokenCache
 from keystead.db import migrate
 from keystead.db.clock import DatabaseClock
-from keystead.db.engine import Database, open_database
+from keystead.db.factory import open_database
+from keystead.db.interface import Database
 from keystead.errors import KeysteadError, Overload, StartupError
 from keystead.installation import service as installation
 from keystead.settings import Settings

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from keystead.aio import is_being_cancelled
 from keystead.api_keys import service as api_keys
 from keystead.authentication.mail_resolver import Turns, resolve_all
 from keystead.context import Server
 from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.last_uses import WRITE_SECONDS
 from keystead.db.slices import run_in_slices
 from keystead.errors import KeysteadError
@@ -29,7 +30,6 @@ from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import request_store as mail_requests
 from keystead.mail import service as mail
 from keystead.sessions import service as sessions
-from keystead.time_limit import is_being_cancelled
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.web import metrics
 from keystead.web.server import system_context

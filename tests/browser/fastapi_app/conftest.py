@@ -16,7 +16,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from keystead import policy
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.sessions import access_tokens
 from tests.browser.conftest import Console
 from tests.chromium import OPTIONS, chromium

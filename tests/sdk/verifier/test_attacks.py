@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.context import ActiveBrand
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead_client.errors import TokenInvalid
 from keystead_client.verify import Verifier
 from tests.attacks import test_access_token_claims as claims

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.mail.model import LINK_KINDS
 from tests.make import change_brand
 from tests.processes.node import Node, RemoteApi, make_colleague, running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.sessions import service as sessions
 from keystead.users.claims import service as claims
 from keystead.users.claims.model import Addresses

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import and_, bindparam, case, func, null, or_, select, update
 
 from keystead.authentication.store import IS_STILL_SIGNED_IN
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement
 from keystead.sessions.model import THROWN_OUT, Device
 from keystead.sessions.store import s, sessions

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from keystead.aio import within
 from keystead.context import Context
-from keystead.db.engine import SchemaChanged
+from keystead.db.interface import SchemaChanged
 from keystead.errors import DocumentInvalid, Forbidden, KeysteadError, ServiceUnavailable
 from keystead.graphql.documents import DocumentCache, Operation, OutsideSchema
 from keystead.graphql.errors import (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Column, ForeignKey, Table, bindparam, delete, select
 
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Id, Text, UtcTime, metadata
 from keystead.mail.model import MailKind

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from keystead.crypto.secrets import Secret, SecretKind, generate, successor
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.policy import BrandPolicy, SessionKind
 from keystead.sessions.model import (
     EndReason,

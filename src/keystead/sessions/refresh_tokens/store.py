@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Id, UtcTime
 from keystead.installation.store import CURRENT_KEYRING_VERSION

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, delete, func, select
 
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement, any_of
 from keystead.db.types import Integer, UtcTime
 from keystead.sessions.store import refresh_tokens, s, sessions, t

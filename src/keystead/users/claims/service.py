@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from keystead.db.engine import Contention, Tx, UniqueViolation
+from keystead.db.interface import Contention, Tx, UniqueViolation
 from keystead.users.claims import store
 from keystead.users.claims.model import Addresses, AddressOwner
 from keystead.users.one_time_tokens import service as tokens

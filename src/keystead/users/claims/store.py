@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, case, func, null, or_, select, update
 
-from keystead.db.engine import Row, Tx
+from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement
 from keystead.users.claims.model import Addresses, AddressOwner
 from keystead.users.email_addresses import EmailAddress

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from keystead.context import ActiveBrand
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.one_time_tokens import store
 from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, LIFETIMES, OneTimeToken, TokenPurpose

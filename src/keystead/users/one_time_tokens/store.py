@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
 from keystead.context import ActiveBrand
-from keystead.db.engine import Row, Tx, pointing_at_what_was_there
+from keystead.db.interface import Row, Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, metadata
 from keystead.users.email_addresses import EmailAddress

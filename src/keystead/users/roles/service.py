@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from keystead.audit.service import describe, record
 from keystead.context import Context
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import Page, PageRequest

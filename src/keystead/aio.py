@@ -1,9 +1,10 @@
-"""A limit on how long something may take, which costs nothing when it need not wait; and who else ends it."""
+"""asyncio helpers: a timeout that is cheap for work that does not wait, and awaiting despite cancellation."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -11,10 +12,10 @@ T = TypeVar("T")
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, as ``async with asyncio.timeout(seconds)`` would give it.
+    """Await ``work`` with a timeout, as ``async with asyncio.timeout(seconds)`` does.
 
-    Most of what is limited here is done without waiting once: a body that has arrived, a read of SQLite. Setting a
-    timer for it and taking it back would cost as much as the read; so the timer is set when ``work`` first waits.
+    Most of this work never waits (a body that has arrived, a read of SQLite), and setting a timer costs as much as
+    that read: so the timer is only set when ``work`` first waits.
 
     :raises TimeoutError: when ``work`` waits for longer than ``seconds``; it has been cancelled.
     """
@@ -46,7 +47,28 @@ def _rest(work: Coroutine[Any, Any, T], waiting: Any) -> Generator[Any, Any, T]:
             return result
 
 
+async def finish(future: asyncio.Future[T]) -> T:
+    """Await ``future`` to its end even when the caller is cancelled meanwhile; the cancellation is raised afterwards.
+
+    For work whose outcome must be known, such as a COMMIT.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        with suppress(BaseException):
+            future.result()
+        raise cancelled
+    return future.result()
+
+
 def is_being_cancelled() -> bool:
-    """Whether somebody ends this task. Otherwise a CancelledError is a mishap of something that it waited for."""
+    """Whether the current task is being cancelled.
+
+    Otherwise a CancelledError comes from something that the task awaited, and is a failure of that.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -7,9 +7,18 @@ import pytest
 from asyncpg.exceptions._base import PostgresMessageMeta
 
 from keystead import errors
-from keystead.db.engine import ConnectionLost, Contention, OutcomeUnknown, ReadOnly, RightMissing, Undone
-from keystead.db.postgres_errors import fate, is_lost, translate, translate_at_commit
-from keystead.db.postgres_states import _ROWS, Fate, Meaning, Retry, row_of
+from keystead.db.interface import ConnectionLost, Contention, OutcomeUnknown, ReadOnly, RightMissing, Undone
+from keystead.db.postgres_errors import (
+    _HANDLING,
+    ConnectionAction,
+    Meaning,
+    Retry,
+    connection_action,
+    handling_of,
+    is_lost,
+    translate,
+    translate_at_commit,
+)
 
 KNOWN = sorted(state for state in PostgresMessageMeta._message_map if state is not None)
 LOST = ["08000", "08003", "08006", "08P01", "25006", "57P01", "57P02", "57P03", "57P04", "57P05", "26000", "42P05"]
@@ -24,22 +33,22 @@ def raised(state: str) -> asyncpg.PostgresError:
 
 def test_every_class_that_asyncpg_knows_has_a_row() -> None:
     assert len(KNOWN) > 200
-    assert sorted({state[:2] for state in KNOWN} - _ROWS.keys()) == []
+    assert sorted({state[:2] for state in KNOWN} - _HANDLING.keys()) == []
 
 
 def test_no_row_is_of_a_state_that_nothing_raises() -> None:
     unknown_to_asyncpg = {"00", "25P04"}  # success; PostgreSQL 17's transaction_timeout
-    assert {row for row in _ROWS if not any(state.startswith(row) for state in KNOWN)} <= unknown_to_asyncpg
+    assert {row for row in _HANDLING if not any(state.startswith(row) for state in KNOWN)} <= unknown_to_asyncpg
 
 
 @pytest.mark.parametrize("state", ERRORS)
 def test_each_state_is_translated_as_its_row_says(state: str) -> None:
-    row, error = row_of(state), raised(state)
+    row, error = handling_of(state), raised(state)
     ours = translate(error)
     assert isinstance(ours, errors.KeysteadError)
-    assert fate(error) is row.fate
+    assert connection_action(error) is row.action
     assert (row.retry is not Retry.never) == isinstance(ours, Undone)
-    if row.meaning is Meaning.unavailable or row.fate is Fate.renewed:
+    if row.meaning is Meaning.unavailable or row.action is ConnectionAction.renew:
         assert isinstance(ours, errors.ServiceUnavailable)
 
 
@@ -47,13 +56,13 @@ def test_each_state_is_translated_as_its_row_says(state: str) -> None:
 def test_at_commit_only_an_answer_of_a_living_session_is_definite(state: str) -> None:
     ours = translate_at_commit(raised(state))
     assert type(ours) is not errors.InternalError
-    assert isinstance(ours, OutcomeUnknown) == (row_of(state).fate is not Fate.kept)
+    assert isinstance(ours, OutcomeUnknown) == (handling_of(state).action is not ConnectionAction.release)
 
 
 @pytest.mark.parametrize("state", LOST)
 def test_a_session_that_is_of_no_use_is_thrown_away(state: str) -> None:
     assert is_lost(raised(state))
-    assert row_of(state).fate is Fate.renewed
+    assert handling_of(state).action is ConnectionAction.renew
     assert isinstance(translate(raised(state)), ReadOnly if state == "25006" else ConnectionLost)
 
 
@@ -72,13 +81,13 @@ def test_a_session_that_is_of_no_use_is_thrown_away(state: str) -> None:
 )
 def test_what_the_driver_raises_when_the_connection_is_gone(error: Exception) -> None:
     assert is_lost(error)
-    assert fate(error) is Fate.renewed
+    assert connection_action(error) is ConnectionAction.renew
     assert isinstance(translate(error), ConnectionLost)
     assert isinstance(translate_at_commit(error), OutcomeUnknown)
 
 
 def test_silence_is_not_repeated() -> None:
-    assert (is_lost(TimeoutError()), fate(TimeoutError())) == (False, Fate.dropped)
+    assert (is_lost(TimeoutError()), connection_action(TimeoutError())) == (False, ConnectionAction.discard)
     assert type(translate(TimeoutError())) is errors.ServiceUnavailable
     assert isinstance(translate_at_commit(TimeoutError()), OutcomeUnknown)
 
@@ -94,4 +103,4 @@ def test_a_missing_right_and_a_deadlock_have_errors_of_their_own() -> None:
 
 
 def test_a_state_of_tomorrow_is_a_fault_on_a_connection_that_is_closed() -> None:
-    assert (row_of("ZZ999").meaning, row_of("ZZ999").fate) == (Meaning.fault, Fate.dropped)
+    assert (handling_of("ZZ999").meaning, handling_of("ZZ999").action) == (Meaning.fault, ConnectionAction.discard)

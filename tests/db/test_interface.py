@@ -11,15 +11,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, Index
 
 from keystead import errors
 from keystead.db import types
-from keystead.db.engine import (
-    Contention,
-    Database,
-    ForeignKeyViolation,
-    SchemaChanged,
-    Tx,
-    UniqueViolation,
-    open_database,
-)
+from keystead.db.factory import open_database
+from keystead.db.interface import Contention, Database, ForeignKeyViolation, SchemaChanged, Tx, UniqueViolation
 from keystead.db.statements import Statement, any_of
 from tests.db.things import ADD, ADD_PART, BRAND, COUNT_UP, NUMBER, SET_NUMBER, add, names, things
 

@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
-from keystead.database_url import DatabaseUrl, SqliteUrl, parse_database_url
 from keystead.db.statements import Statement
 
 Dialect: TypeAlias = Literal["sqlite", "postgresql"]
@@ -178,27 +177,3 @@ async def run_again(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T
             continue
     async with database.transaction() as tx:
         return await work(tx)
-
-
-def open_database(url: str, *, may_create: bool = True) -> Database:
-    """The database behind ``url``, not yet opened; a SQLite file that is missing is made only if it ``may_create``.
-
-    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://user:password@host:port/name``.
-    Raises SettingsError for anything else.
-    """
-    parsed = parse_url(url)
-    if isinstance(parsed, SqliteUrl):
-        from keystead.db.sqlite import SqliteDatabase
-
-        return SqliteDatabase(parsed.path, may_create=may_create)
-    from keystead.db.postgres import PostgresDatabase
-
-    return PostgresDatabase(url)
-
-
-def parse_url(url: str) -> DatabaseUrl:
-    """The parts of a database's URL. Raises SettingsError."""
-    try:
-        return parse_database_url(url)
-    except ValueError as error:
-        raise errors.SettingsError(f"KEYSTEAD_DATABASE_URL: {error}") from None

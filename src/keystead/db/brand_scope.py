@@ -17,7 +17,7 @@ from sqlalchemy.sql import elements as sql
 from sqlalchemy.sql import selectable as froms
 from sqlalchemy.sql.dml import UpdateBase
 
-from keystead.db.brand_ties import BRAND, Conditions, Scope, UnboundBrand, outer_join_sides, unwrap
+from keystead.db.brand_scope_rules import BRAND, Conditions, Scope, UnboundBrand, outer_join_sides, unwrap
 
 _HARMLESS_LITERAL = re.compile(r"[\w*.]*|''")
 

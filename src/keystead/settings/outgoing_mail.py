@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from keystead.hosts import parse_place
+from keystead.settings.hosts import parse_place
 
 IMPLICIT_TLS_PORT: Final = 465
 """RFC 8314 §3.3."""

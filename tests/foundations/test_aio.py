@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from keystead.time_limit import within
+from keystead.aio import within
 
 
 async def test_work_that_does_not_wait_is_done() -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from keystead import errors
-from keystead.db.engine import ForeignKeyViolation, ReadOnly, SchemaChanged, UniqueViolation, Unusable
+from keystead.db.interface import ForeignKeyViolation, ReadOnly, SchemaChanged, UniqueViolation, Unusable
 
 __all__ = ["LOCKED", "Meaning", "is_busy", "is_undone_at_commit", "meaning_of", "translate"]
 

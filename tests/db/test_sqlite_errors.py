@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 
 from keystead import errors
-from keystead.db.engine import ReadOnly, SchemaChanged, Unusable
-from keystead.db.sqlite_codes import _MEANINGS, Meaning, is_undone_at_commit, meaning_of, translate
+from keystead.db.interface import ReadOnly, SchemaChanged, Unusable
+from keystead.db.sqlite_errors import _MEANINGS, Meaning, is_undone_at_commit, meaning_of, translate
 
 PRIMARY = [
     *(
