@@ -16,7 +16,7 @@ from keystead.crypto.master_key import MasterKey
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.secrets import Secret
 from keystead.crypto.token_cache import TokenCache
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.entities import definition_service
 from keystead.installation import service as installation
 from keystead.permissions import PermissionSet

@@ -13,7 +13,7 @@ import pytest
 from keystead.brands import service as brands
 from keystead.compiler import MOST_WAITING, Coalescer, Compiler
 from keystead.context import ActiveBrand, Context, Server
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entities import definition_service, record_service, records
 from keystead.entities.registry import RecordType, get_record_type
 from keystead.errors import ServerBusy

@@ -11,7 +11,7 @@ import pytest
 
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import SchemaChanged, TooManyColumns
+from keystead.db.interface import SchemaChanged, TooManyColumns
 from keystead.entities import ddl, definition_service, record_service
 from keystead.entities.registry import get_record_type
 from keystead.entities.schema_plan import Plan

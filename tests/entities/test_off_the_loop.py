@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
-from keystead.db.engine import Database, Tx
+from keystead.db.interface import Database, Tx
 from keystead.entities import ddl, definition_service, plan_draft, record_service, store
 from keystead.entities.definition_reader import parse_definition
 from keystead.entities.fields import compile_pattern

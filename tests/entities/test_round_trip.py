@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keystead.context import Context
-from keystead.db.engine import open_database
+from keystead.db.factory import open_database
 from keystead.entities import record_service
 from keystead.entities.registry import RecordType, get_record_type
 from tests.clocks import ManualClock

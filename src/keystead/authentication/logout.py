@@ -8,7 +8,7 @@ from keystead.authentication.brand_choice import expected_brand_id
 from keystead.context import Context, UserPrincipal
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import NoLoginMethod, NotFound, Unauthenticated
 from keystead.policy import Features
 from keystead.sessions import service as sessions

@@ -22,7 +22,7 @@ from keystead.audit.model import AuditEvent
 from keystead.brands import service as brands
 from keystead.compiler import COMPILER
 from keystead.context import Context
-from keystead.db.engine import Contention, TooManyColumns, Tx
+from keystead.db.interface import Contention, TooManyColumns, Tx
 from keystead.entities import ddl, store
 from keystead.entities.ddl import Change
 from keystead.entities.definition_reader import parse_definition

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from keystead.brands import service as brands
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.entities import grant_store
 from keystead.permissions import of_entity
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from keystead.brands import service as brands
 from keystead.compiler import COMPILER
 from keystead.context import Context
-from keystead.db.engine import Database, Row, Tx
+from keystead.db.interface import Database, Row, Tx
 from keystead.entities import ddl, store
 from keystead.entities.ddl import Change, Inquiry
 from keystead.entities.model import Entity

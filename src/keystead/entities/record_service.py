@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from keystead.context import Context
-from keystead.db.engine import Tx, UniqueViolation
+from keystead.db.interface import Tx, UniqueViolation
 from keystead.entities import values
 from keystead.entities.access import VISIBLE_TO_WRITERS, acting_user
 from keystead.entities.fields import KINDS, length_limits

@@ -33,7 +33,6 @@ from keystead.graphql.executor.plan import Plan, RootField
 from keystead.graphql.executor.variables import Values, coerce
 from keystead.graphql.introspection import INTROSPECTOR
 from keystead.graphql.schema import SchemaVersion
-from keystead.time_limit import within
 
 _log = structlog.get_logger(__name__)
 

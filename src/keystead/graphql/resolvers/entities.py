@@ -7,7 +7,7 @@ from typing import Any
 
 from keystead.compiler import COMPILER
 from keystead.context import ActiveBrand, Context
-from keystead.db.engine import Database
+from keystead.db.interface import Database
 from keystead.entities import definition_service, record_service
 from keystead.entities.model import StoredEntity
 from keystead.entities.names import type_name
