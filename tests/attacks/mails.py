@@ -17,7 +17,7 @@ from keystead.mail.links import IsLinkGood, link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, MailState, RenderedMail
 from keystead.mail.smtp import SmtpTransport
 from keystead.mail.worker import Delivery
-from keystead.outgoing_mail import parse_mail_server
+from keystead.settings.outgoing_mail import parse_mail_server
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.service import is_good
 from tests.api import Api

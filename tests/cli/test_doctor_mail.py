@@ -11,7 +11,6 @@ from keystead.cli.mail_checks import LATE, examine_outbox, examine_sending
 from keystead.context import Server
 from keystead.mail.smtp import Limits
 from keystead.mail.transport import DeliveryRefused
-from keystead.outgoing_mail import MailServer
 from keystead.settings import load_settings
 from keystead.settings.outgoing_mail import MailServer
 from tests.certificates import Authority

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keystead.context import Server
 from keystead.crypto.secrets import Secret
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.mail.links import IsLinkGood
 from keystead.mail.model import Mail, MailState
 from keystead.mail.worker import CONVERSATIONS, Delivery

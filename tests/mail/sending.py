@@ -10,7 +10,7 @@ import pytest
 from keystead.mail.model import Mail, MailKind, MailState
 from keystead.mail.smtp import Limits, SmtpTransport
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
-from keystead.outgoing_mail import parse_mail_server
+from keystead.settings.outgoing_mail import parse_mail_server
 from tests.smtp_server import ReceivedMail, SmtpServer
 
 FROM, TO = "no-reply@shop.example", "ann@example.com"

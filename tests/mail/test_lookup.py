@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from keystead.mail import lookup
-from keystead.mail.lookup import Address, addresses_of
 from keystead.mail.sender import DeliveryFailed, Limits, SmtpTransport
+from keystead.mail.smtp import Address, addresses_of
 from keystead.settings.outgoing_mail import Encryption, MailServer, parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, TO, message
@@ -45,7 +44,7 @@ class Resolver:
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     stand_in = Resolver()
-    monkeypatch.setattr("keystead.mail.lookup.socket.getaddrinfo", stand_in)
+    monkeypatch.setattr("keystead.mail.smtp.socket.getaddrinfo", stand_in)
     yield stand_in
     stand_in.is_free.set()
     # The next test would wait for a lookup that is under way, and be given its answer.
@@ -140,11 +139,11 @@ async def test_a_silent_address_is_left_for_the_next(smtp: SmtpServer, monkeypat
 
     monkeypatch.setattr(loop, "sock_connect", sock_connect)
     silent, here = (Address(socket.AF_INET, (host, smtp.port)) for host in (SILENT, HERE))
-    (await lookup.connect([silent, here], 0.05)).close()
+    (await smtp.connect([silent, here], 0.05)).close()
     assert tried == [SILENT, HERE]
     with pytest.raises(TimeoutError):
-        await lookup.connect([silent] * 9, 0.01)
-    assert len(tried) == 2 + lookup.MOST_ADDRESSES
+        await smtp.connect([silent] * 9, 0.01)
+    assert len(tried) == 2 + smtp.MOST_ADDRESSES
     await smtp.nobody_is_connected()
 
 

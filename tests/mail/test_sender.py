@@ -8,7 +8,7 @@ import pytest
 
 from keystead.mail.smtp import Limits, SmtpTransport
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
-from keystead.outgoing_mail import parse_mail_server
+from keystead.settings.outgoing_mail import parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, LOGIN, TO, failure, message, sent, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers, Tls
@@ -49,8 +49,8 @@ async def test_a_password_for_another_machine_is_not_sent_in_the_clear_whatever_
     servers: SmtpServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers("none", login=LOGIN)
-    monkeypatch.setattr("keystead.outgoing_mail._is_here", lambda _: False)
-    monkeypatch.setattr("keystead.outgoing_mail._encryption", lambda *_, **__: "off")
+    monkeypatch.setattr("keystead.settings.outgoing_mail._is_here", lambda _: False)
+    monkeypatch.setattr("keystead.settings.outgoing_mail._encryption", lambda *_, **__: "off")
     assert await failure(server) == "the password is not sent over an unencrypted connection"
     assert server.commands == ["CONNECT", "EHLO"]
 

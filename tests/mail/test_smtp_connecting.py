@@ -16,7 +16,7 @@ import uvloop
 
 from keystead.mail.smtp import MOST_ADDRESSES, Limits, SmtpTransport
 from keystead.mail.transport import DeliveryFailed
-from keystead.outgoing_mail import Encryption, MailServer, parse_mail_server
+from keystead.settings.outgoing_mail import Encryption, MailServer, parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, TO, message
 from tests.smtp_server import SmtpServer, SmtpServers

@@ -12,7 +12,7 @@ import pytest
 from keystead.mail.smtp import LONGEST_DELIVERY, Limits, SmtpTransport
 from keystead.mail.smtp_failures import Redactor
 from keystead.mail.transport import DeliveryError, DeliveryFailed, DeliveryRefused, DeliveryUncertain
-from keystead.outgoing_mail import Encryption, MailServer, parse_mail_server
+from keystead.settings.outgoing_mail import Encryption, MailServer, parse_mail_server
 from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, LOGIN, TO, failure, message, refusal, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers

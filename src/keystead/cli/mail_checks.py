@@ -13,7 +13,6 @@ from keystead.mail import outbox
 from keystead.mail.model import MailState
 from keystead.mail.smtp import Limits, SmtpTransport
 from keystead.mail.transport import DeliveryError
-from keystead.outgoing_mail import MailServer
 from keystead.settings import Settings
 from keystead.settings.outgoing_mail import MailServer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from math import ceil
 
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.mail import lease_store as deliveries
 from keystead.mail import store
 from keystead.mail.model import MailKind, MailState, NewMail

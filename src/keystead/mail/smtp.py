@@ -21,11 +21,11 @@ from typing import Any, Final
 
 import aiosmtplib
 
+from keystead.aio import within
 from keystead.mail.message import envelope_address
 from keystead.mail.smtp_failures import Redactor, translate_errors
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused, DeliveryUncertain
-from keystead.outgoing_mail import Encryption, MailServer
-from keystead.time_limit import within
+from keystead.settings.outgoing_mail import Encryption, MailServer
 
 
 @dataclass(frozen=True, slots=True)

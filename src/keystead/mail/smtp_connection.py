@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiosmtplib
 
 from keystead.aio import within
-from keystead.mail import lookup
+from keystead.mail import smtp
 from keystead.mail.transport import DeliveryFailed
 from keystead.settings.outgoing_mail import Encryption, MailServer
 
@@ -47,7 +47,7 @@ async def connected(server: MailServer, hostname: str, limits: Limits) -> aiosmt
         tls_context=tls_context,
     )
     try:
-        opened = await lookup.connect(await _addresses(server, limits), limits.connect)
+        opened = await smtp.connect(await _addresses(server, limits), limits.connect)
         await client.connect(sock=opened, timeout=limits.connect)
         await client.ehlo()
         if server.encryption in (Encryption.required, Encryption.offered):
@@ -59,9 +59,9 @@ async def connected(server: MailServer, hostname: str, limits: Limits) -> aiosmt
     return client
 
 
-async def _addresses(server: MailServer, limits: Limits) -> list[lookup.Address]:
+async def _addresses(server: MailServer, limits: Limits) -> list[smtp.Address]:
     try:
-        return await within(limits.connect, lookup.addresses_of(server.host, server.port))
+        return await within(limits.connect, smtp.addresses_of(server.host, server.port))
     except TimeoutError:
         raise DeliveryFailed("looking up the mail server's name took too long") from None
 

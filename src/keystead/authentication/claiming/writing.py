@@ -8,7 +8,7 @@ from keystead.authentication.address_notices import address_changed
 from keystead.authentication.claiming import store
 from keystead.authentication.correspondence import Correspondence
 from keystead.context import ActiveBrand, UserPrincipal
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.mail import request_store as requests
 from keystead.mail.requests import MailRequest
 from keystead.sessions.model import Device

@@ -7,7 +7,7 @@ from typing import Final
 
 from keystead.audit import service as audit
 from keystead.context import Context
-from keystead.db.engine import Tx
+from keystead.db.interface import Tx
 from keystead.errors import NotFound
 from keystead.mail.model import MailKind
 from keystead.mail.templates import store
