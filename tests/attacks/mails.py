@@ -16,7 +16,7 @@ from keystead.mail import rendering, store
 from keystead.mail.links import IsLinkGood, link_secret, link_url
 from keystead.mail.model import LINK_KINDS, Mail, MailKind, MailState, RenderedMail
 from keystead.mail.smtp import SmtpTransport
-from keystead.mail.worker import Delivery
+from keystead.mail.worker import MailWorker
 from keystead.settings.outgoing_mail import parse_mail_server
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.service import is_good
@@ -119,9 +119,9 @@ def assert_gone(answer: httpx.Response, case: object = "") -> None:
 
 def make_postman(
     server: Server, smtp: SmtpServer, holder: str = "node-1", is_link_good: IsLinkGood = is_good
-) -> Delivery:
+) -> MailWorker:
     """The worker of one process, which delivers to this mail server by one conversation."""
-    return Delivery(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder, is_link_good)
+    return MailWorker(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder, is_link_good)
 
 
 async def delivered(server: Server, smtp: SmtpServer, is_link_good: IsLinkGood = is_good) -> list[ReceivedMail]:

@@ -21,7 +21,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.interface import Database
 from keystead.entities.model import FieldType
 from keystead.graphql.errors import DocumentRefused, Problem, error_response, public_error
-from keystead.mail.retry_policy import told
+from keystead.mail.retry_policy import redact
 from keystead.mail.smtp_failures import Redactor
 from keystead.mail.transport import printable_line
 from keystead.settings import load_settings
@@ -492,7 +492,7 @@ async def test_errors_and_logs() -> None:
         "the log's filter": (lambda text: logs.hide_secrets(None, "", {"event": "x", "cause": text}), str),
         "the log's filter, a word before it": (lambda text: logs.blot(f"a{text} ://"), str),
         "a line of JSON": (lambda text: logs._to_json(None, "", {"event": text}), str),
-        "a mail server's reply": (told, str),
+        "a mail server's reply": (redact, str),
         "a mail server's reply, secrets hidden": (hidden.redact, str),
         "one line": (printable_line, str),
     }

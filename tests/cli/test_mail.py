@@ -11,8 +11,7 @@ from keystead.brands import service as brands
 from keystead.cli.work import run
 from keystead.context import Context
 from keystead.crypto.secrets import PATTERNS
-from keystead.mail import links
-from keystead.mail.model import MailKind
+from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.users import service as users
 from keystead.users.model import NewUser
 from tests.cli.command import Cli
@@ -102,7 +101,7 @@ def test_showing_says_that_it_shows_a_link(cli: Cli) -> None:
 
 
 def test_only_a_dead_mail_is_tried_again(shop: Cli, mails: list[str]) -> None:
-    assert "Only a mail that is dead" in shop("mail", "retry", mails[0], "--json").error
+    assert "Only dead mails can be retried" in shop("mail", "retry", mails[0], "--json").error
 
 
 def test_every_kind_is_previewed_without_a_secret(sqlite_cli: Cli) -> None:
@@ -110,7 +109,7 @@ def test_every_kind_is_previewed_without_a_secret(sqlite_cli: Cli) -> None:
         made = sqlite_cli.json("mail", "preview", kind, "--language", "de-AT")
         assert sorted(made) == ["html", "is_own", "kind", "language", "subject", "text"]
         assert (made["kind"], made["language"], made["is_own"]) == (kind, "de", False)
-        assert ("/link/" in made["text"]) == (kind in links.LINK_KINDS)
+        assert ("/link/" in made["text"]) == (kind in LINK_KINDS)
         assert not any(pattern.search(str(made)) for pattern in PATTERNS.values())
     assert sqlite_cli("mail", "preview", "verify_email", "--html").out.startswith("<!doctype html>")
     assert sqlite_cli("mail", "preview", "verify_email").out.startswith("Subject: Confirm")
@@ -197,7 +196,7 @@ def test_what_is_refused_says_why(sqlite_cli: Cli, words: list[str], line: str) 
         (make_source(), "text: The text must contain the link"),
         (FRENCH + "\n\n{% for a in b %}{% endfor %}", "source: Line 3: for cannot be used in a mail"),
         (b"\xff\xfe", "stdin is not UTF-8 text"),
-        (b"\x1b[31m", "source: The template holds control characters"),
+        (b"\x1b[31m", "source: The template contains control characters"),
         ("", "The block 'subject' is missing"),
     ],
 )

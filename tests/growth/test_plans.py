@@ -72,10 +72,10 @@ EXCEPTIONS = {
     "mail.store._COUNT_STATES": "the same",
     "mail.store._COUNT_LATE": "doctor counts the mails that wait",
     "mail.deliveries.store._FIND_DUE": "mails that are due, the first by an index; and the few in hand",
-    "mail.deliveries.store._TAKE_FRESH": "mails that are due, in the order of an index",
-    "mail.deliveries.store._TAKE_WAITING": "mails that are due, in the order of an index",
-    "mail.deliveries.store._TAKE_ABANDONED": "mails in hand: four for each process",
-    "mail.deliveries.store._GIVE_BACK": "mails in hand: four for each process",
+    "mail.deliveries.store._LEASE_NEW": "mails that are due, in the order of an index",
+    "mail.deliveries.store._LEASE_WAITING": "mails that are due, in the order of an index",
+    "mail.deliveries.store._LEASE_EXPIRED": "mails in hand: four for each process",
+    "mail.deliveries.store._RELEASE": "mails in hand: four for each process",
 }
 """What reads more than that, by name, and why it may."""
 

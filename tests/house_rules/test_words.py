@@ -77,7 +77,6 @@ PENDING: tuple[str, ...] = (
     "src/keystead/settings/hosts.py",
     "src/keystead/ids.py",
     "src/keystead/installation",
-    "src/keystead/mail",
     "src/keystead/settings/outgoing_mail.py",
     "src/keystead/pagination.py",
     "src/keystead/permissions.py",

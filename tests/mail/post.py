@@ -13,7 +13,7 @@ from keystead.crypto.secrets import Secret
 from keystead.db.interface import Tx
 from keystead.mail.links import IsLinkGood
 from keystead.mail.model import Mail, MailState
-from keystead.mail.worker import CONVERSATIONS, Delivery
+from keystead.mail.worker import CONNECTIONS, MailWorker
 
 LONGEST_WAIT = 20.0
 """Seconds after which a test that waits has failed."""
@@ -115,9 +115,9 @@ def make_delivery(
     is_link_good: IsLinkGood = always_good,
     composing: Callable[[Server, Mail], Awaitable[EmailMessage]] = compose,
     count: Callable[[MailState], None] = lambda _: None,
-) -> Delivery:
+) -> MailWorker:
     """The worker of one process. It rests for no time at all."""
-    return Delivery(server, [post] * CONVERSATIONS, holder, is_link_good, composing, count, rest)
+    return MailWorker(server, [post] * CONNECTIONS, holder, is_link_good, composing, count, rest)
 
 
 async def rest(_seconds: float) -> None:

@@ -15,11 +15,11 @@ from keystead.db.factory import open_database
 from keystead.db.interface import Tx
 from keystead.errors import Conflict, ServiceUnavailable
 from keystead.mail import outbox
-from keystead.mail.links import LINK_KINDS, find_link_state, tell_link_state
-from keystead.mail.model import LinkState, MailKind, MailState
+from keystead.mail.links import describe_link_state, find_link_state
+from keystead.mail.model import LINK_KINDS, LinkState, MailKind, MailState
 from keystead.mail.sending import LEASE
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
-from keystead.mail.worker import Delivery
+from keystead.mail.worker import MailWorker
 from keystead.users.model import User
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.users.one_time_tokens.service import is_good
@@ -41,7 +41,7 @@ async def second(server: Server, database_url: str, clock: ManualClock) -> Async
     await database.close()
 
 
-def worker(server: Server, post: Post, holder: str = "node-1") -> Delivery:
+def worker(server: Server, post: Post, holder: str = "node-1") -> MailWorker:
     """One that asks for the tokens that there are."""
     return make_delivery(server, post, holder, is_link_good=is_good)
 
@@ -180,7 +180,7 @@ async def test_what_is_said_of_a_link(server: Server, brand: ActiveBrand, ann: U
     clock.advance(minutes=10)
     assert [await link_state(server, mail_id) for mail_id in (old, new)] == [LinkState.ran_out] * 2
     mail = await outbox.get_mail(make_context(server), new)
-    assert [tell_link_state(one, mail) for one in LinkState] == [
+    assert [describe_link_state(one, mail) for one in LinkState] == [
         "good until 2026-01-01 12:10:00 UTC",
         "used or replaced",
         "ran out 2026-01-01 12:10:00 UTC",

@@ -12,9 +12,9 @@ from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.mail import outbox
 from keystead.mail.model import Mail, MailKind, MailState
-from keystead.mail.retry_policy import MOST_ATTEMPTS, PAUSES, pause, told
+from keystead.mail.retry_policy import BACKOFF, MOST_ATTEMPTS, backoff, redact
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
-from keystead.mail.worker import CONVERSATIONS
+from keystead.mail.worker import CONNECTIONS
 from keystead.pagination import PageRequest
 from keystead.users import service as users
 from keystead.users.model import User
@@ -47,7 +47,7 @@ async def test_many_mails_go_in_the_order_of_their_time(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     made = []
-    for _ in range(4 * CONVERSATIONS + 1):
+    for _ in range(4 * CONNECTIONS + 1):
         made.append(await make_mail(server, brand, ann))
         clock.advance(seconds=1)
     post = Post()
@@ -66,7 +66,7 @@ async def test_it_is_tried_again_later_and_later_until_it_is_given_up(
         assert await worker.deliver_all_due() == 0
         assert post.attempts == attempt
         assert await state(server, mail_id) == (MailState.waiting, str(AWAY))
-        clock.advance(seconds=pause(attempt).total_seconds() - 1)
+        clock.advance(seconds=backoff(attempt).total_seconds() - 1)
         await worker.deliver_all_due()
         assert post.attempts == attempt, "not before its time"
         clock.advance(seconds=1)
@@ -83,8 +83,8 @@ async def test_it_is_tried_again_later_and_later_until_it_is_given_up(
 
 
 def test_the_pauses_grow_to_an_hour() -> None:
-    assert [pause(attempts).total_seconds() for attempts in range(1, 8)] == [10, 60, 300, 900, 3600, 3600, 3600]
-    assert sorted(PAUSES) == list(PAUSES)
+    assert [backoff(attempts).total_seconds() for attempts in range(1, 8)] == [10, 60, 300, 900, 3600, 3600, 3600]
+    assert sorted(BACKOFF) == list(BACKOFF)
 
 
 async def test_a_mail_that_was_put_back_has_all_its_attempts_again(
@@ -127,7 +127,7 @@ async def test_a_link_that_has_run_out_is_not_sent(
     post = Post()
     assert await make_delivery(server, post).deliver_all_due() == 2
     assert post.mail_ids == [in_time]
-    assert await state(server, late) == (MailState.dead, "The link ran out before the mail could be sent.")
+    assert await state(server, late) == (MailState.dead, "The link expired before the mail could be sent.")
 
 
 async def test_a_link_that_ran_out_between_attempts_tells_what_went_wrong(
@@ -141,7 +141,7 @@ async def test_a_link_that_ran_out_between_attempts_tells_what_went_wrong(
     assert await worker.deliver_all_due() == 0
     clock.advance(seconds=10)
     assert await worker.deliver_all_due() == 1
-    said = f"The link ran out before the mail could be sent. Before that: {AWAY}"
+    said = f"The link expired before the mail could be sent. Before that: {AWAY}"
     assert (await state(server, mail_id), post.attempts) == ((MailState.dead, said), 1)
 
 
@@ -151,7 +151,7 @@ async def test_what_waited_for_a_mail_server_for_weeks_is_not_sent_unless_asked_
     old, post = await make_mail(server, brand, ann), Post()
     clock.advance(days=7, seconds=1)
     assert (await make_delivery(server, post).deliver_all_due(), post.attempts) == (1, 0)
-    assert await state(server, old) == (MailState.dead, "Nobody delivered it in time.")
+    assert await state(server, old) == (MailState.dead, "It was due for more than 7 days.")
     await outbox.retry(make_context(server), old, always_good)
     assert (await make_delivery(server, post).deliver_all_due(), post.mail_ids) == (1, [old])
 
@@ -165,7 +165,7 @@ async def test_the_failure_of_one_mail_is_its_own(server: Server, brand: ActiveB
     with capture_logs() as lines:
         assert await make_delivery(server, post).deliver_all_due() == 2
     assert [mail.recipient for mail in post.sent] == ["eve@example.com"]
-    by_hand = "The mail could not be put together: the log says why."
+    by_hand = "The mail could not be composed; see the log."
     page = await outbox.list_mails(make_context(server), PageRequest())
     assert {mail.recipient[:3]: (mail.state, mail.last_error) for mail in page.items} == {
         "bob": (MailState.waiting, str(AWAY)),
@@ -221,7 +221,7 @@ async def test_a_user_may_be_deleted_while_their_mail_is_sent(server: Server, br
 
 def test_what_is_told_of_a_failure_is_one_line_without_secrets() -> None:
     token = secrets.generate(SecretKind.magic).reveal()
-    said = told(f"451 <Ann.O'Hara+x@example.com>\r\n451 saw ?token={token}\x1b[31m\x00 " + "é" * 300)
+    said = redact(f"451 <Ann.O'Hara+x@example.com>\r\n451 saw ?token={token}\x1b[31m\x00 " + "é" * 300)
     assert said.startswith("451 <[address]> 451 saw ?token=[hidden] [31m é")
     assert (len(said), said.isprintable()) == (200, True)
-    assert told(" \n") == "The mail server gave no reason."
+    assert redact(" \n") == "The mail server gave no reason."

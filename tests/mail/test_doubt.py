@@ -16,10 +16,10 @@ from keystead.db.interface import Tx
 from keystead.errors import ServiceUnavailable
 from keystead.mail import lease_store, outbox, sending
 from keystead.mail.model import Mail, MailState
-from keystead.mail.retry_policy import PAUSE_IN_DOUBT
-from keystead.mail.sending import CLOCK_SKEW, LEASE, RECORD_PAUSES, SEND_WITHIN
+from keystead.mail.retry_policy import AMBIGUOUS_DELAY
+from keystead.mail.sending import CLOCK_SKEW, LEASE, RECORD_BACKOFF, SEND_TIMEOUT
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused, DeliveryUncertain
-from keystead.mail.worker import Delivery
+from keystead.mail.worker import MailWorker
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
@@ -27,7 +27,7 @@ from tests.mail.post import Post, Sent, always_good, compose, make_delivery
 from tests.make import make_context, make_server
 
 UNCERTAIN = DeliveryUncertain("the server did not say whether it takes the mail")
-AGAIN = "It may have arrived: an earlier attempt ended without an answer."
+AGAIN = "It may have arrived: an earlier attempt was not confirmed."
 
 
 async def find(server: Server, mail_id: str) -> Mail:
@@ -38,7 +38,7 @@ def fail_to_record(
     monkeypatch: pytest.MonkeyPatch, times: int, only: str | None = None, meanwhile: Callable[[], object] = int
 ) -> None:
     """The database is away so many times when an outcome is to be written; of one mail, where one is named."""
-    usual: Callable[..., Awaitable[bool]] = lease_store.settle
+    usual: Callable[..., Awaitable[bool]] = lease_store.record_outcome
     left = times
 
     async def settle(tx: Tx, brand_id: str, mail: Mail, *rest: object, **choices: object) -> bool:
@@ -49,7 +49,7 @@ def fail_to_record(
             raise ServiceUnavailable(cause="the database went away")
         return await usual(tx, brand_id, mail, *rest, **choices)
 
-    monkeypatch.setattr(lease_store, "settle", settle)
+    monkeypatch.setattr(lease_store, "record_outcome", settle)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_a_mail_that_may_have_arrived_is_tried_once_more_and_then_given_up
         True,
         f"It may have arrived: {UNCERTAIN}",
     )
-    clock.advance(seconds=PAUSE_IN_DOUBT.total_seconds() - 1)
+    clock.advance(seconds=AMBIGUOUS_DELAY.total_seconds() - 1)
     assert (await worker.deliver_all_due(), post.attempts) == (0, 1)
     clock.advance(seconds=1)
     post.error = second
@@ -106,7 +106,7 @@ async def test_a_moments_trouble_with_the_database_costs_no_second_copy(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail_id, post = await make_mail(server, brand, ann), Post()
-    fail_to_record(monkeypatch, len(RECORD_PAUSES))
+    fail_to_record(monkeypatch, len(RECORD_BACKOFF))
     with capture_logs() as lines:
         assert await make_delivery(server, post).deliver_all_due() == 1
     assert [line["event"] for line in lines] == ["mail_delivered"]
@@ -139,10 +139,10 @@ async def test_nothing_is_written_down_any_more_when_the_lease_is_over(
     async def rest(seconds: float) -> None:
         rested.append(seconds)
 
-    worker = Delivery(server, [Post()], "node-1", always_good, compose, rest=rest)
+    worker = MailWorker(server, [Post()], "node-1", always_good, compose, sleep=rest)
     fail_to_record(monkeypatch, 3, meanwhile=lambda: clock.advance(seconds=LEASE.total_seconds() / 3))
     await worker.deliver_all_due()
-    assert rested == list(RECORD_PAUSES[:2])
+    assert rested == list(RECORD_BACKOFF[:2])
 
 
 async def test_a_mail_is_not_begun_when_its_lease_does_not_suffice(
@@ -152,7 +152,7 @@ async def test_a_mail_is_not_begun_when_its_lease_does_not_suffice(
     mail_id, post = await make_mail(server, brand, ann), Post()
 
     async def composing(of: Server, mail: Mail) -> EmailMessage:
-        clock.advance(seconds=(LEASE - CLOCK_SKEW).total_seconds() - SEND_WITHIN + 1)
+        clock.advance(seconds=(LEASE - CLOCK_SKEW).total_seconds() - SEND_TIMEOUT + 1)
         return await compose(of, mail)
 
     assert await make_delivery(server, post, composing=composing).deliver_all_due() == 0
@@ -167,7 +167,7 @@ async def test_a_node_whose_clock_is_a_minute_ahead_takes_nothing_that_is_on_its
     is_over = post.hold_up()
     working = asyncio.create_task(make_delivery(server, post, "here").deliver_all_due())
     await post.is_asked.wait()
-    clock.advance(seconds=SEND_WITHIN)
+    clock.advance(seconds=SEND_TIMEOUT)
     ahead = await make_server(server.db, ManualClock(clock.now() + timedelta(minutes=1)))
     assert (await make_delivery(ahead, hasty, "ahead").deliver_all_due(), hasty.attempts) == (0, 0)
     is_over.set()
@@ -179,7 +179,7 @@ async def test_a_conversation_that_breaks_off_leaves_doubt_only_if_the_mail_was_
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch, has_it_all: bool
 ) -> None:
     mail_id, post = await make_mail(server, brand, ann), Post()
-    monkeypatch.setattr(sending, "SEND_WITHIN", 0.01)
+    monkeypatch.setattr(sending, "SEND_TIMEOUT", 0.01)
     post.hold_up()
     post.has_it_all = has_it_all
     await make_delivery(server, post).deliver_all_due()
@@ -203,5 +203,5 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure_like_others(
     mail = await find(server, stray)
     assert (mail.state, mail.last_error) == (
         MailState.waiting,
-        "The conversation with the mail server was broken off.",
+        "The connection to the mail server was interrupted.",
     )

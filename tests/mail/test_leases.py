@@ -18,7 +18,7 @@ from keystead.mail.retry_policy import MOST_ATTEMPTS
 from keystead.mail.sending import LEASE
 from keystead.mail.store import mails
 from keystead.mail.transport import DeliveryFailed
-from keystead.mail.worker import CONVERSATIONS
+from keystead.mail.worker import CONNECTIONS
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
@@ -45,14 +45,14 @@ async def find(server: Server, mail_id: str) -> Mail:
 
 async def take(server: Server, holder: str, limit: int = 10) -> list[Mail]:
     now = server.clock.now()
-    return await server.db.run(lambda tx: lease_store.take(tx, holder, now, now + LEASE, limit))
+    return await server.db.run(lambda tx: lease_store.lease_due(tx, holder, now, now + LEASE, limit))
 
 
 async def settle(server: Server, mail: Mail, holder: str, *, brand_id: str | None = None) -> bool:
     now = server.clock.now()
     async with server.db.transaction() as tx:
         of = brand_id or mail.brand_id
-        return await lease_store.settle(tx, of, mail, holder, MailState.delivered, now, now, None)
+        return await lease_store.record_outcome(tx, of, mail, holder, MailState.delivered, now, now, None)
 
 
 async def test_two_workers_deliver_each_mail_once(
@@ -74,15 +74,15 @@ async def test_both_of_two_workers_have_something_to_do(
     server: Server, second: Server, brand: ActiveBrand, ann: User
 ) -> None:
     """While one waits for the mail server, the other goes on."""
-    made = [await make_mail(server, brand, ann) for _ in range(3 * CONVERSATIONS)]
+    made = [await make_mail(server, brand, ann) for _ in range(3 * CONNECTIONS)]
     slow, quick = Post(), Post()
     is_over = slow.hold_up()
     working = asyncio.create_task(make_delivery(server, slow, "here").deliver_all_due())
     await slow.is_asked.wait()
     await make_delivery(second, quick, "there").deliver_all_due()
-    assert len(quick.sent) == 2 * CONVERSATIONS
+    assert len(quick.sent) == 2 * CONNECTIONS
     is_over.set()
-    assert await working == CONVERSATIONS
+    assert await working == CONNECTIONS
     assert sorted(slow.mail_ids + quick.mail_ids) == sorted(made)
 
 
@@ -153,7 +153,7 @@ async def test_nobody_waits_for_what_another_one_is_just_taking(
     made = sorted([await make_mail(server, brand, ann) for _ in range(3)])
     now = server.clock.now()
     async with server.db.transaction() as tx:
-        first = await lease_store.take(tx, "here", now, now + LEASE, 2)
+        first = await lease_store.lease_due(tx, "here", now, now + LEASE, 2)
         rest = await asyncio.wait_for(take(second, "there"), 5)
     assert [mail.id for mail in (*first, *rest)] == made
 
@@ -183,7 +183,7 @@ async def test_a_mail_that_ends_the_process_each_time_is_given_up(
         clock.advance(seconds=LEASE.total_seconds())
     assert (await make_delivery(server, post).deliver_all_due(), post.attempts) == (1, 0)
     mail = await find(server, mail_id)
-    assert (mail.state, mail.last_error) == (MailState.dead, "Tried too often.")
+    assert (mail.state, mail.last_error) == (MailState.dead, "Too many attempts were interrupted.")
 
 
 async def test_a_mail_of_a_newer_release_is_left_to_it(server: Server, brand: ActiveBrand, ann: User) -> None:

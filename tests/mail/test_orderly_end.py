@@ -12,7 +12,7 @@ from keystead.db.interface import Tx
 from keystead.errors import ServiceUnavailable
 from keystead.mail import lease_store, outbox
 from keystead.mail.model import Mail, MailState
-from keystead.mail.worker import CONVERSATIONS, Delivery
+from keystead.mail.worker import CONNECTIONS, MailWorker
 from keystead.users.model import User
 from tests.mail.letters import make_mail
 from tests.mail.post import Post, Sent, always_good, compose, make_delivery
@@ -81,7 +81,7 @@ async def test_only_the_mails_of_who_ends_go_back(server: Server, brand: ActiveB
 async def test_what_was_taken_while_the_end_came_goes_back(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mail_id, post, usual = await make_mail(server, brand, ann), Post(), lease_store.take
+    mail_id, post, usual = await make_mail(server, brand, ann), Post(), lease_store.lease_due
     is_taken, goes_on = asyncio.Event(), asyncio.Event()
 
     async def take(tx: Tx, *rest: object) -> list[Mail]:
@@ -90,7 +90,7 @@ async def test_what_was_taken_while_the_end_came_goes_back(
         await goes_on.wait()
         return taken
 
-    monkeypatch.setattr(lease_store, "take", take)
+    monkeypatch.setattr(lease_store, "lease_due", take)
     worker = make_delivery(server, post)
     working = asyncio.create_task(worker.deliver_all_due())
     await is_taken.wait()
@@ -113,7 +113,7 @@ async def test_a_delivered_mail_of_which_nothing_is_written_does_not_go_back(
 
     worker = make_delivery(server, post)
     with monkeypatch.context() as patch:
-        patch.setattr(lease_store, "settle", settle)
+        patch.setattr(lease_store, "record_outcome", settle)
         await worker.deliver_all_due()
     await worker.finish(0)
     assert (post.mail_ids, (await find(server, mail_id)).state) == ([mail_id], MailState.sending)
@@ -123,7 +123,7 @@ async def test_a_database_that_is_away_holds_up_no_end(server: Server, monkeypat
     async def give_back(*_: object) -> int:
         raise ServiceUnavailable(cause="the database went away")
 
-    monkeypatch.setattr(lease_store, "give_back", give_back)
+    monkeypatch.setattr(lease_store, "release", give_back)
     with capture_logs() as lines:
         await make_delivery(server, Post()).finish(0)
     assert [line["event"] for line in lines] == ["mails_not_given_back"]
@@ -134,16 +134,16 @@ async def test_nothing_in_hand_means_no_wait(server: Server) -> None:
 
 
 async def test_a_count_that_fails_is_told_and_harms_nothing(server: Server, brand: ActiveBrand, ann: User) -> None:
-    for _ in range(2 * CONVERSATIONS):
+    for _ in range(2 * CONNECTIONS):
         await make_mail(server, brand, ann)
 
     def count(_: MailState) -> None:
         raise OSError("the disk is full")
 
     with capture_logs() as lines:
-        assert await make_delivery(server, Post(), count=count).deliver_all_due() == 2 * CONVERSATIONS
-    assert [line["event"] for line in lines].count("mail_not_counted") == 2 * CONVERSATIONS
-    assert await states(server) == {MailState.delivered: 2 * CONVERSATIONS}
+        assert await make_delivery(server, Post(), count=count).deliver_all_due() == 2 * CONNECTIONS
+    assert [line["event"] for line in lines].count("mail_not_counted") == 2 * CONNECTIONS
+    assert await states(server) == {MailState.delivered: 2 * CONNECTIONS}
 
 
 async def test_trouble_with_the_database_leaves_the_other_conversations_alone(
@@ -178,7 +178,7 @@ async def test_a_transport_that_fails_to_close_ends_its_own_conversation_only(
             raise OSError("it hung up first")
 
     made, post = [await make_mail(server, brand, ann) for _ in range(3)], Rude()
-    worker = Delivery(server, [post, Post()], "node-1", always_good, compose)
+    worker = MailWorker(server, [post, Post()], "node-1", always_good, compose)
     with capture_logs() as lines:
         await worker.deliver_all_due()
     assert {(await find(server, mail_id)).state for mail_id in made} == {MailState.delivered}

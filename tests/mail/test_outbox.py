@@ -132,6 +132,6 @@ async def test_a_dead_mail_whose_link_ran_out_stays_dead(
     mail_id = await make_mail(server, brand, ann, MailKind.magic_login, expires_at=expires_at)
     await set_state(server, mail_id, MailState.dead)
     clock.advance(minutes=10)
-    with pytest.raises(Conflict, match="run out"):
+    with pytest.raises(Conflict, match="expired"):
         await outbox.retry(make_context(server), mail_id, always_good)
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.dead

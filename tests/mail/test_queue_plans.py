@@ -24,8 +24,8 @@ LIMIT = 4
 STATES = (("waiting", 0), ("waiting", 2), ("delivered", 1), ("dead", 3))
 """Of each there are so many, with what attempts; those that wait are due."""
 TAKING = {
-    "fresh": (lease_store._TAKE_FRESH, "ix_mails_state_attempts_next_attempt_at"),
-    "waiting": (lease_store._TAKE_WAITING, "ix_mails_state_next_attempt_at"),
+    "fresh": (lease_store._LEASE_NEW, "ix_mails_state_attempts_next_attempt_at"),
+    "waiting": (lease_store._LEASE_WAITING, "ix_mails_state_next_attempt_at"),
 }
 COLUMNS = (
     "brand_id, kind, user_id, recipient, recipient_key, languages, link_base, shown, expires_at, created_at,"

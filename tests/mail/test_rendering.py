@@ -76,7 +76,7 @@ async def test_a_lifetime_is_said_in_hours_or_minutes(
 ) -> None:
     expires_at = server.clock.now() + lifetime
     mail_id = await make_mail(server, brand, ann, MailKind.verify_email, expires_at=expires_at)
-    assert f"good for {words} and" in (await rendered(server, mail_id)).text
+    assert f"valid for {words} and" in (await rendered(server, mail_id)).text
 
 
 async def test_what_the_journey_knows_is_shown(server: Server, brand: ActiveBrand, ann: User) -> None:

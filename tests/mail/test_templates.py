@@ -124,8 +124,8 @@ def test_whatever_reaches_further_is_refused(written: str) -> None:
         ("{% extends '/etc/passwd' %}", "only 'layout' can be extended"),
         ("{% extends brand %}", "only 'layout' can be extended"),
         ("{% extends 'lay' ~ 'out' %}", "only 'layout' can be extended"),
-        ("{% if link %}{% extends 'layout' %}{% endif %}", "'extends' must not stand inside anything"),
-        ("{% block a %}{% extends 'layout' %}{% endblock %}", "'extends' must not stand inside anything"),
+        ("{% if link %}{% extends 'layout' %}{% endif %}", "'extends' must be at the top level"),
+        ("{% block a %}{% extends 'layout' %}{% endblock %}", "'extends' must be at the top level"),
     ],
 )
 def test_nothing_but_the_layout_can_be_extended(before: str, line: str) -> None:
@@ -223,7 +223,7 @@ def test_a_part_that_grows_too_long_is_not_made() -> None:
     long = checks.hostile(VALUES)
     source = make_source(text="{{ brand }}{{ address }}" * 900 + "x" * 30_000)
     assert len(fill(source, KIND, VALUES).text) < LARGEST_SOURCE
-    with pytest.raises(BadUserInput, match="The text grows beyond 256 KiB"):
+    with pytest.raises(BadUserInput, match="The text is larger than 256 KiB"):
         fill(source, KIND, replace(long, brand="b" * 320, address="a" * 320))
 
 

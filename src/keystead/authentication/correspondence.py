@@ -14,7 +14,7 @@ from keystead.crypto.secrets import Secret
 from keystead.db.interface import Tx
 from keystead.ids import new_id
 from keystead.mail import links, service
-from keystead.mail.model import MailKind, NewMail
+from keystead.mail.model import LINK_KINDS, MailKind, NewMail
 from keystead.mail.request_headers import preferred_languages
 from keystead.sessions.model import Device
 
@@ -42,7 +42,7 @@ class Correspondence:
     def draft(self, kind: MailKind) -> Draft:
         """A mail of this kind, not written yet."""
         mail_id = new_id(self.now)
-        secret = links.link_secret(self.master_key, kind, mail_id) if kind in links.LINK_KINDS else None
+        secret = links.link_secret(self.master_key, kind, mail_id) if kind in LINK_KINDS else None
         return Draft(mail_id, kind, secret)
 
     async def may_send(self, tx: Tx, canonical: str) -> bool:

@@ -16,7 +16,7 @@ from keystead.ids import new_id
 from keystead.mail import request_store
 from keystead.mail.model import MailKind
 from keystead.mail.request_headers import preferred_languages
-from keystead.mail.requests import Asked, MailRequest, close
+from keystead.mail.requests import MailRequest, RequestContent, seal_content
 from keystead.users import email_addresses
 from keystead.users.email_addresses import EmailAddress
 
@@ -44,7 +44,7 @@ def describe_request(
     """The request as it is written; with ``user_id``, that of the signed-in user who wants the address proved."""
     details = {"kind": kind.value, "address": pseudonym(ctx, brand.id, address)}
     event = audit.describe(ctx, "mail.requested", brand_id=brand.id, details=details)
-    asked = Asked(kind, address.canonical, preferred_languages(ctx.request.accept_language), event)
+    asked = RequestContent(kind, address.canonical, preferred_languages(ctx.request.accept_language), event)
     request_id = new_id(event.at)
-    sealed = close(ctx.server.master_key, request_id, asked)
+    sealed = seal_content(ctx.server.master_key, request_id, asked)
     return MailRequest(request_id, brand.id, user_id, event.ip_prefix or "-", event.at, event.at, sealed)

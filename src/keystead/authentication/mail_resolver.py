@@ -31,7 +31,7 @@ from keystead.db.slices import SliceSize
 from keystead.errors import InternalError
 from keystead.mail import request_store
 from keystead.mail.model import MailKind
-from keystead.mail.requests import Asked, MailRequest, open_
+from keystead.mail.requests import MailRequest, RequestContent, unseal_content
 from keystead.sessions.model import Device
 from keystead.users.claims.model import Addresses
 from keystead.users.email_addresses import EmailAddress
@@ -59,7 +59,7 @@ class _Opened:
     """A request that is ready to be decided on; no correspondence where its brand writes no mails."""
 
     request: MailRequest
-    asked: Asked
+    asked: RequestContent
     correspondence: Correspondence | None
 
 
@@ -149,7 +149,7 @@ async def _resolve(server: Server, requests: list[MailRequest], size: SliceSize)
 
 
 async def _open(server: Server, request: MailRequest) -> _Opened:
-    asked = open_(server.master_key, request)
+    asked = unseal_content(server.master_key, request)
     brand = await brands.find_brand(server.db.reads, request.brand_id)
     if brand is None or brand.is_disabled:
         return _Opened(request, asked, None)
@@ -170,7 +170,7 @@ async def _decide(tx: Tx, opened: _Opened, standings: Mapping[str, Addresses | N
     return True
 
 
-async def _to_login(tx: Tx, correspondence: Correspondence, asked: Asked) -> AuditEvent:
+async def _to_login(tx: Tx, correspondence: Correspondence, asked: RequestContent) -> AuditEvent:
     """Mails a link to the user who logs in with the address, at the address as it is stored.
 
     Nothing to a disabled user, nor within a minute of the last mail, nor as the sixth in an hour: then the older link
@@ -198,7 +198,7 @@ async def _to_login(tx: Tx, correspondence: Correspondence, asked: Asked) -> Aud
 
 
 async def _to_prove(
-    tx: Tx, correspondence: Correspondence, asked: Asked, user_id: str, standing: Addresses | None
+    tx: Tx, correspondence: Correspondence, asked: RequestContent, user_id: str, standing: Addresses | None
 ) -> AuditEvent:
     """Mails a link to the address that the user has claimed, or a notice to its owner."""
     event = msgspec.structs.replace(asked.event, subject_id=user_id)

@@ -162,10 +162,10 @@ def _parts(rendered: RenderedMail) -> dict[str, str]:
 
 
 def _head(mail: Mail, link: LinkState | None) -> list[str]:
-    from keystead.mail.links import tell_link_state
+    from keystead.mail.links import describe_link_state
 
     lines = [f"To: {mail.recipient}", f"Date: {mail.created_at:%Y-%m-%d %H:%M:%S} UTC", f"State: {_state(mail)}"]
-    return lines if link is None else [*lines, f"Link: {tell_link_state(link, mail)}"]
+    return lines if link is None else [*lines, f"Link: {describe_link_state(link, mail)}"]
 
 
 def _state(mail: Mail) -> str:

@@ -1,1 +1,1 @@
-"""Mail: a row written with the change that causes it, delivered after the commit. Security §8, §13."""
+"""Mail: an outbox row written in the transaction that causes it, delivered after the commit. Security §8, §13."""

@@ -1,4 +1,4 @@
-"""SQL of the delivery: mails are taken on lease, so that two nodes do not deliver the same one."""
+"""SQL of mail delivery: leases, so that only one node delivers a mail, and the sweep."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ from keystead.mail.store import MAIL_COLUMNS, mail_of, mail_recipients, mails
 
 _M, _R = mails.c, mail_recipients.c
 _EVERY_BRAND = "one worker delivers the mails of every brand"
-_SWEEP = "the sweep removes what is over in every brand"
+_SWEEP = "the sweep deletes old rows of every brand"
 _now = bindparam("now", type_=UtcTime())
 _before = bindparam("before", type_=UtcTime())
 _limit = bindparam("limit", type_=Integer())
 
-# A kind of mail that this release does not know waits for a node that does.
+# A kind of mail that this release does not know waits for a node with a newer one.
 _KNOWN = any_of(_M.kind, "kinds")
 _WAITS = and_(_M.state == MailState.waiting.value, _M.next_attempt_at <= _now, _KNOWN)
-_IS_FRESH = and_(_WAITS, _M.attempts == 0)
-# Whoever took it has not said what became of it: that process is gone.
-_IS_ABANDONED = and_(_M.state == MailState.sending.value, _M.held_until <= _now, _KNOWN)
-# Apart, so that each is found by an index however many mails wait; a plain EXISTS makes PostgreSQL gather all of them.
+_IS_NEW = and_(_WAITS, _M.attempts == 0)
+# Its worker has died without recording an outcome.
+_IS_EXPIRED = and_(_M.state == MailState.sending.value, _M.held_until <= _now, _KNOWN)
+# Two subqueries, so that each uses an index however many mails wait: with a plain EXISTS PostgreSQL collects them all.
 _FIRST_WAITING = select(_M.id).where(_WAITS).order_by(_M.next_attempt_at).limit(literal_column("1"))
 _FIND_DUE = Statement(
-    select(literal(1)).where(or_(_FIRST_WAITING.scalar_subquery().is_not(None), exists().where(_IS_ABANDONED))),
+    select(literal(1)).where(or_(_FIRST_WAITING.scalar_subquery().is_not(None), exists().where(_IS_EXPIRED))),
     unbranded=_EVERY_BRAND,
 )
 
 
-def _take(is_due: ColumnElement[bool]) -> Update:
-    # A common table expression that locks is carried out once, before anything is changed (PostgreSQL's manual, 7.8).
+def _lease(is_due: ColumnElement[bool]) -> Update:
+    # A locking CTE is evaluated once, before the update (PostgreSQL's manual, 7.8).
     due = select(_M.id).where(is_due).order_by(_M.next_attempt_at, _M.id).limit(_limit)
-    taken = due.with_for_update(skip_locked=True).cte("due")
+    leased = due.with_for_update(skip_locked=True).cte("due")
     return (
         update(mails)
-        .where(_M.id.in_(select(taken.c.id)))
+        .where(_M.id.in_(select(leased.c.id)))
         .values(
             state=MailState.sending.value,
             holder=bindparam("holder"),
@@ -65,16 +65,16 @@ def _take(is_due: ColumnElement[bool]) -> Update:
     )
 
 
-_TAKE_FRESH = Statement(_take(_IS_FRESH), unbranded=_EVERY_BRAND)
-_TAKE_ABANDONED = Statement(_take(_IS_ABANDONED), unbranded=_EVERY_BRAND)
-_TAKE_WAITING = Statement(_take(_WAITS), unbranded=_EVERY_BRAND)
-# The number of the attempt tells two leases of the same holder apart.
-_SETTLE = Statement(
+_LEASE_NEW = Statement(_lease(_IS_NEW), unbranded=_EVERY_BRAND)
+_LEASE_EXPIRED = Statement(_lease(_IS_EXPIRED), unbranded=_EVERY_BRAND)
+_LEASE_WAITING = Statement(_lease(_WAITS), unbranded=_EVERY_BRAND)
+# The attempt number distinguishes two leases of the same holder.
+_RECORD_OUTCOME = Statement(
     update(mails)
     .where(
         _M.brand_id == bindparam("brand_id"),
         _M.id == bindparam("mail_id"),
-        # It has a holder only while it is being sent. Asked for its state, PostgreSQL would read all that are.
+        # Only a leased mail has a holder. With a condition on the state PostgreSQL would read all mails in it.
         _M.holder == bindparam("held_by"),
         _M.attempts == bindparam("attempt"),
     )
@@ -88,9 +88,9 @@ _SETTLE = Statement(
         is_doubtful=bindparam("is_doubtful"),
     )
 )
-_GIVE_BACK = Statement(
+_RELEASE = Statement(
     update(mails)
-    .where(_M.state == MailState.sending.value, _M.holder == bindparam("held_by"), not_(any_of(_M.id, "begun")))
+    .where(_M.state == MailState.sending.value, _M.holder == bindparam("held_by"), not_(any_of(_M.id, "kept")))
     .values(state=MailState.waiting.value, holder=None, held_until=None, attempts=_M.attempts - 1),
     unbranded=_EVERY_BRAND,
 )
@@ -105,7 +105,7 @@ _DELETE_MAILS = Statement(
 _KEY = tuple_(_R.brand_id, _R.recipient_key)
 _NOT_ASKED_SINCE = _R.asked_at < _before
 _DELETE_RECIPIENTS = Statement(
-    # Asked again: whoever was asked for in the meantime stays.
+    # Checked again: a recipient may have been written to in the meantime.
     delete(mail_recipients).where(
         _KEY.in_(select(_R.brand_id, _R.recipient_key).where(_NOT_ASKED_SINCE).order_by(_R.asked_at).limit(_limit)),
         _NOT_ASKED_SINCE,
@@ -116,42 +116,38 @@ _KINDS = [kind.value for kind in MailKind]
 
 
 async def is_any_due(tx: Tx, now: datetime) -> bool:
-    """Whether a mail of every brand's could be taken now. A read: nobody has to wait for a node that only asks."""
+    """Whether any mail of every brand could be leased now. Only a read, so polling blocks no writer."""
     return await tx.find(_FIND_DUE, now=now, kinds=_KINDS) is not None
 
 
-async def take(
-    tx: Tx, holder: str, now: datetime, until: datetime, limit: int, repeats: int | None = None
+async def lease_due(
+    tx: Tx, holder: str, now: datetime, until: datetime, limit: int, retries: int | None = None
 ) -> list[Mail]:
-    """Takes up to ``limit`` mails of every brand that are due, for ``holder`` alone, until ``until``.
+    """Lease up to ``limit`` due mails of every brand to ``holder`` until ``until``, counting one more attempt each.
 
-    Those come first that nobody has tried to deliver; of the others, which come in the order of their time, it takes
-    ``repeats`` at most, where that is not None. Each counts as one more attempt. What another one is just taking is
-    passed over, not waited for.
+    New mails come first; of the others, oldest first, at most ``retries`` unless that is None. Rows locked by another
+    worker are skipped.
     """
-    lease: dict[str, Any] = {"holder": holder, "now": now, "until": until, "kinds": _KINDS}
-    most_repeats = limit if repeats is None else repeats
-    taken = _in_order(await tx.list(_TAKE_FRESH, limit=limit, **lease))
-    for statement in (_TAKE_ABANDONED, _TAKE_WAITING):
-        room = min(limit - len(taken), most_repeats - sum(mail.attempts > 1 for mail in taken))
+    terms: dict[str, Any] = {"holder": holder, "now": now, "until": until, "kinds": _KINDS}
+    most_retries = limit if retries is None else retries
+    leased = _in_order(await tx.list(_LEASE_NEW, limit=limit, **terms))
+    for statement in (_LEASE_EXPIRED, _LEASE_WAITING):
+        room = min(limit - len(leased), most_retries - sum(mail.attempts > 1 for mail in leased))
         if room > 0:
-            taken += _in_order(await tx.list(statement, limit=room, **lease))
-    return taken
+            leased += _in_order(await tx.list(statement, limit=room, **terms))
+    return leased
 
 
 def _in_order(rows: list[Row]) -> list[Mail]:
     return sorted((mail_of(row) for row in rows), key=lambda mail: (mail.next_attempt_at, mail.id))
 
 
-async def give_back(tx: Tx, holder: str, begun: list[str]) -> int:
-    """Has the mails of every brand that ``holder`` took wait again, as if nobody had taken them; how many there were.
-
-    Not those among ``begun``: they may have arrived.
-    """
-    return await tx.execute(_GIVE_BACK, held_by=holder, begun=begun)
+async def release(tx: Tx, holder: str, kept: list[str]) -> int:
+    """Release the leases of ``holder`` as if the mails had not been leased, except ``kept`` ones; return how many."""
+    return await tx.execute(_RELEASE, held_by=holder, kept=kept)
 
 
-async def settle(
+async def record_outcome(
     tx: Tx,
     brand_id: str,
     mail: Mail,
@@ -163,15 +159,13 @@ async def settle(
     *,
     is_doubtful: bool = False,
 ) -> bool:
-    """Notes what became of a mail that ``holder`` took: it is delivered, dead, or waits until ``at``.
+    """Record the outcome of an attempt: the mail is delivered, dead, or waits until ``at``.
 
-    ``is_doubtful`` says that it may have arrived although it was not confirmed.
-
-    False, and nothing is changed, when it is no longer theirs: the lease ran out and another one took it, or the mail
-    went with its user.
+    :param is_doubtful: it may have arrived although that was not confirmed.
+    :returns: False, without a change, when ``holder`` has lost the lease or the mail was deleted with its user.
     """
     changed = await tx.execute(
-        _SETTLE,
+        _RECORD_OUTCOME,
         brand_id=brand_id,
         mail_id=mail.id,
         held_by=holder,
@@ -186,10 +180,10 @@ async def settle(
 
 
 async def sweep(tx: Tx, state: MailState, before: datetime, limit: int) -> int:
-    """Removes up to ``limit`` mails of every brand that have been in this state since ``before``; how many."""
+    """Delete up to ``limit`` mails of every brand that have been in this state since ``before``; return how many."""
     return await tx.execute(_DELETE_MAILS, in_state=state.value, before=before, limit=limit)
 
 
 async def sweep_recipients(tx: Tx, before: datetime, limit: int) -> int:
-    """Forgets up to ``limit`` recipients in every brand whom no mail was asked for since ``before``; how many."""
+    """Delete up to ``limit`` recipients of every brand not written to since ``before``; return how many."""
     return await tx.execute(_DELETE_RECIPIENTS, before=before, limit=limit)

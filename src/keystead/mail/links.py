@@ -1,8 +1,8 @@
-"""The links in mails: where they lead, and the token that each carries.
+"""Links in mails: URL, token and state.
 
-The token is derived, not random: ``HMAC-SHA256(HKDF(master, "mail-link"), mail id)``. The database keeps its digest
-and the mail's id, so that a mail can be delivered a second time, word for word, and a copy of the database opens
-nothing (security §2, A33). Whoever delivers, lists or previews mail holds the master key.
+The token is derived, not random: ``HMAC-SHA256(HKDF(master, "mail-link"), mail id)``. The database stores its digest
+and the mail's id, so that a retry sends an identical mail and a copy of the database contains no usable token
+(security §2, A33). Delivering, listing and previewing mails needs the master key.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from keystead.crypto.secrets import Secret
 from keystead.db.interface import Tx
 from keystead.mail.model import LINK_KINDS, LINK_PATHS, LinkState, Mail, MailKind
 
-__all__ = ["LINK_KINDS", "IsLinkGood", "find_link_state", "link_secret", "link_url", "recipient_key", "tell_link_state"]
-
 IsLinkGood = Callable[[Tx, Secret, datetime], Awaitable[bool]]
-"""Whether a one-time token could be used at this moment. Tokens are kept upstairs: whoever asks is handed this."""
+"""Returns whether a one-time token is valid now. Passed in, because one-time tokens are in a higher layer."""
 
 
 def link_secret(master_key: MasterKey, kind: MailKind, mail_id: str) -> Secret:
     """The one-time token in the link of the mail with this id.
 
-    :raises ValueError: when mails of this kind carry no link.
+    :raises ValueError: when mails of this kind have no link.
     """
     if kind not in LINK_KINDS:
         raise ValueError(f"a {kind} mail carries no link")
@@ -36,12 +34,12 @@ def link_secret(master_key: MasterKey, kind: MailKind, mail_id: str) -> Secret:
 
 
 def link_url(link_base: str, secret: Secret) -> str:
-    """The whole link. It begins with the brand's configured address and with nothing else (A51)."""
+    """The URL of the link. Its base is always the brand's configured one, never from a request (A51)."""
     return f"{link_base}{LINK_PATHS[secret.kind]}?token={secret.reveal()}"
 
 
 def recipient_key(master_key: MasterKey, brand_id: str, canonical: str) -> bytes:
-    """32 bytes by which mails of a brand to one mailbox are counted, whether or not anybody has the address."""
+    """32 bytes that identify a mailbox of a brand for rate limits, whether or not the address is registered."""
     message = f"{brand_id}\0{canonical}".encode()
     return hmac.digest(master_key.derive("mail-recipient"), message, "sha256")
 
@@ -49,7 +47,7 @@ def recipient_key(master_key: MasterKey, brand_id: str, canonical: str) -> bytes
 async def find_link_state(
     tx: Tx, mail: Mail, master_key: MasterKey, now: datetime, is_link_good: IsLinkGood
 ) -> LinkState | None:
-    """Whether the link in ``mail`` leads anywhere at this moment; None for a mail without one."""
+    """The current state of the link in ``mail``; None for a mail without one."""
     if mail.kind not in LINK_KINDS:
         return None
     if mail.expires_at is not None and mail.expires_at <= now:
@@ -58,8 +56,8 @@ async def find_link_state(
     return LinkState.good if is_good else LinkState.used_or_replaced
 
 
-def tell_link_state(state: LinkState, mail: Mail) -> str:
-    """The same in words: ``good until 2026-01-01 12:10:00 UTC``."""
+def describe_link_state(state: LinkState, mail: Mail) -> str:
+    """For operators: ``good until 2026-01-01 12:10:00 UTC``."""
     at = "" if mail.expires_at is None else f"{mail.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     match state:
         case LinkState.good:

@@ -1,8 +1,7 @@
-"""From a rendered mail to the message that goes over the wire: RFC 5322, RFC 2045, RFC 3834.
+"""Build the MIME message of a rendered mail: RFC 5322, RFC 2045, RFC 3834.
 
-Header lines are written here, character by character. The standard library would parse what it is given first, which
-decodes encoded words (RFC 2047) that somebody else wrote, line breaks in them included, and folds long addresses in the
-middle. So a value cannot begin a header of its own, whatever it holds (A66).
+Header lines are encoded here, which rules out header injection (A66). The standard library would parse a value first:
+it decodes encoded words (RFC 2047) in user input, including their line breaks, and folds long addresses in the middle.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from keystead.settings.outgoing_mail import MailFrom
 
 LONGEST_SUBJECT: Final = 200
 LONGEST_LINE: Final = 76
-"""Of a header that can be folded; RFC 5322 §2.1.1 asks for 78, RFC 2047 §2 for 76."""
+"""Of a folded header; RFC 5322 §2.1.1 recommends 78, RFC 2047 §2 requires 76."""
 LONGEST_WORD: Final = 60
-"""A longer one cannot be folded as it is, and is encoded."""
+"""A longer word cannot be folded and is encoded."""
 
-# Characters that end a line, say nothing, or turn the direction of what follows. Joiners are part of words and emoji.
+# Line ends, invisible characters and direction overrides. Joiners are part of words and emoji.
 _UNPRINTED: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS: Final = ("\u200c", "\u200d")
-# Atoms and dots, or letters beyond ASCII (RFC 6532): none of the characters by which one address becomes two.
+# Atoms and dots, or non-ASCII letters (RFC 6532): no character that could separate addresses.
 _LOCAL_PART = re.compile(r"[^\s\x00-\x1f\x7f\"(),:;<>@\[\\\]]+")
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII)
 
 
 def build_message(mail: Mail, rendered: RenderedMail, mail_from: MailFrom) -> EmailMessage:
-    """The message: text first, HTML as its better alternative, and eight headers, always the same ones.
+    """Build the multipart message: text, HTML, and always the same eight headers.
 
-    It is the same again at a second attempt, with the same ``Message-ID``.
+    Identical for each attempt, with the same ``Message-ID``.
 
-    :raises DeliveryRefused: when the recipient is no address; what is stored has been checked.
+    :raises DeliveryRefused: when the recipient is not a valid address; stored addresses have been checked.
     """
     recipient = envelope_address(mail.recipient)
     message = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
@@ -48,9 +47,9 @@ def build_message(mail: Mail, rendered: RenderedMail, mail_from: MailFrom) -> Em
     _head(message, "Subject", _encoded("Subject", subject), subject)
     _head(message, "Date", format_datetime(mail.created_at))
     _head(message, "Message-ID", f"<{mail.id}@{mail_from.domain}>")
-    # RFC 3834 §5: no vacation notice answers, and no robot.
+    # RFC 3834 §5: no automatic replies.
     _head(message, "Auto-Submitted", "auto-generated")
-    # Encoded, whatever they hold: no line is too long, none is altered on the way.
+    # Always encoded: no line is too long, and none is altered in transit.
     message.set_content(_encodable(rendered.text), cte="quoted-printable")
     message.add_alternative(_encodable(rendered.html), subtype="html", cte="quoted-printable")
     # "=_" cannot occur in quoted-printable text (RFC 2045 §6.7).
@@ -59,19 +58,19 @@ def build_message(mail: Mail, rendered: RenderedMail, mail_from: MailFrom) -> Em
 
 
 def envelope_address(address: str) -> str:
-    """The address as SMTP takes it: the domain in ASCII (IDNA 2008), the local part as it was stored.
+    """The address for SMTP: the domain in ASCII (IDNA 2008), the local part as stored.
 
-    :raises DeliveryRefused: when it is none.
+    :raises DeliveryRefused: when it is not a valid address.
     """
     local, _, domain = address.rpartition("@")
     domain = domain if domain.isascii() else _ascii_domain(domain)
     if not _LOCAL_PART.fullmatch(local) or not local.isprintable() or not _DOMAIN.fullmatch(domain):
-        raise DeliveryRefused("the recipient is no address that mail can be sent to")
+        raise DeliveryRefused("the recipient is not a valid mail address")
     return f"{local}@{domain}"
 
 
 def _ascii_domain(domain: str) -> str:
-    # Imported for the few that need it: its tables take megabytes.
+    # Imported only when needed: its tables take megabytes.
     import idna
 
     try:
@@ -81,13 +80,13 @@ def _ascii_domain(domain: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line of at most 200 characters, nothing in it that controls or hides."""
+    """``text`` on one line of at most 200 characters, without control and invisible characters."""
     shown = ("".join(" " if _is_unprinted(character) else character for character in text)).split()
     return " ".join(shown)[:LONGEST_SUBJECT].rstrip()
 
 
 def _encodable(text: str) -> str:
-    """``text`` without lone surrogates, which have no bytes."""
+    """``text`` without lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -99,31 +98,31 @@ def _mailbox(mail_from: MailFrom) -> str:
     name = one_line(mail_from.name)
     if not name:
         return mail_from.address
-    # In quotes, a long word needs no folding.
+    # A quoted string needs no folding.
     phrase = f'"{quote(name)}"' if name.isascii() and "=?" not in name else _encoded("From", name)
     return f"{phrase}\r\n <{mail_from.address}>"
 
 
 def _encoded(header: str, text: str) -> str:
-    """The text as it stands in the header, in as many lines as it takes."""
+    """The text encoded and folded for the header."""
     charset = "us-ascii" if _is_plain(text) else "utf-8"
     return Header(text, charset, maxlinelen=LONGEST_LINE, header_name=header).encode(linesep="\r\n")
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the text can stand as it is: what merely looks like an encoded word must arrive as it is, too."""
+    """Whether the text needs no encoding. Text that only looks like an encoded word does, to arrive unchanged."""
     return text.isascii() and "=?" not in text and all(len(word) <= LONGEST_WORD for word in text.split())
 
 
 def _head(message: EmailMessage, name: str, wire: str, text: str | None = None) -> None:
-    # Nothing above lets a line break through; should that ever change, no mail goes out.
+    # Defense in depth: the functions above let no line break through.
     if not wire.replace("\r\n ", "").isprintable():
-        raise DeliveryRefused(f"its header {name} would not be one header")
+        raise DeliveryRefused(f"its header {name} contains control characters")
     message[name] = _Line(wire if text is None else text, name, wire)
 
 
 class _Line(str):
-    """A header's value that is written as it is. A policy leaves alone what has a ``name`` (``header_store_parse``)."""
+    """A header value that is written unchanged: policies do not parse one with a ``name`` (``header_store_parse``)."""
 
     name: str
     _wire: str
@@ -133,10 +132,10 @@ class _Line(str):
         line.name, line._wire = name, wire
         return line
 
-    # What EmailMessage and its policies look at.
+    # Attributes that EmailMessage and its policies read.
     defects: tuple[Any, ...] = ()
     max_count = 1
 
     def fold(self, *, policy: EmailPolicy) -> str:
-        """The header's lines."""
+        """The header's lines, for the generator."""
         return f"{self.name}: {self._wire}{policy.linesep}"

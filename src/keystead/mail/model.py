@@ -1,7 +1,7 @@
-"""What a mail is before it is one: a kind, a recipient, and the texts that its wording shows.
+"""Values of mails: kinds, states, new, stored and rendered mails.
 
-No row holds a secret. The token of a link is derived from the mail's id (``links``), so that the database knows its
-digest alone and a second attempt at delivery says exactly what the first one said.
+No row contains a secret: the token of a link is derived from the mail's id (``links``), so that the database stores
+only its digest and every attempt sends the same text.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from keystead.crypto.secrets import SecretKind
 
 
 class MailKind(StrEnum):
-    """What a mail is about; the name of its template, too."""
+    """What a mail is about; also the name of its template."""
 
     verify_email = "verify_email"
-    """A link that proves an address."""
+    """A link that verifies an address."""
     change_email = "change_email"
-    """A link that proves an address and logs in."""
+    """A link that verifies an address and logs in."""
     magic_login = "magic_login"
     """A link that logs in."""
     reset_password = "reset_password"
     """A link to a new password."""
     address_taken = "address_taken"
-    """To the owner of an address: somebody else tried to use it."""
+    """To the owner of an address: another user tried to use it."""
     address_changed = "address_changed"
-    """To the old address: another one has taken its place."""
+    """To the old address: the account has a new one."""
     password_changed = "password_changed"
-    """To the owner: the password is another one."""
+    """To the owner: the password was changed."""
     session_reused = "session_reused"
-    """To the owner: a rotated refresh token came back, and the session was ended."""
+    """To the owner: a rotated refresh token was reused, and the session was revoked."""
 
 
 LINK_KINDS: dict[MailKind, SecretKind] = {
@@ -42,7 +42,7 @@ LINK_KINDS: dict[MailKind, SecretKind] = {
     MailKind.magic_login: SecretKind.magic,
     MailKind.reset_password: SecretKind.reset,
 }
-"""The kind of token in the link of a mail; the other mails have none."""
+"""The kind of token in the link of a mail; other mails have no link."""
 
 LINK_PATHS: dict[SecretKind, str] = {
     SecretKind.verify: "/link/verify",
@@ -52,25 +52,25 @@ LINK_PATHS: dict[SecretKind, str] = {
 """The page behind a link, below the brand's base URL."""
 
 LIMITED: frozenset[MailKind] = frozenset({*LINK_KINDS, MailKind.address_taken})
-"""Mails that somebody else than their recipient can cause: one a minute and five an hour for each (security §7)."""
+"""Mails that others than their recipient can cause: at most one per minute and five per hour (security §7)."""
 
 
 class MailState(StrEnum):
-    """Where a mail is on its way."""
+    """Delivery state of a mail."""
 
     waiting = "waiting"
     sending = "sending"
     delivered = "delivered"
     dead = "dead"
-    """Given up: refused for good, tried too often, or its link was over before it could be sent."""
+    """Given up: refused permanently, out of attempts, or its link is no longer valid."""
 
 
 class LinkState(StrEnum):
-    """Whether the link in a mail leads anywhere."""
+    """Whether the link in a mail is valid."""
 
     good = "good"
     used_or_replaced = "used_or_replaced"
-    """By a click, by the link of a newer mail, or by whatever kills a user's links."""
+    """Consumed, replaced by a newer mail's link, or revoked with all links of the user."""
     ran_out = "ran_out"
 
 
@@ -81,23 +81,23 @@ class NewMail:
     id: str
     kind: MailKind
     user_id: str
-    """Whom it concerns: the mail goes with them when they are deleted."""
+    """The user it belongs to: deleted with the user."""
     recipient: str
     """The address as its owner wrote it when it was stored; never as a caller typed it."""
     recipient_key: bytes = field(repr=False)
     """``service.recipient_key`` of the canonical form."""
     languages: tuple[str, ...] = ()
-    """Language tags in order of preference; unknown ones are passed over."""
+    """Language tags in order of preference; unknown ones are skipped."""
     link_base: str = ""
-    """Where its link begins: the brand's base URL, no slash at its end."""
+    """Base URL of its link: the brand's, without a trailing slash."""
     shown: dict[str, str] = field(default_factory=dict)
-    """What the template may show besides: never a secret."""
+    """Further values for the template: never a secret."""
     expires_at: datetime | None = None
-    """When its link ends."""
+    """When its link expires."""
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """A mail as the outbox keeps it."""
+    """A mail in the outbox."""
 
     id: str
     brand_id: str
@@ -115,14 +115,14 @@ class Mail(msgspec.Struct, frozen=True):
     delivered_at: datetime | None
     last_error: str | None
     is_doubtful: bool = False
-    """It may have arrived already: an attempt ended without an answer to the whole mail."""
+    """It may have arrived: an attempt was ambiguous."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedMail:
-    """What the reader sees. Text and HTML hold the link, and with it the token: neither is ever logged."""
+    """What the reader sees. Text and HTML contain the link with its token, and are never logged."""
 
     subject: str
-    """One line: whatever stands in it, no other header begins there (``message.build_message``)."""
+    """One line; ``message.build_message`` prevents header injection."""
     text: str = field(repr=False)
     html: str = field(repr=False)

@@ -1,6 +1,6 @@
-"""The outbox, as those see it who mind the installation: the command line and the demo's mailbox.
+"""The outbox for operators: the command line and the demo's mailbox.
 
-What is shown here holds no secret: the token of a link is not in the row (``links``).
+Nothing here contains a secret: the token of a link is not stored (``links``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from keystead.mail.links import IsLinkGood, find_link_state
 from keystead.mail.model import LinkState, Mail, MailState
 from keystead.pagination import Page, PageRequest
 
-__all__ = ["count_late", "count_states", "get_mail", "list_mails", "retry"]
-
 
 async def list_mails(
     ctx: Context,
@@ -27,7 +25,7 @@ async def list_mails(
     state: MailState | None = None,
     with_total: bool = False,
 ) -> Page[Mail]:
-    """One page of mails, the newest first: of one brand or of all, in one state or in any."""
+    """One page of mails, newest first: of one brand or all, in one state or any."""
     states = list(MailState) if state is None else [state]
     rows = await store.list_mails(ctx.db.scans, brand_id, states, page.probe, page.offset)
     total = await store.count_mails(ctx.db.scans, brand_id, states) if with_total else None
@@ -35,9 +33,9 @@ async def list_mails(
 
 
 async def get_mail(ctx: Context, mail_id: str) -> Mail:
-    """The mail of this id.
+    """The mail with this id.
 
-    :raises NotFound: when there is none, or no more: delivered mail is kept for 30 days.
+    :raises NotFound: when there is none; delivered mails are deleted after 30 days.
     """
     mail = await store.find_mail(ctx.db.reads, mail_id)
     if mail is None:
@@ -46,21 +44,21 @@ async def get_mail(ctx: Context, mail_id: str) -> Mail:
 
 
 async def count_states(db: Database) -> dict[MailState, int]:
-    """How many mails there are in each state. Takes a database: ``doctor`` looks where no server is open."""
+    """Count the mails in each state. Takes a database because ``doctor`` runs without a server."""
     found = await store.count_states(db.scans)
     return {state: found.get(state, 0) for state in MailState}
 
 
 async def count_late(db: Database, before: datetime) -> int:
-    """How many mails of all brands are still to be delivered although they were written ``before`` then."""
+    """Count the undelivered mails of all brands that were written before ``before``."""
     return await store.count_late(db.scans, before)
 
 
 async def retry(ctx: Context, mail_id: str, is_link_good: IsLinkGood) -> None:
-    """Has a dead mail delivered after all: at once, and with all the attempts of a new one.
+    """Queue a dead mail again, due immediately and with all attempts of a new one.
 
     :raises NotFound: when there is no such mail.
-    :raises Conflict: unless it is dead, or when its link has run out, was used or replaced.
+    :raises Conflict: unless it is dead and its link, if any, is valid.
     """
     async with ctx.db.transaction() as tx:
         mail = await store.find_mail(tx, mail_id)
@@ -81,7 +79,7 @@ async def retry(ctx: Context, mail_id: str, is_link_good: IsLinkGood) -> None:
 
 def _why_not(mail: Mail, link: LinkState | None) -> str:
     if mail.state is not MailState.dead:
-        return f"Only a mail that is dead is tried again; this one is {mail.state}."
+        return f"Only dead mails can be retried; this one is {mail.state}."
     if link is LinkState.used_or_replaced:
-        return "The link in this mail was used or replaced: it leads nowhere any more."
-    return "The link in this mail has run out: its reader has to ask for another one."
+        return "The link in this mail was used or replaced."
+    return "The link in this mail has expired; its reader has to request another one."

@@ -1,4 +1,4 @@
-"""From a mail in the outbox to what its reader sees."""
+"""Render a mail of the outbox: subject, text and HTML."""
 
 from __future__ import annotations
 
@@ -19,28 +19,26 @@ from keystead.mail.templates import checks, service
 from keystead.mail.templates.compiling import fill, one_line
 from keystead.mail.templates.model import FALLBACK_LANGUAGE, Values, Wording
 
-__all__ = ["RenderedMail", "preview", "render"]
-
 LONGEST_VALUE: Final = 320
-"""Characters of a value; an address has at most 254. What is longer is cut."""
+"""Characters of a value; longer ones are truncated. An address has at most 254."""
 
 _log = structlog.get_logger("keystead.mail")
 
 
 async def render(tx: Tx, mail: Mail, master_key: MasterKey) -> RenderedMail:
-    """What the reader of ``mail`` sees, in the first of its languages that there is wording for.
+    """Render ``mail`` in the first of its languages that has a template.
 
-    The same whenever it is asked for, as long as the brand's wording stays the same. It holds the link, and with it the
-    token. A brand's own wording that does not render any more gives way to ours: a mail is not lost over it.
+    Deterministic as long as the brand's templates do not change. Contains the link with its token. If a brand's own
+    template no longer renders, the shipped one is used.
     """
     wordings = await service.find_wordings(tx, mail.brand_id, mail.kind, mail.languages)
     return _first_that_renders(wordings, _values(mail, master_key), mail.brand_id, mail.kind)
 
 
 def preview(wording: Wording, kind: MailKind, *, brand: str, link_base: str) -> RenderedMail:
-    """A mail of this kind in this wording, with samples for values.
+    """Render a mail of this kind with sample values.
 
-    :raises BadUserInput: when it does not render; names the field.
+    :raises BadUserInput: when it does not render, with the field.
     """
     values = checks.sample_values(kind, wording.language, brand=brand, link_base=link_base)
     return fill(wording.source, kind, values)
@@ -52,7 +50,7 @@ def _first_that_renders(wordings: Iterable[Wording], values: Values, brand_id: s
             return fill(wording.source, kind, replace(values, language=wording.language))
         except BadUserInput:
             _log.warning("mail_template_unusable", brand_id=brand_id, kind=kind.value, language=wording.language)
-    raise InternalError(cause=f"no wording of {kind} renders")
+    raise InternalError(cause=f"no template of {kind} renders")
 
 
 def _values(mail: Mail, master_key: MasterKey) -> Values:

@@ -13,7 +13,7 @@ from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
 from keystead.mail.requests import MailRequest
 
 MOST_OF_SOURCE = 200
-"""Requests from one network to one brand that may wait; one more is dropped. They are decided each second."""
+"""Queued requests per network and brand; further ones are dropped. The queue is processed every second."""
 
 mail_requests = Table(
     "mail_requests",
@@ -37,7 +37,7 @@ _GIVEN = {name: bindparam(name, type_=_R[name].type) for name in MailRequest.__s
 _WAITING = select(_R.id).where(_OF_BRAND, _OF_SOURCE).limit(bindparam("most")).subquery()
 _HAS_ROOM = select(func.count()).select_from(_WAITING).scalar_subquery() < bindparam("most")
 _ADD = Statement(insert(mail_requests).from_select(list(_GIVEN), select(*_GIVEN.values()).where(_HAS_ROOM)))
-_WORKER = "one worker decides on the requests of every brand"
+_WORKER = "one worker processes the requests of every brand"
 _NEXT_BRAND = Statement(
     select(_R.brand_id).where(_R.brand_id > bindparam("after"), _IS_DUE).order_by(_R.brand_id).limit(1),
     unbranded=_WORKER,
@@ -51,18 +51,18 @@ _LIST = Statement(
     .order_by(_R.due_at)
     .limit(bindparam("limit"))
 )
-# Ids are UUIDv7: their order is that of time.
+# Ids are UUIDv7, ordered by time.
 _OLDEST = Statement(select(_R.asked_at).order_by(_R.id).limit(1), unbranded=_WORKER)
 _ONE = (_OF_BRAND, _R.id == bindparam("request_id"))
 _TAKE = Statement(delete(mail_requests).where(*_ONE))
 _POSTPONE = Statement(update(mail_requests).where(*_ONE).values(due_at=bindparam("until", type_=UtcTime())))
-_FORGET = Statement(delete(mail_requests).where(_OF_BRAND, _R.user_id == bindparam("user_id")))
+_DELETE_OF_USER = Statement(delete(mail_requests).where(_OF_BRAND, _R.user_id == bindparam("user_id")))
 
 
 async def add(tx: Tx, brand_id: str, request: MailRequest, *, is_limited: bool = True) -> bool:
-    """Adds a request; whether it did. It does not where as many wait from its network as may.
+    """Queue a request; return False, without queuing it, when its network has reached the limit.
 
-    :raises Contention: when its user is deleted at this moment.
+    :raises Contention: when its user is being deleted concurrently.
     """
     most = MOST_OF_SOURCE if is_limited else 2**31 - 1
     with pointing_at_what_was_there():
@@ -70,13 +70,13 @@ async def add(tx: Tx, brand_id: str, request: MailRequest, *, is_limited: bool =
 
 
 async def find_oldest(tx: Tx) -> datetime | None:
-    """When the oldest request of every brand was made; None when none waits."""
+    """When the oldest queued request of every brand was made; None when there is none."""
     row = await tx.find(_OLDEST)
     return None if row is None else row[0]
 
 
 async def list_brands(tx: Tx, after: str, limit: int, now: datetime) -> list[str]:
-    """Of every brand that has requests to decide, up to ``limit`` ids behind ``after``."""
+    """Up to ``limit`` ids, after ``after``, of brands with due requests."""
     found: list[str] = []
     while len(found) < limit and (row := await tx.find(_NEXT_BRAND, after=after, now=now)) is not None:
         after = row[0]
@@ -85,7 +85,7 @@ async def list_brands(tx: Tx, after: str, limit: int, now: datetime) -> list[str
 
 
 async def list_sources(tx: Tx, brand_id: str, after: str, limit: int, now: datetime) -> list[str]:
-    """Up to ``limit`` networks behind ``after`` from which the brand has requests to decide."""
+    """Up to ``limit`` networks, after ``after``, with due requests to the brand."""
     found: list[str] = []
     while len(found) < limit:
         row = await tx.find(_NEXT_SOURCE, brand_id=brand_id, after=after, now=now)
@@ -97,21 +97,21 @@ async def list_sources(tx: Tx, brand_id: str, after: str, limit: int, now: datet
 
 
 async def list_requests(tx: Tx, brand_id: str, source: str, limit: int, now: datetime) -> list[MailRequest]:
-    """Up to ``limit`` requests to decide, the oldest first."""
+    """Up to ``limit`` due requests, oldest first."""
     rows = await tx.list(_LIST, brand_id=brand_id, source=source, limit=limit, now=now)
     return [MailRequest(*row) for row in rows]
 
 
 async def take(tx: Tx, brand_id: str, request_id: str) -> bool:
-    """Removes a request; False when there is none: another node has decided on it."""
+    """Delete a request to process it; return False when another node has taken it."""
     return await tx.execute(_TAKE, brand_id=brand_id, request_id=request_id) == 1
 
 
 async def postpone(tx: Tx, brand_id: str, request_id: str, until: datetime) -> None:
-    """Has the request decided at ``until``."""
+    """Delay a request until ``until``."""
     await tx.execute(_POSTPONE, brand_id=brand_id, request_id=request_id, until=until)
 
 
-async def forget(tx: Tx, brand_id: str, user_id: str) -> None:
-    """Removes a user's own requests that are not decided on."""
-    await tx.execute(_FORGET, brand_id=brand_id, user_id=user_id)
+async def delete_of_user(tx: Tx, brand_id: str, user_id: str) -> None:
+    """Delete the queued requests of a user."""
+    await tx.execute(_DELETE_OF_USER, brand_id=brand_id, user_id=user_id)

@@ -1,7 +1,7 @@
-"""One request for a mailed link: alike for every address, and unreadable in the database.
+"""Requests for mailed links: queued the same way for every address, and encrypted in the database.
 
-The address need not be a user's; so the row keeps it sealed (AES-256-GCM under a key derived from the master
-key), with everything else that the mail worker needs.
+The address may belong to no user, so the row stores it sealed (AES-256-GCM with a key derived from the master key),
+together with everything else that the mail worker needs.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from keystead.mail.model import MailKind
 _PURPOSE = "mail-request"
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """What was asked for, and what the audit log says of it once that is decided."""
+class RequestContent(msgspec.Struct, frozen=True, array_like=True):
+    """The sealed content of a request, with the audit event to record when it is processed."""
 
     kind: MailKind
     canonical: str
-    """The address in the form that is compared."""
+    """The canonical form of the address."""
     languages: tuple[str, ...]
     event: AuditEvent
 
 
 class MailRequest(msgspec.Struct, frozen=True):
-    """A row of the table."""
+    """A row of ``mail_requests``."""
 
     id: str
     brand_id: str
     user_id: str | None
-    """The signed-in user who wants an address proved; None where a link is asked for without signing in."""
+    """The signed-in user who requested an e-mail change; None for requests without a session."""
     source: str
-    """The network that it came from: what one asks for does not delay, or fill up, what others ask for."""
+    """The network that it came from: requests of one network do not delay or displace those of others."""
     asked_at: datetime
     due_at: datetime
-    """When it is decided: immediately, or some time after a failure."""
+    """When it is processed: immediately, or with a delay after a failure."""
     sealed: bytes
 
 
-_encode, _decoder = msgspec.msgpack.encode, msgspec.msgpack.Decoder(Asked)
+_encode, _decoder = msgspec.msgpack.encode, msgspec.msgpack.Decoder(RequestContent)
 
 
-def close(master_key: MasterKey, request_id: str, asked: Asked) -> bytes:
-    """What the row keeps of it."""
-    return seal(master_key.derive(_PURPOSE), _encode(asked), request_id)
+def seal_content(master_key: MasterKey, request_id: str, content: RequestContent) -> bytes:
+    """Encrypt the content of a request."""
+    return seal(master_key.derive(_PURPOSE), _encode(content), request_id)
 
 
-def open_(master_key: MasterKey, request: MailRequest) -> Asked:
-    """What was asked for.
+def unseal_content(master_key: MasterKey, request: MailRequest) -> RequestContent:
+    """Decrypt the content of a request.
 
-    :raises SealBroken: when the row does not open.
+    :raises SealBroken: when it cannot be decrypted.
     :raises msgspec.DecodeError: when another release wrote it.
     """
     return _decoder.decode(unseal(master_key.derive(_PURPOSE), request.sealed, request.id))

@@ -1,4 +1,4 @@
-"""Writing mails into the outbox, and clearing it: steps of the transactions that cause them, and of the sweep."""
+"""Write mails to the outbox, with rate limits per recipient, and delete old ones. Steps of transactions."""
 
 from __future__ import annotations
 
@@ -6,40 +6,37 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from keystead.db.interface import Tx
-from keystead.mail import lease_store as deliveries
-from keystead.mail import store
+from keystead.mail import lease_store, store
 from keystead.mail.model import MailKind, MailState, NewMail
 
 MOST_A_MINUTE = 1
 MOST_AN_HOUR = 5
-"""Mails to one recipient that others than the recipient can cause (security §7)."""
+"""Rate limits of mails that others than their recipient can cause (security §7)."""
 _HOUR = timedelta(hours=1)
 _MINUTE = timedelta(minutes=1)
 RARE = frozenset({MailKind.address_taken})
 RARELY = timedelta(hours=1)
-"""How far apart two mails of a rare kind to one recipient are: they must not eat up the share of links."""
+"""Minimum interval of ``RARE`` mails to one recipient, so that they do not use up the limit of links."""
 KEEP_DELIVERED = timedelta(days=30)
 KEEP_UNDELIVERED = timedelta(days=90)
-"""Longer: somebody has to see to them."""
+"""Longer, because an operator has to look at them."""
 _KEPT = {
     MailState.delivered: KEEP_DELIVERED,
     MailState.dead: KEEP_UNDELIVERED,
-    # Where there is no mail server, all mail waits, and is of no use after that time.
+    # Without a mail server all mails wait.
     MailState.waiting: KEEP_UNDELIVERED,
 }
 KEEP_RECIPIENTS = timedelta(days=1)
-"""An hour would do: that is how far back mails are counted."""
-
-__all__ = ["enqueue", "may_send", "note_answered", "seconds_until_allowed", "sweep"]
+"""At least an hour, for the rate limits."""
 
 
 async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *, is_limited: bool = True) -> bool:
-    """Whether one more mail may be written to this recipient: not within a minute of the last, nor as the sixth in an
-    hour. Locks the recipient until the transaction ends, so that many at once are counted one after the other.
+    """Whether the rate limits (one per minute, five per hour) allow another mail to this recipient.
 
-    Mails whose link was used do not count: they were wanted. Where one was used after ``now``, when this mail was asked
-    for, it may not: a link that a reset would have killed must not come after it. ``is_limited`` is False where
-    throttling is off.
+    Locks the recipient until the transaction ends, so that concurrent requests are counted one after the other. Mails
+    whose link was used are not counted. If a link was used after ``now``, the time of the request, the result is False:
+    a password reset revokes all links, and no new one may follow from an earlier request. ``is_limited`` is False where
+    throttling is disabled.
     """
     await store.lock_recipient(tx, brand_id, recipient_key, now)
     hour, minute, _, answered = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE, now)
@@ -47,7 +44,7 @@ async def may_send(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime, *
 
 
 async def seconds_until_allowed(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> int:
-    """After how many seconds :func:`may_send`, which has returned False, can return True."""
+    """Seconds until :func:`may_send`, which has returned False, can return True."""
     hour, _, first, _ = await store.count_recent(tx, brand_id, recipient_key, now - _HOUR, now - _MINUTE, now)
     if first is None or hour < MOST_AN_HOUR:
         return int(_MINUTE.total_seconds())
@@ -57,28 +54,25 @@ async def seconds_until_allowed(tx: Tx, brand_id: str, recipient_key: bytes, now
 async def enqueue(
     tx: Tx, brand_id: str, mail: NewMail, now: datetime, *, is_wanted: bool = True, is_limited: bool = True
 ) -> bool:
-    """Writes the mail, to be delivered once the transaction has been committed; whether it did.
+    """Write the mail, to be delivered after the commit; return whether it was written.
 
-    Unless ``is_wanted`` nothing is written, and it costs the same: where nobody may learn whether there is a recipient.
-    Nor is a notice of a ``RARE`` kind, within an hour of the last one to this recipient (:func:`may_send` holds the
-    count still). ``is_limited`` is False where throttling is off.
+    Unless ``is_wanted`` nothing is written, at the same cost, so that timing does not reveal whether the user exists.
+    A ``RARE`` mail is not written within an hour of the last one to this recipient (:func:`may_send` holds the lock).
+    ``is_limited`` is False where throttling is disabled.
     """
     last = now - RARELY if is_limited and mail.kind in RARE else None
     return await store.insert_mail(tx, brand_id, mail, now, is_wanted=is_wanted, none_since=last)
 
 
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
-    """Notes that the recipient used a link: what was sent to them so far was wanted, and counts no more."""
+    """Record that the recipient used a link: the mails sent so far were wanted and are no longer counted."""
     await store.note_answered(tx, brand_id, recipient_key, now)
 
 
 async def sweep(tx: Tx, now: datetime, limit: int) -> int:
-    """Removes, of every brand, up to ``limit`` rows that are over: mails and recipients.
-
-    Returns how many it removed: 0 means that nothing is left.
-    """
-    swept = await deliveries.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit)
+    """Delete up to ``limit`` old mails and recipients of any brand; return how many, 0 when none is left."""
+    swept = await lease_store.sweep_recipients(tx, now - KEEP_RECIPIENTS, limit)
     for state, kept in _KEPT.items():
         if swept < limit:
-            swept += await deliveries.sweep(tx, state, now - kept, limit - swept)
+            swept += await lease_store.sweep(tx, state, now - kept, limit - swept)
     return swept

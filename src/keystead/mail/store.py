@@ -1,4 +1,4 @@
-"""SQL of the outbox. Who delivers a mail, and what became of it: ``deliveries.store``."""
+"""SQL of the outbox: tables, rate limits per recipient, and the operator's view. Delivery is in ``lease_store``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ mails = Table(
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    # As its owner wrote it, and the HMAC by which mails to one mailbox are counted.
+    # The address as its owner wrote it, and the HMAC that identifies its mailbox for rate limits.
     Column("recipient", Text, nullable=False),
     Column("recipient_key", Digest, nullable=False),
     Column("languages", Words, nullable=False),
@@ -40,21 +40,21 @@ mails = Table(
     Column("shown", Json, nullable=False),
     Column("expires_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
-    # Its recipient used the link: the mail was wanted, and counts no more.
+    # When its recipient used the link: the mail was wanted and is not counted.
     Column("answered_at", UtcTime),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", UtcTime, nullable=False),
-    # Whoever is delivering it, and until when nobody else may.
+    # The lease: worker and expiry.
     Column("holder", Text),
     Column("held_until", UtcTime),
     Column("delivered_at", UtcTime),
     Column("last_error", Text),
-    # An attempt ended without an answer to the whole mail.
+    # An attempt was ambiguous: the mail may have arrived.
     Column("is_doubtful", Boolean, nullable=False),
     Index("ix_mails_brand_id_recipient_key", "brand_id", "recipient_key", "created_at"),
     Index("ix_mails_state_next_attempt_at", "state", "next_attempt_at"),
-    # New mails go first, however many others wait.
+    # New mails are leased first, however many others wait.
     Index("ix_mails_state_attempts_next_attempt_at", "state", "attempts", "next_attempt_at"),
     Index("ix_mails_user_id", "user_id"),
 )
@@ -67,7 +67,7 @@ mail_recipients = Table(
     Column("asked_at", UtcTime, nullable=False),
     Index("ix_mail_recipients_asked_at", "asked_at"),
 )
-"""One row for each address that mail was asked for, somebody's or nobody's: locked while its mails are counted."""
+"""One row per requested address, registered or not: locked while its mails are counted."""
 
 _M, _R = mails.c, mail_recipients.c
 _LATER = {"answered_at", "holder", "held_until", "delivered_at", "last_error"}
@@ -90,9 +90,9 @@ _COUNT_RECENT = Statement(
         func.count().filter(_M.answered_at > bindparam("now")),
     ).where(*_TO_ONE, any_of(_M.kind, "kinds"), _M.created_at > bindparam("hour"))
 )
-# A mail that is not wanted makes no row and costs the same: how long a request takes tells nothing (security §8).
+# An unwanted mail inserts no row at the same cost, so that timing does not reveal whether a user exists (security §8).
 _IS_WANTED = bindparam("is_wanted", type_=Boolean()).is_(True)
-# A mail that was answered is one that was sent: a notice says nothing new for that. None since NULL is none ever.
+# Answered mails are included: a notice would repeat them. A NULL ``none_since`` matches no mail.
 _EARLIER = mails.alias("earlier").c
 _WAS_SENT = (
     select(_EARLIER.id)
@@ -108,10 +108,10 @@ _INSERT_MAIL = Statement(insert(mails).from_select(list(_NEW), select(*_NEW.valu
 _NOTE_ANSWERED = Statement(update(mails).where(*_TO_ONE, _M.answered_at.is_(None)).values(answered_at=bindparam("now")))
 
 MAIL_COLUMNS = [_M[name] for name in Mail.__struct_fields__]
-"""What :func:`mail_of` takes."""
-_OUTBOX = "whoever minds the installation sees the mails of every brand in one list"
+"""The columns that :func:`mail_of` reads."""
+_OUTBOX = "operators see the mails of every brand in one list"
 _SHOW = select(*MAIL_COLUMNS).where(any_of(_M.state, "states"))
-# Ids are UUIDv7: their order is that of time.
+# Ids are UUIDv7, ordered by time.
 _PAGE = _SHOW.order_by(_M.id.desc()).limit(bindparam("limit")).offset(bindparam("offset"))
 _COUNT = select(func.count()).select_from(mails).where(any_of(_M.state, "states"))
 _OF_BRAND = _M.brand_id == bindparam("brand_id")
@@ -145,15 +145,15 @@ def mail_of(row: Row) -> Mail:
 
 
 async def lock_recipient(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
-    """Lets nobody else count this recipient's mails until the transaction ends."""
+    """Lock the recipient's row until the transaction ends: one transaction at a time counts its mails."""
     await tx.execute(_LOCK_RECIPIENT, brand_id=brand_id, recipient_key=recipient_key, now=now)
 
 
 async def count_recent(
     tx: Tx, brand_id: str, recipient_key: bytes, hour: datetime, minute: datetime, now: datetime
 ) -> tuple[int, int, datetime | None, int]:
-    """How many limited mails went to the recipient since ``hour``, how many since ``minute``; the first one's time; and
-    how many were answered after ``now``.
+    """Count the recipient's rate-limited mails: since ``hour``, since ``minute``; the time of the first; and how many
+    were answered after ``now``.
     """
     kinds = sorted(LIMITED)
     row = await tx.find(
@@ -171,11 +171,10 @@ async def insert_mail(
     is_wanted: bool = True,
     none_since: datetime | None = None,
 ) -> bool:
-    """Adds a mail that waits for its first delivery; whether it did.
+    """Insert a mail, to be delivered, unless it is not wanted or one of its kind was written after ``none_since``.
 
-    It does not unless ``is_wanted``, nor if one of its kind was written to its recipient after ``none_since``.
-
-    :raises Contention: when its user is deleted at this moment.
+    :returns: whether it was inserted.
+    :raises Contention: when its user is being deleted concurrently.
     """
     with pointing_at_what_was_there():
         added = await tx.execute(
@@ -202,18 +201,18 @@ async def insert_mail(
 
 
 async def note_answered(tx: Tx, brand_id: str, recipient_key: bytes, now: datetime) -> None:
-    """Marks the mails to this recipient as wanted."""
+    """Mark the mails to this recipient as answered."""
     await tx.execute(_NOTE_ANSWERED, brand_id=brand_id, recipient_key=recipient_key, now=now)
 
 
 async def find_mail(tx: Tx, mail_id: str) -> Mail | None:
-    """The mail of this id, among those of every brand."""
+    """The mail with this id, of every brand."""
     row = await tx.find(_FIND, mail_id=mail_id)
     return None if row is None else mail_of(row)
 
 
 async def list_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState], limit: int, offset: int) -> list[Mail]:
-    """Mails in any of these states, the newest first; of every brand where ``brand_id`` is None."""
+    """Mails in these states, newest first; of every brand if ``brand_id`` is None."""
     names = [state.value for state in states]
     if brand_id is None:
         return [mail_of(row) for row in await tx.list(_LIST_ALL, states=names, limit=limit, offset=offset)]
@@ -222,7 +221,7 @@ async def list_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState], 
 
 
 async def count_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState]) -> int:
-    """How many mails are in any of these states; of every brand where ``brand_id`` is None."""
+    """Count the mails in these states; of every brand if ``brand_id`` is None."""
     names = [state.value for state in states]
     if brand_id is None:
         row = await tx.find(_COUNT_ALL, states=names)
@@ -232,17 +231,17 @@ async def count_mails(tx: Tx, brand_id: str | None, states: Sequence[MailState])
 
 
 async def count_states(tx: Tx) -> dict[MailState, int]:
-    """How many mails of every brand are in which state; states that no mail is in are left out."""
+    """Count the mails of every brand by state; states without mails are left out."""
     return {MailState(state): int(number) for state, number in await tx.list(_COUNT_STATES)}
 
 
 async def count_late(tx: Tx, before: datetime) -> int:
-    """How many mails of every brand are still to be delivered although they were written ``before`` then."""
+    """Count the undelivered mails of every brand that were written before ``before``."""
     states = [MailState.waiting.value, MailState.sending.value]
     row = await tx.find(_COUNT_LATE, states=states, before=before)
     return int(row[0]) if row else 0
 
 
 async def retry(tx: Tx, brand_id: str, mail_id: str, now: datetime) -> bool:
-    """Has a dead mail tried again as if it were new; False unless it is dead and its link, if any, still good."""
+    """Queue a dead mail again as new; return False unless it is dead and its link, if any, has not expired."""
     return await tx.execute(_RETRY, brand_id=brand_id, mail_id=mail_id, now=now) == 1

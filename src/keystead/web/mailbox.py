@@ -29,7 +29,7 @@ from keystead.brands import service as brands
 from keystead.context import Context, Server
 from keystead.errors import NotFound
 from keystead.mail import outbox
-from keystead.mail.links import find_link_state, tell_link_state
+from keystead.mail.links import describe_link_state, find_link_state
 from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.rendering import render
 from keystead.pagination import Page, PageRequest
@@ -153,7 +153,7 @@ async def _mail_page(ctx: Context, request: Request) -> Response:
         "mail": mail,
         "rendered": await _rendered(ctx, mail),
         "brand": await _brand_name(ctx, mail),
-        "link": None if link is None else tell_link_state(link, mail),
+        "link": None if link is None else describe_link_state(link, mail),
     }
     return _page("mail.html", shown)
 

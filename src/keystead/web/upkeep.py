@@ -35,7 +35,7 @@ from keystead.web import metrics
 from keystead.web.server import system_context
 
 if TYPE_CHECKING:
-    from keystead.mail.worker import Delivery
+    from keystead.mail.worker import MailWorker
 
 KEYRING_SECONDS = 2.0
 """How often the keyring's version is read: an emergency revocation is felt everywhere within 5 s (security §5)."""
@@ -149,18 +149,18 @@ class Upkeep:
         await run_in_slices(self._server.db, step, seconds=SWEEP_LIMIT)
 
 
-def _delivery(server: Server, holder: str) -> Delivery | None:
+def _delivery(server: Server, holder: str) -> MailWorker | None:
     """The worker that delivers mail; without a mail server there is nothing for it to do."""
     mail_server = server.settings.mail_server
     if mail_server is None:
         return None
     # Imported here: a server that sends no mail does without the templates and the client.
     from keystead.mail.smtp import SmtpTransport
-    from keystead.mail.worker import CONVERSATIONS, Delivery
+    from keystead.mail.worker import CONNECTIONS, MailWorker
 
     hostname = server.settings.mail_sender.domain
-    transports = [SmtpTransport(mail_server, hostname) for _ in range(CONVERSATIONS)]
-    return Delivery(server, transports, holder, one_time_tokens.is_good, count=metrics.count_mail)
+    transports = [SmtpTransport(mail_server, hostname) for _ in range(CONNECTIONS)]
+    return MailWorker(server, transports, holder, one_time_tokens.is_good, count=metrics.count_mail)
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:

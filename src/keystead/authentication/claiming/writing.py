@@ -64,7 +64,7 @@ async def write_claim(tx: Tx, asked: Claim, before: Addresses, request: MailRequ
     # nothing is forgotten, by the same statement: how many there are must not depend on what has become of the claim.
     await tokens.forget(tx, brand_id, caller.user_id, () if asked.is_repeated(before) else _PROVING)
     # Nor must a link that another claim has asked for, and that the mail worker has not written yet.
-    await requests.forget(tx, brand_id, caller.user_id)
+    await requests.delete_of_user(tx, brand_id, caller.user_id)
     return True
 
 

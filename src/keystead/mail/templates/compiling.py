@@ -1,7 +1,7 @@
-"""From a template's source to the three parts of a mail.
+"""Compile and render templates.
 
-One source is compiled twice: subject and text as they are, HTML with every value escaped. Both in Jinja's immutable
-sandbox, with undefined names as errors and nothing to load but the layout that comes with Keystead.
+A source is compiled twice: without escaping for subject and text, with auto-escaping for HTML. Both in Jinja's
+immutable sandbox, with undefined names as errors and the shipped layout as the only template to load.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from keystead.mail.templates.model import LARGEST_OUTPUT, LARGEST_SOURCE, Values
 from keystead.mail.templates.shipped import button_words, layout_source
 
 LONGEST_SUBJECT: Final = 200
-"""Characters; what is longer is cut."""
+"""Characters; longer ones are truncated."""
 _FILLER: Final = "\u2007\ufeff\u034f " * 40
-"""Spaces of no width behind the preheader: without them an inbox goes on with what stands below it."""
+"""Zero-width spaces after the preheader: without them an inbox shows the text that follows, too."""
 
-# What the compiler and compiled templates can raise about a source that somebody thought up.
+# What the compiler and compiled templates can raise for a user's source.
 _FAULTS: Final = (TemplateError, ArithmeticError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
-# Control characters, and lone surrogates: halves of a pair, which JSON can name and UTF-8 cannot.
+# Control characters, and lone surrogates, which JSON can express and UTF-8 cannot.
 _NO_TEXT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPARE_LINES: Final = re.compile(r"\n{3,}")
 
@@ -50,18 +50,18 @@ _ESCAPED = _environment(is_html=True, loader=_LOADER)
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A template ready to be filled."""
+    """A compiled template."""
 
     plain: Template
     escaped: Template
     is_extending: bool
-    """Whether its HTML is the layout's page with its blocks in it, and not its block ``html`` alone."""
+    """Whether its HTML is the layout's page, and not its block ``html`` alone."""
 
 
 def fill(source: str, kind: MailKind, values: Values) -> RenderedMail:
-    """The mail of this kind that ``source`` makes of ``values``.
+    """Render ``source`` with ``values``.
 
-    :raises BadUserInput: when it cannot be compiled or rendered, or a part of it grows too long; names the field.
+    :raises BadUserInput: when it cannot be compiled or rendered, or a part is too long; with the field.
     """
     template = compiled(source)
     given = asdict(values)
@@ -85,7 +85,7 @@ def compiled(source: str) -> Compiled:
     :raises BadUserInput: when it is too long, does not parse, or uses more of Jinja than a mail needs.
     """
     if _NO_TEXT.search(source):
-        raise BadUserInput("The template holds control characters: it is not plain text.", field="source")
+        raise BadUserInput("The template contains control characters.", field="source")
     if len(source.encode()) > LARGEST_SOURCE:
         raise BadUserInput(f"The template is larger than {LARGEST_SOURCE // 1024} KiB.", field="source")
     try:
@@ -99,7 +99,7 @@ def compiled(source: str) -> Compiled:
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, with whatever is no character of writing replaced."""
+    """``text`` on one line, with unprintable characters replaced."""
     line = " ".join(text.split())
     return line if line.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in line)
 
@@ -113,7 +113,7 @@ def _page(template: Template, given: dict[str, Any]) -> str:
 
 
 def _bounded(pieces: Iterable[str], part: str) -> str:
-    """The pieces joined, unless they are too many: what is not made takes no memory."""
+    """Join the pieces; stop when they exceed the limit, before they take memory."""
     made: list[str] = []
     room = LARGEST_OUTPUT
     try:
@@ -123,14 +123,14 @@ def _bounded(pieces: Iterable[str], part: str) -> str:
                 break
             made.append(piece)
     except _FAULTS as error:
-        raise BadUserInput(f"The {part} cannot be made: {_reason(error)}", field=part) from None
+        raise BadUserInput(f"The {part} cannot be rendered: {_reason(error)}", field=part) from None
     if room < 0:
-        raise BadUserInput(f"The {part} grows beyond {LARGEST_OUTPUT // 1024} KiB.", field=part)
+        raise BadUserInput(f"The {part} is larger than {LARGEST_OUTPUT // 1024} KiB.", field=part)
     return "".join(made)
 
 
 def _tidy(text: str) -> str:
-    """At most one empty line at a time: what an ``if`` leaves out leaves no hole."""
+    """Collapse consecutive empty lines, which skipped ``if`` blocks leave."""
     lines = "\n".join(line.rstrip() for line in text.splitlines())
     return _SPARE_LINES.sub("\n\n", lines).strip("\n") + "\n"
 

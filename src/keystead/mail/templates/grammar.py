@@ -1,9 +1,8 @@
-"""The small part of Jinja that a template may use.
+"""Allowlist of the Jinja syntax that templates can use.
 
-The sandbox keeps a template from reaching Python; it bounds neither time nor memory (``range`` in ``range``, ``a ~ a``
-in a chain of ``set``, ``center(10**9)``, a macro that calls itself twice). A mail needs none of that: it shows texts,
-some of them only if they are there. So everything else is refused before it is compiled. What is left is evaluated
-once each, wherever it stands: the work is in proportion to the source, and there is nothing to escape from.
+The sandbox prevents access to Python, but bounds neither time nor memory (nested ``range``, ``a ~ a`` in a chain of
+``set``, ``center(10**9)``, a macro that calls itself twice). A mail needs only values and conditions, so everything
+else is rejected before compilation. What remains has no loops and no calls: rendering is linear in the source.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from keystead.errors import BadUserInput
 from keystead.mail.templates.model import Values
 
 LAYOUT: Final = "layout"
-"""The one other template that a template may extend."""
+"""The only template that can be extended."""
 PARTS: Final = ("subject", "text", "html")
-"""The blocks that every template has."""
+"""Required blocks."""
 LAYOUT_BLOCKS: Final = ("title", "preheader", "button", "by_hand", "closing", "footer")
-"""The blocks that the layout has besides."""
+"""Further blocks of the layout."""
 VARIABLES: Final = frozenset(field.name for field in fields(Values))
 FILTERS: Final = frozenset({"capitalize", "d", "default", "e", "escape", "lower", "title", "trim", "upper"})
 TESTS: Final = frozenset({"defined", "undefined"})
 
 MOST_PARTS: Final = 2000
-"""Texts, variables, conditions and so on, counted one by one: compiling them takes about 0.1 s."""
+"""Syntax nodes; compiling so many takes about 0.1 s."""
 _DEEPEST: Final = 24
 _ALLOWED: Final = (
     nodes.Block,
@@ -64,13 +63,13 @@ _PLAIN: Final = {
     nodes.Scope: "autoescape",
     nodes.With: "with",
 }
-"""What a refusal calls the things that people try."""
+"""Names of rejected syntax, for messages."""
 
 
 def require_simple(template: nodes.Template) -> None:
-    """Lets a parsed template pass that keeps to the grammar and has the three blocks.
+    """Check that a parsed template uses only allowed syntax and has the three required blocks.
 
-    :raises BadUserInput: names the field ``source``, with the line, or the block that is missing.
+    :raises BadUserInput: for field ``source``, with the line, or for the missing block.
     """
     for count, (depth, node) in enumerate(_walk(template)):
         if count >= MOST_PARTS:
@@ -106,15 +105,15 @@ def _require_allowed(node: nodes.Node, depth: int) -> None:
         case nodes.Extends() if not (isinstance(node.template, nodes.Const) and node.template.value == LAYOUT):
             raise _refusal(node, f"only '{LAYOUT}' can be extended")
         case nodes.Extends() if depth > 1:
-            raise _refusal(node, "'extends' must not stand inside anything")
+            raise _refusal(node, "'extends' must be at the top level")
         case nodes.Const() if not isinstance(node.value, str | bool | None):
-            raise _refusal(node, "there is nothing to count in a mail: only texts can be written here")
+            raise _refusal(node, "only strings can be used as constants")
         case _:
             return
 
 
 def _walk(template: nodes.Template) -> Iterator[tuple[int, nodes.Node]]:
-    """Every node of the template with how deep it stands, without recursion: whoever wrote it may mean harm."""
+    """Every node of the template with its depth, without recursion, because the source is untrusted."""
     waiting = [(1, child) for child in template.iter_child_nodes()]
     while waiting:
         depth, found = waiting.pop()

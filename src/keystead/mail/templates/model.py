@@ -1,4 +1,4 @@
-"""What a template is, and which texts it may show."""
+"""Templates and the values that they can use."""
 
 from __future__ import annotations
 
@@ -19,64 +19,64 @@ LARGEST_OUTPUT: Final = 256 * 1024
 """Characters of each part of a mail."""
 
 FALLBACK_LANGUAGE: Final = "en"
-"""The language that there is wording in for every kind of mail."""
+"""Has a template of every kind of mail."""
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{2,8}){0,3}", re.ASCII)
 
 
 class Template(msgspec.Struct, frozen=True):
-    """The wording that a brand put in the place of ours, for one kind of mail in one language."""
+    """A brand's own template for one kind of mail in one language."""
 
     kind: MailKind
     language: str
-    """A language tag in small letters: ``de``, ``de-at``."""
+    """A lower-case language tag: ``de``, ``de-at``."""
     source: str
     updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a mail is worded by."""
+    """The template that a mail is rendered with."""
 
     language: str
     source: str = field(repr=False)
     is_own: bool
-    """The brand's own; False for the wording that comes with Keystead."""
+    """The brand's own; False for a shipped one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a template may show, one variable each. All are texts, and data only: nothing in them is run.
+    """The variables of templates. All are strings and data only: never evaluated as a template.
 
-    Those that may be empty are texts of no length then, so that ``{% if device %}`` works.
+    Optional ones are empty strings when unknown, for ``{% if device %}``.
     """
 
     brand: str
     """The brand's name."""
     address: str
-    """The address that the mail goes to, as its owner wrote it."""
+    """The recipient's address, as its owner wrote it."""
     when: str
-    """When what the mail speaks of happened, for example ``2026-01-01 12:00 UTC``."""
+    """Time of the event, for example ``2026-01-01 12:00 UTC``."""
     language: str
-    """The language tag of the wording."""
+    """The language tag of the template."""
     link: str = field(default="", repr=False)
-    """The link: in mails that have one, and empty in the others."""
+    """The link; empty in mails without one."""
     minutes: str = ""
-    """How many minutes the link is good for, rounded down; empty where there is no link, and from an hour up."""
+    """Minutes until the link expires, rounded down; empty without a link, and from an hour up."""
     hours: str = ""
-    """How many hours the link is good for, rounded down; empty where there is no link, and below one."""
+    """Hours until the link expires, rounded down; empty without a link, and below one."""
     ip_prefix: str = ""
-    """The network that the request came from; empty where it is not known."""
+    """Network of the request; empty when unknown."""
     device: str = ""
-    """What the request came from, such as ``Firefox, Linux``; empty where it is none of the well-known browsers."""
+    """Browser and system of the request, such as ``Firefox, Linux``; empty when unknown."""
     new_address: str = ""
-    """A hint at the new address, in ``address_changed``; may be empty."""
+    """The masked new address, in ``address_changed``; may be empty."""
 
 
 def parse_kind(raw: str) -> MailKind:
     """The kind of mail that ``raw`` names.
 
-    :raises BadUserInput: names the field ``kind``.
+    :raises BadUserInput: for field ``kind``.
     """
     try:
         return MailKind(raw)
@@ -85,9 +85,9 @@ def parse_kind(raw: str) -> MailKind:
 
 
 def parse_language(raw: str) -> str:
-    """The language tag that ``raw`` is, in small letters.
+    """``raw`` as a lower-case language tag.
 
-    :raises BadUserInput: names the field ``language``.
+    :raises BadUserInput: for field ``language``.
     """
     tag = raw.lower()
     if _LANGUAGE.fullmatch(tag) is None:
@@ -96,7 +96,7 @@ def parse_language(raw: str) -> str:
 
 
 def lookup_order(languages: tuple[str, ...]) -> tuple[str, ...]:
-    """The tags to look for, the best first: each as it is, then cut from its end (RFC 4647 §3.4); English last."""
+    """The tags to look up, best first: each tag, then truncated from its end (RFC 4647 §3.4); English last."""
     return tuple(dict.fromkeys(tag for language in (*languages, FALLBACK_LANGUAGE) for tag in _shorter(language)))
 
 

@@ -1,4 +1,4 @@
-"""The wording that comes with Keystead: one file for each kind of mail in each language, and their layout."""
+"""The shipped templates: one file per kind of mail and language, and their layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keystead.mail.model import MailKind
 from keystead.mail.templates.model import FALLBACK_LANGUAGE
 
 LANGUAGES: Final = ("en", "de")
-"""Each has wording for every kind of mail."""
+"""Each has a template of every kind of mail."""
 
 _FOLDER: Final = files(__package__) / "defaults"
 _BUTTON: Final = re.compile(r"{% block button %}(.*?){% endblock %}")
@@ -19,19 +19,19 @@ _BUTTON: Final = re.compile(r"{% block button %}(.*?){% endblock %}")
 
 @cache
 def layout_source() -> str:
-    """The page around the HTML of every mail."""
+    """The layout of every mail's HTML."""
     return (_FOLDER / "layout.jinja").read_text("utf-8")
 
 
 @cache
 def shipped_source(kind: MailKind, language: str) -> str | None:
-    """The wording of this kind in this language; None where there is none."""
+    """The template of this kind in this language; None if there is none."""
     return (_FOLDER / language / f"{kind.value}.jinja").read_text("utf-8") if language in LANGUAGES else None
 
 
 @cache
 def button_words(kind: MailKind, language: str) -> str:
-    """What our button says in this kind of mail, in English if we have no ``language``; empty without a link."""
+    """The button's label in this kind of mail, in English if ``language`` is not shipped; empty without a link."""
     source = shipped_source(kind, language.partition("-")[0]) or shipped_source(kind, FALLBACK_LANGUAGE)
     found = _BUTTON.search(source or "")
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""SQL of the templates that a brand puts in the place of those that come with Keystead."""
+"""SQL of brands' own templates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _DELETE_TEMPLATE = Statement(delete(mail_templates).where(*_ONE))
 
 
 async def find_templates(tx: Tx, brand_id: str, kind: MailKind, languages: Sequence[str]) -> dict[str, Template]:
-    """Those of the brand's templates of this kind that are in one of ``languages``, by language."""
+    """The brand's templates of this kind in ``languages``, by language."""
     rows = await tx.list(_FIND_TEMPLATES, brand_id=brand_id, kind=kind.value, languages=list(languages))
     return {found.language: found for found in map(_template, rows)}
 
@@ -57,7 +57,7 @@ async def list_templates(tx: Tx, brand_id: str, limit: int, offset: int) -> list
 
 
 async def save_template(tx: Tx, brand_id: str, template: Template) -> None:
-    """Adds the template, or replaces the one of its kind and language."""
+    """Insert the template, or replace the one of its kind and language."""
     await tx.execute(
         _SAVE_TEMPLATE,
         brand_id=brand_id,
@@ -69,7 +69,7 @@ async def save_template(tx: Tx, brand_id: str, template: Template) -> None:
 
 
 async def delete_template(tx: Tx, brand_id: str, kind: MailKind, language: str) -> bool:
-    """Deletes a template; whether there was one."""
+    """Delete a template; return whether there was one."""
     return await tx.execute(_DELETE_TEMPLATE, brand_id=brand_id, kind=kind.value, language=language) > 0
 
 
