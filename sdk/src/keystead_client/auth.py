@@ -1,25 +1,28 @@
-"""Logging in and out, and asking who is there, inside an application behind ``KeysteadMiddleware``.
+"""Log in and out, and ask for the user, in an application behind ``KeysteadMiddleware``.
 
-Every function speaks of the request that is being served; the middleware says which one that is, through a context
-variable. Called outside a request they raise ``RuntimeError``. What has to be awaited, and is not, is neither true nor
-false, and turns the answer to the request into an error, with the exceptions that ``keystead_client.awaiting`` names.
+Every function is about the request being served, which the middleware keeps in a context variable. Outside a request
+they raise ``RuntimeError``. A coroutine that is not awaited is neither true nor false, and fails the response.
 
-    RedirectToLogin     what require_auth raises, and the middleware turns into a redirect (or a 401 for programs)
-    NotAuthenticated    what require_auth(mode="raise") raises
-    ForeignRequest      what login, logout and refresh_tokens raise where a page of another site asks for them, and the
-                        middleware turns into a 403
+    RedirectToLogin     raised by require_auth; the middleware redirects (or answers 401 to programs)
+    NotAuthenticated    raised by require_auth(mode="raise")
+    ForeignRequest      raised by login, logout and refresh_tokens for a page of another site; the middleware answers 403
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from functools import wraps
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
+from keystead_client._access_rules import redirect_target
+from keystead_client._checks import User
+from keystead_client._request import ForeignRequest, RedirectToLogin, RequestState, current_request
 from keystead_client._transport import LOGGER, one_line
-from keystead_client.awaiting import plain, to_be_awaited
-from keystead_client.browser import Browser, current_browser
 from keystead_client.cookies import CookieTokens
-from keystead_client.ended import ForeignRequest, RedirectToLogin
 from keystead_client.errors import (
     BadUserInput,
     InvalidCredentials,
@@ -30,8 +33,6 @@ from keystead_client.errors import (
     ServerError,
     Unauthorized,
 )
-from keystead_client.gate import User
-from keystead_client.paths import redirect_target
 
 __all__ = [
     "AuthError",
@@ -50,22 +51,24 @@ __all__ = [
     "require_auth",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 ErrorCode = Literal["INVALID_CREDENTIALS", "TOKEN_EXPIRED", "NETWORK_ERROR", "SERVER_ERROR"]
-_CREDENTIALS = ("email", "password")
 
-WRONG: Final = "The e-mail address or the password is wrong."
-LATER: Final = "This is not possible at the moment. Please try again in a minute."
+WRONG_CREDENTIALS: Final = "The e-mail address or the password is wrong."
+TRY_LATER: Final = "This is not possible at the moment. Please try again in a minute."
 TOO_MANY: Final = "These were too many attempts. Please wait a little and try again."
-LONGEST_TYPED: Final = 4096
-"""Characters of an address or a password that are sent; the server takes 256."""
+NO_SESSION: Final = "there is no session, or it is over"
+MAX_TYPED: Final = 4096
+"""Characters of an address or a password that are sent; the server accepts 256."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthError:
-    """Why something did not succeed.
+    """Why a call failed. Neither text contains a secret.
 
-    ``message`` is a sentence for who uses the application, ``cause`` what its operator has to know, which is none of a
-    user's business. Neither holds a secret.
+    :param message: a sentence for the user of the application.
+    :param cause: details for its operator; do not show them to users.
     """
 
     code: ErrorCode
@@ -75,7 +78,7 @@ class AuthError:
 
 @dataclass(frozen=True, slots=True)
 class AuthResult:
-    """What became of a login, a logout or a refresh."""
+    """The result of a login, a logout or a refresh."""
 
     success: bool
     user: User | None = None
@@ -84,146 +87,203 @@ class AuthResult:
     error: AuthError | None = None
 
 
-@to_be_awaited
-async def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
-    """Logs in and sets both cookies on the response; whatever session the browser brought is replaced, and ended.
+class _Call(Coroutine[Any, Any, T]):
+    """Guard against a forgotten ``await``: ``bool()`` raises, and the response fails while a call is not awaited."""
 
-    Never raises for a refusal: ``error`` tells. Raises ``RuntimeError`` when the response has begun.
+    __slots__ = ("_coroutine", "_name", "_unawaited")
+
+    def __init__(self, name: str, coroutine: Coroutine[Any, Any, T], unawaited: list[str]) -> None:
+        self._name = name
+        self._coroutine = coroutine
+        self._unawaited: list[str] | None = unawaited
+        unawaited.append(name)
+
+    def __bool__(self) -> Literal[True]:
+        if self._unawaited is not None:
+            raise TypeError(f"{self._name}() has not been awaited: await it, or use keystead_client.wsgi.auth")
+        return True  # for asyncio, which tests the coroutine of a task that runs
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self._start()
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Resume the coroutine."""
+        self._start()
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an exception in the coroutine."""
+        self._start()
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """Close the coroutine."""
+        self._start()
+        self._coroutine.close()
+
+    def _start(self) -> None:
+        unawaited, self._unawaited = self._unawaited, None
+        if unawaited and self._name in unawaited:
+            unawaited.remove(self._name)
+
+
+def _must_await(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        request = current_request.get(None)
+        return _Call(function.__name__, function(*args, **kwargs), [] if request is None else request.unawaited)
+
+    # Frameworks test whether to call a function in a thread.
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(call)
+    call._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return call
+
+
+@_must_await
+async def login(email: str, password: str, *, brand: str | None = None) -> AuthResult:
+    """Log in and set both cookies on the response. The session the browser had ends.
+
+    A failed login is in ``error``.
+
+    :raises RuntimeError: the response has begun.
     """
-    browser = _browser()
-    browser.must_not_have_answered()
-    browser.must_not_be_foreign()
-    if not (_may_be_typed(email) and _may_be_typed(password)):
-        return AuthResult(False, error=AuthError("INVALID_CREDENTIALS", WRONG))
+    request = _request()
+    request.require_settable_cookies()
+    if not (_can_be_typed(email) and _can_be_typed(password)):
+        return AuthResult(False, error=AuthError("INVALID_CREDENTIALS", WRONG_CREDENTIALS))
     try:
-        await browser.log_in(email, password, brand)
+        await request.log_in(email, password, brand)
     except KeysteadError as error:
         explained = _explain(error)
-        # An outage is written once, where it is noticed; how many attempts are too many is no news.
+        # Outages are logged where they are noticed; too many attempts are not the operator's problem.
         if explained.code == "SERVER_ERROR" and not isinstance(error, ServerError | Unauthorized | RateLimited):
             LOGGER.warning("A login failed: %s", one_line(error.message))
         return AuthResult(False, error=explained)
-    return await _result(browser)
+    return await _result(request)
 
 
-@to_be_awaited
+@_must_await
 async def logout() -> AuthResult:
-    """Ends the session on the server and deletes both cookies.
+    """End the session on the server and delete both cookies.
 
-    The cookies go even where the server cannot be reached; then ``error`` tells that the session may live on there.
+    If the server cannot be reached, the cookies are deleted all the same, and ``error`` says why the session may still
+    exist on the server.
     """
-    browser = _browser()
-    browser.must_not_have_answered()
-    browser.must_not_be_foreign()
+    request = _request()
+    request.require_settable_cookies()
     try:
-        await browser.log_out()
+        await request.log_out()
     except KeysteadError as error:
         return AuthResult(False, error=_explain(error))
     return AuthResult(True)
 
 
-@to_be_awaited
+@_must_await
 async def refresh_tokens() -> AuthResult:
-    """New tokens now, not when they are due. ``TOKEN_EXPIRED``: there is no session, or it is over."""
-    browser = _browser()
-    browser.must_not_have_answered()
-    browser.must_not_be_foreign()
+    """Rotate the tokens now. ``TOKEN_EXPIRED``: there is no session, or it is over."""
+    request = _request()
+    request.require_settable_cookies()
     try:
-        if not await browser.refresh():
-            return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "there is no session, or it is over"))
+        if not await request.refresh():
+            return AuthResult(False, error=AuthError("TOKEN_EXPIRED", NO_SESSION))
     except KeysteadError as error:
         return AuthResult(False, error=_explain(error))
-    return await _result(browser)
+    return await _result(request)
 
 
-@to_be_awaited
+@_must_await
 async def require_auth(redirect_to: str | None = None, mode: Literal["redirect", "raise"] = "redirect") -> User:
-    """The user who is logged in.
+    """Return the logged-in user.
 
-    Nobody is: raises :class:`RedirectToLogin` to ``redirect_to``, or ``NotAuthenticated`` with ``mode="raise"``. The
-    server cannot tell: raises its error, which the middleware answers with 503. ``ValueError`` for another mode.
-    ``redirect_to`` is a path of this origin, or an address at this or an allowed one; anything else leads to the
-    middleware's ``login_path``, as none does.
+    :param redirect_to: a login page other than the middleware's ``login_path``: a path of this origin, or a URL of this
+        or an allowed origin. Anything else is ignored.
+    :raises RedirectToLogin: no user is logged in; ``NotAuthenticated`` with ``mode="raise"``.
+    :raises KeysteadError: the server cannot say; the middleware answers 503.
+    :raises ValueError: unknown ``mode``.
     """
     if mode not in ("redirect", "raise"):
-        raise ValueError('mode: "redirect" or "raise"')
-    browser = _browser()
+        raise ValueError('mode must be "redirect" or "raise"')
+    request = _request()
     try:
-        user = await browser.user()
+        user = await request.user()
     except KeysteadError as error:
-        browser.refusal = error
+        request.rejection = error
         raise
     if user is not None:
         return user
     if mode == "raise":
-        raise NotAuthenticated("nobody is logged in")
-    browser.refusal = RedirectToLogin(browser.location_of_login(redirect_to))
-    raise browser.refusal
+        raise NotAuthenticated("no user is logged in")
+    request.rejection = RedirectToLogin(request.rules.login_location(request.incoming, redirect_to))
+    raise request.rejection
 
 
-@to_be_awaited
+@_must_await
 async def get_user() -> User | None:
-    """Who is logged in; None: nobody, or the server cannot tell."""
+    """Return the logged-in user; None if there is none, or the server cannot say."""
     try:
-        return await _browser().user()
+        return await _request().user()
     except KeysteadError:
         return None
 
 
-@to_be_awaited
+@_must_await
 async def logged_in() -> bool:
-    """Whether somebody is logged in: the tokens are checked, a cookie alone is not enough."""
-    return await plain(get_user)() is not None
+    """Whether a user is logged in: the tokens are checked, a cookie alone is not enough."""
+    return await get_user() is not None
 
 
 def get_auth_token() -> str | None:
-    """The access token as the browser holds it (or will, after this response). Not checked."""
-    return _brought().auth_token
+    """Return the access token as the browser has it (or will, after this response). Not checked."""
+    return _cookie_tokens().auth_token
 
 
 def get_refresh_token() -> str | None:
-    """The refresh token as the browser holds it (or will, after this response). Not checked."""
-    return _brought().refresh_token
+    """Return the refresh token as the browser has it (or will, after this response). Not checked."""
+    return _cookie_tokens().refresh_token
 
 
-def _browser() -> Browser:
+def _request() -> RequestState:
     try:
-        return current_browser.get()
+        return current_request.get()
     except LookupError:
         raise RuntimeError("no request is being served: is KeysteadMiddleware around the application?") from None
 
 
-def _brought() -> CookieTokens:
-    browser = _browser()
-    browser.must_be_personal()
-    return browser.tokens
+def _cookie_tokens() -> CookieTokens:
+    request = _request()
+    request.make_personal()
+    return request.tokens
 
 
-async def _result(browser: Browser) -> AuthResult:
+async def _result(request: RequestState) -> AuthResult:
     try:
-        user = await browser.user()
+        user = await request.user()
     except KeysteadError as error:
         return AuthResult(False, error=_explain(error))
     if user is None:
-        return AuthResult(False, error=AuthError("TOKEN_EXPIRED", "nobody is logged in"))
-    return AuthResult(True, user, browser.tokens.auth_token, browser.tokens.refresh_token)
+        return AuthResult(False, error=AuthError("TOKEN_EXPIRED", NO_SESSION))
+    return AuthResult(True, user, request.tokens.auth_token, request.tokens.refresh_token)
 
 
 def _explain(error: KeysteadError) -> AuthError:
-    # What cannot be an address or a password at all is the user's to mend, as a wrong one is.
-    if isinstance(error, InvalidCredentials) or (isinstance(error, BadUserInput) and error.field in _CREDENTIALS):
+    # Malformed input is the user's to correct, like a wrong password.
+    if isinstance(error, InvalidCredentials) or (
+        isinstance(error, BadUserInput) and error.field in ("email", "password")
+    ):
         return AuthError("INVALID_CREDENTIALS", error.message)
     if isinstance(error, NetworkError):
-        return AuthError("NETWORK_ERROR", LATER, error.message)
+        return AuthError("NETWORK_ERROR", TRY_LATER, error.message)
     if isinstance(error, NotAuthenticated) and not isinstance(error, Unauthorized):
         return AuthError("TOKEN_EXPIRED", error.message)
-    return AuthError("SERVER_ERROR", TOO_MANY if isinstance(error, RateLimited) else LATER, error.message)
+    return AuthError("SERVER_ERROR", TOO_MANY if isinstance(error, RateLimited) else TRY_LATER, error.message)
 
 
-def _may_be_typed(text: object) -> bool:
-    """Whether somebody can have entered it into a form: the server refuses a request that holds anything else."""
+def _can_be_typed(text: object) -> bool:
+    """Whether a form can contain it: the server rejects requests with NUL or lone surrogates."""
     return (
         isinstance(text, str)
-        and len(text) <= LONGEST_TYPED
+        and len(text) <= MAX_TYPED
         and not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
     )

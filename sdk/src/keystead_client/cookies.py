@@ -1,7 +1,7 @@
-"""The two cookies in which a browser holds its session: written, deleted, and read strictly.
+"""Session cookies of the browser: set, deleted and read strictly; and the headers around them.
 
-Neither names a ``Domain`` (no subdomain receives them), both are ``HttpOnly`` (no script reads them) and
-``SameSite=Lax`` (no foreign page posts with them), or ``Strict`` where that is chosen (its links bring none either).
+Neither cookie has a ``Domain`` (no subdomain receives it). Both are ``HttpOnly`` (scripts cannot read them) and
+``SameSite=Lax`` (not sent with cross-site forms), or ``Strict`` if chosen (not sent with cross-site links either).
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from typing import Literal
+from typing import Final, Literal
 
 from keystead_client.tokens import Tokens
 
 __all__ = ["CookieOptions"]
 
-# What a JWT or an opaque secret consists of: RFC 6750's b64token. Anything else is no token of ours.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}")
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_PROXIED = frozenset(
-    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
-)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}")
+"""A JWT or an opaque secret: RFC 6750's b64token."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_CACHE_HEADERS: Final = frozenset({b"cache-control", b"expires", b"pragma", b"surrogate-control", b"x-accel-expires"})
+
+RawHeaders = list[tuple[bytes, bytes]]
+"""Names and values as in ASGI; WSGI has the same as Latin-1 text."""
 
 
 @dataclass(frozen=True, slots=True)
 class CookieOptions:
     """Names and attributes of the cookies.
 
-    ``secure``: None means everywhere except in local development, which is plain HTTP to a loopback name without a
-    proxy in between. Say True in production: a proxy that speaks HTTP to us and hides the public host name looks like
-    local development where a request has no ``Origin`` and no ``Referer``.
-    Ages are in seconds.
+    :param secure: None sets ``Secure`` except in local development, which is plain HTTP to a loopback name without a
+        proxy in between. Use True in production: a proxy that forwards plain HTTP and hides the public host looks like
+        local development when a request has neither ``Origin`` nor ``Referer``.
+    :param auth_max_age: seconds, as is ``refresh_max_age``.
+    :raises ValueError: a name or ``same_site`` is invalid.
     """
 
     secure: bool | None = None
@@ -43,33 +44,33 @@ class CookieOptions:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.auth_name) or not _NAME.fullmatch(self.refresh_name):
-            raise ValueError("the name of a cookie consists of letters, digits, '_' and '-'")
+            raise ValueError("a cookie name consists of letters, digits, '_' and '-'")
         if self.auth_name == self.refresh_name:
-            raise ValueError("the two cookies need two names")
+            raise ValueError("auth_name and refresh_name must differ")
         if self.same_site not in ("Lax", "Strict"):
-            raise ValueError("same_site is 'Lax' or 'Strict'")
+            raise ValueError("same_site must be 'Lax' or 'Strict'")
 
     @property
     def names(self) -> tuple[str, str]:
-        """Of the auth token's and the refresh token's cookie."""
+        """The names of the auth cookie and the refresh cookie."""
         return self.auth_name, self.refresh_name
 
 
-DEFAULT = CookieOptions()
+DEFAULT: Final = CookieOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class CookieTokens:
-    """What a browser sent; None: absent, or not to be believed."""
+    """The tokens a browser sent; None if absent or malformed."""
 
     auth_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
 
 
 def set_cookies(tokens: Tokens, options: CookieOptions = DEFAULT, *, is_local: bool = False) -> list[str]:
-    """The values of the ``Set-Cookie`` headers that hand the tokens to a browser.
+    """Return the ``Set-Cookie`` values that hand the tokens to a browser.
 
-    Raises ``ValueError`` for text that cannot stand in a cookie: no token of ours looks like that.
+    :raises ValueError: text that cannot be a token.
     """
     written = [
         (options.auth_name, tokens.auth_token, options.auth_max_age),
@@ -79,15 +80,15 @@ def set_cookies(tokens: Tokens, options: CookieOptions = DEFAULT, *, is_local: b
 
 
 def clear_cookies(options: CookieOptions = DEFAULT, *, is_local: bool = False) -> list[str]:
-    """The values of the ``Set-Cookie`` headers that make a browser forget both."""
+    """Return the ``Set-Cookie`` values that delete both cookies."""
     return [_cookie(name, "", 0, options, is_local) for name in options.names]
 
 
 def read_cookies(headers: Iterable[str], options: CookieOptions = DEFAULT) -> CookieTokens:
-    """The tokens in the ``Cookie`` headers of a request.
+    """Read the tokens from the ``Cookie`` headers of a request.
 
-    A name that occurs twice counts as absent: a neighbouring subdomain can add a second one but cannot take ours
-    away, and which of two a browser sends first is the attacker's choice.
+    A duplicated name counts as absent (cookie tossing): a sibling subdomain can add a second cookie but not remove
+    ours, and the browser may send either one first.
     """
     found: dict[str, list[str]] = {name: [] for name in options.names}
     for part in ";".join(headers).split(";"):
@@ -97,42 +98,51 @@ def read_cookies(headers: Iterable[str], options: CookieOptions = DEFAULT) -> Co
     return CookieTokens(*(_only(found[name]) for name in options.names))
 
 
-def is_local_development(
-    scheme: str, host: str, header_names: Iterable[bytes], pages: Iterable[str | None] = ()
-) -> bool:
-    """Whether a request came over plain HTTP, to a loopback name, through no proxy that tells of itself.
+def without_keystead_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Strip ``x-keystead-*`` headers, spelt with hyphens or underscores, from a request."""
+    return [pair for pair in headers if not pair[0].lower().replace(b"_", b"-").startswith(b"x-keystead-")]
 
-    ``host`` is the ``Host`` header; ``header_names`` are in lower case. ``pages`` are what ``Origin`` and ``Referer``
-    say: a proxy that says nothing else passes them on, and they name the public host.
+
+def with_cookies(headers: Iterable[tuple[bytes, bytes]], cookies: list[str], names: tuple[str, ...]) -> RawHeaders:
+    """Add our cookies to the headers of a response, replacing any of the same names, and forbid caching."""
+    ours = tuple(f"{name}=".encode() for name in names)
+    kept = [
+        (name, value)
+        for name, value in headers
+        if not _is_cache_header(name) and not (name.lower() == b"set-cookie" and value.lstrip(b" \t").startswith(ours))
+    ]
+    return [*kept, (b"cache-control", b"no-store"), *((b"set-cookie", cookie.encode("ascii")) for cookie in cookies)]
+
+
+def private(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Mark a response as specific to one user: ``Vary: Cookie``, and ``private, no-cache`` by default.
+
+    A ``Cache-Control`` of the application stays as it is.
     """
-    if scheme not in ("http", "ws") or not _PROXIED.isdisjoint(header_names):
-        return False
-    return _is_loopback(host) and all(_is_local_page(page) for page in pages if page)
+    marked, varies, has_cache_control = [], False, False
+    for name, value in headers:
+        lower = name.lower()
+        has_cache_control = has_cache_control or lower == b"cache-control"
+        if lower == b"vary" and not varies:
+            varies, value = True, _with_cookie(value)
+        marked.append((name, value))
+    if not varies:
+        marked.append((b"vary", b"Cookie"))
+    if not has_cache_control:
+        marked.append((b"cache-control", b"private, no-cache"))
+    return marked
 
 
-def loses_secure_cookies(
-    scheme: str, host: str, header_names: Iterable[bytes], pages: Iterable[str | None] = ()
-) -> bool:
-    """Whether the browser will drop cookies that are Secure: it came over plain HTTP to another computer, as far as
-    proxies tell. The arguments are those of :func:`is_local_development`."""
-    if scheme not in ("http", "ws") or not _PROXIED.isdisjoint(header_names) or _is_loopback(host):
-        return False
-    return not any(page.startswith("https:") for page in pages if page)
+def _is_cache_header(name: bytes) -> bool:
+    # RFC 9213: each CDN may have its own, such as Cloudflare-CDN-Cache-Control.
+    return name.lower() in _CACHE_HEADERS or name.lower().endswith(b"cdn-cache-control")
 
 
-def _is_local_page(address: str) -> bool:
-    scheme, _, rest = address.partition("://")
-    return scheme == "http" and _is_loopback(rest.partition("/")[0])
-
-
-def _is_loopback(host: str) -> bool:
-    name = re.sub(r":\d+$", "", host.strip(" \t").lower()).strip("[]")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
+def _with_cookie(vary: bytes) -> bytes:
+    named = [name.strip(b" \t") for name in vary.split(b",") if name.strip(b" \t")]
+    if b"*" in named or b"cookie" in (name.lower() for name in named):
+        return vary
+    return b", ".join([*named, b"Cookie"])
 
 
 def _only(values: list[str]) -> str | None:

@@ -1,61 +1,64 @@
-"""``KeysteadMiddleware`` protects an ASGI application: only who is logged in gets past it, except on the public paths.
+"""``KeysteadMiddleware`` protects an ASGI application: every path needs a login, except the public ones.
 
-It is pure ASGI: bodies stream, background work runs on, and no framework is imported. What it decides, in this order:
+It is pure ASGI: bodies are streamed, and no framework is imported. For each request, in this order:
 
-1. The path is public: the application answers; the server is asked nothing until the application wants to know.
-2. The access token is good for a while: it is checked (at the server, or by the verifier), and the application answers.
-3. It is not: the refresh token is exchanged, once for all requests that bring it; the new cookies go out with the
-   response.
-4. The server says that the session is over: the cookies are deleted, a browser goes to the login page, a program gets
-   401.
-5. Nobody can tell: the cookies stay, the answer is 503.
+1. The path is public: the application responds; the server is called only if the application asks for the user.
+2. The access token is valid for a while: it is checked (at the server, or by the verifier); the application responds.
+3. It expires soon: the refresh token is exchanged, once for all concurrent requests; the response sets new cookies.
+4. The server says that the session is over: the cookies are deleted; a browser is redirected to the login page, a
+   program gets 401.
+5. The tokens cannot be checked: the cookies stay; 503.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
+from typing import Any
 
-from keystead_client.asgi import (
-    POLICY_VIOLATION,
-    TRY_AGAIN_LATER,
-    App,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    refuse_websocket,
-    send_answer,
-    visit_of,
-)
+from keystead_client._access_rules import AccessRules, IncomingRequest, Options
+from keystead_client._checks import TokenChecks
+from keystead_client._request import RequestEnded, RequestState, current_request
 from keystead_client.async_client import AsyncClient
-from keystead_client.browser import Browser, current_browser
-from keystead_client.choosing import options_of_own, require_no_contradiction, warn_of_every_brand
-from keystead_client.cookies import CookieOptions
-from keystead_client.ended import ForeignRequest, RedirectToLogin, RequestEnded
+from keystead_client.cookies import CookieOptions, without_keystead_headers
 from keystead_client.errors import KeysteadError
-from keystead_client.gate import Gate, Verifies
-from keystead_client.headers import without_keystead_headers
-from keystead_client.protection import Protection, Visit
-from keystead_client.wary import AuthServer
+from keystead_client.verify import Verifier
 
 __all__ = ["KeysteadMiddleware"]
 
-_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_POLICY_VIOLATION = 1008
+_TRY_AGAIN_LATER = 1013
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
 class KeysteadMiddleware:
-    """Wraps an ASGI application.
+    """ASGI middleware around an application. ``keystead_client.wsgi`` has the same for WSGI.
 
-    ``public_paths`` and ``api_paths`` are prefixes of whole segments, without the prefix under which the application is
-    mounted; ``"/"`` is the root page alone, and ``login_path`` is always public. ``refresh_buffer`` is in seconds: a
-    token that lives shorter than that is refreshed. ``client`` replaces the one that is made from ``endpoint`` (or
-    ``KEYSTEAD_ENDPOINT``), and is then closed by whoever made it. ``allow_http`` is for an endpoint that is reached in
-    plain text by a way nobody else is on; one question to it may take ``timeout`` seconds. ``allow_anonymous``: users
-    without an account are logged in, too; a ``verifier`` cannot tell them apart, and so needs it. ``allowed_origins``
-    are those of pages that may post and open WebSockets besides the application's own. ``clock`` tells seconds since
-    1970. Raises ``ValueError`` for paths and origins that are none, and for other options that cannot be meant.
+    :param endpoint: the server; default: ``KEYSTEAD_ENDPOINT``.
+    :param public_paths: prefixes of whole path segments, without the prefix under which the application is mounted;
+        ``"/"`` is the root page only.
+    :param login_path: always public.
+    :param refresh_buffer: seconds before expiry at which tokens are refreshed.
+    :param cookie_options: names and attributes of the cookies.
+    :param brand: accept only users of this brand.
+    :param brand_token: accept only users of its brand.
+    :param verifier: checks access tokens without a call of the server; needs ``allow_anonymous``, since access tokens
+        do not show who is anonymous.
+    :param client: instead of one made from ``endpoint``; you close it.
+    :param api_paths: prefixes of paths that get 401 instead of a redirect.
+    :param allow_anonymous: users without an account count as logged in.
+    :param allowed_origins: origins whose pages count as the application's own.
+    :param allow_http: the endpoint may be plain http on another computer, over a private network.
+    :param timeout: seconds for one call of the server.
+    :param clock: the time in seconds since 1970, for tests.
+    :raises ValueError: an option is invalid, or contradicts another.
     """
 
     def __init__(
@@ -69,8 +72,8 @@ class KeysteadMiddleware:
         *,
         brand: str | None = None,
         brand_token: str | None = None,
-        verifier: Verifies | None = None,
-        client: AuthServer | None = None,
+        verifier: Verifier | None = None,
+        client: AsyncClient | None = None,
         api_paths: Sequence[str] = ("/api",),
         allow_anonymous: bool = False,
         allowed_origins: Sequence[str] = (),
@@ -79,103 +82,112 @@ class KeysteadMiddleware:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        is_verified = verifier is not None
-        self._own_client: AsyncClient | None = None
-        if client is None:
-            own = options_of_own(brand, brand_token, timeout, allow_http=allow_http)
-            client = self._own_client = AsyncClient(endpoint, **own)
-        else:
-            others = {"endpoint": endpoint, "brand_token": brand_token, "allow_http": allow_http, "timeout": timeout}
-            require_no_contradiction(client, brand, is_verified=is_verified, **others)
-        warn_of_every_brand(client, is_verified=is_verified)
-        self._protection = Protection(
-            Gate(client, verifier, clock),
+        options = Options(
+            endpoint=endpoint,
             public_paths=public_paths,
             login_path=login_path,
-            api_paths=api_paths,
             refresh_buffer=refresh_buffer,
-            cookie_options=cookie_options,
+            cookie_options=cookie_options or CookieOptions(),
             brand=brand,
-            clock=clock,
+            brand_token=brand_token,
+            api_paths=api_paths,
             allow_anonymous=allow_anonymous,
             allowed_origins=allowed_origins,
+            allow_http=allow_http,
+            timeout=timeout,
+            is_verified=verifier is not None,
+            clock=clock,
         )
+        self._own_client = None if client else AsyncClient(endpoint, **options.client_options())
+        used = client or self._own_client
+        assert used is not None
+        options.check_client(used, is_own=client is None)
+        self._rules = AccessRules(options)
+        self._checks = TokenChecks(used, verifier, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection, as ASGI hands it over."""
-        if scope["type"] not in ("lifespan", "http", "websocket"):
-            raise RuntimeError(f"nobody can tell who is logged in over {scope['type']!r}: it is let through to nobody")
+        """Serve one connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, partial(self._send_and_close, send))
             return
+        if scope["type"] not in ("http", "websocket"):
+            raise RuntimeError(f"unsupported ASGI scope type {scope['type']!r}")
         scope = {**scope, "headers": without_keystead_headers(scope["headers"])}
-        visit = visit_of(scope)
-        browser = self._protection.browser(visit)
-        token = current_browser.set(browser)
+        state = RequestState(self._rules, self._checks, _read(scope))
+        token = current_request.set(state)
         try:
-            can_refuse = "websocket.http.response" in (scope.get("extensions") or ())
-            sending = partial(_send_with_cookies, browser, send, can_refuse)
-            await self._serve(scope, receive, sending, visit, browser)
+            await self._serve(scope, receive, partial(_send_with_cookies, state, scope, send), state)
         finally:
-            current_browser.reset(token)
-            browser.unawaited.tell()
+            current_request.reset(token)
+            state.log_unawaited()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit, browser: Browser) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, state: RequestState) -> None:
         try:
-            if browser.is_foreign and browser.has_tokens:
-                raise ForeignRequest
-            if browser.is_protected and await browser.user() is None:
-                raise RedirectToLogin(browser.location_of_login(None))
+            await state.require_access()
             await self.app(scope, receive, send)
-            if browser.is_withheld and browser.refusal is not None:
-                raise browser.refusal
-        except RequestEnded as ended:
-            if browser.has_begun_to_answer:
+            state.require_no_rejection()
+        except (RequestEnded, KeysteadError) as error:
+            answer = state.answer_to(error)
+            if answer is None or state.has_begun:
                 raise
-            browser.answer_instead()
-            await self._send_away(scope, receive, send, visit, ended)
-        except KeysteadError as error:
-            # Others are the application's own affair, for example its calls of the data client.
-            if error is not browser.outage or browser.has_begun_to_answer:
-                raise
-            browser.answer_instead()
-            await self._send_unavailable(scope, receive, send, visit, error)
-
-    async def _send_away(self, scope: Scope, receive: Receive, send: Send, visit: Visit, ended: RequestEnded) -> None:
-        if scope["type"] == "websocket":
-            await refuse_websocket(receive, send, POLICY_VIOLATION)
-        else:
-            await send_answer(send, self._protection.away(visit, ended))
-
-    async def _send_unavailable(
-        self, scope: Scope, receive: Receive, send: Send, visit: Visit, error: KeysteadError
-    ) -> None:
-        if scope["type"] == "websocket":
-            await refuse_websocket(receive, send, TRY_AGAIN_LATER)
-        else:
-            await send_answer(send, self._protection.away_for_now(visit, error))
+            state.take_over()
+            if scope["type"] == "websocket":
+                # Closed before it is accepted: the browser sees 403.
+                await receive()
+                code = _POLICY_VIOLATION if isinstance(error, RequestEnded) else _TRY_AGAIN_LATER
+                await send({"type": "websocket.close", "code": code, "reason": ""})
+            else:
+                await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+                await send({"type": "http.response.body", "body": answer.body})
 
     async def _send_and_close(self, send: Send, message: Message) -> None:
         if message["type"].startswith("lifespan.shutdown."):
-            await self._protection.gate.finish()
+            await self._checks.finish()
             if self._own_client is not None:
                 await self._own_client.close()
         await send(message)
 
 
-async def _send_with_cookies(browser: Browser, send: Send, can_refuse: bool, message: Message) -> None:
-    # A framework inside answers 500 to an exception that it does not know, and then hands it on to us.
-    if message["type"] == "http.response.start" and browser.withhold(message["status"]):
+async def _send_with_cookies(state: RequestState, scope: Scope, send: Send, message: Message) -> None:
+    # Drops the 500 of a framework that does not know the middleware's exceptions, and raises them afterwards.
+    if message["type"] == "http.response.start" and state.suppress(message["status"]):
         return
-    if browser.is_withheld:
+    if state.is_suppressed:
         return
-    if message["type"] == "websocket.close" and browser.set_cookies and can_refuse and not browser.has_begun_to_answer:
-        # The old tokens are spent: who is refused a WebSocket needs the new ones all the same.
-        headers = browser.begin_to_answer([(b"content-length", b"0")], 403)
+    can_respond = "websocket.http.response" in (scope.get("extensions") or ())
+    if message["type"] == "websocket.close" and state.set_cookies and can_respond and not state.has_begun:
+        # The old tokens are used up: the browser needs the new ones although the WebSocket is refused.
+        headers = state.begin([(b"content-length", b"0")], 403)
         await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": b""})
         return
-    if message["type"] in _BEGINNINGS:
-        headers = browser.begin_to_answer(message.get("headers", []), message.get("status"))
-        message = {**message, "headers": headers}
+    if message["type"] in _STARTS:
+        message = {**message, "headers": state.begin(message.get("headers", []), message.get("status"))}
     await send(message)
+
+
+def _read(scope: Scope) -> IncomingRequest:
+    values: dict[bytes, list[str]] = {}
+    for name, value in scope["headers"]:
+        values.setdefault(name.lower(), []).append(value.decode("latin-1"))
+    client = scope.get("client")
+    root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    if root and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :] or "/"
+    return IncomingRequest(
+        scheme=scope.get("scheme", "http"),
+        host=values.get(b"host", [""])[0],
+        header_names=frozenset(values),
+        cookies=values.get(b"cookie", []),
+        accept=",".join(values.get(b"accept", ())),
+        path=path,
+        raw_path=scope.get("raw_path"),
+        root=root,
+        query=scope.get("query_string", b""),
+        address=client[0] if client else None,
+        origin=",".join(values[b"origin"]) if b"origin" in values else None,
+        referer=",".join(values.get(b"referer", ())),
+        method=scope.get("method", "GET"),
+        is_websocket=scope["type"] == "websocket",
+        fetch_site=",".join(values.get(b"sec-fetch-site", ())),
+    )

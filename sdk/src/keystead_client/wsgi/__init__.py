@@ -1,4 +1,4 @@
-"""The middleware and its functions for WSGI: Flask, Django, and whatever else speaks it. No event loop is needed."""
+"""The middleware and its functions for WSGI: Flask, Django and other frameworks. No event loop is needed."""
 
 from __future__ import annotations
 

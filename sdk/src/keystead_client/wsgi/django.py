@@ -1,11 +1,11 @@
-"""For Django: a redirect to the login page is an answer, and no error that fills the log.
+"""Django adapter: a redirect to the login page becomes a normal response instead of a logged error.
 
-At the end of ``settings.py``, so that it is the last of all::
+Put it last in ``settings.py``::
 
     MIDDLEWARE += ["keystead_client.wsgi.django.KeysteadErrors"]
 
-Django asks ``process_exception`` of the last one first. Further up, another that reports every exception would
-report the redirect, too.
+Django calls ``process_exception`` of the last middleware first: one further down that reports exceptions would report
+the redirect, too.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
+from keystead_client.wsgi.middleware import response_to
 
 __all__ = ["KeysteadErrors"]
 
 
 class KeysteadErrors:
-    """A Django middleware that answers what ``require_auth`` raises in a view, as the one around Django would."""
+    """Django middleware that responds to what ``require_auth`` raises in a view."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """The response of what is further inside."""
+        """Pass the request on."""
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Our answer; None for what is the application's own affair."""
-        exchange = request.META.get(IN_ENVIRON)
-        answer = exchange.answer_to(error) if isinstance(exchange, Exchange) else None
-        if answer is None:
+        """Return the middleware's response; None for the application's own exceptions."""
+        response = response_to(error, request.META)
+        if response is None:
             return None
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        return HttpResponse(answer.body, status=answer.status, headers=headers)
+        status, headers, body = response
+        return HttpResponse(body, status=status, headers=dict(headers))

@@ -1,4 +1,4 @@
-"""For Flask: a redirect to the login page is an answer, and no error that fills the log.
+"""Flask adapter: a redirect to the login page becomes a normal response instead of a logged error.
 
 app = Flask(__name__)
 init_app(app)
@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from keystead_client.ended import RequestEnded
-from keystead_client.wsgi.exchange import IN_ENVIRON, Exchange
+from keystead_client._request import RequestEnded
+from keystead_client.wsgi.middleware import response_to
 
 __all__ = ["init_app"]
 
 
 def init_app(app: Flask) -> None:
-    """Has the application answer what ``require_auth`` raises, as the middleware around it would."""
-    app.register_error_handler(RequestEnded, _answer)
+    """Register the error handler for what ``require_auth`` raises."""
+    app.register_error_handler(RequestEnded, _respond)
 
 
-def _answer(error: RequestEnded) -> Response:
-    exchange = request.environ.get(IN_ENVIRON)
-    answer = exchange.answer_to(error) if isinstance(exchange, Exchange) else None
-    if answer is None:
+def _respond(error: RequestEnded) -> Response:
+    response = response_to(error, request.environ)
+    if response is None:
         raise error
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
-    return Response(answer.body, answer.status, headers)
+    status, headers, body = response
+    return Response(body, status, headers)
