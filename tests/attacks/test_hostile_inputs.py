@@ -30,7 +30,8 @@ from keystead.web.app import Application
 from keystead.web.pages.endpoint import KINDS, LARGEST_FORM
 from keystead.web.request_body import LARGEST_BODY
 from keystead.web.request_headers import HeaderReader
-from keystead_client import cookies, origins, paths
+from keystead_client import _access_rules, cookies
+from keystead_client.middleware import KeysteadMiddleware
 from tests.attacks.callers import make_key
 from tests.attacks.holding import Call, Probe, each, faults, fill, fresh
 from tests.attacks.hostile_documents import documents
@@ -511,16 +512,26 @@ async def test_errors_and_logs() -> None:
 
 
 async def test_what_the_client_library_reads() -> None:
-    rules, prefixes = origins.OriginRules(["https://app.example.com"]), paths.PathRules(["/auth"])
+    origins, prefixes = _access_rules.OriginRules(["https://app.example.com"]), _access_rules.PathRules(["/auth"])
+    app: Any = None
+    rules = KeysteadMiddleware(app, "https://id.example.com", brand="shop")._rules
+
+    def asked(host: str = "localhost", referer: str | None = None, accept: str = "") -> _access_rules.IncomingRequest:
+        headers = frozenset({b"host"})
+        return _access_rules.IncomingRequest(
+            "http", host, headers, [], accept, "/", None, "", b"", None, referer=referer
+        )
+
     works: dict[str, Callable[[str], object]] = {
-        "a target": paths.redirect_target,
-        "an absolute target": paths.absolute_target,
-        "a path": lambda text: prefixes.hold(f"/auth/{text}", f"/auth/{text}".encode()),
-        "where to log in": lambda text: paths.login_location("/login", text, text.encode()),
-        "Accept": paths.is_for_programs,
-        "Origin": lambda text: rules.allow(f"https://{text}", "https", "app.example.com"),
-        "Host": lambda text: cookies.is_local_development("http", text, ()),
-        "a page": lambda text: cookies.is_local_development("http", "localhost", (), [f"http://{text}"]),
+        "a target": _access_rules.redirect_target,
+        "a login page": lambda text: rules.login_location(asked(), f"https://{text}"),
+        "a path": lambda text: prefixes.match(f"/auth/{text}", f"/auth/{text}".encode()),
+        "where to log in": lambda text: _access_rules.login_location("/login", text, text.encode()),
+        "Accept": lambda text: rules.is_api(asked(accept=text)),
+        "Cookie": lambda text: cookies.read_cookies([text]),
+        "Origin": lambda text: origins.allow(f"https://{text}", "https", "app.example.com"),
+        "Host": lambda text: rules.is_local_development(asked(text)),
+        "a page": lambda text: rules.is_local_development(asked(referer=f"http://{text}")),
     }
 
     def probes() -> Iterator[tuple[str, Probe, int]]:

@@ -19,9 +19,8 @@ from starlette.websockets import WebSocket
 from keystead.context import Server
 from keystead.web.app import Application
 from keystead_client import auth
-from keystead_client.asgi import App
 from keystead_client.async_client import AsyncClient
-from keystead_client.middleware import KeysteadMiddleware
+from keystead_client.middleware import App, KeysteadMiddleware
 from tests.clocks import ManualClock
 
 ADDRESS = "198.51.100.23"

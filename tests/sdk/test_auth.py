@@ -9,7 +9,7 @@ import pytest
 
 from keystead.users.model import User
 from keystead_client import auth
-from keystead_client.asgi import Receive, Scope, Send
+from keystead_client.middleware import Receive, Scope, Send
 from tests.clocks import ManualClock
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import httpx
 import pytest
 
 from keystead_client._checks import (
@@ -21,6 +23,7 @@ from keystead_client._checks import (
 )
 from keystead_client._transport import PoolTimeout
 from keystead_client.async_client import AsyncClient
+from keystead_client.cookies import CookieTokens
 from keystead_client.errors import (
     InvalidCredentials,
     KeysteadError,
@@ -100,8 +103,9 @@ async def test_an_answer_is_valid_from_the_start_of_the_call(server: FakeServer,
     """The session ends while the answer that it is valid is on its way, for four seconds."""
     server.may_answer.clear()
     first = asyncio.create_task(checks.check(ACCESS, None))
-    while not server.calls:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert server.calls == 1
     server.outcome = NotAuthenticated("over")
     server.now += CHECK_TTL
     second = asyncio.create_task(checks.check(ACCESS, None))
@@ -158,7 +162,7 @@ async def test_malformed_tokens_of_the_server_are_its_fault(server: FakeServer, 
 async def test_text_that_is_no_token_costs_no_call(server: FakeServer, checks: TokenChecks, token: str) -> None:
     assert await checks.check(token, None) is None
     assert await checks.refresh(token, None) is None
-    await checks.end_session(token, token, None)
+    await checks.end_session(CookieTokens(token, token), None)
     assert server.calls == 0
 
 
@@ -261,7 +265,8 @@ async def test_a_server_that_hangs_fails_checks_and_refreshes_fast(server: FakeS
     for number in range(TIMEOUTS_TO_OPEN + 1):
         with pytest.raises(Timeout, match="no answer"):
             await checks.check(f"a.b.{number}", None)
-    for call in (checks.check(ACCESS, None), checks.refresh(REFRESH, None), checks.end_session(None, REFRESH, None)):
+    ending = checks.end_session(CookieTokens(None, REFRESH), None)
+    for call in (checks.check(ACCESS, None), checks.refresh(REFRESH, None), ending):
         with pytest.raises(Timeout, match="at the moment"):
             await call
     assert server.calls == TIMEOUTS_TO_OPEN + 1
@@ -293,3 +298,34 @@ async def test_a_network_error_says_nothing_of_a_hanging_server(server: FakeServ
     for _ in range(9):
         with pytest.raises(NetworkError, match="refused"):
             await checks.check(ACCESS, None)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 5])
+async def test_no_worker_waits_for_a_busy_server(seconds: int) -> None:
+    """A longer ``Retry-After`` is not waited for, whatever client the middleware was given."""
+    asked: list[httpx.Request] = []
+
+    def busy(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        error = {"message": "busy", "extensions": {"code": "SERVER_BUSY", "retryAfter": seconds}}
+        return httpx.Response(503, json={"errors": [error]})
+
+    async with AsyncClient("https://id.example.com", transport=httpx.MockTransport(busy), retries=1) as client:
+        checks = TokenChecks(client, None, time.time)
+        for call in (checks.check(ACCESS, None), checks.refresh(REFRESH, None), log_in(checks)):
+            asked.clear()
+            with pytest.raises(ServerBusy) as raised:
+                await call
+            assert len(asked) == (1 if seconds else 2)
+            assert raised.value.retry_after == seconds
+
+
+async def test_an_exhausted_connection_pool_is_no_timeout_of_the_server() -> None:
+    def crowded(request: httpx.Request) -> httpx.Response:
+        raise httpx.PoolTimeout("crowded")
+
+    transport = httpx.MockTransport(crowded)
+    async with AsyncClient("https://id.example.com", transport=transport, retries=0) as client:
+        with pytest.raises(PoolTimeout) as raised:
+            await client.me_with("token")
+    assert not raised.value.was_sent

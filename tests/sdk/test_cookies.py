@@ -1,13 +1,24 @@
-"""The cookies: what they say about themselves, and what is believed of what comes back."""
+"""The session cookies: attributes, strict reading, and the headers around them."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx
 import pytest
 
-from keystead_client.cookies import CookieOptions, clear_cookies, is_local_development, read_cookies, set_cookies
+from keystead_client._access_rules import AccessRules, IncomingRequest
+from keystead_client.cookies import (
+    CookieOptions,
+    RawHeaders,
+    clear_cookies,
+    private,
+    read_cookies,
+    set_cookies,
+    with_cookies,
+)
+from keystead_client.middleware import KeysteadMiddleware
 from keystead_client.tokens import Tokens
 from tests.clocks import ManualClock
 from tests.sdk import site as web
@@ -15,6 +26,14 @@ from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site
 
 TOKENS = Tokens("a.b.c", "ks_rt_x")
+RULES: AccessRules = KeysteadMiddleware(None, "https://auth.example.com")._rules  # type: ignore[arg-type]
+
+
+def is_local(scheme: str, host: str, header: bytes = b"host", **pages: Any) -> bool:
+    """Whether a request counts as local development."""
+    headers = frozenset({b"host", header})
+    request = IncomingRequest(scheme, host, headers, [], "", "/", None, "", b"", None, **pages)
+    return RULES.is_local_development(request)
 
 
 @pytest.mark.attack("A101")
@@ -36,7 +55,7 @@ def test_only_local_development_goes_without_secure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "host", "header", "is_local"),
+    ("scheme", "host", "header", "expected"),
     [
         ("http", "localhost", b"accept", True),
         ("http", "localhost:8000", b"accept", True),
@@ -53,13 +72,15 @@ def test_only_local_development_goes_without_secure() -> None:
         ("http", "", b"accept", False),
     ],
 )
-def test_what_counts_as_local_development(scheme: str, host: str, header: bytes, is_local: bool) -> None:
-    assert is_local_development(scheme, host, [b"host", header]) is is_local
+def test_local_development_is_plain_http_to_a_loopback_name(
+    scheme: str, host: str, header: bytes, expected: bool
+) -> None:
+    assert is_local(scheme, host, header) is expected
 
 
 @pytest.mark.attack("A101")
 @pytest.mark.parametrize(
-    ("page", "is_local"),
+    ("page", "expected"),
     [
         ("http://localhost:8000", True),
         ("http://127.0.0.1:8000/auth/login?redirect=/a", True),
@@ -71,13 +92,14 @@ def test_what_counts_as_local_development(scheme: str, host: str, header: bytes,
         ("null", False),
     ],
 )
-async def test_a_page_of_the_public_host_shows_a_proxy_that_says_nothing(site: Site, page: str, is_local: bool) -> None:
+async def test_origin_and_referer_show_a_proxy_without_headers(site: Site, page: str, expected: bool) -> None:
+    assert is_local("http", "127.0.0.1:8000", origin=page) is expected
+    assert is_local("http", "127.0.0.1:8000", origin="", referer=page) is expected
     ann = {"email": "ann@example.com", "password": PASSWORD}
-    assert is_local_development("http", "127.0.0.1:8000", [b"host"], [page, None, ""]) is is_local
     async with site.browser("http://127.0.0.1:8000") as browser:
         response = await browser.post("/auth/login", json=ann, headers={"Referer": page})
     assert response.json()["success"] is True
-    assert all(("; Secure" in cookie) is not is_local for cookie in web.set_cookies(response).values())
+    assert all(("; Secure" in cookie) is not expected for cookie in web.set_cookies(response).values())
 
 
 @pytest.mark.attack("A101")
@@ -110,16 +132,13 @@ OTHER_SPACES = [chr(code) for code in range(256) if chr(code).isspace() and chr(
 @pytest.mark.parametrize("space", OTHER_SPACES)
 def test_names_and_values_lose_space_and_tab_only(space: str) -> None:
     """RFC 6265 §5.2. A neighbour that can set ``\\xa0name`` sets a cookie of another name."""
+    assert {"\x0b", "\x0c", "\x1c", "\x85", "\xa0"} <= set(OTHER_SPACES)
     for name in (f"{space}{AUTH}", f"{AUTH}{space}", f" {space}{AUTH}"):
         assert read_cookies([f"{name}=a; {REFRESH}=b"]).auth_token is None
         assert read_cookies([f"{name}=x; {AUTH}=a"]).auth_token == "a"
     for value in (f"{space}a", f"a{space}", f"\t{space}a"):
         assert read_cookies([f"{AUTH}={value}"]).auth_token is None
     assert read_cookies([f"\t {AUTH} \t= \ta \t;{REFRESH}=b"]).auth_token == "a"
-
-
-def test_there_are_such_spaces() -> None:
-    assert {"\x0b", "\x0c", "\x1c", "\x85", "\xa0"} <= set(OTHER_SPACES)
 
 
 @pytest.mark.parametrize("token", ["a; Domain=example.com", "a\r\nX: y", "a b", 'a"'])
@@ -158,3 +177,37 @@ async def test_local_development_over_http_keeps_its_cookies(site: Site) -> None
     async with site.browser("http://localhost:8000") as browser:
         await browser.post("/auth/login", json={"email": "ann@example.com", "password": PASSWORD})
         assert (await browser.get("/orders")).status_code == 200
+
+
+OF_CACHES = (b"CDN-Cache-Control", b"cloudflare-cdn-cache-control", b"Surrogate-Control", b"Expires", b"Pragma")
+OURS = (b"cache-control", b"private, no-cache")
+
+
+@pytest.mark.parametrize(
+    ("given", "marked"),
+    [
+        ([], [(b"vary", b"Cookie"), OURS]),
+        ([(b"vary", b"Accept , Origin,")], [(b"vary", b"Accept, Origin, Cookie"), OURS]),
+        ([(b"vary", b"")], [(b"vary", b"Cookie"), OURS]),
+        ([(b"vary", b"Origin, cookie")], [(b"vary", b"Origin, cookie"), OURS]),
+        ([(b"vary", b"*")], [(b"vary", b"*"), OURS]),
+        ([(b"vary", b"A"), (b"Vary", b"B")], [(b"vary", b"A, Cookie"), (b"Vary", b"B"), OURS]),
+        ([(b"vary", b"X-Cookie")], [(b"vary", b"X-Cookie, Cookie"), OURS]),
+    ],
+)
+def test_a_response_for_one_user_varies_by_cookie(given: RawHeaders, marked: RawHeaders) -> None:
+    assert private(given) == marked
+
+
+@pytest.mark.parametrize("said", [b"no-store", b"public, max-age=600"])
+def test_the_applications_own_cache_control_stays(said: bytes) -> None:
+    given = [(b"Cache-Control", said), (b"content-type", b"text/html")]
+    assert private(given) == [*given, (b"vary", b"Cookie")]
+
+
+@pytest.mark.attack("A101")
+def test_responses_with_tokens_are_never_cached() -> None:
+    given = [(b"Cache-Control", b"public"), (b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2")]
+    given += [(name, b"max-age=600") for name in OF_CACHES]
+    written = with_cookies(given, ["a=3; Path=/"], ("a",))
+    assert written == [(b"set-cookie", b"b=2"), (b"cache-control", b"no-store"), (b"set-cookie", b"a=3; Path=/")]

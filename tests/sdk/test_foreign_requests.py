@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from keystead_client.asgi import Message
+from keystead_client.middleware import Message
 from tests.clocks import ManualClock
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import Site, Wire, set_cookies

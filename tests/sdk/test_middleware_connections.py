@@ -10,8 +10,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from keystead_client.asgi import Message, Receive, Scope, Send
 from keystead_client.async_client import AsyncClient
+from keystead_client.middleware import Message, Receive, Scope, Send
 from keystead_client.tokens import Tokens
 from tests.clocks import ManualClock
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies
@@ -32,17 +32,6 @@ async def test_parts_are_passed_on_one_by_one(site: Site, browser: httpx.AsyncCl
     sent = await _converse(site, scope, [{"type": "http.request", "body": b"", "more_body": False}])
     bodies = [message["body"] for message in sent if message["type"] == "http.response.body"]
     assert bodies == [b"one ", b"two ", b"ann@example.com", b""]
-
-
-async def test_the_applications_own_cookies_stay_and_ours_come_once(
-    site: Site, browser: httpx.AsyncClient, clock: ManualClock
-) -> None:
-    clock.advance(hours=1)
-    response = await browser.get("/own-cookies")
-    cookies = set_cookies(response)
-    assert set(cookies) == {"theme", AUTH, REFRESH}
-    assert "chosen-by-the-application" not in cookies[AUTH]
-    assert response.headers.get_list("cache-control") == ["no-store"], "no cache keeps tokens"
 
 
 async def test_a_websocket_opens_for_who_is_logged_in(
@@ -176,8 +165,8 @@ async def test_the_lifespan_ends_after_a_refresh_that_nobody_waits_for(
     asked, may_answer = asyncio.Event(), asyncio.Event()
     site = Site(wire, clock, app)
     monkeypatch.setattr(site.sdk, "refresh_with", refresh_with)
-    gate = site.middleware._protection.gate
-    gone = asyncio.create_task(gate.refresh("ks_rt_old", None))
+    checks = site.middleware._checks
+    gone = asyncio.create_task(checks.refresh("ks_rt_old", None))
     await asked.wait()
     gone.cancel()
     shutdown = asyncio.create_task(_converse(site, {"type": "lifespan"}, []))
@@ -185,7 +174,7 @@ async def test_the_lifespan_ends_after_a_refresh_that_nobody_waits_for(
     assert not shutdown.done()
     may_answer.set()
     await shutdown
-    assert await gate.refresh("ks_rt_old", None) == Tokens("a.b.c", "next")
+    assert await checks.refresh("ks_rt_old", None) == Tokens("a.b.c", "next")
     await site.sdk.close()
 
 

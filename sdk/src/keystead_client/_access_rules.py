@@ -29,7 +29,7 @@ _UNRESERVED: Final = "/~!$&'()*+,:@="
 _MAX_TARGET: Final = 2000
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
-_MAX_ORIGIN: Final = 300  # a host name has at most 253 characters
+_MAX_ORIGIN: Final = 300  # a host name has at most 253
 
 Origin = tuple[str, str, int]
 """Scheme, host and port (RFC 6454)."""
@@ -45,7 +45,7 @@ class Options:
     refresh_buffer: float
     cookie_options: CookieOptions
     brand: str | None
-    brand_token: str | None
+    brand_token: str | None = field(repr=False)
     api_paths: Sequence[str]
     allow_anonymous: bool
     allowed_origins: Sequence[str]
@@ -72,10 +72,7 @@ class Options:
         :raises ValueError: an option contradicts ``client``.
         """
         if self.is_verified and not self.allow_anonymous:
-            raise ValueError(
-                "`verifier` cannot tell anonymous users from accounts. Turn the brand's feature anonymous_users off (or "
-                "accept them all) and pass allow_anonymous=True, or leave the verifier out"
-            )
+            raise ValueError("a `verifier` cannot tell anonymous users from accounts and needs allow_anonymous=True")
         is_of_one_brand = self.is_verified or getattr(client, "is_of_one_brand", True)
         if not is_own:
             for name in ("endpoint", "brand_token", "allow_http", "timeout"):
@@ -188,8 +185,8 @@ class AccessRules:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._public = PathRules(options.public_paths)
-        self._login_page = PathRules((options.login_path.partition("?")[0],))
+        login_page = PathRules((options.login_path.partition("?")[0],))
+        self._public = (PathRules(options.public_paths), login_page)
         self._api = PathRules(options.api_paths)
         self._origins = OriginRules(options.allowed_origins)
         self._warn_lost_cookies = WarnOnce(
@@ -199,8 +196,7 @@ class AccessRules:
 
     def is_public(self, request: IncomingRequest) -> bool:
         """Whether the path needs no login: by ``public_paths``, or because it is the login page."""
-        path = request.path, request.raw_path
-        return self._public.match(*path) or self._login_page.match(*path)
+        return any(rules.match(request.path, request.raw_path) for rules in self._public)
 
     def is_api(self, request: IncomingRequest) -> bool:
         """Whether to answer with a status instead of a page: by ``api_paths``, or because JSON is asked for."""
@@ -244,11 +240,8 @@ class AccessRules:
 
         A proxy without headers of its own still passes on ``Origin`` and ``Referer``, which name the public host.
         """
-        return (
-            request.is_plain_http
-            and _is_loopback_origin(f"http://{request.host}")
-            and all(_is_loopback_origin(page) for page in (request.origin, request.referer) if page)
-        )
+        pages = [page for page in (request.origin, request.referer) if page]
+        return request.is_plain_http and all(map(_is_loopback_origin, [f"http://{request.host}", *pages]))
 
     def warn_if_cookies_are_lost(self, request: IncomingRequest) -> None:
         """Log once that browsers drop ``Secure`` cookies over plain HTTP to another computer."""
@@ -302,5 +295,5 @@ def login_location(login_path: str, path: str, query: bytes) -> str:
 
 def _is_loopback_origin(url: str) -> bool:
     """Whether a URL starts with plain http and a loopback host; browsers include ``*.localhost`` (RFC 6761)."""
-    origin = parse_origin("/".join(re.split(r"/", url, maxsplit=3)[:3]))
+    origin = parse_origin("/".join(url.split("/", 3)[:3]))
     return origin is not None and origin[0] == "http" and (is_loopback(origin[1]) or origin[1].endswith(".localhost"))

@@ -11,7 +11,7 @@ from keystead_client._protocol import limit_retry_wait
 from keystead_client._single_flight import RecentTokens, Share, SingleFlight, share_between_tasks, share_between_threads
 from keystead_client._transport import OutageLog, PoolTimeout
 from keystead_client.async_client import AsyncClient
-from keystead_client.cookies import set_cookies
+from keystead_client.cookies import CookieTokens, set_cookies
 from keystead_client.errors import (
     NotAuthenticated,
     RefreshTokenExpired,
@@ -194,17 +194,19 @@ class TokenChecks:
         """Note that a login replaced the session of this refresh token."""
         self._superseded.add(refresh_token, self._clock())
 
-    async def end_session(self, auth_token: str | None, refresh_token: str | None, forwarded_for: str | None) -> None:
+    async def end_session(self, tokens: CookieTokens, forwarded_for: str | None) -> None:
         """End a session on the server by its refresh token (RFC 7009), else by its access token.
 
         :raises KeysteadError: the server cannot be reached.
         """
+        auth_token, refresh_token = tokens.auth_token, tokens.refresh_token
         if auth_token:
             self._checks.forget(auth_token)
         if refresh_token:
             self._refreshes.forget(refresh_token)
         by_refresh_token = bool(refresh_token and refresh_token.startswith(_SECRET_PREFIX))
-        if not by_refresh_token and not Tokens(auth_token, None).is_fresh(self._clock(), 0):
+        is_alive = _may_be_access_token(auth_token) and Tokens(auth_token, None).is_fresh(self._clock(), 0)
+        if not (by_refresh_token or is_alive):
             return
         try:
             with self._guard("token"):
@@ -223,8 +225,7 @@ class TokenChecks:
         await self._checks.finish()
 
     async def _check_at_server(self, auth_token: str, forwarded_for: str | None) -> User | None:
-        # A JWT, signed or encrypted, or an opaque secret: anything else is not worth a call.
-        if auth_token.count(".") not in (2, 4) and not auth_token.startswith(_SECRET_PREFIX):
+        if not _may_be_access_token(auth_token):
             return None
         user = await self._share(self._checks, auth_token, lambda: self._fetch_user(auth_token, forwarded_for))
         return None if user is None else {name: _copied(value) for name, value in user.items()}
@@ -257,6 +258,11 @@ class TokenChecks:
     def _guard(self, kind: str) -> Iterator[None]:
         with self._breaker.guard(kind), limit_retry_wait(MAX_RETRY_WAIT), self._server_outages:
             yield
+
+
+def _may_be_access_token(text: str | None) -> bool:
+    """Whether it is worth a call: a JWT, signed or encrypted, or an opaque secret."""
+    return text is not None and (text.count(".") in (2, 4) or text.startswith(_SECRET_PREFIX))
 
 
 def _fit_for_cookies(tokens: Tokens) -> Tokens:

@@ -27,6 +27,7 @@ GET_ACCESS_TOKEN = (
 HEALTH = "query Health { health { data { up } } }"
 CREATE_ME = "mutation CreateMe { createMe }"
 LOG_OUT = "mutation LogOut { logout { data { success } } }"
+LOG_OUT_BY_TOKEN = "mutation LogOut($token: String) { logout(refresh_token: $token) { data { success } } }"
 LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRefreshToken(force: $force) }"
 
 T = TypeVar("T")
@@ -155,9 +156,12 @@ def user_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return user
 
 
-def log_out(*, headers: Headers, retries: int) -> Flow[None]:
-    """Ends the session whose access token is among the headers."""
-    yield from ask(Question(LOG_OUT, {}, None, headers, False), retries)
+def log_out(refresh_token: str | None = None, *, headers: Headers, retries: int) -> Flow[None]:
+    """End the session of a refresh token (idempotent), else that of the access token among the headers."""
+    if refresh_token:
+        yield from ask(Question(LOG_OUT_BY_TOKEN, {"token": refresh_token}, None, headers, True), retries)
+    else:
+        yield from ask(Question(LOG_OUT, {}, None, headers, False), retries)
 
 
 def _pair(data: Mapping[str, Any], field: str) -> Tokens:

@@ -132,7 +132,7 @@ class RequestState:
         old, self.tokens, self._brought = self.tokens, cookies.CookieTokens(), None
         self._keep_tokens(tokens)
         with suppress(KeysteadError):
-            await self._end_session(old)
+            await self.checks.end_session(old, self.incoming.forwarded_for)
 
     async def log_out(self) -> None:
         """End the session on the server and delete the cookies, even if the server cannot be reached."""
@@ -140,7 +140,7 @@ class RequestState:
         if not self.has_tokens:
             return
         try:
-            await self._end_session(self.tokens)
+            await self.checks.end_session(self.tokens, self.incoming.forwarded_for)
         finally:
             self._drop_tokens()
 
@@ -189,7 +189,9 @@ class RequestState:
         if self.set_cookies and self.checks.is_outdated(self.tokens.refresh_token, self._brought):
             self.set_cookies = []
         marked = cookies.private(headers) if self.is_personal else list(headers)
-        return cookies.with_cookies(marked, self.set_cookies, self._cookie_options.names) if self.set_cookies else marked
+        return (
+            cookies.with_cookies(marked, self.set_cookies, self._cookie_options.names) if self.set_cookies else marked
+        )
 
     def take_over(self) -> None:
         """Let the middleware respond instead of the application."""
@@ -197,7 +199,7 @@ class RequestState:
         self.log_unawaited()
 
     def require_settable_cookies(self) -> None:
-        """Raise ``RuntimeError`` if the response has begun, ``ForeignRequest`` if the request is cross-origin (CSRF)."""
+        """Raise ``RuntimeError`` if the response has begun, ``ForeignRequest`` if the request is cross-origin."""
         if self.has_begun:
             raise RuntimeError("the response has begun: cookies can no longer be set")
         if self.is_cross_origin:
@@ -217,9 +219,6 @@ class RequestState:
                 "the response has begun: ask for the user before it begins, for example with auth.get_user() in the "
                 "view; later calls then work too"
             )
-
-    async def _end_session(self, tokens: cookies.CookieTokens) -> None:
-        await self.checks.end_session(tokens.auth_token, tokens.refresh_token, self.incoming.forwarded_for)
 
     def _keep_tokens(self, new: Tokens) -> None:
         # A standing session keeps its refresh token.

@@ -155,10 +155,20 @@ class AsyncClient(Configured):
         asked = question.with_headers(self._headers_of(auth_token, forwarded_for))
         return await self._run(ask(asked, self._session.retries))
 
-    async def logout_with(self, auth_token: str | None, *, forwarded_for: str | None = None) -> None:
-        """End the session of an access token. Raises ``NotAuthenticated`` where it is over; at once for no token."""
-        headers = self._headers_of(auth_token, forwarded_for)
-        await self._run(_operations.log_out(headers=headers, retries=self._session.retries))
+    async def logout_with(
+        self, auth_token: str | None = None, *, refresh_token: str | None = None, forwarded_for: str | None = None
+    ) -> None:
+        """End the session of an access token, or with ``refresh_token`` that of a refresh token (RFC 7009).
+
+        A refresh token is enough by itself; one that is unknown, or whose session is over, changes nothing.
+
+        :raises NotAuthenticated: the session of the access token is over, or no token is given.
+        """
+        if refresh_token:
+            headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
+        else:
+            headers = self._headers_of(auth_token, forwarded_for)
+        await self._run(_operations.log_out(refresh_token, headers=headers, retries=self._session.retries))
 
     # ------------------------------------------------------------------------------------------------- driving flows
 

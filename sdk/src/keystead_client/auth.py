@@ -5,7 +5,7 @@ they raise ``RuntimeError``. A coroutine that is not awaited is neither true nor
 
     RedirectToLogin     raised by require_auth; the middleware redirects (or answers 401 to programs)
     NotAuthenticated    raised by require_auth(mode="raise")
-    ForeignRequest      raised by login, logout and refresh_tokens for a page of another site; the middleware answers 403
+    ForeignRequest      raised by login, logout and refresh_tokens for cross-origin requests; the middleware answers 403
 """
 
 from __future__ import annotations

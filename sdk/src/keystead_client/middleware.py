@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from keystead_client._access_rules import AccessRules, IncomingRequest, Options
 from keystead_client._checks import TokenChecks
@@ -99,8 +99,7 @@ class KeysteadMiddleware:
             clock=clock,
         )
         self._own_client = None if client else AsyncClient(endpoint, **options.client_options())
-        used = client or self._own_client
-        assert used is not None
+        used = client or cast(AsyncClient, self._own_client)
         options.check_client(used, is_own=client is None)
         self._rules = AccessRules(options)
         self._checks = TokenChecks(used, verifier, clock)

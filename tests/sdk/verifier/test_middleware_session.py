@@ -11,8 +11,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead_client import AsyncClient, auth
-from keystead_client.asgi import Receive, Scope, Send
-from keystead_client.middleware import KeysteadMiddleware
+from keystead_client.middleware import KeysteadMiddleware, Receive, Scope, Send
 from keystead_client.verify import Verifier
 from tests.clocks import ManualClock
 from tests.make import make_user

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import keystead_client.auth
-from keystead_client.asgi import Receive, Scope, Send
+from keystead_client.middleware import Receive, Scope, Send
 from keystead_client.wsgi import auth
 from tests.clocks import ManualClock
 from tests.sdk.site import Site, Wire

@@ -1,16 +1,20 @@
-"""Journeys of a browser through an application of Flask and of Django, with the real server behind."""
+"""Use cases of a browser in Flask and Django applications, with the real server behind them."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
 
 from keystead.users.model import User
+from keystead_client.wsgi.middleware import KeysteadMiddleware, read_environ
 from tests.clocks import ManualClock
 from tests.sdk.site import ADDRESS, AUTH, REFRESH, set_cookies
+from tests.sdk.test_middleware_outage import OfflineVerifier
 from tests.sdk.wsgi.shop import ANN, Shop, in_a_thread
 
 
@@ -39,16 +43,6 @@ def test_a_login_leads_in_and_a_logout_out(shop: Shop, ann: User) -> None:
         assert shop.wire.sent["logout"] == 1
     with shop.browser(kept) as thief:
         assert thief.get("/orders").status_code == 303
-
-
-@in_a_thread
-def test_a_program_gets_401_and_segments_are_whole(shop: Shop) -> None:
-    with shop.browser() as browser:
-        refused = browser.get("/api/orders")
-        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "UNAUTHENTICATED")
-        assert browser.get("/orders", headers={"Accept": "application/json"}).status_code == 401
-        assert browser.get("/authors").status_code == 303
-        assert browser.get("/auth/whoami").json()["logged_in"] is False
 
 
 @pytest.mark.attack("A104")
@@ -83,15 +77,6 @@ def test_a_session_that_is_over_loses_its_cookies(shop: Shop, clock: ManualClock
         assert response.status_code == 303
         assert all("Max-Age=0" in cookie for cookie in set_cookies(response).values())
         assert dict(browser.cookies) == {}
-
-
-@in_a_thread
-def test_tokens_are_refreshed_when_asked(shop: Shop) -> None:
-    with shop.logged_in() as browser, shop.browser() as nobody:
-        old = dict(browser.cookies)
-        assert browser.post("/auth/refresh").json()["success"] is True
-        assert dict(browser.cookies) != old
-        assert nobody.post("/auth/refresh").json()["code"] == "TOKEN_EXPIRED"
 
 
 @in_a_thread
@@ -152,3 +137,67 @@ def test_the_server_learns_the_address_of_the_browser(shop: Shop, clock: ManualC
         clock.advance(seconds=2)
         browser.get("/orders", headers={"X-Forwarded-For": "203.0.113.1"})
     assert shop.wire.addresses == {ADDRESS}
+
+
+def test_the_environ_is_read_as_the_bytes_that_were_sent() -> None:
+    request = read_environ(
+        {
+            "wsgi.url_scheme": "https",
+            "HTTP_HOST": "app.example.com",
+            "HTTP_X_FORWARDED_FOR": "203.0.113.1",
+            "HTTP_COOKIE": "a=1; b=2",
+            "HTTP_ORIGIN": "https://app.example.com",
+            "SCRIPT_NAME": "/shop/",
+            "PATH_INFO": "/orders/caf\u00c3\u00a9\xff",
+            "REQUEST_URI": "/shop/orders/caf%C3%A9?page=%2f",
+            "QUERY_STRING": "page=%2f",
+            "REMOTE_ADDR": "198.51.100.23",
+        }
+    )
+    assert (request.scheme, request.host, request.cookies) == ("https", "app.example.com", ["a=1; b=2"])
+    assert request.header_names == {b"host", b"x-forwarded-for", b"cookie", b"origin"}
+    assert (request.root, request.path, request.raw_path) == (
+        "/shop",
+        "/orders/caf\u00e9\ufffd",
+        b"/shop/orders/caf%C3%A9",
+    )
+    assert (request.query, request.forwarded_for) == (b"page=%2f", "198.51.100.23")
+    assert (request.origin, request.referer) == ("https://app.example.com", None)
+    least = read_environ({"wsgi.url_scheme": "http", "REMOTE_ADDR": ""})
+    assert (least.path, least.root, least.raw_path, least.query, least.address) == ("/", "", None, b"", None)
+
+
+@pytest.mark.attack("A101")
+def test_an_ambiguous_path_is_never_public() -> None:
+    rules = KeysteadMiddleware(lambda environ, start_response: [], "https://auth.example.com")._rules
+    assert rules.is_public(read_environ({"PATH_INFO": "/auth/x", "RAW_URI": "/auth/x?a=%2f"}))
+    for environ in (
+        {"PATH_INFO": "/auth/../orders"},
+        {"PATH_INFO": "//auth/x"},
+        {"PATH_INFO": "auth/x"},
+        {"PATH_INFO": "/auth;x/y"},
+        {"PATH_INFO": "/authors"},
+        {"PATH_INFO": "/auth/x", "RAW_URI": "/auth%2fx"},
+        {"PATH_INFO": "/auth/x", "REQUEST_URI": "/auth%2Fx?a"},
+        {"PATH_INFO": "/auth/x", "REQUEST_URI": "/auth/x", "RAW_URI": "/orders/%2e%2e/auth/x"},
+    ):
+        assert not rules.is_public(read_environ(environ)), environ
+
+
+@in_a_thread
+def test_a_verifier_accepts_without_the_server(
+    open_shop: Callable[..., Shop], make_app: Callable[..., Any], clock: ManualClock, ann: User
+) -> None:
+    with open_shop(make_app()).logged_in() as browser:
+        cookies = dict(browser.cookies)
+    verifier = OfflineVerifier(ann.id, cookies[AUTH])
+    shop = open_shop(make_app(), verifier=verifier, allow_anonymous=True)
+    shop.wire.is_cut = True
+    with shop.browser(cookies) as browser:
+        assert browser.get("/orders").json()["user"] == {"id": ann.id}
+        assert shop.wire.sent == {}
+        clock.advance(minutes=59, seconds=30)
+        assert browser.get("/orders").status_code == 200, "the refresh fails, the token has half a minute"
+        verifier.tokens = ()
+        response = browser.get("/orders")
+        assert (response.status_code, response.headers.get_list("set-cookie")) == (503, [])

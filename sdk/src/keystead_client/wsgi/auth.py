@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    unguarded = inspect.unwrap(function)
+    unguarded: Callable[P, Coroutine[Any, Any, T]] = inspect.unwrap(function)
 
     @wraps(unguarded)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""``KeysteadMiddleware`` for WSGI (PEP 3333): as :mod:`keystead_client.middleware`, without an event loop or a thread."""
+"""``KeysteadMiddleware`` for WSGI (PEP 3333): as :mod:`keystead_client.middleware`, without event loop and threads."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class KeysteadMiddleware:
         used = client or Client(endpoint, **options.client_options())
         options.check_client(used, is_own=client is None)
         self._rules = AccessRules(options)
-        blocking_verifier = _Blocking(verifier) if verifier is not None else None
-        self._checks = TokenChecks(cast(Any, _Blocking(used)), cast(Any, blocking_verifier), clock, share_between_threads)
+        server, checking = cast(Any, _Blocking(used)), cast(Any, _Blocking(verifier) if verifier else None)
+        self._checks = TokenChecks(server, checking, clock, share_between_threads)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
