@@ -15,7 +15,7 @@ import uvicorn
 from keystead.context import Server
 from keystead.settings import Settings
 from keystead.web.app import Application
-from keystead.web.connection_bounds import Bounds
+from keystead.web.connection_limits import ConnectionLimits
 from keystead.web.http_protocol import ProtocolFactory
 
 URL = "http://auth.example.com/graphql"
@@ -96,18 +96,18 @@ async def make_api(server: Server) -> Api:
 
 
 @asynccontextmanager
-async def listening(settings: Settings, server: Server, bounds: Bounds | None = None) -> AsyncIterator[str]:
+async def listening(settings: Settings, server: Server, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
     """The application behind real HTTP on loopback; the URL of its root."""
     application = Application(settings)
     await application.open(server)
-    bounds = bounds or Bounds()
+    limits = limits or ConnectionLimits()
     config = uvicorn.Config(
         application,
         port=0,
         lifespan="off",
         ws="none",
-        http=ProtocolFactory(bounds),  # type: ignore[arg-type]
-        timeout_keep_alive=math.ceil(bounds.keep_alive),
+        http=ProtocolFactory(limits),  # type: ignore[arg-type]
+        timeout_keep_alive=math.ceil(limits.keep_alive),
         log_config=None,
         server_header=False,
     )

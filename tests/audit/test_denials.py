@@ -27,7 +27,7 @@ from keystead.ids import new_id
 from keystead.pagination import PageRequest
 from keystead.permissions import NOTHING
 from keystead.settings import Settings
-from keystead.web.server import open_server
+from keystead.web.bootstrap import open_server
 from tests.api import make_api
 from tests.clocks import ManualClock
 from tests.make import (

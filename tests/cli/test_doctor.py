@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keystead.cli.checks import Finding, Status, examine
+from keystead.cli.checks import Finding, Status
+from keystead.cli.doctor import examine
 from keystead.clock import SystemClock
 from keystead.db.interface import ConnectionLost, Database
 from keystead.db.postgres import PostgresDatabase
@@ -172,7 +173,7 @@ def test_many_entities_on_sqlite_are_a_warning(sqlite_cli: Cli, monkeypatch: pyt
     file.write_text("".join(f"[e{n}.fields]\nname = {{ type = 'string' }}\n" for n in range(3)), "utf-8")
     sqlite_cli.json("entity", "apply", "--brand", "shop", str(file))
     assert findings(sqlite_cli)["entity_tables"] == {"check": "entity_tables", "status": "ok", "detail": "3"}
-    monkeypatch.setattr("keystead.cli.checks.MOST_ENTITY_TABLES", 2)
+    monkeypatch.setattr("keystead.cli.database_checks.MAX_ENTITY_TABLES", 2)
     assert findings(sqlite_cli)["entity_tables"]["status"] == "warning"
 
 
@@ -181,7 +182,7 @@ async def test_a_clock_that_is_off_and_a_late_rotation_are_warnings(
     database_url: str, age: int, signing_keys: Status
 ) -> None:
     """The age of a key is judged by the database's clock, whatever this machine's says."""
-    from keystead.web.server import open_server
+    from keystead.web.bootstrap import open_server
 
     settings = load_settings({"KEYSTEAD_DATABASE_URL": database_url, "KEYSTEAD_MASTER_KEY": MASTER_KEY})
     now = SystemClock().now()

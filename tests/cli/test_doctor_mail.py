@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from keystead.cli.checks import Finding, Status
-from keystead.cli.mail_checks import LATE, examine_outbox, examine_sending
+from keystead.cli.checks import Finding, Status, check_sending
+from keystead.cli.database_checks import LATE, check_outbox
 from keystead.context import Server
 from keystead.mail.smtp import Limits
 from keystead.mail.transport import DeliveryRefused
@@ -26,7 +26,7 @@ LOGIN = ("keystead@shop.example", "s3cret: p@ss/wörd")
 
 async def sending(url: str, **given: str) -> dict[str, Finding]:
     settings = load_settings({"KEYSTEAD_SMTP_URL": url, "KEYSTEAD_BASE_URL": "https://id.shop.example", **given})
-    return {finding.check: finding async for finding in examine_sending(settings)}
+    return {finding.check: finding async for finding in check_sending(settings)}
 
 
 async def test_without_a_mail_server_mails_stay_where_they_are() -> None:
@@ -74,7 +74,7 @@ async def test_a_server_that_cannot_be_used_is_a_failure(servers: SmtpServers, s
 
 async def test_a_silent_server_is_a_failure_soon(smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Limits(connect=0.05, command=0.05, whole=0.1, goodbye=0.05)
-    monkeypatch.setattr("keystead.cli.mail_checks.PATIENCE", patience)
+    monkeypatch.setattr("keystead.cli.checks.MAIL_SERVER_LIMITS", patience)
     smtp.withhold("EHLO")
     finding = (await sending(smtp.url))["mail_server"]
     assert (finding.status, "took too long" in finding.detail) == (Status.failure, True)
@@ -134,12 +134,12 @@ def test_a_bad_setting_is_one_clear_line_without_the_password(cli: Cli) -> None:
 async def test_mails_that_do_not_go_out(server: Server, clock: ManualClock) -> None:
     brand = await make_brand(server)
     ann = await make_user(server, brand)
-    assert (await examine_outbox(server.db, clock.now())).status is Status.ok
+    assert (await check_outbox(server.db, clock.now())).status is Status.ok
     await make_mail(server, brand, ann)
     clock.advance(seconds=LATE.total_seconds())
-    assert (await examine_outbox(server.db, clock.now())).status is Status.ok
+    assert (await check_outbox(server.db, clock.now())).status is Status.ok
     clock.advance(seconds=1)
-    finding = await examine_outbox(server.db, clock.now())
+    finding = await check_outbox(server.db, clock.now())
     assert finding.status is Status.warning
     assert finding.detail == "1 mail waiting for more than 15 min: keystead mail list --state waiting"
     post = Post()
@@ -147,5 +147,5 @@ async def test_mails_that_do_not_go_out(server: Server, clock: ManualClock) -> N
     await make_delivery(server, post).deliver_all_due()
     await make_mail(server, brand, ann)
     await make_delivery(server, post).deliver_all_due()
-    finding = await examine_outbox(server.db, clock.now())
+    finding = await check_outbox(server.db, clock.now())
     assert finding.detail == "2 mails given up: keystead mail list --state dead"

@@ -65,7 +65,7 @@ def test_help_names_every_group(tmp_path: Path) -> None:
 
 def test_help_loads_neither_database_nor_server() -> None:
     program = "import sys, keystead.cli.app; print([name for name in sys.modules if name in sys.argv])"
-    heavy = ("sqlalchemy", "alembic", "uvicorn", "starlette", "graphql", "asyncpg", "keystead.cli.demo.content")
+    heavy = ("sqlalchemy", "alembic", "uvicorn", "starlette", "graphql", "asyncpg", "keystead.cli.demo.sample_data")
     listed = subprocess.run(
         [sys.executable, "-c", program, *heavy], env=plain_environment(), capture_output=True, text=True, check=True
     )

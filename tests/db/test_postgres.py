@@ -23,7 +23,7 @@ from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.postgres_connect import transport_of
 from keystead.db.postgres_pool import Connection
 from keystead.db.statements import Statement
-from keystead.web.server import open_server
+from keystead.web.bootstrap import open_server
 from tests.databases import PostgresTemplate
 from tests.db.things import ADD, BRAND, COUNT_UP, NUMBER, add, dsn, names, postgres, things
 from tests.make import SETTINGS

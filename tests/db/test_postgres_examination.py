@@ -15,13 +15,13 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from keystead.cli.database_checks import _encryption, examine_database
-from keystead.cli.findings import Finding, Status
+from keystead.cli.checks import Finding, Status
+from keystead.cli.database_checks import _encryption, check_database
 from keystead.db.interface import RightMissing
 from keystead.db.postgres import PostgresDatabase
 from keystead.db.postgres_connect import is_on_this_machine
 from keystead.db.postgres_examination import examine
-from keystead.web.server import warn_of_missing_rights
+from keystead.web.bootstrap import warn_of_missing_rights
 from tests.databases import PostgresTemplate
 from tests.db.things import dsn, postgres
 
@@ -94,12 +94,12 @@ def test_the_address_of_the_peer_tells_whether_a_network_is_crossed(family: int,
 async def test_an_index_that_is_not_valid_is_a_warning(limited: Limited) -> None:
     await limited.run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_sessions_ended'::regclass")
     try:
-        findings = {finding.check: finding async for finding in examine_database(limited.database)}
+        findings = {finding.check: finding async for finding in check_database(limited.database)}
     finally:
         await limited.run("UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'ix_sessions_ended'::regclass")
     assert findings["database_indexes"].status is Status.warning
     assert "ix_sessions_ended. REINDEX INDEX CONCURRENTLY" in findings["database_indexes"].detail
-    findings = {finding.check: finding async for finding in examine_database(limited.database)}
+    findings = {finding.check: finding async for finding in check_database(limited.database)}
     assert findings["database_indexes"].status is Status.ok
 
 
@@ -124,7 +124,7 @@ async def test_each_right_that_is_missing_is_named(limited: Limited, revoked: st
     await limited.run(revoked)
     missing = (await examine(limited.database)).missing_to_serve
     assert any(right.startswith(named) for right in missing), missing
-    found = [finding async for finding in examine_database(limited.database)]
+    found = [finding async for finding in check_database(limited.database)]
     rights = [finding for finding in found if finding.check == "database_rights"]
     assert rights[0].status is Status.failure
     assert named in rights[0].detail
@@ -135,7 +135,7 @@ async def test_what_migrations_alone_need_is_a_warning(limited: Limited) -> None
     found = await examine(limited.database)
     assert found.missing_to_serve == ()
     assert found.missing_to_migrate == ("CREATE on schema public", "ownership of table brands")
-    findings = {finding.check: finding async for finding in examine_database(limited.database)}
+    findings = {finding.check: finding async for finding in check_database(limited.database)}
     assert findings["database_rights"].status is Status.warning
 
 
@@ -160,7 +160,7 @@ async def test_a_database_that_takes_no_changes_is_a_failure(limited: Limited) -
     async with _read_only(limited):
         database = postgres(dsn(limited.database))
         await database.open()
-        findings = {finding.check: finding async for finding in examine_database(database)}
+        findings = {finding.check: finding async for finding in check_database(database)}
         await asyncio.wait_for(database.close(), 5)
     assert findings["database_writes"].status is Status.failure
 

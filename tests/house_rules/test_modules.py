@@ -131,7 +131,7 @@ def test_the_clock_is_the_only_source_of_time() -> None:
 
 def test_the_machines_clock_is_read_where_no_server_is_open() -> None:
     """Everything else goes by the database's (``db/clock.py``), which all nodes share."""
-    allowed = {CLOCK, "src/keystead/db/clock.py", "src/keystead/cli/doctor.py", "src/keystead/cli/demo/showing.py"}
+    allowed = {CLOCK, "src/keystead/db/clock.py", "src/keystead/cli/doctor.py", "src/keystead/cli/demo/runner.py"}
     users = {
         str(module.path)
         for module in modules("src")

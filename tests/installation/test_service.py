@@ -24,7 +24,7 @@ from keystead.installation import service, store
 from keystead.installation.model import KeyTimes
 from keystead.pagination import PageRequest
 from keystead.settings import Settings
-from keystead.web.server import open_server, warn_of_guessable_key
+from keystead.web.bootstrap import open_server, warn_of_guessable_key
 from tests.clocks import ManualClock
 from tests.make import MASTER_KEY, make_context
 

@@ -72,12 +72,12 @@ def test_a_hanging_lookup_does_not_delay_the_exit() -> None:
     script = """
 import asyncio, socket, threading
 socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
-from keystead.cli import mail_checks
+from keystead.cli import checks
 from keystead.mail.smtp import Limits
 from keystead.settings import Settings
-mail_checks.PATIENCE = Limits(connect=0.05)
+checks.MAIL_SERVER_LIMITS = Limits(connect=0.05)
 async def look():
-    return [finding.detail async for finding in mail_checks.examine_sending(Settings(smtp_url="smtp://mail.example.com"))]
+    return [finding.detail async for finding in checks.check_sending(Settings(smtp_url="smtp://mail.example.com"))]
 print(asyncio.run(look())[0])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)

@@ -1,4 +1,4 @@
-"""Connections that are too many or too slow, over real sockets with lowered bounds (A105 in part)."""
+"""Connections that are too many or too slow, over real sockets with lowered limits (A105 in part)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from keystead.context import Server
 from keystead.settings import Settings
-from keystead.web.connection_bounds import Bounds
+from keystead.web.connection_limits import ConnectionLimits
 from tests.api import listening
 from tests.web.wire import ANSWERED, BODY, GOOD, PLAIN, START, Wire, connected
 
@@ -24,14 +24,14 @@ pytestmark = [
     pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
 ]
 
-FEW = Bounds(connections=8, exempt=())
+FEW = ConnectionLimits(connections=8, exempt=())
 HALF_A_BODY = START + b"Content-Length: 9\r\n\r\n{"
 
 
 @asynccontextmanager
-async def served(server: Server, bounds: Bounds) -> AsyncIterator[int]:
-    """The server behind real HTTP with these bounds; its port."""
-    async with listening(Settings(), server, bounds) as url:
+async def served(server: Server, limits: ConnectionLimits) -> AsyncIterator[int]:
+    """The server behind real HTTP with these limits; its port."""
+    async with listening(Settings(), server, limits) as url:
         yield int(url.rpartition(":")[2])
 
 
@@ -55,9 +55,9 @@ SLOW = {
 
 @pytest.mark.parametrize(("reason", "sent"), SLOW.values(), ids=list(SLOW))
 async def test_a_client_that_sends_too_slowly_is_hung_up_on(server: Server, reason: str, sent: bytes) -> None:
-    bounds = Bounds(first_byte=0.1, head=0.1, body=0.1)
+    limits = ConnectionLimits(first_byte=0.1, head=0.1, body=0.1)
     before = refused(reason)
-    async with served(server, bounds) as port, connected(port) as wire:
+    async with served(server, limits) as port, connected(port) as wire:
         await wire.send(sent)
         got = await wire.rest()
         assert got.count(b"HTTP/1.1") == sent.count(GOOD)
@@ -69,7 +69,7 @@ async def test_a_body_that_is_late_is_answered_and_counted_once(
 ) -> None:
     monkeypatch.setattr("keystead.web.request_body.LONGEST_READ", 0.1)
     before = refused("slow_body")
-    async with served(server, Bounds(discard=0.1)) as port, connected(port) as wire:
+    async with served(server, ConnectionLimits(discard=0.1)) as port, connected(port) as wire:
         await wire.send(HALF_A_BODY)
         assert b" 408 " in await wire.rest()
     assert refused("slow_body") == before + 1
@@ -87,7 +87,7 @@ DROPS = {
 
 @pytest.mark.parametrize(("start", "drop"), DROPS.values(), ids=list(DROPS))
 async def test_a_byte_now_and_then_wins_no_time(server: Server, start: bytes, drop: bytes) -> None:
-    async with served(server, Bounds(first_byte=0.2, head=0.2, body=0.2)) as port, connected(port) as wire:
+    async with served(server, ConnectionLimits(first_byte=0.2, head=0.2, body=0.2)) as port, connected(port) as wire:
         await wire.send(start)
         if start == GOOD:
             await wire.until(ANSWERED)
@@ -96,8 +96,8 @@ async def test_a_byte_now_and_then_wins_no_time(server: Server, start: bytes, dr
 
 
 async def test_an_idle_connection_is_kept_and_then_closed(server: Server) -> None:
-    bounds = Bounds(first_byte=0.1, head=0.1, body=0.1, answer=0.3, keep_alive=2.0)
-    async with served(server, bounds) as port, connected(port) as wire:
+    limits = ConnectionLimits(first_byte=0.1, head=0.1, body=0.1, response=0.3, keep_alive=2.0)
+    async with served(server, limits) as port, connected(port) as wire:
         for _ in range(3):
             assert b" 200 " in await wire.ask()
             await wire.stays_open(0.4)
@@ -105,8 +105,8 @@ async def test_an_idle_connection_is_kept_and_then_closed(server: Server) -> Non
 
 
 async def test_keep_alive_begins_again_when_a_refused_body_has_arrived(server: Server) -> None:
-    bounds = Bounds(first_byte=0.1)
-    async with served(server, bounds) as port, connected(port) as wire:
+    limits = ConnectionLimits(first_byte=0.1)
+    async with served(server, limits) as port, connected(port) as wire:
         await wire.send(START.replace(b"json", b"text") + b"Content-Length: 9\r\n\r\n")
         assert b" 415 " in await wire.until(b"}]}")
         await wire.send(b"x" * 9)
@@ -127,7 +127,7 @@ async def test_a_client_that_never_reads_is_given_up(server: Server) -> None:
     query = b'{"query":"{%s}"}' % (b"a" * 30_000)
     request = START + b"Content-Length: %d\r\n\r\n%s" % (len(query), query)
     before = refused("unread")
-    async with served(server, Bounds(answer=0.3)) as port:
+    async with served(server, ConnectionLimits(response=0.3)) as port:
         client = deaf_connection(port)
         loop = asyncio.get_running_loop()
         with client, pytest.raises(ConnectionError):
@@ -138,7 +138,7 @@ async def test_a_client_that_never_reads_is_given_up(server: Server) -> None:
 
 
 async def test_a_client_that_reads_slowly_gets_its_answers(server: Server) -> None:
-    async with served(server, Bounds(answer=5.0)) as port, connected(port) as wire:
+    async with served(server, ConnectionLimits(response=5.0)) as port, connected(port) as wire:
         await wire.send(*[GOOD] * 200)
         for _ in range(200):
             assert b" 200 " in await wire.until(ANSWERED)
@@ -181,9 +181,9 @@ async def test_a_prefix_has_a_quarter_and_others_are_served(server: Server) -> N
 
 
 async def test_a_trusted_proxy_has_all(server: Server) -> None:
-    bounds = replace(FEW, exempt=(ip_network("127.0.0.1/32"),))
+    limits = replace(FEW, exempt=(ip_network("127.0.0.1/32"),))
     before = refused("full")
-    async with served(server, bounds) as port, AsyncExitStack() as stack:
+    async with served(server, limits) as port, AsyncExitStack() as stack:
         for _ in range(8):
             wire = await stack.enter_async_context(connected(port))
             await wire.send(HALF_A_BODY)

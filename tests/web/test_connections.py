@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from keystead.settings import Settings
-from keystead.web.connection_bounds import MOST_CONNECTIONS, Bounds, bounds_for, raise_descriptor_limit
+from keystead.web.connection_limits import MAX_DEFAULT_CONNECTIONS, ConnectionLimits, limits_for, raise_descriptor_limit
 from keystead.web.connections import LOG_INTERVAL, Connections, Prefix, Queue
 
-BOUNDS = Bounds(connections=8, exempt=(ip_network("10.0.0.0/8"),))
+LIMITS = ConnectionLimits(connections=8, exempt=(ip_network("10.0.0.0/8"),))
 
 
 class Loop:
@@ -61,9 +61,9 @@ class Client:
 class Place:
     """A registry under test and its clients."""
 
-    def __init__(self, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, limits: ConnectionLimits = LIMITS) -> None:
         self.loop = Loop()
-        self.connections = Connections(cast(Any, self.loop), bounds)
+        self.connections = Connections(cast(Any, self.loop), limits)
 
     def connect(self, peer: str, queue: str = "silent") -> Client:
         """A client whose connection was accepted, and is in this queue, or busy."""
@@ -148,7 +148,7 @@ def test_a_prefix_that_was_emptied_counts_from_nothing(place: Place) -> None:
 
 
 def test_a_prefix_of_one_connection_replaces_it() -> None:
-    place = Place(Bounds(connections=4, exempt=()))
+    place = Place(ConnectionLimits(connections=4, exempt=()))
     before = place.connect("192.0.2.2")
     for _ in range(3):
         after = place.connect("192.0.2.2")
@@ -165,7 +165,7 @@ def test_proxies_and_peers_without_an_address_are_bounded_by_the_total_alone(pla
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "127.9.9.9"])
 def test_the_loopback_is_exempt_from_the_start(peer: str) -> None:
-    place = Place(bounds_for(Settings(), 10))
+    place = Place(limits_for(Settings(), 10))
     for _ in range(9):
         place.connect(peer, "busy")
     assert place.is_refused(peer)
@@ -173,7 +173,7 @@ def test_the_loopback_is_exempt_from_the_start(peer: str) -> None:
 
 def test_trusted_proxies_are_exempt() -> None:
     trusted = ip_network("192.0.2.0/24")
-    assert trusted in bounds_for(Settings(trusted_proxies=(trusted,)), 100).exempt
+    assert trusted in limits_for(Settings(trusted_proxies=(trusted,)), 100).exempt
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_client_that_reads_is_not_given_up(place: Place) -> None:
 
 
 def test_a_short_keep_alive_leaves_the_client_its_time_to_read() -> None:
-    place = Place(Bounds(keep_alive=5))
+    place = Place(ConnectionLimits(keep_alive=5))
     client = place.connect("192.0.2.1", "answered")
     client.is_unread = True
     place.loop.advance(6)
@@ -249,7 +249,7 @@ def test_an_idle_connection_that_read_nothing_is_aborted_to_make_room(place: Pla
 
 
 def test_a_sweep_looks_at_the_first_of_each_queue_alone(place: Place) -> None:
-    place = Place(Bounds(connections=1000))
+    place = Place(ConnectionLimits(connections=1000))
     clients = [place.connect(f"192.0.2.{n % 250}") for n in range(1000)]
     place.loop.advance(5 - place.loop.now + 0.5)
     assert sum(client.end == "closed" for client in clients) == pytest.approx(500, abs=2)
@@ -291,7 +291,7 @@ def test_clients_that_are_merely_slow_are_no_warning(place: Place) -> None:
     [
         (1024, None, 921, 230),
         (8000, None, 7200, 1800),
-        (1_000_000, None, MOST_CONNECTIONS, MOST_CONNECTIONS // 4),
+        (1_000_000, None, MAX_DEFAULT_CONNECTIONS, MAX_DEFAULT_CONNECTIONS // 4),
         (1_000_000, 200_000, 200_000, 50_000),
         (1024, 100, 100, 25),
         (1024, 5000, 921, 230),
@@ -301,8 +301,8 @@ def test_connections_are_nine_tenths_of_the_descriptors(
     descriptors: int, setting: int | None, connections: int, per_prefix: int
 ) -> None:
     with capture_logs() as lines:
-        bounds = bounds_for(Settings(max_connections=setting), descriptors)
-    assert (bounds.connections, bounds.per_prefix) == (connections, per_prefix)
+        limits = limits_for(Settings(max_connections=setting), descriptors)
+    assert (limits.connections, limits.per_prefix) == (connections, per_prefix)
     assert bool(lines) is (setting == 5000)
 
 

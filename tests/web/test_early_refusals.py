@@ -11,7 +11,7 @@ import pytest
 from keystead.context import Server
 from keystead.settings import Settings
 from keystead.web.app import Application
-from keystead.web.connection_bounds import Bounds
+from keystead.web.connection_limits import ConnectionLimits
 from keystead.web.pages.endpoint import KINDS, STYLE_PATH
 from tests.api import listening
 from tests.web.wire import ANSWERED, GOOD, answer, connected
@@ -108,7 +108,7 @@ async def test_a_body_that_turns_out_too_large_is_413(port: int) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_refusal_waits_for_no_body(server: Server, way: str) -> None:
     async with (
-        listening(SETTINGS, server, Bounds(discard=60)) as url,
+        listening(SETTINGS, server, ConnectionLimits(discard=60)) as url,
         connected(int(url.rpartition(":")[2])) as wire,
     ):
         await wire.send(head("POST /graphql", JSON, way=way))
@@ -118,7 +118,7 @@ async def test_the_refusal_waits_for_no_body(server: Server, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_body_is_not_waited_for_without_end(server: Server, way: str) -> None:
     async with (
-        listening(SETTINGS, server, Bounds(discard=0.2)) as url,
+        listening(SETTINGS, server, ConnectionLimits(discard=0.2)) as url,
         asyncio.timeout(10),
         connected(int(url.rpartition(":")[2])) as wire,
     ):

@@ -9,15 +9,15 @@ import pytest
 
 from keystead.context import Server
 from keystead.settings import Settings
-from keystead.web.connection_bounds import Bounds
+from keystead.web.connection_limits import ConnectionLimits
 from tests.api import listening
 from tests.web.wire import ANSWERED, BODY, CHUNKED, GOOD, PLAIN, START, answer, connected
 
 # None of this asks a database for more than that it is there.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-MOST = Bounds().most_headers
-LARGEST = Bounds().largest_head
+MOST = ConnectionLimits().headers
+LARGEST = ConnectionLimits().head_bytes
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from keystead.mail.links import link_secret
 from keystead.mail.model import MailKind
 from keystead.users.model import User
 from keystead.web.app import Application, load_worker_settings
-from keystead.web.loopback import is_from_this_machine
+from keystead.web.mailbox import is_from_this_machine
 from tests.clocks import ManualClock
 from tests.mail.letters import make_link_mail, make_mail, use_link
 from tests.make import make_brand, make_user

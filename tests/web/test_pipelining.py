@@ -11,14 +11,14 @@ from prometheus_client import REGISTRY
 
 from keystead.context import Server
 from keystead.settings import Settings
-from keystead.web.connection_bounds import Bounds
+from keystead.web.connection_limits import ConnectionLimits
 from tests.api import listening
 from tests.web.wire import ANSWERED, BODY, CHUNKED, GOOD, PLAIN, START, answer, connected
 
 # None of this asks a database for more than that it is there.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-MOST = Bounds().most_pipelined
+MOST = ConnectionLimits().pipelined
 TINY = b"GET / HTTP/1.1\r\n\r\n"
 CLOSE = PLAIN + b"Connection: close\r\n\r\n" + BODY
 
@@ -66,7 +66,7 @@ async def test_tiny_requests_in_one_packet_are_bounded(port: int) -> None:
 @pytest.mark.attack("A105")
 async def test_what_waits_unparsed_is_bounded(server: Server) -> None:
     before = refused("pipeline")
-    async with listening(Settings(), server, Bounds(most_held=50_000)) as url:
+    async with listening(Settings(), server, ConnectionLimits(unparsed_bytes=50_000)) as url:
         port = int(url.rpartition(":")[2])
         async with connected(port) as wire:
             wire.writer.write(GOOD * 2000)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keystead.cli.findings import list_names
 from keystead.cli.options import AsJson
-from keystead.cli.output import note, print_document, print_lines
+from keystead.cli.output import list_names, note, print_document, print_lines
 from keystead.cli.work import configure_logs, read_settings
 from keystead.settings.database_url import sqlite_path
 

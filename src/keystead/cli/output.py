@@ -62,3 +62,8 @@ def _cell(value: Any) -> str:
     text = value if isinstance(value, str | int | float) else " ".join(value)
     # Stored text may come from anybody; a terminal would obey what is in it.
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
+
+
+def list_names(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -24,19 +24,19 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Start the server. SIGTERM and Ctrl-C let open requests finish."""
-    from keystead.web import serving
+    from keystead.web import run
 
     def announce() -> None:
-        end_well_when_told()
+        exit_cleanly_on_signals()
         shown = f"[{host}]" if ":" in host else host
         if as_json:
             print_document({"host": host, "port": port, "workers": workers})
         note(f"keystead listens on http://{shown}:{port}/graphql")
 
-    serving.serve(serving.Listening(host, port, workers), announce=announce)
+    run.serve(run.ListenOptions(host, port, workers), announce=announce)
 
 
-def end_well_when_told() -> None:
+def exit_cleanly_on_signals() -> None:
     """Makes SIGTERM and Ctrl-C end in exit code 0: uvicorn raises them again when every open request is answered."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)

@@ -48,7 +48,7 @@ def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = Fals
 
     :raises StartupError: when the settings or the database do not let us.
     """
-    from keystead.web.server import open_server, system_context
+    from keystead.web.bootstrap import open_server, system_context
 
     settings = read_settings()
     configure_logs(settings)

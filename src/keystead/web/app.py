@@ -28,11 +28,11 @@ from keystead.graphql.schema import load_fixed
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.settings import Settings, load_settings
 from keystead.web import logs, metrics
+from keystead.web.bootstrap import open_server, warn_of_guessable_key, warn_of_missing_rights
 from keystead.web.graphiql import graphiql_page, graphiql_routes
 from keystead.web.graphql_endpoint import GraphQLEndpoint
-from keystead.web.observation import Observer
 from keystead.web.pages.endpoint import PREFIX, LinkPages
-from keystead.web.server import open_server, warn_of_guessable_key, warn_of_missing_rights
+from keystead.web.request_log import RequestLog
 from keystead.web.upkeep import Upkeep
 
 Scope = MutableMapping[str, Any]
@@ -90,7 +90,7 @@ class Application:
         self._server = server
         page = graphiql_page if self._settings.graphiql else None
         schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db), forget=forget)
-        self._graphql = GraphQLEndpoint(server, schemas, Observer(server), page)
+        self._graphql = GraphQLEndpoint(server, schemas, RequestLog(server), page)
         self._link_pages = LinkPages(server)
         return server
 

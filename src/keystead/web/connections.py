@@ -1,7 +1,7 @@
-"""The open connections of one process: admission, timeouts, and the count of what was refused.
+"""Registry of a process's open connections: admission, timeouts, and counts of refusals.
 
-Every timeout is a constant, so the connections that wait for the same thing expire in the order in which they began:
-a queue for each timeout, one periodic sweep that looks at the head of each, and no timer per request.
+Each timeout is a constant, so connections that wait for the same thing expire in FIFO order: one queue per timeout,
+one periodic sweep that reads the head of each queue, and no timer per request.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Protocol
 import structlog
 
 from keystead.web import metrics
-from keystead.web.connection_bounds import Bounds
-from keystead.web.request_headers import peer_place
+from keystead.web.connection_limits import ConnectionLimits
+from keystead.web.request_headers import locate_peer
 
 LOG_INTERVAL = 60.0
 _SWEEPS_IN_A_TIMEOUT = 4
@@ -27,28 +27,28 @@ _log = structlog.get_logger("keystead.connections")
 
 
 class Connection(Hashable, Protocol):
-    """What this module needs of a connection."""
+    """The interface that this module needs of a connection."""
 
     queue: Queue | None
     prefix: Prefix | None
 
     @property
     def is_unread(self) -> bool:
-        """Whether bytes of an answer wait for the client."""
+        """Whether bytes of a response wait for the client to read."""
 
     @property
     def is_reading(self) -> bool:
-        """Whether the connection takes bytes: while it does not, its client is not late."""
+        """Whether we read from the connection: while we do not, its client is not late."""
 
     def hang_up(self) -> None:
-        """Close as soon as what was written is sent."""
+        """Close as soon as everything is written."""
 
     def abort(self) -> None:
         """Close immediately."""
 
 
 class Queue:
-    """The connections that have ``seconds`` left for the same thing, the oldest first, with the time they began."""
+    """Connections with the same timeout, the oldest first, each with its start time."""
 
     def __init__(self, seconds: float, reason: str | None = None, *, is_idle: bool = False) -> None:
         self.seconds = seconds
@@ -58,7 +58,7 @@ class Queue:
 
 
 class Prefix:
-    """The connections of one address prefix: how many, and which of them are idle, the oldest first."""
+    """The connections of one address prefix: their number, and the idle ones, the oldest first."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,28 +67,28 @@ class Prefix:
 
 
 class Connections:
-    """The registry of a process: admission, timeouts, and the count of what was refused.
+    """Admits, times out and counts the connections of a process.
 
-    A connection is idle while the head of no request on it is complete: an idle one can be closed for a new one.
+    A connection is idle while no request on it has a complete head. Idle connections may be evicted for new ones.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> None:
         self._loop = loop
-        self._bounds = bounds
+        self._limits = limits
         self._open: set[Connection] = set()
-        self.held = 0
-        """Bytes that wait, in all connections, for the requests before them."""
+        self.unparsed_bytes = 0
+        """Received in all connections and waiting for earlier requests."""
         self._prefixes: dict[str, Prefix] = {}
         self._prefix_of = lru_cache(maxsize=4096)(self._find_prefix)
-        self.silent = Queue(bounds.first_byte, "silent", is_idle=True)
-        self.head = Queue(bounds.head, "slow_head", is_idle=True)
-        self.body = Queue(bounds.body, "slow_body")
-        self.answered = Queue(min(bounds.answer, bounds.keep_alive), is_idle=True)
-        self.kept_alive = Queue(max(bounds.keep_alive - bounds.answer, 0.0), is_idle=True)
-        self.discarding = Queue(bounds.discard)
-        self.lingering = Queue(bounds.discard, is_idle=True)
-        self._paused = Queue(bounds.answer, "unread")
-        self._closing = Queue(bounds.answer, "unread")
+        self.silent = Queue(limits.first_byte, "silent", is_idle=True)
+        self.head = Queue(limits.head, "slow_head", is_idle=True)
+        self.body = Queue(limits.body, "slow_body")
+        self.answered = Queue(min(limits.response, limits.keep_alive), is_idle=True)
+        self.kept_alive = Queue(max(limits.keep_alive - limits.response, 0.0), is_idle=True)
+        self.discarding = Queue(limits.discard)
+        self.lingering = Queue(limits.discard, is_idle=True)
+        self._paused = Queue(limits.response, "unread")
+        self._closing = Queue(limits.response, "unread")
         self._timeouts = (self.silent, self.head, self.body, self.kept_alive, self.discarding, self.lingering)
         self._idle = tuple(queue for queue in (*self._timeouts, self.answered) if queue.is_idle)
         shortest = min(queue.seconds for queue in (*self._timeouts, self.answered) if queue.seconds)
@@ -101,12 +101,15 @@ class Connections:
         return len(self._open)
 
     def admit(self, connection: Connection, peer: str) -> bool:
-        """Whether the connection may stay; the oldest idle one makes room for it. It is silent from now on."""
+        """Admit the connection, if need be by evicting the oldest idle one; start its first timeout.
+
+        :returns: False if every connection is busy.
+        """
         name = self._prefix_of(peer)
         prefix = None if name is None else self._prefixes.get(name) or Prefix(name)
-        if prefix is not None and prefix.size >= self._bounds.per_prefix:
+        if prefix is not None and prefix.size >= self._limits.per_prefix:
             is_admitted = self._evict(next(iter(prefix.idle), None), "prefix_full")
-        elif len(self._open) >= self._bounds.connections:
+        elif len(self._open) >= self._limits.connections:
             is_admitted = self._evict(self._oldest_idle(), "full")
         else:
             is_admitted = True
@@ -123,7 +126,7 @@ class Connections:
         return True
 
     def move(self, connection: Connection, queue: Queue | None) -> None:
-        """Begin to wait for another thing, or for nothing."""
+        """Restart the timeout in another queue, or stop it."""
         before = connection.queue
         if before is not None:
             del before.since[connection]
@@ -137,21 +140,21 @@ class Connections:
                 connection.prefix.idle.pop(connection, None)
 
     def pause(self, connection: Connection) -> None:
-        """The client has to read before more can be written."""
+        """Start the timeout of a client that does not read."""
         self._paused.since[connection] = self._loop.time()
 
     def resume(self, connection: Connection) -> None:
-        """The client has read."""
+        """Stop the timeout of a client that reads again."""
         self._paused.since.pop(connection, None)
 
     def close(self, connection: Connection) -> None:
-        """The connection closes as soon as what was written is sent."""
+        """Start the timeout of a connection that closes when everything is written."""
         if connection in self._open:
             self.move(connection, None)
             self._closing.since.setdefault(connection, self._loop.time())
 
     def forget(self, connection: Connection) -> None:
-        """The connection is closed."""
+        """Remove a closed connection."""
         if connection not in self._open:
             return
         self._open.discard(connection)
@@ -165,12 +168,12 @@ class Connections:
                 del self._prefixes[prefix.name]
 
     def count(self, reason: str) -> None:
-        """One more connection or request was refused."""
+        """Count a refused connection or request."""
         self._refused[reason] += 1
         metrics.count_refused_connection(reason)
 
     def sweep(self) -> None:
-        """Close what has run out of time; log what was refused, at most once a minute."""
+        """Close the connections that timed out; log the refusals, at most once a minute."""
         now = self._loop.time()
         for queue in self._timeouts:
             for connection in _expired(queue, now):
@@ -184,7 +187,7 @@ class Connections:
         for connection in _expired(self.answered, now):
             if not connection.is_unread:
                 self.move(connection, self.kept_alive)
-            elif self.answered.seconds < self._bounds.answer:
+            elif self.answered.seconds < self._limits.response:
                 connection.hang_up()
             else:
                 self._abort(connection)
@@ -222,15 +225,15 @@ class Connections:
         self.count(reason if idle is None else "made_room")
         if idle is None:
             return False
-        # Forgotten first: from here on its place is another's.
+        # Forgotten first: its slot is given away now.
         self.forget(idle)
         (idle.abort if idle.is_unread else idle.hang_up)()
         return True
 
     def _find_prefix(self, peer: str) -> str | None:
-        """The prefix that the peer is counted by; None for one that is exempt, and for one without an address."""
-        address, prefix = peer_place(peer)
-        if not address or any(ip_address(address) in network for network in self._bounds.exempt):
+        """The peer's prefix; None if it is exempt or has no address."""
+        address, prefix = locate_peer(peer)
+        if not address or any(ip_address(address) in network for network in self._limits.exempt):
             return None
         return prefix
 

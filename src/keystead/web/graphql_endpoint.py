@@ -22,9 +22,9 @@ from keystead.graphql.errors import Response, error_response
 from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.web.cors import Cors
-from keystead.web.observation import Observer
 from keystead.web.request_body import ClientGone, Receive, parse_request, read_body
 from keystead.web.request_headers import NOTHING, HeaderReader, HeaderValues
+from keystead.web.request_log import RequestLog
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -38,10 +38,10 @@ _NO_STORE = (b"cache-control", b"no-store")
 class GraphQLEndpoint:
     """The ASGI application behind ``/graphql``. ``page`` answers browsers where GraphiQL is switched on."""
 
-    def __init__(self, server: Server, schemas: SchemaCache, observer: Observer, page: Page | None = None) -> None:
+    def __init__(self, server: Server, schemas: SchemaCache, request_log: RequestLog, page: Page | None = None) -> None:
         self._server = server
         self._schemas = schemas
-        self._observer = observer
+        self._request_log = request_log
         self._page = page
         self._headers = HeaderReader(server.settings)
         self._cors = Cors(server.settings)
@@ -71,7 +71,7 @@ class GraphQLEndpoint:
             details = details if details.id else self._headers.details(scope, NOTHING)
             response = error_response(error, details.id)
         await self._send(send, response, values)
-        self._observer.answered(method, response.status, time.perf_counter() - started, details, ctx)
+        self._request_log.record(method, response.status, time.perf_counter() - started, details, ctx)
 
     async def _answer(
         self, method: str, receive: Receive, values: HeaderValues, details: RequestDetails

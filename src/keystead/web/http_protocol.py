@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol with the bounds that it leaves to a proxy: number, size, time, and trailers.
+"""uvicorn's HTTP/1.1 protocol with the limits that uvicorn leaves to a proxy: number, size, time, and trailers.
 
-httptools gathers a header for as long as it arrives, and uvicorn waits for one for as long as the client likes; both
-happen before the application is asked for anything, let alone for a credential. And where an answer is there before
-the request is whole, uvicorn closes: the kernel then resets the connection, and the answer is lost on its way.
+httptools buffers a head of any size, and uvicorn waits for it without a timeout, both before the application could
+check a credential. And uvicorn closes a connection as soon as the response is complete: if the request is not, the
+kernel resets the connection, and the client may never read the response.
 """
 
 from __future__ import annotations
@@ -13,146 +13,158 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from keystead.web.connection_bounds import Bounds
+from keystead.web.connection_limits import ConnectionLimits
 from keystead.web.connections import Connections, Prefix, Queue
-from keystead.web.gathered_writes import GatheringTransport, WriteGatherer
-from keystead.web.pipeline import FULL, NOT_HTTP, PIPELINE, TOO_LARGE, PipelineFlow, Refusal
+from keystead.web.http_transport import (
+    HEAD_TOO_LARGE,
+    NOT_HTTP,
+    PIPELINE_FULL,
+    SERVER_FULL,
+    CoalescingTransport,
+    FinalResponse,
+    PipelineFlow,
+    WriteCoalescer,
+)
 
 SLICE = 4 * 1024
-"""Bytes that are parsed before what they held is counted."""
+"""Bytes that are parsed between two checks of the limits."""
 
-_BETWEEN, _HEAD, _BODY = range(3)
-"""Stages of a connection: between requests, in the head of one, after its head."""
-_AROUND_THE_URL = len("POST  HTTP/1.1\r\n\r\n")
+_IDLE, _HEAD, _BODY = range(3)
+"""What the parser is in: nothing (between requests), the head of a request, or what comes after its head."""
+_REQUEST_LINE_OVERHEAD = len("POST  HTTP/1.1\r\n\r\n")
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     """Stops the parser."""
 
 
 class ProtocolFactory:
-    """Make the protocol of each connection of one process."""
+    """Makes the protocol of each connection of one process."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self._shared: tuple[Connections, WriteGatherer] | None = None
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._shared: tuple[Connections, WriteCoalescer] | None = None
 
-    def __call__(self, **options: Any) -> BoundedProtocol:
-        """A protocol, made inside the event loop that will run it."""
+    def __call__(self, **options: Any) -> LimitedProtocol:
+        """A new protocol. Call it inside the event loop that runs it."""
         if self._shared is None:
             loop = asyncio.get_running_loop()
-            self._shared = Connections(loop, self.bounds), WriteGatherer(loop)
-        return BoundedProtocol(*self._shared, self.bounds, **options)
+            self._shared = Connections(loop, self.limits), WriteCoalescer(loop)
+        return LimitedProtocol(*self._shared, self.limits, **options)
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection, whose requests are bounded in size and time; trailers are read and ignored."""
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection, whose requests are limited in size and time; trailers are parsed and ignored."""
 
-    def __init__(self, connections: Connections, gatherer: WriteGatherer, bounds: Bounds, **options: Any) -> None:
+    def __init__(
+        self, connections: Connections, coalescer: WriteCoalescer, limits: ConnectionLimits, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.queue: Queue | None = None
         self.prefix: Prefix | None = None
         self._connections = connections
-        self._gatherer = gatherer
-        self._bounds = bounds
-        self._stage = _BETWEEN
+        self._coalescer = coalescer
+        self._limits = limits
+        self._stage = _IDLE
         self._size = 0
-        """Bytes since the stage began. Where it began inside of a slice, those of this slice are not counted."""
-        self._held = b""
-        """What arrived while requests wait in the pipeline: it is parsed when none does."""
-        self._last_answer: Refusal | None = None
-        """What ends the connection when the answers before it are written."""
-        self._is_deaf = False
-        """Whether the parser gets nothing more."""
+        """Bytes since the stage began. If it began inside a slice, the rest of that slice is not counted."""
+        self._unparsed = b""
+        """Received while requests waited in the pipeline; parsed when it is empty."""
+        self._final_response: FinalResponse | None = None
+        """Written after the response to the current request; ends the connection."""
+        self._is_input_closed = False
+        """Whether the parser receives nothing more."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to count the seconds, unless there are too many connections."""
-        gathering = GatheringTransport(transport, self._gatherer, self._close)
-        super().connection_made(gathering)
-        self.flow = PipelineFlow(gathering, self.pipeline)
+        """Start the timeouts, or refuse the connection if there are too many."""
+        coalescing = CoalescingTransport(transport, self._coalescer, self._close)
+        super().connection_made(coalescing)
+        self.flow = PipelineFlow(coalescing, self.pipeline)
         if not self._connections.admit(self, self.client[0] if self.client else ""):
-            self._is_deaf = True
-            gathering.write(FULL.bytes)
-            gathering.hang_up()
+            self._is_input_closed = True
+            coalescing.write(SERVER_FULL.bytes)
+            coalescing.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
-        self._is_deaf = True
-        self._release()
+        """Stop the timeouts."""
+        self._is_input_closed = True
+        self._take_unparsed()
         self._connections.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, slice by slice, until something is too large."""
-        if len(data) <= SLICE and not self._is_deaf and not self.pipeline:
-            self._parse(data)
-        else:
-            self._parse_slices(data)
-        if not self._is_deaf:
-            self._wait_for_the_rest()
+        """Parse slice by slice, until a limit is exceeded."""
+        for start in range(0, len(data), SLICE):
+            if self._is_input_closed:
+                self._discard(len(data) - start)
+                break
+            if self.pipeline:
+                self._keep_unparsed(data[start:])
+                break
+            self._parse(data[start : start + SLICE])
+        if not self._is_input_closed:
+            self._update_timeout()
 
     def pause_writing(self) -> None:
-        """Give the client its time to read."""
+        """Start the timeout of a client that does not read."""
         super().pause_writing()
         self._connections.pause(self)
 
     def resume_writing(self) -> None:
-        """Stop that clock."""
+        """Stop that timeout."""
         super().resume_writing()
         self._connections.resume(self)
 
     def on_message_begin(self) -> None:
-        """The first byte of a request is there."""
+        """Enter the head of a request."""
         self._stage = _HEAD
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless it is refused.
+        """Start the request, unless it is rejected.
 
-        A trailer must not pass for a header (RFC 9110 §6.5.1): it could carry a credential, or an address that a proxy
-        would have taken out of the headers. Those that come now are put on a list of their own.
+        Trailers go to a separate list, which is ignored: as headers (RFC 9110 §6.5.1) they could carry a credential, or
+        a client address that a proxy would have removed from the headers.
         """
-        if self._is_too_large(len(self.url) + _AROUND_THE_URL):
-            raise self._refused(TOO_LARGE)
-        if len(self.pipeline) >= self._bounds.most_pipelined:
-            raise self._refused(PIPELINE)
+        if self._is_head_too_large(len(self.url) + _REQUEST_LINE_OVERHEAD):
+            raise self._reject(HEAD_TOO_LARGE)
+        if len(self.pipeline) >= self._limits.pipelined:
+            raise self._reject(PIPELINE_FULL)
         if self.parser.should_upgrade():
-            # The parser takes what follows for another protocol: the request starts when it is parsed without that.
-            return
+            return  # The parser stops here; ``_feed`` parses the request again, without its Upgrade header.
         super().on_headers_complete()
         self._stage, self._size = _BODY, 0
         self.headers = []
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Leave the request, whose trailers are complete."""
         if self.parser.should_upgrade():
             return
-        if self.headers and self._is_too_large():
-            raise self._refused(TOO_LARGE)
-        self._stage, self._size = _BETWEEN, 0
+        if self.headers and self._is_head_too_large():
+            raise self._reject(HEAD_TOO_LARGE)
+        self._stage, self._size = _IDLE, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is written: the client has to read it, and may send the next request."""
+        """Parse what waited for this response, start the next timeout, or end the connection."""
         super().on_response_complete()
-        if self._held and not self.pipeline and not self._is_deaf:
-            self._parse_slices(self._release())
-            if not self._is_deaf:
-                self._wait_for_the_rest()
+        if self._unparsed and not self.pipeline and not self._is_input_closed:
+            self.data_received(self._take_unparsed())
         if not self.cycle.response_complete:
             return
-        if not self._is_deaf and self._stage == _BODY and self.expect_100_continue:
-            # Whether the client still sends the body is its choice (RFC 9110 §10.1.1).
-            self.transport.close()
-        elif not self._is_deaf:
-            self._connections.move(self, self._idle_queue(self._connections.answered))
-        elif self._last_answer is not None and not self.transport.is_closing():
-            self.transport.write(self._last_answer.bytes)
+        if not self._is_input_closed:
+            if self._stage == _BODY and self.expect_100_continue:
+                # The client may still send the body or not (RFC 9110 §10.1.1): the next bytes are ambiguous.
+                self.transport.close()
+            else:
+                self._connections.move(self, self._idle_queue(self._connections.answered))
+        elif self._final_response is not None and not self.transport.is_closing():
+            self.transport.write(self._final_response.bytes)
             self.transport.close()
 
     @property
     def is_unread(self) -> bool:
-        """Whether bytes of an answer wait for the client."""
+        """Whether bytes of a response wait for the client to read."""
         return self.transport.get_write_buffer_size() > 0
 
     @property
@@ -161,14 +173,14 @@ class BoundedProtocol(HttpToolsProtocol):
         return not self.flow.read_paused
 
     def hang_up(self) -> None:
-        """Close as soon as what was written is sent; a client that does not read it has its time."""
-        self._is_deaf = True
+        """Close as soon as everything is written; a client that does not read has until its timeout."""
+        self._is_input_closed = True
         self._connections.close(self)
         self.transport.hang_up()  # type: ignore[attr-defined]
 
     def abort(self) -> None:
         """Close immediately."""
-        self._is_deaf = True
+        self._is_input_closed = True
         self.transport.abort()
 
     @property
@@ -182,21 +194,21 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            if not self._is_deaf:
-                self._refuse(NOT_HTTP)
+            if not self._is_input_closed:
+                self._reject(NOT_HTTP)
             return
         if self._stage == _BODY:
-            if self.headers and self._is_too_large():
-                self._refuse(TOO_LARGE)
-            elif self._size > self._bounds.largest_rest:
+            if self.headers and self._is_head_too_large():
+                self._reject(HEAD_TOO_LARGE)
+            elif self._size > self._limits.discarded_bytes:
                 self.hang_up()
-        elif self._size > self._bounds.largest_head or (self._stage == _HEAD and self._is_too_large()):
-            self._refuse(TOO_LARGE)
+        elif self._size > self._limits.head_bytes or (self._stage == _HEAD and self._is_head_too_large()):
+            self._reject(HEAD_TOO_LARGE)
 
     def _feed(self, data: bytes) -> None:
-        """Parse; a request to change the protocol is one that does not ask for it (RFC 9110 §7.8).
+        """Parse. A request to upgrade is parsed again without its Upgrade header, and so ignored (RFC 9110 §7.8).
 
-        :raises httptools.HttpParserError: for what is not HTTP, and what is refused.
+        :raises httptools.HttpParserError: for invalid HTTP, and for a rejected request.
         """
         while True:
             try:
@@ -209,83 +221,69 @@ class BoundedProtocol(HttpToolsProtocol):
                 version = self.parser.get_http_version().encode()
                 line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, version)
                 data = b"".join((line, *headers, b"\r\n", data[upgrade.args[0] :]))
-                # The old one takes nothing after a request with "Connection: close", or of HTTP/1.0.
+                # The old parser accepts nothing after a request with "Connection: close", or of HTTP/1.0.
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def _parse_slices(self, data: bytes) -> None:
-        for start in range(0, len(data), SLICE):
-            if self._is_deaf:
-                self._discard(len(data) - start)
-                break
-            if self.pipeline:
-                self._hold(data[start:])
-                break
-            self._parse(data[start : start + SLICE])
-
-    def _hold(self, data: bytes) -> None:
-        if self._connections.held + len(data) > self._bounds.most_held:
-            self._refuse(PIPELINE)
+    def _keep_unparsed(self, data: bytes) -> None:
+        if self._connections.unparsed_bytes + len(data) > self._limits.unparsed_bytes:
+            self._reject(PIPELINE_FULL)
             return
-        self._connections.held += len(data)
-        self._held += data
+        self._connections.unparsed_bytes += len(data)
+        self._unparsed += data
 
-    def _release(self) -> bytes:
-        held, self._held = self._held, b""
-        self._connections.held -= len(held)
-        return held
+    def _take_unparsed(self) -> bytes:
+        unparsed, self._unparsed = self._unparsed, b""
+        self._connections.unparsed_bytes -= len(unparsed)
+        return unparsed
 
-    def _wait_for_the_rest(self) -> None:
+    def _update_timeout(self) -> None:
         connections, queue = self._connections, self.queue
         if self._is_busy:
-            wanted = None if self._stage == _BETWEEN else connections.body
+            wanted = None if self._stage == _IDLE else connections.body
         else:
-            # A client that sends line ends between its requests is not one that rests.
-            rests = connections.answered if queue is connections.discarding else connections.silent
-            wanted = self._idle_queue(rests)
+            # Line ends between requests do not start the keep-alive timeout.
+            wanted = self._idle_queue(connections.answered if queue is connections.discarding else connections.silent)
         if queue is not wanted:
             connections.move(self, wanted)
 
-    def _idle_queue(self, rests: Queue) -> Queue:
-        if self._stage == _BETWEEN:
-            return rests
+    def _idle_queue(self, between_requests: Queue) -> Queue:
+        if self._stage == _IDLE:
+            return between_requests
         return self._connections.head if self._stage == _HEAD else self._connections.discarding
 
-    def _is_too_large(self, size: int = 0) -> bool:
-        headers, largest = self.headers, self._bounds.largest_head
-        if len(headers) > self._bounds.most_headers:
+    def _is_head_too_large(self, size: int = 0) -> bool:
+        headers, most = self.headers, self._limits.head_bytes
+        if len(headers) > self._limits.headers:
             return True
-        if self._size + SLICE <= largest:
+        if self._size + SLICE <= most:
             return False
-        # Each has a colon, a space and a line end.
-        return size + sum([len(name) + len(value) + 4 for name, value in headers]) > largest
+        # Each header has a colon, a space and a line end.
+        return size + sum([len(name) + len(value) + 4 for name, value in headers]) > most
 
-    def _refused(self, refusal: Refusal) -> _Refused:
-        self._refuse(refusal)
-        return _Refused(refusal.reason)
-
-    def _refuse(self, refusal: Refusal) -> None:
-        """Read nothing more, and end the connection with this answer, after those of the requests before."""
-        self._connections.count(refusal.reason)
-        self._is_deaf = True
-        self._release()
+    def _reject(self, response: FinalResponse) -> _Rejected:
+        """Read no more; end the connection with this response, after those of earlier requests."""
+        self._connections.count(response.reason)
+        self._is_input_closed = True
+        self._take_unparsed()
         if self._stage == _BODY and self.pipeline:
-            # The last that waits is the request whose body this is.
-            self.pipeline[0] = (self.cycle, refusal)
+            # The last one waiting is the request whose body this is.
+            self.pipeline[0] = (self.cycle, response)
         elif self._stage != _BODY and self._is_busy:
-            self._last_answer = refusal
+            self._final_response = response
         else:
-            # Nothing may come between the parts of an answer, and nothing answers a request twice.
+            # No response is interrupted, and no request is answered twice.
             if self._stage != _BODY or not self.cycle.response_started:
-                self.transport.write(refusal.bytes)
+                self.transport.write(response.bytes)
             self.transport.close()
+        return _Rejected(response.reason)
 
     def _close(self) -> None:
-        """Close, after what the client is still sending: it reads no answer while the kernel resets its connection."""
-        if self._stage == _BETWEEN and self.is_reading and not self._is_deaf:
+        """Close after the client has sent the rest of its request: a reset would destroy the response (lingering)."""
+        if self._stage == _IDLE and self.is_reading and not self._is_input_closed:
             self.hang_up()
             return
-        self._is_deaf, self._size = True, 0
+        self._is_input_closed, self._size = True, 0
         self.pipeline.clear()
         self.transport.write_eof()
         self.flow.resume_reading()
@@ -293,5 +291,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _discard(self, size: int) -> None:
         self._size += size
-        if self._size > self._bounds.largest_rest:
+        if self._size > self._limits.discarded_bytes:
             self.hang_up()

@@ -1,14 +1,15 @@
-"""The demo's mailbox: what the outbox holds, for whoever sits at this machine, so that links can be clicked.
+"""The demo's mailbox: the outbox as web pages, with links to click.
 
-These pages show links that log people in. They are there in the demo alone, and only for a browser on the same machine
-(``loopback``); everybody else gets what an unknown path gets.
+The links log in, so the pages exist only in the demo and only for a browser on the same machine
+(:func:`is_from_this_machine`); any other client gets the 404 of an unknown path.
 
-In the place of an id stands ``newest`` for the newest mail, with ``?to=ADDRESS`` for the newest to that address: a
-command in a terminal has no other way to know which mail it caused.
+``newest`` in the place of an id is the newest mail, with ``?to=ADDRESS`` the newest to that address: a command in a
+terminal does not know the id of the mail that it caused.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,8 +35,7 @@ from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.rendering import render
 from keystead.pagination import Page, PageRequest
 from keystead.users.one_time_tokens import service as one_time_tokens
-from keystead.web.loopback import is_from_this_machine
-from keystead.web.server import system_context
+from keystead.web.bootstrap import system_context
 
 MOST_SHOWN: Final = 50
 NEWEST: Final = "newest"
@@ -52,8 +52,8 @@ _PAGE_POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# Brands write templates of their own, so that a mail is as strange as any page: it runs nothing, fetches nothing, and
-# shares no origin with us. Its links open in a window to which these rules do not pass on: there is a form behind them.
+# Brands write templates, so a mail is untrusted HTML: sandboxed in an opaque origin, without scripts and requests. Its
+# links open in a window that the sandbox does not apply to: the hosted pages behind them have a form.
 _MAIL_POLICY: Final = "; ".join(
     (
         "sandbox allow-popups allow-popups-to-escape-sandbox",
@@ -74,8 +74,42 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
 }
 _HEAD: Final = re.compile(r"<head\b[^<>]*>", re.IGNORECASE)
-_IN_A_WINDOW_OF_ITS_OWN: Final = '<base target="_blank">'
+_BASE_TARGET: Final = '<base target="_blank">'
 _LINK: Final = re.compile(r"https?://[^\s<>\"]+")
+
+_LOOPBACK_NAME: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
+_HTTP_PORT: Final = 80
+_PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip"})
+_PROXY_HEADER_PREFIX: Final = b"x-forwarded-"
+
+
+def is_from_this_machine(scope: Mapping[str, Any]) -> bool:
+    """Whether the peer is loopback, no proxy added a header, and ``Host`` is a loopback name with our port.
+
+    The name matters as much as the address: with DNS rebinding, a page of another name resolves to this machine and is
+    same-origin with these pages.
+    """
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return (
+        _is_loopback(scope.get("client"))
+        and len(hosts) == 1
+        and _is_our_name(hosts[0].decode("latin-1"), scope.get("server"))
+        and not any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_PREFIX) for name, _ in scope["headers"])
+    )
+
+
+def _is_loopback(peer: tuple[str, int] | None) -> bool:
+    try:
+        address = ipaddress.ip_address(peer[0] if peer else "")
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _is_our_name(host: str, server: tuple[str, int | None] | None) -> bool:
+    found = _LOOPBACK_NAME.fullmatch(host)
+    return found is not None and server is not None and int(found[1] or _HTTP_PORT) == server[1]
 
 
 def _moment(at: datetime | None) -> str:
@@ -83,7 +117,7 @@ def _moment(at: datetime | None) -> str:
 
 
 def _with_links(text: str) -> Markup:
-    """The text, escaped, with its addresses to click on."""
+    """The text, HTML-escaped, with its URLs as links."""
     link = Markup('<a href="{0}" target="_blank" rel="noopener noreferrer">{0}</a>')
     texts, links = _LINK.split(text), [link.format(address) for address in _LINK.findall(text)]
     return Markup("").join(part for pair in zip(texts, [*links, Markup("")], strict=True) for part in pair)
@@ -94,7 +128,7 @@ _pages.filters |= {"moment": _moment, "with_links": _with_links}
 
 
 class _Page:
-    """One page: an ASGI application that asks first who wants to see it."""
+    """One page as an ASGI application, served to browsers on this machine only."""
 
     def __init__(
         self, find_server: Callable[[], Server | None], show: Callable[[Context, Request], Awaitable[Response]]
@@ -103,7 +137,7 @@ class _Page:
         self._show = show
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         server = self._find_server()
         if server is None or not is_from_this_machine(scope):
             raise HTTPException(404)
@@ -117,7 +151,7 @@ class _Page:
 
 
 def mailbox_routes(find_server: Callable[[], Server | None]) -> list[BaseRoute]:
-    """The front page and the mailbox. ``find_server`` gives the open server, None as long as there is none."""
+    """The front page and the mailbox. ``find_server`` returns the open server, or None before it is open."""
     pages = {
         "/": _front,
         "/mailbox": _list_page,
@@ -163,7 +197,7 @@ async def _html(ctx: Context, request: Request) -> Response:
     found = _HEAD.search(html)
     start = found.end() if found else 0
     headers = _HEADERS | {"content-security-policy": _MAIL_POLICY}
-    return HTMLResponse(html[:start] + _IN_A_WINDOW_OF_ITS_OWN + html[start:], headers=headers)
+    return HTMLResponse(html[:start] + _BASE_TARGET + html[start:], headers=headers)
 
 
 async def _text(ctx: Context, request: Request) -> Response:
@@ -176,7 +210,7 @@ async def _style(_ctx: Context, _: Request) -> Response:
 
 
 async def _get_mail(ctx: Context, request: Request) -> Mail:
-    """:raises NotFound: when there is no such mail, or none yet."""
+    """:raises NotFound: if there is no such mail."""
     mail_id = request.path_params["id"]
     if mail_id != NEWEST:
         return await outbox.get_mail(ctx, mail_id)
@@ -189,7 +223,7 @@ async def _get_mail(ctx: Context, request: Request) -> Mail:
 
 
 async def _newest(ctx: Context) -> Page[Mail]:
-    """With the mails that were asked for a moment ago: the tour does not wait for the mail worker."""
+    """The newest mails, after resolving pending requests: the tour does not wait for the mail worker."""
     await resolve_all(ctx.server)
     return await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
 

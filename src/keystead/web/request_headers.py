@@ -145,7 +145,7 @@ def _has_no_weight(parameters: str) -> bool:
     return False
 
 
-def peer_place(peer: str) -> tuple[str, str]:
+def locate_peer(peer: str) -> tuple[str, str]:
     """The address of a peer and its prefix, whatever headers it may send; empty where it has none."""
     return _place(peer, "", ())
 

@@ -32,7 +32,7 @@ from keystead.mail import service as mail
 from keystead.sessions import service as sessions
 from keystead.users.one_time_tokens import service as one_time_tokens
 from keystead.web import metrics
-from keystead.web.server import system_context
+from keystead.web.bootstrap import system_context
 
 if TYPE_CHECKING:
     from keystead.mail.worker import MailWorker

@@ -29,9 +29,9 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_supervisor, args=(control,), name="keystead-supervisor", daemon=True).start()
 
-    from keystead.web import serving
+    from keystead.web import run
 
-    return serving.serve_as_worker(listener, control)
+    return run.serve_as_worker(listener, control)
 
 
 def _end_with_supervisor(control: socket.socket) -> None:

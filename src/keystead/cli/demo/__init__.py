@@ -1,1 +1,1 @@
-"""``keystead demo``: a server with something in it, and requests to paste that were just answered."""
+"""``keystead demo``: a server with sample data, and a tour of requests to paste, each of which was just answered."""

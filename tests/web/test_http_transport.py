@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keystead.web.gathered_writes import LARGEST_WAIT, GatheringTransport, WriteGatherer
+from keystead.web.http_transport import MAX_BUFFERED, CoalescingTransport, WriteCoalescer
 
 
 class Wire(asyncio.Transport):
@@ -44,12 +44,12 @@ def log() -> Log:
 
 
 @pytest.fixture
-async def gatherer() -> WriteGatherer:
-    return WriteGatherer(asyncio.get_running_loop())
+async def coalescer() -> WriteCoalescer:
+    return WriteCoalescer(asyncio.get_running_loop())
 
 
-async def test_head_and_body_are_one_write(gatherer: WriteGatherer, log: Log) -> None:
-    transport = GatheringTransport(Wire("a", log), gatherer)
+async def test_head_and_body_are_one_write(coalescer: WriteCoalescer, log: Log) -> None:
+    transport = CoalescingTransport(Wire("a", log), coalescer)
     transport.write(b"head ")
     transport.write(b"")
     transport.write(b"body")
@@ -58,8 +58,8 @@ async def test_head_and_body_are_one_write(gatherer: WriteGatherer, log: Log) ->
     assert (log, transport.get_write_buffer_size()) == ([("a", b"head body")], 0)
 
 
-async def test_each_connection_gets_its_own_in_order_and_turn_by_turn(gatherer: WriteGatherer, log: Log) -> None:
-    first, second = (GatheringTransport(Wire(name, log), gatherer) for name in "ab")
+async def test_each_connection_gets_its_own_in_order_and_turn_by_turn(coalescer: WriteCoalescer, log: Log) -> None:
+    first, second = (CoalescingTransport(Wire(name, log), coalescer) for name in "ab")
     first.write(b"1")
     second.write(b"2")
     first.write(b"3")
@@ -70,17 +70,17 @@ async def test_each_connection_gets_its_own_in_order_and_turn_by_turn(gatherer: 
     assert log == [("a", b"13"), ("b", b"2"), ("a", b"4")]
 
 
-async def test_a_large_answer_does_not_wait(gatherer: WriteGatherer, log: Log) -> None:
-    transport = GatheringTransport(Wire("a", log), gatherer)
+async def test_a_large_answer_does_not_wait(coalescer: WriteCoalescer, log: Log) -> None:
+    transport = CoalescingTransport(Wire("a", log), coalescer)
     transport.write(b"head")
-    transport.write(b"x" * LARGEST_WAIT)
-    assert [len(data) for _, data in log] == [LARGEST_WAIT + 4]
+    transport.write(b"x" * MAX_BUFFERED)
+    assert [len(data) for _, data in log] == [MAX_BUFFERED + 4]
     await asyncio.sleep(0)
     assert len(log) == 1
 
 
-async def test_closing_writes_first_and_aborting_does_not(gatherer: WriteGatherer, log: Log) -> None:
-    closing, aborting = (GatheringTransport(Wire(name, log), gatherer) for name in "ab")
+async def test_closing_writes_first_and_aborting_does_not(coalescer: WriteCoalescer, log: Log) -> None:
+    closing, aborting = (CoalescingTransport(Wire(name, log), coalescer) for name in "ab")
     closing.write(b"last words")
     aborting.write(b"never heard")
     closing.close()
@@ -89,9 +89,9 @@ async def test_closing_writes_first_and_aborting_does_not(gatherer: WriteGathere
     assert log == [("a", b"last words"), ("a", "closed"), ("b", "aborted")]
 
 
-async def test_a_client_that_hung_up_takes_no_other_answer_with_it(gatherer: WriteGatherer, log: Log) -> None:
+async def test_a_client_that_hung_up_takes_no_other_answer_with_it(coalescer: WriteCoalescer, log: Log) -> None:
     wires = [Wire(name, log) for name in "abc"]
-    transports = [GatheringTransport(wire, gatherer) for wire in wires]
+    transports = [CoalescingTransport(wire, coalescer) for wire in wires]
     for transport in transports:
         transport.write(b"answer")
     wires[1].is_gone = True

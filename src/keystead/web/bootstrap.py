@@ -1,4 +1,4 @@
-"""Puts a process together: settings in, an open ``Server`` out. The command line and the web share it."""
+"""Bootstrap of a process: settings in, an open ``Server`` out. Shared by the CLI and the web server."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _log = structlog.get_logger("keystead.server")
 async def open_server(
     settings: Settings, *, clock: Clock | None = None, profile: Profile | None = None, may_create: bool = True
 ) -> AsyncIterator[Server]:
-    """A server whose database is open, at the newest schema, and made with our master key.
+    """Open the server: database at the newest schema, master key checked, keyring loaded.
 
-    A SQLite file is brought to the newest schema here; PostgreSQL must be there already (``keystead migrate``).
-    A database that is missing or empty is made only if it ``may_create``: a worker's was there when its parent started.
-    Without a ``clock`` the time is the database's, measured here for the first time.
+    Migrates a SQLite file; PostgreSQL must be migrated before (``keystead migrate``). A missing or empty database is
+    created only if ``may_create``: a worker's existed when its parent started. Without a ``clock``, the time is the
+    database's, measured here for the first time.
 
-    :raises StartupError: with one clear line.
+    :raises StartupError: with a message of one line.
     """
     profile = profile or Profile()
     if not profile.is_acceptable:
@@ -48,9 +48,9 @@ async def open_server(
     await db.open()
     passwords = PasswordPool(profile)
     try:
-        with _one_clear_line():
+        with _database_errors_as_startup_errors():
             if not may_create and await migrate.current_revision(db) is None:
-                raise StartupError("The database is empty, and was not when the server started: put it back.")
+                raise StartupError("The database is empty, but was not when the server started. Restore it.")
             await _bring_up_to_date(db, settings)
             if master_key is None:
                 master_key = await _first_master_key(db, settings)
@@ -72,8 +72,8 @@ async def open_server(
 
 
 @contextmanager
-def _one_clear_line() -> Iterator[None]:
-    """Turns a database that is away, full, locked or read-only into a StartupError."""
+def _database_errors_as_startup_errors() -> Iterator[None]:
+    """Raise StartupError for a database that is unreachable, full, locked or read-only."""
     try:
         yield
     except Overload as error:
@@ -87,7 +87,7 @@ async def _database_clock(db: Database) -> DatabaseClock:
 
 
 async def warn_of_missing_rights(db: Database) -> None:
-    """Logs which rights PostgreSQL's role lacks, before a request finds out."""
+    """Log the rights that the PostgreSQL role lacks, before a request fails for them."""
     if db.dialect == "postgresql":
         # Imported here: with SQLite there is no need for the driver.
         from keystead.db.postgres_examination import missing_rights
@@ -98,7 +98,7 @@ async def warn_of_missing_rights(db: Database) -> None:
 
 
 def warn_of_guessable_key(server: Server) -> None:
-    """Logs at each start that the master key, with which the database was made, is easy to guess."""
+    """Log at each start that the master key of the database is guessable."""
     if server.master_key.is_guessable:
         reason = f"easy to guess: {GUESSABLE_ADVICE}"
         _log.warning("master_key_guessable", origin=server.master_key.origin, reason=reason)
@@ -108,24 +108,24 @@ async def _bring_up_to_date(db: Database, settings: Settings) -> None:
     if await migrate.is_current(db):
         return
     if not settings.is_sqlite:
-        raise StartupError("The database's schema is not the one of this release: run 'keystead migrate' first.")
+        raise StartupError("The database's schema is not the one of this release. Run: keystead migrate")
     await migrate.upgrade(settings.database_url)
 
 
 async def _first_master_key(db: Database, settings: Settings) -> MasterKey:
-    """A master key for a new database; never one for a database whose own key was lost or left behind.
+    """Create the master key of a new database; never a second one for an existing database.
 
-    :raises StartupError: when the database was made with a master key, and its file is not there.
+    :raises StartupError: if the file with the existing database's master key is missing.
     """
-    # In this order: a worker that starts beside us makes the file before it prepares the database.
+    # In this order: a worker that starts concurrently creates the file before it prepares the database.
     is_prepared = await installation.is_prepared(db)
     path = missing_key_file(settings)
     if is_prepared and path is not None:
-        line = f"the master key file {path} is missing: put it back, or set KEYSTEAD_MASTER_KEY"
+        line = f"the master key file {path} is missing. Restore it, or set KEYSTEAD_MASTER_KEY."
         raise StartupError(line, exit_code=installation.EX_CONFIG)
     return load_master_key(settings)
 
 
 def system_context(server: Server, request_id: str) -> Context:
-    """The context in which the installation itself acts: the command line, the upkeep."""
+    """The context of the system principal: the CLI and background tasks."""
     return Context(server, RequestDetails(request_id), System())

@@ -1,4 +1,4 @@
-"""Run the server: one process, or a supervisor and several workers. Security §17."""
+"""Run the server: one process, or a supervisor with several workers. Security §17."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from keystead.errors import StartupError
 from keystead.settings import Settings
 from keystead.web import logs, supervisor, worker_process
 from keystead.web.app import from_environment, load_worker_settings
-from keystead.web.connection_bounds import bounds_for, raise_descriptor_limit
+from keystead.web.bootstrap import open_server
+from keystead.web.connection_limits import limits_for, raise_descriptor_limit
 from keystead.web.http_protocol import ProtocolFactory
 from keystead.web.reload import Reload
-from keystead.web.server import open_server
 
 DRAIN_SECONDS = 10
 LINGER_SECONDS = 0.5
-"""How long a server that stops still answers on open connections, before it closes the idle ones."""
+"""How long a stopping server still answers on open connections before it closes the idle ones."""
 BACKLOG = 2048
 
 _log = structlog.get_logger("keystead.server")
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ListenOptions:
     """Where to listen and with how many processes."""
 
     host: str = "127.0.0.1"
@@ -42,14 +42,14 @@ class Listening:
     workers: int = 1
 
 
-def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[], None] | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or SIGQUIT. Calls ``announce`` once, when nothing stands in the way of serving.
+def serve(listening: ListenOptions, *, is_demo: bool = False, announce: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or SIGQUIT. Calls ``announce`` once, when all checks have passed.
 
-    ``is_demo`` adds GraphiQL and the mailbox: pages for the person at this machine.
+    ``is_demo`` adds GraphiQL and the mailbox.
 
-    :raises StartupError: with one clear line, before anything listens for requests.
+    :raises StartupError: with a message of one line, before any request is accepted.
     """
-    # Workers are started afresh and read the environment; these are between this process and them.
+    # Workers are new processes and read the environment; these variables are private to this process and them.
     os.environ["_KEYSTEAD_PORT"] = str(listening.port)
     for name in ("GRAPHIQL", "MAILBOX"):
         os.environ[f"_KEYSTEAD_{name}"] = "on" if is_demo else "off"
@@ -57,10 +57,10 @@ def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[],
     listener = _listen(listening, "--port (with make: PORT=)" if is_demo else "--port")
     if settings.metrics_port is not None:
         _serve_metrics(settings.metrics_port, listening)
-    announce = announce or _say_nothing
     if listening.workers > 1:
         asyncio.run(_check(settings))
-        announce()
+        if announce is not None:
+            announce()
         task = supervisor.Task(listener.detach(), listening.workers, listening.host, settings.metrics_port)
         supervisor.become(task)
     reload = None if is_demo else Reload(listening.host, settings.metrics_port)
@@ -71,31 +71,35 @@ def serve(listening: Listening, *, is_demo: bool = False, announce: Callable[[],
 
 
 async def _check(settings: Settings) -> None:
-    """Opens everything once before there are workers, so that what is wrong is said once."""
+    """Open everything once before there are workers, so that an error is reported once."""
     logs.configure(settings)
     async with open_server(settings):
         pass
 
 
-async def _serve_alone(listener: socket.socket, announce: Callable[[], None], reload: Reload | None) -> None:
-    """One process: it opens everything itself, so that what is wrong is raised here."""
+async def _serve_alone(listener: socket.socket, announce: Callable[[], None] | None, reload: Reload | None) -> None:
+    """Serve in this process.
+
+    :raises StartupError: if the server cannot be opened.
+    """
     application = from_environment()
     opened = await application.open()
     server = DrainingServer(_configuration(application, opened.settings))
     signal.signal(signal.SIGQUIT, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
-    announce()
+    if announce is not None:
+        announce()
     if reload is not None:
         reload.watch(server, listener)
     await server.serve(sockets=[listener])
 
 
 def serve_as_worker(listener: socket.socket, control: socket.socket) -> int:
-    """Serves in one of several processes, and gives signs of life on ``control``; returns the exit code."""
+    """Serve as one of several processes, with heartbeats on ``control``; return the exit code."""
 
     async def work() -> None:
         application = from_environment(is_worker=True)
         opened = await application.open()
-        signal.signal(signal.SIGTERM, _exit_well)
+        signal.signal(signal.SIGTERM, _exit_cleanly)
         await DrainingServer(_configuration(application, opened.settings), control).serve(sockets=[listener])
 
     try:
@@ -107,32 +111,32 @@ def serve_as_worker(listener: socket.socket, control: socket.socket) -> int:
     return 0
 
 
-def _exit_well(_number: int, _frame: object) -> None:
-    """Ends with exit code 0: uvicorn raises SIGTERM again when every open request is answered."""
+def _exit_cleanly(_number: int, _frame: object) -> None:
+    """Exit with code 0: uvicorn raises SIGTERM again when it has answered every open request."""
     raise SystemExit(0)
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, which loses no request when it stops, and tells a supervisor that it lives."""
+    """uvicorn's server with graceful draining, and heartbeats for a supervisor."""
 
     def __init__(self, config: uvicorn.Config, control: socket.socket | None = None) -> None:
         super().__init__(config)
         self._control = control
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to accept connections, and reports that it does."""
+        """Start to accept connections, and report it."""
         await super().startup(sockets)
         self._report(worker_process.READY)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second."""
+        """Send a heartbeat each second. uvicorn calls this ten times a second."""
         if counter % 10 == 0:
             self._report(worker_process.ALIVE)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops to accept; requests that are under way on open connections are still answered, with
-        ``Connection: close``, before the idle connections are closed."""
+        """Stop accepting, and answer requests in flight on open connections, with ``Connection: close``, before idle
+        connections are closed."""
         for closing in (*self.servers, *(sockets or ())):
             closing.close()
         if self.server_state.connections:
@@ -140,18 +144,18 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
 
-    def _report(self, sign: bytes) -> None:
+    def _report(self, heartbeat: bytes) -> None:
         if self._control is not None:
             with suppress(OSError):  # the supervisor is stopped or gone
-                self._control.send(sign, socket.MSG_DONTWAIT)
+                self._control.send(heartbeat, socket.MSG_DONTWAIT)
 
 
 def _configuration(application: object, settings: Settings) -> uvicorn.Config:
-    bounds = bounds_for(settings, raise_descriptor_limit())
+    limits = limits_for(settings, raise_descriptor_limit())
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
         loop="uvloop",
-        http=ProtocolFactory(bounds),  # type: ignore[arg-type]
+        http=ProtocolFactory(limits),  # type: ignore[arg-type]
         timeout_keep_alive=settings.keep_alive,
         ws="none",
         lifespan="on",
@@ -164,17 +168,13 @@ def _configuration(application: object, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _say_nothing() -> None:
-    """Nobody waits for the announcement."""
-
-
-def _listen(listening: Listening, option: str) -> socket.socket:
+def _listen(listening: ListenOptions, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((listening.host, listening.port))
-        # At once: whoever comes before the first worker is ready waits, and a second server finds the port taken.
+        # Immediately: clients that connect before the first worker is ready wait, and a second server fails.
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -184,11 +184,11 @@ def _listen(listening: Listening, option: str) -> socket.socket:
     return listener
 
 
-def _serve_metrics(port: int, listening: Listening) -> None:
+def _serve_metrics(port: int, listening: ListenOptions) -> None:
     if listening.workers > 1:
         folder = os.environ[worker_process.METRICS_FOLDER] = worker_process.make_metrics_folder()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # Imported here: the library reads the variable when it is imported.
+    # Imported here: the library reads the variable at import.
     from keystead.web import metrics
 
     metrics.serve(port, listening.host)

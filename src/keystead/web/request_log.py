@@ -1,4 +1,4 @@
-"""What an operator sees of each request: one log line and a few counters. Never a document or a variable."""
+"""Request log and request metrics: one line and a few counters per request, never a document or a variable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RequestLine(msgspec.Struct, kw_only=True):
-    """The log line of one request. All of it is ours or checked by us: no secret can be in it."""
+    """The log line of one request. Every value is ours or validated: it cannot contain a secret."""
 
     event: str = "request"
     request_id: str
@@ -39,19 +39,19 @@ class RequestLine(msgspec.Struct, kw_only=True):
     timestamp: str
 
 
-class Observer:
-    """Writes the log lines and turns the counters."""
+class RequestLog:
+    """Writes the log lines and increments the counters."""
 
     def __init__(self, server: Server) -> None:
         self._count = metrics.Requests()
         self._clock = server.clock
-        self._is_told = server.settings.log_level in ("debug", "info")
+        self._is_logged = server.settings.log_level in ("debug", "info")
         self._is_json = server.settings.log_format == "json"
 
-    def answered(self, method: str, status: int, seconds: float, details: RequestDetails, ctx: Context | None) -> None:
-        """A request has its answer."""
+    def record(self, method: str, status: int, seconds: float, details: RequestDetails, ctx: Context | None) -> None:
+        """Log and count an answered request."""
         self._count.add(status, seconds)
-        if not self._is_told:
+        if not self._is_logged:
             return
         line = RequestLine(
             request_id=details.id,
@@ -64,13 +64,14 @@ class Observer:
             timestamp=self._clock.now().isoformat(),
         )
         if self._is_json:
-            # The same line by way of structlog would cost a fifth of the whole request. A log that cannot be written
-            # to refuses nobody.
+            # structlog would take a fifth of the time of the whole request. A failing log fails no request.
             with suppress(OSError):
                 os.write(_STDERR, _encode(line) + b"\n")
         else:
-            told = msgspec.structs.asdict(line)
-            _log.info(told.pop("event"), **{name: told[name] for name in told if name not in ("level", "timestamp")})
+            fields = msgspec.structs.asdict(line)
+            _log.info(
+                fields.pop("event"), **{name: fields[name] for name in fields if name not in ("level", "timestamp")}
+            )
 
 
 def _caller(ctx: Context | None) -> str | None:
