@@ -14,9 +14,9 @@ from keystead.db.interface import Database
 from keystead.sessions.model import Opened
 from keystead.users.model import User
 from tests.api import Api, make_api
-from tests.attacks.forging import Forge
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_brand, make_brand_token, make_server, make_session, make_user
 
 PASSWORD = "correct horse battery"
@@ -69,7 +69,7 @@ async def api(server: Server) -> AsyncIterator[Api]:
 @pytest.fixture
 def forge(server: Server, opened: Opened) -> Forge:
     """Makes access tokens for a session of ann's that is alive."""
-    return Forge(server, opened)
+    return Forge.of(server, opened)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from keystead.policy import SessionKind
 from keystead.users.model import User
 from keystead.web.upkeep import Upkeep
 from tests.api import Api, make_api
-from tests.attacks.forging import Forge
 from tests.attacks.operations import INVALIDATE, ME, assert_error, assert_token_refused, refresh, send_refresh
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_access_token, make_api_key, make_context, make_session, make_user
 
 _DISABLE_BRAND = Statement(

@@ -13,9 +13,9 @@ from keystead.crypto.secrets import SecretKind
 from keystead.policy import SessionKind
 from keystead.users.model import User
 from tests.api import Answer, Api
-from tests.attacks.forging import Forge
 from tests.attacks.operations import CREATE_ME, HEALTH, ME, assert_error, assert_key_refused, assert_token_refused
 from tests.attacks.watched import WatchedDatabase
+from tests.forging import Forge
 from tests.make import make_access_token, make_api_key, make_brand_token, make_entities, make_session, make_user
 
 

@@ -13,9 +13,9 @@ from keystead.sessions.model import Opened
 from keystead.users.model import User
 from keystead.web.app import Application
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
 from tests.databases import SqliteTemplate
+from tests.forging import Forge
 from tests.make import make_brand, make_session, make_user
 from tests.sdk.verifier.passage import InProcess
 
@@ -55,7 +55,7 @@ async def opened(server: Server, brand: ActiveBrand, ann: User) -> Opened:
 @pytest.fixture
 def forge(server: Server, opened: Opened) -> Forge:
     """Makes access tokens for that session."""
-    return Forge(server, opened)
+    return Forge.of(server, opened)
 
 
 @pytest.fixture

@@ -1,17 +1,12 @@
-"""The way from a verifier to a server in this process, and a door that a verifier keeps."""
+"""The transport from a verifier to a server in this process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import httpx
 
 from keystead.web.app import Application
-from keystead_client.errors import NotAuthenticated
-from keystead_client.verify import Verifier
-from tests.api import Answer, Api
 
 UNREACHED = "nobody is there"
 
@@ -53,43 +48,6 @@ class InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if self.holds_answers:
             await self.holds_answers.wait()
         return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(content))
-
-
-class Door(Api):
-    """Answers as the server's own door does, though it asks a verifier: what attacks the one attacks the other."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self.verifier = verifier
-
-    async def send(
-        self,
-        query: str,
-        variables: Mapping[str, Any] | None = None,
-        *,
-        token: str | None = None,
-        key: str | None = None,
-        brand: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        operation_name: str | None = None,
-    ) -> Answer:
-        """Lets in whom the verifier lets in; asked both ways, it must say the same."""
-        raw = (token or "").removeprefix("Bearer ")
-        by_thread = await asyncio.to_thread(self._lets_in, raw)
-        try:
-            await self.verifier.verify_async(raw)
-        except NotAuthenticated:
-            assert not by_thread
-            error = {"message": "refused", "extensions": {"code": "UNAUTHENTICATED"}}
-            return Answer(401, {"errors": [error]}, {"www-authenticate": 'Bearer error="invalid_token"'})
-        assert by_thread
-        return Answer(200, {"data": {"me": {"email": "ann@example.com"}}}, {})
-
-    def _lets_in(self, raw: str) -> bool:
-        try:
-            self.verifier.verify(raw)
-        except NotAuthenticated:
-            return False
-        return True
 
 
 async def log_out(issuer: InProcess, token: str) -> None:

@@ -13,8 +13,8 @@ from keystead.context import ActiveBrand, Server
 from keystead.sessions.model import Opened
 from keystead_client.errors import TokenExpired, TokenInvalid
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_access_token, make_session, make_user
 from tests.sdk.verifier.conftest import Make
 from tests.sdk.verifier.passage import InProcess

@@ -14,8 +14,8 @@ from keystead_client._jwks import PublishedKeys, Questions
 from keystead_client.errors import NetworkError
 from keystead_client.verify import Verifier
 from tests.api import listening
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.sdk.verifier.conftest import Make
 from tests.sdk.verifier.passage import InProcess
 

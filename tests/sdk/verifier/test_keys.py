@@ -17,8 +17,8 @@ from keystead.installation import store as installation_store
 from keystead.web.upkeep import Upkeep
 from keystead_client.errors import KeysteadError, NetworkError, ServerError, TokenInvalid
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_context
 from tests.sdk.verifier.passage import InProcess
 

@@ -8,8 +8,8 @@ from keystead_client._checks import TokenChecks
 from keystead_client.async_client import AsyncClient
 from keystead_client.errors import NetworkError
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.sdk.verifier.passage import InProcess
 
 

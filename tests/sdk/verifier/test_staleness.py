@@ -12,8 +12,8 @@ from keystead.sessions.model import Opened
 from keystead.web.upkeep import Upkeep
 from keystead_client.errors import NotAuthenticated, TokenExpired
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_access_token, make_context
 from tests.sdk.verifier.conftest import Make
 from tests.sdk.verifier.passage import InProcess, log_out

@@ -14,8 +14,8 @@ from keystead.web.upkeep import Upkeep
 from keystead_client._jwks import AT_MOST_EVERY, MOST_DOUBTFUL, PublishedKeys, Questions
 from keystead_client.errors import NetworkError, TokenInvalid
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_context
 from tests.sdk.verifier.passage import InProcess
 
