@@ -78,7 +78,7 @@ class UserPrincipal(msgspec.Struct, frozen=True):
     permissions: PermissionSet
     profile: Profile
     key_id: str | None = None
-    key_maker_id: str | None = None
+    key_creator_id: str | None = None
     """The user who made the API key that comes along."""
 
 
@@ -90,7 +90,7 @@ class ApiKeyPrincipal:
     key_id: str
     permissions: PermissionSet
     is_publishable: bool
-    key_maker_id: str | None = None
+    key_creator_id: str | None = None
     """The user who made the key, or who made the key that made it; None for keys of the command line."""
 
 
@@ -113,9 +113,9 @@ class System:
 Principal = Anonymous | UserPrincipal | ApiKeyPrincipal | BrandTokenPrincipal | System
 
 
-def key_maker(principal: Principal) -> str | None:
+def key_creator(principal: Principal) -> str | None:
     """The id of the user who made the API key that ``principal`` uses, alone or with a user; None without one."""
-    return principal.key_maker_id if isinstance(principal, (ApiKeyPrincipal, UserPrincipal)) else None
+    return principal.key_creator_id if isinstance(principal, (ApiKeyPrincipal, UserPrincipal)) else None
 
 
 class RequestDetails(msgspec.Struct, frozen=True):

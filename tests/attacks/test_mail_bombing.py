@@ -34,7 +34,7 @@ from tests.attacks.prehijackers import Guest, make_guest
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_user
 
-ANN, NOBODY = "ann@example.com", "nobody@example.com"
+ANN, NO_OWNER = "ann@example.com", "nobody@example.com"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Ask = Callable[[], Awaitable[Answer]]
 
@@ -69,7 +69,7 @@ async def _ways(api: Api, guest: Guest, email: str, number: int) -> Answer:
 
 
 @pytest.mark.attack("A65")
-@pytest.mark.parametrize("email", [ANN, NOBODY])
+@pytest.mark.parametrize("email", [ANN, NO_OWNER])
 @pytest.mark.parametrize("every", [7, 36, 61])
 async def test_a_hundred_requests_cause_five_mails_an_hour(
     server: Server, api: Api, ann: User, guests: list[Guest], clock: ManualClock, email: str, every: int
@@ -88,7 +88,7 @@ async def test_a_hundred_requests_cause_five_mails_an_hour(
 
 
 @pytest.mark.attack("A65")
-@pytest.mark.parametrize("email", [ANN, NOBODY])
+@pytest.mark.parametrize("email", [ANN, NO_OWNER])
 async def test_of_a_hundred_requests_at_once_one_causes_a_mail(
     server: Server, api: Api, ann: User, guests: list[Guest], database_url: str, clock: ManualClock, email: str
 ) -> None:
@@ -161,7 +161,7 @@ async def test_under_the_limit_as_over_it_nobody_learns_whose_an_address_is(
     """Byte for byte the same, for an owner and for nobody."""
     for ask in (request_login, request_reset):
         seen = []
-        for email in (ANN, NOBODY):
+        for email in (ANN, NO_OWNER):
             answers = [await ask(api, email) for _ in range(8)]
             seen.append([(*anonymised(answer), sorted(answer.headers.items())) for answer in answers])
             assert all(answer == seen[-1][0] for answer in seen[-1])

@@ -32,7 +32,7 @@ from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
 from tests.smtp_server import SmtpServer
 
-ANN, NOBODY = "ann@example.com", "nobody@example.com"
+ANN, NO_OWNER = "ann@example.com", "nobody@example.com"
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ async def test_no_mail_server_tells_whose_an_address_is(
     for _ in range(2):
         for ask in (REQUEST_LOGIN, REQUEST_RESET):
             seen = []
-            for email in (ANN, NOBODY):
+            for email in (ANN, NO_OWNER):
                 watched.forget()
                 answer = await api.send(ask, {"email": email})
                 seen.append((*anonymised(answer), dict(answer.headers), [asked.text for asked in watched.asked]))
@@ -194,4 +194,4 @@ async def test_no_mail_server_tells_whose_an_address_is(
 
 
 def _is_told_to_nobody(mail: Mail) -> bool:
-    return mail.kind in LINK_KINDS and NOBODY not in str(mail)
+    return mail.kind in LINK_KINDS and NO_OWNER not in str(mail)

@@ -18,7 +18,7 @@ from tests.make import make_api_key, make_brand_token, make_entities, make_entit
 @pytest.fixture
 async def home(server: Server) -> ActiveBrand:
     """The operators' brand."""
-    found = await brands.find_active(server.db.reads, RESERVED_BRAND_ID)
+    found = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND_ID)
     assert found is not None
     return found
 

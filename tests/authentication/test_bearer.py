@@ -262,7 +262,7 @@ async def test_a_bound_key_works_from_its_origins_alone(server: Server, brand: A
 
 
 async def test_admins_of_the_reserved_brand_are_operators(server: Server, brand: ActiveBrand) -> None:
-    reserved = await brands.find_active(server.db.reads, RESERVED_BRAND_ID)
+    reserved = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND_ID)
     assert reserved is not None
     admin = await make_user(server, reserved, permissions=("admin",))
     plain = await make_user(server, reserved, "bob@example.com", permissions=("write",))

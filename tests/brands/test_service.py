@@ -31,7 +31,7 @@ async def events(ctx: Context, brand_id: str) -> list[str]:
 async def test_a_brand_can_be_found_by_id_and_by_name(ctx: Context) -> None:
     made = await service.create_brand(ctx, "rainbowMakers")
     reads = ctx.db.reads
-    assert await service.find_active(reads, made.id) == made.active()
+    assert await service.find_active_by_name(reads, made.id) == made.active()
     assert await service.find_active_by_name(reads, "rainbowMakers") == made.active()
     assert await service.find_active_by_name(reads, made.id) == made.active()
     assert await service.get_brand(ctx, made.id) == made
@@ -49,7 +49,7 @@ async def test_what_can_be_no_name_is_an_unknown_brand(ctx: Context, name: str) 
 
 
 async def test_an_unknown_brand_is_not_found(ctx: Context) -> None:
-    assert await service.find_active(ctx.db.reads, RESERVED_BRAND_ID[:-1] + "1") is None
+    assert await service.find_active_by_name(ctx.db.reads, RESERVED_BRAND_ID[:-1] + "1") is None
     assert await service.find_active_by_name(ctx.db.reads, "nobody") is None
     with pytest.raises(NotFound):
         await service.get_brand(ctx, "nobody")
@@ -213,7 +213,7 @@ async def test_a_disabled_brand_is_not_found_until_it_is_enabled(server: Server,
     token = await make_brand_token(server, brand)
     assert (await service.set_disabled(ctx, brand.name, True)).is_disabled
     reads = ctx.db.reads
-    assert await service.find_active(reads, brand.id) is None
+    assert await service.find_active_by_name(reads, brand.id) is None
     assert await service.find_active_by_name(reads, brand.name) is None
     assert await service.find_by_token(reads, token) is None
     assert await service.default_brand(reads, brand.name) is None
@@ -285,7 +285,7 @@ async def test_a_change_of_the_schema_is_counted(server: Server, ctx: Context) -
     brand = await make_brand(server)
     async with ctx.db.transaction() as tx:
         assert [await service.bump_schema_version(tx, brand.id) for _ in range(2)] == [2, 3]
-    found = await service.find_active(ctx.db.reads, brand.id)
+    found = await service.find_active_by_name(ctx.db.reads, brand.id)
     assert found is not None
     assert found.schema_version == 3
 
@@ -293,4 +293,4 @@ async def test_a_change_of_the_schema_is_counted(server: Server, ctx: Context) -
 async def test_a_change_is_seen_in_the_active_brand(server: Server) -> None:
     brand = await make_brand(server)
     changed = await change_brand(server, brand, {"features": {"password_login": False}})
-    assert await service.find_active(server.db.reads, brand.id) == changed != brand
+    assert await service.find_active_by_name(server.db.reads, brand.id) == changed != brand

@@ -86,7 +86,7 @@ async def test_after_a_change_many_requests_wait_for_one_build(
     await definition_service.define_entities(
         make_context(server), brand.id, {"customer": {"fields": fields}}, allow_data_loss=True
     )
-    now = await brands.find_active(server.db.reads, brand.id)
+    now = await brands.find_active_by_name(server.db.reads, brand.id)
     assert now is not None
 
     async def counted(self: Compiler, of: str, work: Callable[[], Any]) -> Any:
@@ -112,7 +112,7 @@ async def test_schemas_do_not_wait_for_long_texts(
     ctx, gate = key(server, brand, "admin"), threading.Event()
     pattern = {"type": "text", "max_length": 60_000, "pattern": "[ab]*a[ab]{30}c|.*"}
     await definition_service.define_entities(make_context(server), brand.id, {"note": {"fields": {"t": pattern}}})
-    now = await brands.find_active(server.db.reads, brand.id)
+    now = await brands.find_active_by_name(server.db.reads, brand.id)
     assert now is not None
     kind = await get_record_type(server.db, now, "note")
     await kind.check({"t": "short"})

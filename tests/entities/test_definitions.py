@@ -35,7 +35,7 @@ async def define(server: Server, brand: ActiveBrand, name: str = "thing", /, **c
 
 
 async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    found = await brands.find_active(server.db.reads, brand.id)
+    found = await brands.find_active_by_name(server.db.reads, brand.id)
     assert found is not None
     return found
 

@@ -33,7 +33,7 @@ async def define(server: Server, brand: ActiveBrand, name: Mapping[str, Any] = S
 
 
 async def add(server: Server, brand: ActiveBrand, name: str) -> dict[str, Any]:
-    now = await brands.find_active(server.db.reads, brand.id)
+    now = await brands.find_active_by_name(server.db.reads, brand.id)
     assert now is not None
     kind = await get_record_type(server.db, now, "thing")
     return await record_service.create_record(make_context(server, now), kind, {"name": name})
@@ -80,7 +80,7 @@ async def test_a_record_made_after_the_plan_refuses_it(
     await tasks[0]
     assert "not unique" in (plan.steps[0].refused or "")
     assert not plan.applied
-    now = await brands.find_active(server.db.reads, brand.id)
+    now = await brands.find_active_by_name(server.db.reads, brand.id)
     assert now is not None
     assert now.schema_version == plan.schema_version == brand.schema_version + 1
 
@@ -116,7 +116,7 @@ async def test_a_table_that_has_had_all_its_columns_is_bad_input(
     async def no_room(*_: Any) -> None:
         raise TooManyColumns(cause="54011")
 
-    monkeypatch.setattr(ddl, "carry_out", no_room)
+    monkeypatch.setattr(ddl, "apply_changes", no_room)
     with pytest.raises(BadUserInput, match="Define another entity") as caught:
         await define(server, brand)
     assert caught.value.extensions == {"field": "definition"}

@@ -91,7 +91,7 @@ async def test_an_entity_starts_without_grants(
         return grants.Grants()
 
     with monkeypatch.context() as patched:
-        patched.setattr(definition_service, "end_grants", leave)
+        patched.setattr(definition_service, "revoke_grants", leave)
         await definition_service.delete_entities(ctx, brand.id, ["thing"])
     assert "thing:read" in (await held(ctx, brand))[0]
     await make_entities(server, brand, "thing")
@@ -191,7 +191,7 @@ async def test_a_deletion_beside_a_grant_ends_it(
     from keystead.entity_names import store
 
     started: list[asyncio.Task[list[Deletion]]] = []
-    hold = store.hold
+    hold = store.lock_names
 
     async def held_then_deleted(*arguments: Any) -> list[str]:
         found = await hold(*arguments)
@@ -200,7 +200,7 @@ async def test_a_deletion_beside_a_grant_ends_it(
         await asyncio.wait(started, timeout=0.2)
         return found
 
-    monkeypatch.setattr(store, "hold", held_then_deleted)
+    monkeypatch.setattr(store, "lock_names", held_then_deleted)
     await GRANTS[way](server, brand, "thing:read")
     [deleted] = await started[0]
     assert sum(deleted.grants.counts().values()) == 1

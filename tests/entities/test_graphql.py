@@ -40,7 +40,7 @@ class Door:
     async def ask(self, ctx: Context, text: str, **variables: Any) -> dict[str, Any]:
         """The envelope."""
         assert ctx.brand is not None
-        brand = await brands.find_active(self._server.db.reads, ctx.brand.id)
+        brand = await brands.find_active_by_name(self._server.db.reads, ctx.brand.id)
         assert brand is not None
         now = Context(ctx.server, ctx.request, ctx.principal, brand)
         answer = await execute(Target(now, await self._schemas.get(brand)), text, variables, documents=self._documents)

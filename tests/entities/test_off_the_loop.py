@@ -54,7 +54,7 @@ def fields(number: int = 100, **rules: Any) -> dict[str, Any]:
 
 
 async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    found = await brands.find_active(server.db.reads, brand.id)
+    found = await brands.find_active_by_name(server.db.reads, brand.id)
     assert found is not None
     return found
 
@@ -231,11 +231,11 @@ async def test_a_plan_has_a_deadline_and_the_next_one_its_turn(
         patched.setattr("keystead.entities.ddl.gather_facts", never)
         patched.setattr("keystead.entities.ddl.count_records", never)
         with pytest.raises(ServiceUnavailable, match="took too long"):
-            await definition_service.define_entities(ctx, brand.id, dropped, dry_run=True, longest=0.05)
+            await definition_service.define_entities(ctx, brand.id, dropped, dry_run=True, counting_timeout=0.05)
         with pytest.raises(ServiceUnavailable, match="took too long"):
-            await definition_service.delete_entities(ctx, brand.id, ["thing"], longest=0.05)
+            await definition_service.delete_entities(ctx, brand.id, ["thing"], counting_timeout=0.05)
     assert (await definition_service.define_entities(ctx, brand.id, dropped, dry_run=True)).is_refused
-    assert plan_draft.LONGEST_PLAN < 5
+    assert plan_draft.COUNTING_TIMEOUT < 5
 
 
 UNIQUE: dict[str, Any] = {"thing": {"fields": {"f0": {"type": "string", "unique": True}}}}
@@ -244,23 +244,27 @@ UNIQUE: dict[str, Any] = {"thing": {"fields": {"f0": {"type": "string", "unique"
 async def test_only_what_counts_records_waits_for_its_turn(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server)
     await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)})
-    lock = plan_draft._planning.setdefault(server.db, asyncio.Lock())
+    lock = plan_draft._counting_locks.setdefault(server.db, asyncio.Lock())
     async with lock:
-        assert (await definition_service.define_entities(ctx, brand.id, {"other": fields(1)}, longest=0.05)).applied
-        assert (await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)}, longest=0.05)).applied
+        assert (
+            await definition_service.define_entities(ctx, brand.id, {"other": fields(1)}, counting_timeout=0.05)
+        ).applied
+        assert (
+            await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)}, counting_timeout=0.05)
+        ).applied
         with pytest.raises(ServerBusy, match="Other changes"):
-            await definition_service.define_entities(ctx, brand.id, UNIQUE, longest=0.05)
+            await definition_service.define_entities(ctx, brand.id, UNIQUE, counting_timeout=0.05)
     assert not lock.locked()
     assert (await definition_service.define_entities(ctx, brand.id, UNIQUE)).applied
 
 
 async def test_the_wait_for_its_turn_takes_nothing_of_the_time_to_count(server: Server) -> None:
     counted, loop = asyncio.Event(), asyncio.get_running_loop()
-    lock = plan_draft._planning.setdefault(server.db, asyncio.Lock())
+    lock = plan_draft._counting_locks.setdefault(server.db, asyncio.Lock())
     await lock.acquire()
     loop.call_later(0.6, lock.release)
     loop.call_later(1.2, counted.set)
-    assert await plan_draft.within_time(1.0, server.db, counted.wait())
+    assert await plan_draft.count_with_timeout(1.0, server.db, counted.wait())
 
 
 async def test_a_brand_has_one_plan_in_the_queue(
@@ -276,9 +280,9 @@ async def test_a_brand_has_one_plan_in_the_queue(
         await gate.wait()
         return await count_records(tx, brand_id, *arguments)
 
-    async def gathered(tx: Tx, inquiry: ddl.Inquiry) -> Any:
+    async def gathered(tx: Tx, query: ddl.FactQuery) -> Any:
         order.append("quiet")
-        return await gather_facts(tx, inquiry)
+        return await gather_facts(tx, query)
 
     waiting = asyncio.Event()
 
@@ -290,7 +294,7 @@ async def test_a_brand_has_one_plan_in_the_queue(
 
     monkeypatch.setattr(ddl, "count_records", counted)
     monkeypatch.setattr(ddl, "gather_facts", gathered)
-    monkeypatch.setitem(plan_draft._planning, server.db, Queue())
+    monkeypatch.setitem(plan_draft._counting_locks, server.db, Queue())
     loud = [
         asyncio.ensure_future(definition_service.delete_entities(ctx, brand.id, ["thing"], dry_run=True))
         for _ in range(5)

@@ -138,8 +138,8 @@ def test_invalid_documents_take_little_memory() -> None:
     for text in (*(f"{{ nowhere{number} }}" for number in range(300)), f"{{ {'n' * 300} }}"):
         with pytest.raises(DocumentInvalid):
             cache.get(VERSION, text, None)
-    assert len(cache._refused) == documents.MAX_REFUSED
-    assert max(len(str(problems)) for problems in cache._refused.values()) < 400
+    assert len(cache._rejected) == documents.MAX_REFUSED
+    assert max(len(str(problems)) for problems in cache._rejected.values()) < 400
 
 
 @pytest.mark.attack("A84")
@@ -248,7 +248,7 @@ def test_a_credential_document_whose_secrets_are_variables_is_kept_under_its_dig
     cache = DocumentCache()
     text = f"query($e: String!, $p: String!) {{ login(email: $e, password: $p) }} # {SECRET}"
     assert kept(cache, text)
-    assert SECRET not in repr(list(cache._kept.items()))
+    assert SECRET not in repr(list(cache._operations.items()))
 
 
 @pytest.mark.parametrize(
@@ -362,4 +362,4 @@ def test_a_document_that_makes_a_user_is_kept_only_when_the_password_is_a_variab
     made = "createUser(input: $one) { data { id } }"
     text = f"mutation($one: CreateUserInput!) {{ a: {made} b: {made} }}"
     assert kept(cache, text, None, version)
-    assert text not in str(cache._kept.keys())
+    assert text not in str(cache._operations.keys())

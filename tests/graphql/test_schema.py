@@ -220,7 +220,7 @@ async def test_of_one_brand_the_newest_two_versions_are_held() -> None:
     async def load(_fixed: FixedSchema, _wanted: ActiveBrand) -> Iterable[EntityField]:
         return entity()
 
-    cache = SchemaCache(fixed(), load, forget=forgotten.append)
+    cache = SchemaCache(fixed(), load, on_evict=forgotten.append)
     other = await cache.get(brand(2))
     versions = [await cache.get(brand(1, version=number)) for number in range(1, 5)]
     assert forgotten == versions[:2]
@@ -235,7 +235,7 @@ async def test_a_version_dropped_for_want_of_room_is_forgotten_too() -> None:
     async def load(_fixed: FixedSchema, _wanted: ActiveBrand) -> Iterable[EntityField]:
         return entity()
 
-    cache = SchemaCache(fixed(), load, size=1, forget=forgotten.append)
+    cache = SchemaCache(fixed(), load, size=1, on_evict=forgotten.append)
     first = await cache.get(brand(1))
     await cache.get(brand(2))
     assert forgotten == [first]
@@ -302,7 +302,7 @@ async def test_a_schema_is_not_waited_for_without_end_and_other_brands_are_serve
             await gate.wait()
         return entity()
 
-    cache = SchemaCache(fixed(), load, longest_wait=0.05)
+    cache = SchemaCache(fixed(), load, build_timeout=0.05)
     with pytest.raises(ServerBusy):
         await cache.get(brand(1))
     assert (await cache.get(brand(2))).key == "b2:1"

@@ -66,7 +66,7 @@ async def acting_as(server: Server, brand: ActiveBrand, user: User) -> Context:
 @pytest.fixture(params=HOMES)
 async def home(server: Server, brand: ActiveBrand, request: pytest.FixtureRequest) -> ActiveBrand:
     """Where the administrators are."""
-    reserved = await brands.find_active(server.db.reads, RESERVED_BRAND_ID)
+    reserved = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND_ID)
     assert reserved is not None
     return brand if request.param == "a brand" else reserved
 

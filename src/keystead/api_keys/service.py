@@ -12,7 +12,7 @@ from keystead.api_keys import store
 from keystead.api_keys.model import ApiKey, FoundKey, NewApiKey
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
-from keystead.context import ApiKeyPrincipal, Context, Principal, Server, UserPrincipal, key_maker
+from keystead.context import ApiKeyPrincipal, Context, Principal, Server, UserPrincipal, key_creator
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.db.interface import Tx
 from keystead.entity_names.service import require_entities
@@ -70,14 +70,14 @@ async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKe
         new.allowed_origins,
         secret.hint,
         now,
-        _maker(ctx.principal),
+        _creator(ctx.principal),
         new.expires_at,
         None,
     )
     event = describe_key(ctx, "api_key.created", brand_id, key)
     async with ctx.db.transaction() as tx:
         await require_entities(tx, brand_id, new.permissions)
-        await _hold_maker(tx, brand_id, ctx.principal)
+        await _lock_creator(tx, brand_id, ctx.principal)
         await store.insert_key(tx, brand_id, key)
         await store.insert_secret(tx, brand_id, key.id, secret.digest(), now)
         await audit.record(tx, event)
@@ -185,17 +185,17 @@ async def write_uses(server: Server) -> None:
     await server.key_uses.write(server.db, store.touch, server.clock.now())
 
 
-def _maker(principal: Principal) -> str | None:
+def _creator(principal: Principal) -> str | None:
     """The user to whom a new key is attributed: for keys that keys make, the first key's maker."""
-    return principal.user_id if isinstance(principal, UserPrincipal) else key_maker(principal)
+    return principal.user_id if isinstance(principal, UserPrincipal) else key_creator(principal)
 
 
-async def _hold_maker(tx: Tx, brand_id: str, principal: Principal) -> None:
+async def _lock_creator(tx: Tx, brand_id: str, principal: Principal) -> None:
     """Order this transaction before or after one that disables the maker and revokes their keys."""
-    maker_id = _maker(principal)
-    if maker_id is None:
+    creator_id = _creator(principal)
+    if creator_id is None:
         return
-    is_valid = await users.hold_active(tx, brand_id, maker_id)
+    is_valid = await users.hold_active(tx, brand_id, creator_id)
     if isinstance(principal, ApiKeyPrincipal):
         is_valid = await store.find_key(tx, brand_id, principal.key_id) is not None
     if not is_valid:

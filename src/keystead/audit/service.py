@@ -23,8 +23,6 @@ from keystead.pagination import Page, PageRequest
 
 LONGEST_USER_AGENT = 200
 
-__all__ = ["EVENTS", "describe", "list_events", "record", "record_alone"]
-
 
 def describe(
     ctx: Context,

@@ -24,7 +24,7 @@ from keystead.audit.model import AuditEvent
 from keystead.authentication.claiming.claimers import lock_standing
 from keystead.authentication.correspondence import Correspondence, came_from, correspondence_of
 from keystead.authentication.proof_requests import ask_for_proof
-from keystead.brands import service as brands
+from keystead.brands.store import find_brand
 from keystead.context import Server
 from keystead.db.interface import Tx
 from keystead.db.slices import SliceSize
@@ -150,7 +150,7 @@ async def _resolve(server: Server, requests: list[MailRequest], size: SliceSize)
 
 async def _open(server: Server, request: MailRequest) -> _Opened:
     asked = unseal_content(server.master_key, request)
-    brand = await brands.find_brand(server.db.reads, request.brand_id)
+    brand = await find_brand(server.db.reads, request.brand_id)
     if brand is None or brand.is_disabled:
         return _Opened(request, asked, None)
     return _Opened(request, asked, correspondence_of(server, brand, asked.languages, request.asked_at))

@@ -71,7 +71,7 @@ def brand(row: Sequence[Any]) -> Brand:
     )
 
 
-def may_be_known(raw: str) -> bool:
+def is_name_or_id(raw: str) -> bool:
     """Whether there may be a brand of this name or id: anything else need not, and at times cannot, be looked up."""
     return _NAME_OR_ID.fullmatch(raw) is not None
 

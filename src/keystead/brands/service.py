@@ -11,8 +11,7 @@ import msgspec
 
 from keystead.audit import service as audit
 from keystead.brands import model, store
-from keystead.brands.model import Brand, active_brand
-from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, find_active, find_brand, hold_brand
+from keystead.brands.model import Brand
 from keystead.context import RESERVED_BRAND, RESERVED_BRAND_ID, ActiveBrand, Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
@@ -31,8 +30,6 @@ from keystead.policy import (
     initial_features,
 )
 
-__all__ = ["BRAND_COLUMNS", "IS_ACTIVE", "active_brand", "find_active", "find_brand", "hold_brand"]
-
 Guard = Callable[[Tx], AbstractAsyncContextManager[None]]
 """Checks what a change leaves behind, in the transaction of the change."""
 
@@ -41,7 +38,7 @@ _CHANGEABLE = ("features", "policy", "base_url", "redirect_urls")
 
 async def find_active_by_name(tx: Tx, name: str) -> ActiveBrand | None:
     """The brand of that name or id, unless unknown or disabled."""
-    return await store.find_active_by_name(tx, name) if model.may_be_known(name) else None
+    return await store.find_active_by_name(tx, name) if model.is_name_or_id(name) else None
 
 
 async def find_by_token(tx: Tx, secret: Secret) -> tuple[str, ActiveBrand] | None:
@@ -70,7 +67,7 @@ async def bump_schema_version(tx: Tx, brand_id: str) -> int:
     return version
 
 
-async def end_default_permissions(tx: Tx, brand_id: str, ended: Collection[str], now: datetime) -> None:
+async def revoke_default_permissions(tx: Tx, brand_id: str, ended: Collection[str], now: datetime) -> None:
     """Take permissions from what every user of the brand is granted."""
     brand = await store.lock_brand(tx, brand_id)
     if brand is None or not set(ended) & set(brand.policy.default_permissions):
@@ -173,7 +170,7 @@ async def get_brand_by_name(ctx: Context, name: str) -> Brand:
 
     :raises NotFound: when there is no such brand.
     """
-    found = await store.find_brand_by_name(ctx.db.reads, name) if model.may_be_known(name) else None
+    found = await store.find_brand_by_name(ctx.db.reads, name) if model.is_name_or_id(name) else None
     if found is None:
         raise NotFound(f"There is no brand '{name[:80]}'.")
     return found

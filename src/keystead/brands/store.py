@@ -63,7 +63,6 @@ _ALL = [_C[name] for name in Brand.__struct_fields__]
 _BY_ID = _C.id == bindparam("brand_id")
 _BY_NAME = or_(_C.name == bindparam("name"), _C.id == bindparam("name"))
 
-_FIND_ACTIVE = Statement(select(*BRAND_COLUMNS).where(_BY_ID, IS_ACTIVE))
 _FIND_ACTIVE_BY_NAME = Statement(select(*BRAND_COLUMNS).where(_BY_NAME, IS_ACTIVE))
 _FIND_BY_TOKEN = Statement(
     select(brand_tokens.c.id, *BRAND_COLUMNS)
@@ -77,7 +76,6 @@ _FIND_BY_NAME = Statement(select(*_ALL).where(_BY_NAME))
 _LOCK = Statement(select(*_ALL).where(_BY_ID).with_for_update())
 # NO KEY UPDATE: rows that refer to the brand may still be added meanwhile.
 _HOLD = Statement(select(_C.id).where(_BY_ID).with_for_update(key_share=True))
-_LOCK_BY_NAME = Statement(select(*_ALL).where(_BY_NAME).with_for_update())
 _LIST = Statement(select(*_ALL).order_by(_C.id).limit(bindparam("limit")).offset(bindparam("offset")))
 _COUNT = Statement(select(func.count()).select_from(brands))
 _INSERT = Statement(
@@ -120,12 +118,6 @@ _REVOKE_TOKENS = Statement(
 )
 
 
-async def find_active(tx: Tx, brand_id: str) -> ActiveBrand | None:
-    """The brand, unless unknown or disabled."""
-    row = await tx.find(_FIND_ACTIVE, brand_id=brand_id)
-    return active_brand(row) if row else None
-
-
 async def find_active_by_name(tx: Tx, name: str) -> ActiveBrand | None:
     """The brand of that name or id, unless unknown or disabled. No name looks like an id: ids begin with a digit."""
     row = await tx.find(_FIND_ACTIVE_BY_NAME, name=name)
@@ -165,12 +157,6 @@ async def lock_brand(tx: Tx, brand_id: str) -> Brand | None:
 async def hold_brand(tx: Tx, brand_id: str) -> None:
     """Make other transactions that lock the brand wait until this one ends."""
     await tx.find(_HOLD, brand_id=brand_id)
-
-
-async def lock_brand_by_name(tx: Tx, name: str) -> Brand | None:
-    """As :func:`find_brand_by_name`; whoever else locks it waits until this transaction ends."""
-    row = await tx.find(_LOCK_BY_NAME, name=name)
-    return brand(row) if row else None
 
 
 async def list_brands(tx: Tx, limit: int, offset: int) -> list[Brand]:

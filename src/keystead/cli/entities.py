@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keystead.context import Context
     from keystead.entities.schema_plan import Plan, Step
 
-LONGEST_PLAN = 300.0
+COUNTING_TIMEOUT = 300.0
 """Seconds that counting records may take: no request waits for this process."""
 
 group = typer.Typer(help="Entities: the record types of a brand.", no_args_is_help=True)
@@ -43,7 +43,12 @@ def apply(
         found = await brands.get_brand_by_name(ctx, brand)
         definition = parse_file(text)
         return await define_entities(
-            ctx, found.id, definition, dry_run=dry_run, allow_data_loss=allow_data_loss, longest=LONGEST_PLAN
+            ctx,
+            found.id,
+            definition,
+            dry_run=dry_run,
+            allow_data_loss=allow_data_loss,
+            counting_timeout=COUNTING_TIMEOUT,
         )
 
     plan = run(work)
@@ -70,7 +75,7 @@ def delete(
 
         found = await brands.get_brand_by_name(ctx, brand)
         deletions = await delete_entities(
-            ctx, found.id, names, dry_run=dry_run, allow_data_loss=allow_data_loss, longest=LONGEST_PLAN
+            ctx, found.id, names, dry_run=dry_run, allow_data_loss=allow_data_loss, counting_timeout=COUNTING_TIMEOUT
         )
         return [{"entity": one.entity, "records": one.records, **one.grants.counts()} for one in deletions]
 

@@ -12,7 +12,7 @@ from keystead.errors import Forbidden, Unauthenticated
 
 Act = Literal["read", "create", "update", "delete"]
 
-NOBODY = ""
+NO_OWNER = ""
 """An owner whom no record has: the rows of a caller who may act on their own rows and is no user."""
 
 VISIBLE_TO_WRITERS = frozenset(("id", "integer_id", "created_at", "updated_at"))
@@ -60,7 +60,7 @@ class RecordAccess:
         user_id = acting_user(ctx)
         if user_id is None and self.act == "create":
             raise Forbidden(permission=self.permission)
-        return user_id or NOBODY
+        return user_id or NO_OWNER
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from keystead.entities.tables import (
 )
 
 
-class Inquiry:
+class FactQuery:
     """What the steps on one entity's fields depend on, asked of its records. Made on a worker thread."""
 
     def __init__(self, brand_id: str, entity: Entity, steps: Sequence[Step], dialect: DialectName) -> None:
@@ -45,11 +45,11 @@ class Inquiry:
         if closer:
             table = make_table(brand_id, Entity(entity.name, changed), dialect)
             for number in closer:
-                self._look_closer(number, table, steps[number])
+                self._add_query(number, table, steps[number])
         for statement in (self._counting, *(other[2] for other in self._others)):
             statement.compiled(dialect)
 
-    def _look_closer(self, number: int, table: Table, step: Step) -> None:
+    def _add_query(self, number: int, table: Table, step: Step) -> None:
         name, old, new = step.field, step.old, step.new
         if name is None or old is None or new is None:
             return
@@ -76,12 +76,12 @@ class Inquiry:
         ]
 
 
-async def gather_facts(tx: Tx, inquiry: Inquiry) -> list[Facts]:
-    """What the records say about the steps of an inquiry."""
-    return await inquiry.facts(tx)
+async def gather_facts(tx: Tx, query: FactQuery) -> list[Facts]:
+    """What the records say about the steps of an query."""
+    return await query.facts(tx)
 
 
-async def hold_still(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> None:
+async def lock_records(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> None:
     """Keeps an entity's records as they are until the transaction ends, so that what is learnt of them stays true."""
     await _run(tx, lock_table(_bare(brand_id, name, dialect), dialect))
 
@@ -103,11 +103,11 @@ class Change:
     """One statement of a plan, compiled: a text of DDL, or the update that gives a field its default."""
 
     ddl: str = ""
-    filling: Statement | None = None
+    backfill: Statement | None = None
     given: Any = None
 
 
-def prepare(
+def prepare_changes(
     brand_id: str, old: Entity | None, new: Entity, steps: Sequence[Step], dialect: DialectName
 ) -> list[Change]:
     """What changes the table of one entity. For a worker thread: with many fields this takes long."""
@@ -126,19 +126,19 @@ def prepare(
                 changes.append(Change(drop_column(before, step.field, dialect)))
             case Action.add_field:
                 changes.append(Change(add_column(after, step.field, dialect)))
-                changes += _filling(after, step.field, step.new, dialect)
+                changes += _backfill(after, step.field, step.new, dialect)
                 indexes = field_indexes(after, step.field).values()
                 changes += [Change(create_index(index, dialect)) for index in indexes]
             case Action.change_field:
-                changes += _changing(before, after, step.field, step, dialect)
+                changes += _change_field(before, after, step.field, step, dialect)
     return changes
 
 
-async def carry_out(tx: Tx, changes: Sequence[Change]) -> None:
+async def apply_changes(tx: Tx, changes: Sequence[Change]) -> None:
     """Changes the table of one entity."""
     for change in changes:
-        if change.filling is not None:
-            await tx.execute(change.filling, given=change.given)
+        if change.backfill is not None:
+            await tx.execute(change.backfill, given=change.given)
         else:
             await tx.execute_ddl(change.ddl)
 
@@ -153,23 +153,23 @@ def _bare(brand_id: str, name: str, dialect: DialectName) -> Table:
     return make_table(brand_id, Entity(name, {}), dialect)
 
 
-def _changing(before: Table, after: Table, name: str, step: Step, dialect: DialectName) -> list[Change]:
+def _change_field(before: Table, after: Table, name: str, step: Step, dialect: DialectName) -> list[Change]:
     was, will_be = field_indexes(before, name), field_indexes(after, name)
     changes = [Change(drop_index(was[index], dialect)) for index in was.keys() - will_be.keys()]
     if step.old is not None and step.new is not None and fills_gaps(step.old, step.new):
-        changes += _filling(after, name, step.new, dialect)
+        changes += _backfill(after, name, step.new, dialect)
     return changes + [Change(create_index(will_be[index], dialect)) for index in will_be.keys() - was.keys()]
 
 
-def _filling(table: Table, name: str, field: Field | None, dialect: DialectName) -> list[Change]:
+def _backfill(table: Table, name: str, field: Field | None, dialect: DialectName) -> list[Change]:
     """Gives the field's default to the records that have no value. Bound as a parameter: an admin wrote it."""
     if field is None or field.default is None:
         return []
     column = table.c[column_name(name)]
     value = make_check(name, field)(field.default)
-    filling = Statement(update(table).where(column.is_(None)).values({column: bindparam("given", type_=column.type)}))
-    filling.compiled(dialect)
-    return [Change(filling=filling, given=value)]
+    backfill = Statement(update(table).where(column.is_(None)).values({column: bindparam("given", type_=column.type)}))
+    backfill.compiled(dialect)
+    return [Change(backfill=backfill, given=value)]
 
 
 def _counting(table: Table, condition: ColumnElement[bool]) -> Statement:

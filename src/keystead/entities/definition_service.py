@@ -26,9 +26,9 @@ from keystead.db.interface import Contention, TooManyColumns, Tx
 from keystead.entities import ddl, store
 from keystead.entities.ddl import Change
 from keystead.entities.definition_reader import parse_definition
-from keystead.entities.grants import Grants, end_grants, find_grants
+from keystead.entities.grants import Grants, find_grants, revoke_grants
 from keystead.entities.model import Entity, StoredEntity
-from keystead.entities.plan_draft import LONGEST_PLAN, Draft, judge_again, make_draft, prepare, within_time
+from keystead.entities.plan_draft import COUNTING_TIMEOUT, Draft, count_with_timeout, judge_steps, make_draft, prepare
 from keystead.entities.schema_plan import Plan, Step
 from keystead.entities.tables import DialectName
 from keystead.entity_names.store import list_names
@@ -39,7 +39,7 @@ from keystead.pagination import Page, PageRequest
 ATTEMPTS = 5
 """How often a plan is made while other processes change the brand's entities."""
 
-_changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+_brand_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 """One change of a brand's entities at a time in this process; the schema version tells those of others."""
 
 
@@ -52,11 +52,11 @@ class Deletion:
     grants: Grants
 
 
-class _OutOfDateError(Exception):
+class _StalePlanError(Exception):
     """Another process changed the entities since the plan was made. Takes back the transaction."""
 
 
-class _NowRefusedError(Exception):
+class _PlanRejectedError(Exception):
     """Records that were written since the plan was made break a rule. Takes back the transaction."""
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
@@ -71,22 +71,22 @@ async def define_entities(
     *,
     dry_run: bool = False,
     allow_data_loss: bool = False,
-    longest: float = LONGEST_PLAN,
+    counting_timeout: float = COUNTING_TIMEOUT,
 ) -> Plan:
     """Makes the entities that ``definition`` names what it says; others stay as they are.
 
     The plan comes back: applied as a whole, or not at all when ``dry_run`` is set or one of its steps is refused.
 
-    :param longest: seconds that counting records may take.
+    :param counting_timeout: seconds that counting records may take.
     :raises BadUserInput: when the definition itself is at fault; names the path.
     :raises NotFound: when there is no such brand.
     :raises ServerBusy: when too much waits to be compiled, or to be counted.
     :raises ServiceUnavailable: when counting takes too long.
     """
     wanted = await COMPILER.run(brand_id, partial(_read, definition))
-    async with _changes(brand_id):
+    async with _locked(brand_id):
         for _ in range(ATTEMPTS):
-            draft = await make_draft(ctx, brand_id, wanted, allow_data_loss, longest)
+            draft = await make_draft(ctx, brand_id, wanted, allow_data_loss, counting_timeout)
             plan = draft.result(applied=not dry_run)
             if plan.is_refused:
                 return draft.result(applied=False)
@@ -94,12 +94,12 @@ async def define_entities(
                 return plan
             changes = await COMPILER.run(brand_id, partial(prepare, brand_id, draft, ctx.db.dialect))
             describe = partial(_described, ctx, brand_id)
-            carry_out = _Application(brand_id, draft, changes, allow_data_loss, ctx.db.dialect, ctx.now(), describe)
+            apply = _ApplyPlan(brand_id, draft, changes, allow_data_loss, ctx.db.dialect, ctx.now(), describe)
             try:
-                return await ctx.db.run(carry_out)
-            except _OutOfDateError:
+                return await ctx.db.run(apply)
+            except _StalePlanError:
                 continue
-            except _NowRefusedError as refusal:
+            except _PlanRejectedError as refusal:
                 return replace(draft, steps=refusal.steps).result(applied=False)
             except TooManyColumns as error:
                 raise BadUserInput(error.message, field="definition", cause=error.cause) from None
@@ -113,21 +113,21 @@ async def delete_entities(
     *,
     dry_run: bool = False,
     allow_data_loss: bool = False,
-    longest: float = LONGEST_PLAN,
+    counting_timeout: float = COUNTING_TIMEOUT,
 ) -> list[Deletion]:
     """Deletes all of the entities with their records and with what is granted on them, or none.
 
     With ``dry_run`` nothing is deleted, and what would be is returned all the same.
 
-    :param longest: seconds that counting records may take.
+    :param counting_timeout: seconds that counting records may take.
     :raises NotFound: when one of them does not exist.
     :raises BadUserInput: when one of them has records and ``allow_data_loss`` is not set; names the argument.
     :raises ServerBusy: when too many plans of other brands are counted for.
     :raises ServiceUnavailable: when counting takes too long.
     """
     wanted = list(dict.fromkeys(names))
-    async with _changes(brand_id):  # in its turn, so that one brand's plans do not fill the queue of all brands
-        planned = await within_time(longest, ctx.db, _count_losses(ctx, brand_id, wanted))
+    async with _locked(brand_id):  # in its turn, so that one brand's plans do not fill the queue of all brands
+        planned = await count_with_timeout(counting_timeout, ctx.db, _count_losses(ctx, brand_id, wanted))
     if dry_run or not planned:
         return planned
     dialect = ctx.db.dialect
@@ -138,7 +138,7 @@ async def delete_entities(
         known = await list_names(tx, brand_id)
         for one in planned:
             _require_known(one.entity, known)
-            await ddl.hold_still(tx, brand_id, one.entity, dialect)
+            await ddl.lock_records(tx, brand_id, one.entity, dialect)
             if not allow_data_loss and await ddl.has_records(tx, brand_id, one.entity, dialect):
                 raise BadUserInput(
                     f"'{one.entity}' has records ({max(one.records, 1)}): they would be lost."
@@ -150,7 +150,7 @@ async def delete_entities(
         await store.delete_entities(tx, brand_id, wanted)
         deleted = []
         for one in planned:
-            grants = await end_grants(tx, brand_id, one.entity, ctx.now())
+            grants = await revoke_grants(tx, brand_id, one.entity, ctx.now())
             details = {"entity": one.entity, "records": one.records, "grants": grants.described()}
             await audit.record(tx, audit.describe(ctx, "entity.deleted", brand_id=brand_id, details=details))
             deleted.append(Deletion(one.entity, one.records, grants))
@@ -175,10 +175,10 @@ async def count_records(ctx: Context, brand_id: str, entity: Entity) -> int:
 
 
 @asynccontextmanager
-async def _changes(brand_id: str) -> AsyncIterator[None]:
-    lock = _changing.get(brand_id)
+async def _locked(brand_id: str) -> AsyncIterator[None]:
+    lock = _brand_locks.get(brand_id)
     if lock is None:
-        lock = _changing[brand_id] = asyncio.Lock()
+        lock = _brand_locks[brand_id] = asyncio.Lock()
     async with lock:
         yield
 
@@ -190,7 +190,7 @@ def _read(definition: object) -> dict[str, Entity]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Application:
+class _ApplyPlan:
     """Carries out a plan: the work of one transaction."""
 
     brand_id: str
@@ -206,12 +206,12 @@ class _Application:
         # The first statement takes the brand's row, so that two definitions never interleave.
         version = await brands.bump_schema_version(tx, brand_id)
         if version != draft.version + 1:
-            raise _OutOfDateError
+            raise _StalePlanError
         for name in sorted(draft.wanted.keys() & draft.current.keys()):
-            await ddl.hold_still(tx, brand_id, name, self.dialect)
-        steps = await judge_again(tx, draft.steps, draft.open, self.allow_data_loss)
+            await ddl.lock_records(tx, brand_id, name, self.dialect)
+        steps = await judge_steps(tx, draft.steps, draft.recheck, self.allow_data_loss)
         if any(step.refused is not None for step in steps):
-            raise _NowRefusedError(steps)
+            raise _PlanRejectedError(steps)
         ended: dict[str, Any] = {}
         for name, prepared in self.changes.items():
             entity = draft.wanted[name]
@@ -219,10 +219,10 @@ class _Application:
                 await store.update_entity(tx, brand_id, entity, self.now)
             else:
                 # A release that did not end grants may have left some, and so may a dump that is restored in parts.
-                grants = await end_grants(tx, brand_id, name, self.now)
+                grants = await revoke_grants(tx, brand_id, name, self.now)
                 ended |= {name: grants.described()} if grants else {}
                 await store.insert_entity(tx, brand_id, new_id(self.now), entity, self.now)
-            await ddl.carry_out(tx, prepared)
+            await ddl.apply_changes(tx, prepared)
         await audit.record(tx, self.describe(steps, ended))
         return Plan(steps, version, applied=True)
 

@@ -72,7 +72,7 @@ async def list_holders(tx: Tx, brand_id: str, kind: Kind, entity: str) -> list[t
     return [(holder, permissions) for holder, permissions in rows]
 
 
-async def end_grants(tx: Tx, brand_id: str, kind: Kind, entity: str, now: datetime) -> None:
+async def revoke_grants(tx: Tx, brand_id: str, kind: Kind, entity: str, now: datetime) -> None:
     """Take every permission on the entity from those who hold one."""
     ended = {f"ended_{number}": f" {permission} " for number, permission in enumerate(of_entity(entity))}
     changed = {} if kind == "api_keys" else {"now": now}

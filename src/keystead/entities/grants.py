@@ -54,7 +54,7 @@ async def find_grants(tx: Tx, brand_id: str, entity: str) -> Grants:
     )
 
 
-async def end_grants(tx: Tx, brand_id: str, entity: str, now: datetime) -> Grants:
+async def revoke_grants(tx: Tx, brand_id: str, entity: str, now: datetime) -> Grants:
     """End every grant on the entity, and return what ended.
 
     The entity is no longer, or not yet, in the registry when this is called: a grant that runs at the same time holds
@@ -63,9 +63,9 @@ async def end_grants(tx: Tx, brand_id: str, entity: str, now: datetime) -> Grant
     ended = await find_grants(tx, brand_id, entity)
     for kind in grant_store.KINDS:
         if getattr(ended, kind):
-            await grant_store.end_grants(tx, brand_id, kind, entity, now)
+            await grant_store.revoke_grants(tx, brand_id, kind, entity, now)
     if ended.default_permissions:
-        await brands.end_default_permissions(tx, brand_id, ended.default_permissions, now)
+        await brands.revoke_default_permissions(tx, brand_id, ended.default_permissions, now)
     return ended
 
 

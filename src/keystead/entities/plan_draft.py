@@ -19,7 +19,7 @@ from keystead.compiler import COMPILER
 from keystead.context import Context
 from keystead.db.interface import Database, Row, Tx
 from keystead.entities import ddl, store
-from keystead.entities.ddl import Change, Inquiry
+from keystead.entities.ddl import Change, FactQuery
 from keystead.entities.model import Entity
 from keystead.entities.names import require_distinct
 from keystead.entities.schema_plan import Plan, Step, compare, depends_on_records, judge
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 MOST_ENTITIES = 250
 """Of one brand."""
-LONGEST_PLAN = 3.0
+COUNTING_TIMEOUT = 3.0
 """Seconds that counting for a plan may take, which leaves the rest of a request's time to what follows."""
-_planning: WeakKeyDictionary[Database, asyncio.Lock] = WeakKeyDictionary()
+_counting_locks: WeakKeyDictionary[Database, asyncio.Lock] = WeakKeyDictionary()
 """One plan at a time is counted for, so that lists of records keep a reader thread of SQLite's two. A brand has one of
 them in the queue at most: its plans are made one after another."""
 
@@ -45,22 +45,22 @@ class Draft:
     version: int
     current: Mapping[str, Entity]
     wanted: Mapping[str, Entity]
-    inquiries: Sequence[Inquiry] = ()
+    queries: Sequence[FactQuery] = ()
     steps: tuple[Step, ...] = ()
-    open: Sequence[Inquiry] = ()
+    recheck: Sequence[FactQuery] = ()
     """Asked again inside the transaction: these steps are refused or not as the records are then."""
 
     def result(self, *, applied: bool) -> Plan:
         return Plan(self.steps, self.version, applied=applied)
 
 
-async def within_time(seconds: float, db: Database, counting: Coroutine[Any, Any, T]) -> T:
+async def count_with_timeout(seconds: float, db: Database, counting: Coroutine[Any, Any, T]) -> T:
     """What ``counting`` returns, in its turn and in time; what it has begun to read is then given up.
 
     :raises ServerBusy: when its turn does not come in as much time.
     :raises ServiceUnavailable: when it takes longer.
     """
-    lock = _planning.setdefault(db, asyncio.Lock())
+    lock = _counting_locks.setdefault(db, asyncio.Lock())
     try:
         try:
             async with asyncio.timeout(seconds):
@@ -86,15 +86,17 @@ async def within_time(seconds: float, db: Database, counting: Coroutine[Any, Any
 
 
 async def make_draft(
-    ctx: Context, brand_id: str, wanted: Mapping[str, Entity], allow_data_loss: bool, longest: float
+    ctx: Context, brand_id: str, wanted: Mapping[str, Entity], allow_data_loss: bool, counting_timeout: float
 ) -> Draft:
     # The version first: what changes after it makes the plan out of date, never wrong.
     version = (await brands.get_brand(ctx, brand_id)).schema_version
     rows = await store.list_definitions(ctx.db.scans, brand_id)
     draft = await COMPILER.run(brand_id, partial(_drafted, brand_id, version, rows, wanted, ctx.db.dialect))
-    if not draft.inquiries:
+    if not draft.queries:
         return draft
-    steps = await within_time(longest, ctx.db, judge_again(ctx.db.scans, draft.steps, draft.inquiries, allow_data_loss))
+    steps = await count_with_timeout(
+        counting_timeout, ctx.db, judge_steps(ctx.db.scans, draft.steps, draft.queries, allow_data_loss)
+    )
     return replace(draft, steps=steps)
 
 
@@ -107,29 +109,29 @@ def _drafted(
     require_distinct(together)
     if len(together) > MOST_ENTITIES:
         raise BadUserInput(f"A brand has at most {MOST_ENTITIES} entities.", field="definition")
-    _refuse_strangers(wanted, together)
+    _require_known_entities(wanted, together)
     steps = compare(current, wanted.values())
-    inquiries = tuple(_inquiries(brand_id, current, steps, dialect))
-    again = tuple(_inquiries(brand_id, current, tuple(filter(depends_on_records, steps)), dialect))
-    return Draft(version, current, wanted, inquiries, steps, again)
+    queries = tuple(_fact_queries(brand_id, current, steps, dialect))
+    again = tuple(_fact_queries(brand_id, current, tuple(filter(depends_on_records, steps)), dialect))
+    return Draft(version, current, wanted, queries, steps, again)
 
 
-def _inquiries(
+def _fact_queries(
     brand_id: str, current: Mapping[str, Entity], steps: Sequence[Step], dialect: DialectName
-) -> Iterator[Inquiry]:
+) -> Iterator[FactQuery]:
     for name, own in groupby(steps, key=lambda step: step.entity):
         if name in current:
-            yield Inquiry(brand_id, current[name], list(own), dialect)
+            yield FactQuery(brand_id, current[name], list(own), dialect)
 
 
-async def judge_again(
-    tx: Tx, steps: tuple[Step, ...], inquiries: Sequence[Inquiry], allow_data_loss: bool
+async def judge_steps(
+    tx: Tx, steps: tuple[Step, ...], queries: Sequence[FactQuery], allow_data_loss: bool
 ) -> tuple[Step, ...]:
-    """The steps, those of the inquiries judged by what the records say."""
+    """The steps, those of the queries judged by what the records say."""
     judged: dict[tuple[str, str | None], Step] = {}
-    for inquiry in inquiries:
-        facts = await ddl.gather_facts(tx, inquiry)
-        for step, said in zip(inquiry.steps, facts, strict=True):
+    for query in queries:
+        facts = await ddl.gather_facts(tx, query)
+        for step, said in zip(query.steps, facts, strict=True):
             judged[(step.entity, step.field)] = judge(step, said, allow_data_loss=allow_data_loss)
     return tuple(judged.get((step.entity, step.field), step) for step in steps)
 
@@ -137,12 +139,12 @@ async def judge_again(
 def prepare(brand_id: str, draft: Draft, dialect: DialectName) -> dict[str, list[Change]]:
     """The statements that carry out the plan, by entity."""
     return {
-        name: ddl.prepare(brand_id, draft.current.get(name), draft.wanted[name], list(own), dialect)
+        name: ddl.prepare_changes(brand_id, draft.current.get(name), draft.wanted[name], list(own), dialect)
         for name, own in groupby(draft.steps, key=lambda step: step.entity)
     }
 
 
-def _refuse_strangers(wanted: Mapping[str, Entity], together: Mapping[str, Entity]) -> None:
+def _require_known_entities(wanted: Mapping[str, Entity], together: Mapping[str, Entity]) -> None:
     """Permissions of fields name entities of the brand, too: those that are there, or made with this definition."""
     for entity in wanted.values():
         for name, field in entity.fields.items():

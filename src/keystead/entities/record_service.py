@@ -37,7 +37,7 @@ async def list_records(
     """
     owner = kind.access.read.owner(ctx)
     kind.access.check_read(ctx, names)
-    records = await kind.readable()
+    records = await kind.get_records()
     length = slice_of(kind.entity, names)
     if length < request.probe:
         rows = await read_in_slices(ctx.db.scans, records, names, request, owner, length)
@@ -57,7 +57,7 @@ async def find_record(ctx: Context, kind: RecordType, record_id: str, names: fro
     kind.access.check_read(ctx, names)
     if not _ID.fullmatch(record_id):
         return None
-    records = await kind.readable()
+    records = await kind.get_records()
     return await records.find(ctx.db.reads, record_id, names, owner)
 
 
@@ -79,7 +79,7 @@ async def create_record(
         raise Forbidden(permission=kind.access.read.permission)
     _refuse_unknown(kind, values)
     checked = await kind.check({**kind.defaults, **values})
-    records = await kind.readable()
+    records = await kind.get_records()
     prepared = await records.prepare_insert(names)
     now = ctx.now()
     checked |= {"id": new_id(now), "created_at": now, "updated_at": now, "created_by": user_id}
@@ -113,7 +113,7 @@ async def update_record(
     if not _ID.fullmatch(record_id):
         raise NotFound
     checked["updated_at"] = ctx.now()
-    records = await kind.readable()
+    records = await kind.get_records()
     owner = changed_by if changed_by is not None else seen_by
     prepared = await records.prepare_update(checked, names, owner)
     try:
@@ -138,7 +138,7 @@ async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[st
         raise NotFound
     if not wanted:
         return
-    records = await kind.readable()
+    records = await kind.get_records()
     prepared = await records.prepare_delete(owner)
 
     async def delete(tx: Tx) -> None:

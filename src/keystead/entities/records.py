@@ -45,27 +45,27 @@ class Records:
         self, tx: Tx, names: frozenset[str], limit: int, offset: int, owner: str | None = None
     ) -> list[Record]:
         """Up to ``limit`` records in the order in which they were made, with the fields ``names``."""
-        statement, columns = await self._kept(("list", names, owner is None), lambda: self._list(names, owner))
-        rows = await tx.list(statement, row_limit=limit, row_offset=offset, **_owned(owner))
+        statement, columns = await self._statement(("list", names, owner is None), lambda: self._list(names, owner))
+        rows = await tx.list(statement, row_limit=limit, row_offset=offset, **_owner_params(owner))
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def count(self, tx: Tx, owner: str | None = None) -> int:
         """How many records there are."""
-        statement, _ = await self._kept(
-            ("count", owner is None), lambda: self._owned(select(func.count()).select_from(self.table), owner)
+        statement, _ = await self._statement(
+            ("count", owner is None), lambda: self._scan_owned(select(func.count()).select_from(self.table), owner)
         )
-        row = await tx.find(statement, **_owned(owner))
+        row = await tx.find(statement, **_owner_params(owner))
         return int(row[0]) if row else 0
 
     async def find(self, tx: Tx, record_id: str, names: frozenset[str], owner: str | None = None) -> Record | None:
         """One record by its id."""
-        statement, columns = await self._kept(("find", names, owner is None), lambda: self._find(names, owner))
-        row = await tx.find(statement, record_id=record_id, **_owned(owner))
+        statement, columns = await self._statement(("find", names, owner is None), lambda: self._find(names, owner))
+        row = await tx.find(statement, record_id=record_id, **_owner_params(owner))
         return dict(zip(columns, row, strict=True)) if row else None
 
     async def prepare_insert(self, names: frozenset[str]) -> Prepared:
         """The statement of ``insert``, which answers the fields ``names``."""
-        return await self._kept(("insert", names), lambda: self._insert(names))
+        return await self._statement(("insert", names), lambda: self._insert(names))
 
     async def insert(self, tx: Tx, prepared: Prepared, values: Mapping[str, Any]) -> Record:
         """Makes a record; ``values`` has every field and every system field but ``integer_id``.
@@ -79,7 +79,9 @@ class Records:
     async def prepare_update(self, changed: Iterable[str], names: frozenset[str], owner: str | None = None) -> Prepared:
         """The statement of ``update`` for the fields ``changed``, which answers the fields ``names``."""
         changes = frozenset(changed)
-        return await self._kept(("update", changes, names, owner is None), lambda: self._update(changes, names, owner))
+        return await self._statement(
+            ("update", changes, names, owner is None), lambda: self._update(changes, names, owner)
+        )
 
     async def update(
         self, tx: Tx, prepared: Prepared, record_id: str, changes: Mapping[str, Any], owner: str | None = None
@@ -90,20 +92,20 @@ class Records:
         """
         statement, columns = prepared
         params = {f"new_{name}": value for name, value in changes.items()}
-        row = await tx.find(statement, record_id=record_id, **params, **_owned(owner))
+        row = await tx.find(statement, record_id=record_id, **params, **_owner_params(owner))
         return dict(zip(columns, row, strict=True)) if row else None
 
     async def prepare_delete(self, owner: str | None = None) -> Prepared:
         """The statement of ``delete``."""
-        return await self._kept(
+        return await self._statement(
             ("delete", owner is None),
-            lambda: self._own(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
+            lambda: self._filter_owned(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
         )
 
     async def delete(self, tx: Tx, prepared: Prepared, record_ids: list[str], owner: str | None = None) -> int:
         """Deletes records by their ids; how many there were. ``owner`` is None where it was so in preparation."""
         statement, _ = prepared
-        return await tx.execute(statement, record_ids=record_ids, **_owned(owner))
+        return await tx.execute(statement, record_ids=record_ids, **_owner_params(owner))
 
     def taken_field(self, error: UniqueViolation) -> str | None:
         """The field whose unique value was taken."""
@@ -112,11 +114,11 @@ class Records:
                 return str(index.info["field"])
         return next((name for name in self._fields if column_name(name) in error.columns), None)
 
-    async def _kept(self, key: Hashable, make: Callable[[], Executable]) -> Prepared:
+    async def _statement(self, key: Hashable, make: Callable[[], Executable]) -> Prepared:
         known = self._statements.get(key)
-        return known or await self._compiling.run(key, lambda: self._keep(key, make))
+        return known or await self._compiling.run(key, lambda: self._compile_statement(key, make))
 
-    async def _keep(self, key: Hashable, make: Callable[[], Executable]) -> Prepared:
+    async def _compile_statement(self, key: Hashable, make: Callable[[], Executable]) -> Prepared:
         known = await COMPILER.run(self._brand_id, lambda: self._compiled(make()))
         while len(self._statements) >= MOST_STATEMENTS:
             del self._statements[next(iter(self._statements))]
@@ -137,17 +139,17 @@ class Records:
     def _selected(self, names: frozenset[str]) -> list[ColumnElement[Any]]:
         return [self._columns[name] for name in sorted(names)] or [self.table.c.id]
 
-    def _owned(self, expression: Any, owner: str | None) -> Any:
+    def _scan_owned(self, expression: Any, owner: str | None) -> Any:
         """The records of one owner, by an index."""
         return expression if owner is None else expression.where(self.table.c.created_by == bindparam("owner"))
 
-    def _own(self, expression: Any, owner: str | None) -> Any:
+    def _filter_owned(self, expression: Any, owner: str | None) -> Any:
         """Of records that are found by their ids, those of one owner. By the index, SQLite would read all of theirs."""
         is_own = unindexed(self.table.c.created_by == bindparam("owner"))
         return expression if owner is None else expression.where(is_own)
 
     def _list(self, names: frozenset[str], owner: str | None) -> Select[Any]:
-        expression: Select[Any] = self._owned(select(*self._selected(names)), owner)
+        expression: Select[Any] = self._scan_owned(select(*self._selected(names)), owner)
         return (
             expression.order_by(self.table.c.integer_id)
             .limit(bindparam("row_limit", type_=Integer))
@@ -155,7 +157,7 @@ class Records:
         )
 
     def _find(self, names: frozenset[str], owner: str | None) -> Select[Any]:
-        expression: Select[Any] = self._own(select(*self._selected(names)), owner)
+        expression: Select[Any] = self._filter_owned(select(*self._selected(names)), owner)
         return expression.where(self.table.c.id == bindparam("record_id"))
 
     def _insert(self, names: frozenset[str]) -> Executable:
@@ -163,7 +165,7 @@ class Records:
         return insert(self.table).values(self._parameters(given)).returning(*self._selected(names))
 
     def _update(self, changed: frozenset[str], names: frozenset[str], owner: str | None) -> Update:
-        expression: Update = self._own(update(self.table), owner)
+        expression: Update = self._filter_owned(update(self.table), owner)
         return (
             expression.where(self.table.c.id == bindparam("record_id"))
             .values(self._parameters(sorted(changed)))
@@ -175,5 +177,5 @@ class Records:
         return {self._columns[name]: bindparam(f"new_{name}", type_=self._columns[name].type) for name in names}
 
 
-def _owned(owner: str | None) -> dict[str, str]:
+def _owner_params(owner: str | None) -> dict[str, str]:
     return {} if owner is None else {"owner": owner}

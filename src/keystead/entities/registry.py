@@ -49,7 +49,7 @@ class RecordType:
         """What stands between a client's value and each field."""
         return {name: make_check(name, field) for name, field in self.entity.fields.items()}
 
-    async def readable(self) -> Records:
+    async def get_records(self) -> Records:
         """Its statements, without making them on the event loop."""
         if "records" not in self.__dict__:
             await self._making.run("records", lambda: COMPILER.run(self.brand_id, lambda: self.records))

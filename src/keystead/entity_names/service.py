@@ -22,7 +22,7 @@ async def require_entities(tx: Tx, brand_id: str, permissions: Iterable[str], *,
     named = {entity: permission for permission in permissions if (entity := entity_of(permission)) is not None}
     if not named:
         return
-    known = await store.hold(tx, brand_id, sorted(named))
+    known = await store.lock_names(tx, brand_id, sorted(named))
     for entity in sorted(named.keys() - set(known)):
         refuse_unknown(named[entity], await store.list_names(tx, brand_id), field=field)
 

@@ -27,7 +27,7 @@ entities = Table(
 
 _OF_BRAND = entities.c.brand_id == bindparam("brand_id")
 # The lock of a foreign key: against deletion, not against a change of the definition.
-_HOLD = Statement(
+_LOCK = Statement(
     select(entities.c.name)
     .where(_OF_BRAND, any_of(entities.c.name, "names"))
     .order_by(entities.c.name)
@@ -36,9 +36,9 @@ _HOLD = Statement(
 _NAMES = Statement(select(entities.c.name).where(_OF_BRAND).order_by(entities.c.name))
 
 
-async def hold(tx: Tx, brand_id: str, names: Sequence[str]) -> list[str]:
+async def lock_names(tx: Tx, brand_id: str, names: Sequence[str]) -> list[str]:
     """Those of ``names`` that are entities of the brand; they stay until the transaction ends."""
-    return [row[0] for row in await tx.list(_HOLD, brand_id=brand_id, names=list(names))]
+    return [row[0] for row in await tx.list(_LOCK, brand_id=brand_id, names=list(names))]
 
 
 async def list_names(tx: Tx, brand_id: str) -> list[str]:

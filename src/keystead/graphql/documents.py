@@ -18,8 +18,8 @@ from keystead.errors import DocumentInvalid, MalformedRequest
 from keystead.graphql.errors import DocumentRefused, Problem
 from keystead.graphql.executor.collect import directive_variables
 from keystead.graphql.executor.plan import Plan, compile_plan
-from keystead.graphql.executor.variables import Values, Variable, declared
-from keystead.graphql.limits import Shape, measure, refuse
+from keystead.graphql.executor.variables import Values, Variable, declared_variables
+from keystead.graphql.limits import Shape, measure, over_limit
 from keystead.graphql.parsing import parse
 from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.validation import require_valid
@@ -85,18 +85,18 @@ class DocumentCache:
         self._max_text = max_text
         self._max_weight = max_weight
         self._weight = 0
-        self._kept: OrderedDict[tuple[int, str | bytes, str | None], Operation] = OrderedDict()
-        self._refused: OrderedDict[tuple[int, bytes, str | None, bool], tuple[Problem, ...]] = OrderedDict()
+        self._operations: OrderedDict[tuple[int, str | bytes, str | None], Operation] = OrderedDict()
+        self._rejected: OrderedDict[tuple[int, bytes, str | None, bool], tuple[Problem, ...]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._operations)
 
     def forget(self, version: SchemaVersion) -> None:
         """Drop the operations of a schema version that nobody asks for any more; they would keep all of it alive."""
-        for key in [key for key in self._kept if key[0] == version.serial]:
-            self._weight -= self._kept.pop(key).weight
-        for refused in [key for key in self._refused if key[0] == version.serial]:
-            del self._refused[refused]
+        for key in [key for key in self._operations if key[0] == version.serial]:
+            self._weight -= self._operations.pop(key).weight
+        for refused in [key for key in self._rejected if key[0] == version.serial]:
+            del self._rejected[refused]
 
     def get(self, version: SchemaVersion, text: str, operation_name: str | None, *, is_part: bool = False) -> Operation:
         """The operation that a text asks for, validated against a schema version.
@@ -107,7 +107,7 @@ class DocumentCache:
         :raises DocumentInvalid: when it is over a limit, is not valid, or does not have one operation to carry out.
         :raises MalformedRequest: when a literal in it is none that the server takes.
         """
-        kept = self._kept
+        kept = self._operations
         key: tuple[int, str | bytes, str | None] = (version.serial, text, operation_name)
         found = kept.get(key)
         if found is not None:
@@ -120,17 +120,17 @@ class DocumentCache:
             return found
         # What a part of a schema does not have is invalid only while the part is all there is.
         refused_key = (*digest_key, is_part)
-        problems = self._refused.get(refused_key)
+        problems = self._rejected.get(refused_key)
         if problems is not None:
-            self._refused.move_to_end(refused_key)
+            self._rejected.move_to_end(refused_key)
             raise DocumentRefused(problems, text)
         try:
             operation = read_operation(version, text, operation_name, is_part=is_part)
         except DocumentRefused as refusal:
             if len(text) <= self._max_text:
-                self._refused[refused_key] = refusal.problems
-                if len(self._refused) > MAX_REFUSED:
-                    self._refused.popitem(last=False)
+                self._rejected[refused_key] = refusal.problems
+                if len(self._rejected) > MAX_REFUSED:
+                    self._rejected.popitem(last=False)
             raise
         if not operation.is_secret:
             self._keep(key, text, operation)
@@ -141,10 +141,10 @@ class DocumentCache:
     def _keep(self, key: tuple[int, str | bytes, str | None], text: str, operation: Operation) -> None:
         if len(text) > self._max_text:
             return
-        self._kept[key] = operation
+        self._operations[key] = operation
         self._weight += operation.weight
-        while len(self._kept) > self._size or self._weight > self._max_weight:
-            self._weight -= self._kept.popitem(last=False)[1].weight
+        while len(self._operations) > self._size or self._weight > self._max_weight:
+            self._weight -= self._operations.popitem(last=False)[1].weight
 
 
 def read_operation(
@@ -162,7 +162,7 @@ def read_operation(
         raise OutsideSchema
     roots = shape.root_fields[name]
     if len(roots) != 1 and not version.alone_names.isdisjoint(roots):
-        raise refuse("credential_operations", 1)
+        raise over_limit("credential_operations", 1)
     # Of the whole document: a neighbour that is not carried out may hold a secret too.
     is_secret = any(not version.secret_names.isdisjoint(fields) for fields in shape.root_fields.values())
     require_valid(version.schema, document, text, hides_values=is_secret)
@@ -170,7 +170,7 @@ def read_operation(
     operation = Operation(
         version,
         name,
-        declared(version.schema, chosen),
+        declared_variables(version.schema, chosen),
         conditions,
         is_secret,
         shape.has_text_literals,

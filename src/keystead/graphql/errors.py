@@ -69,7 +69,7 @@ def locations(text: str, starts: Iterable[int]) -> list[dict[str, int]]:
     return [found[start] for start in wanted]
 
 
-def entry(
+def error_entry(
     error: KeysteadError,
     reference_id: str,
     *,
@@ -116,11 +116,11 @@ def error_response(error: BaseException, reference_id: str) -> Response:
     status = 500 if isinstance(shown, InternalError) else shown.status
     if isinstance(shown, DocumentRefused):
         errors = [
-            entry(shown, reference_id, message=one.message, where=locations(shown.text, one.starts))
+            error_entry(shown, reference_id, message=one.message, where=locations(shown.text, one.starts))
             for one in shown.problems
         ]
     else:
-        errors = [entry(shown, reference_id)]
+        errors = [error_entry(shown, reference_id)]
     # Without `data` an answer says that nothing was executed; at status 200 the media type asks for it.
     body: dict[str, Any] = {"errors": errors} if status != 200 else {"data": None, "errors": errors}
     return Response(status, body, headers_of([shown]), _encode(body))
@@ -139,7 +139,7 @@ def headers_of(errors: Iterable[KeysteadError]) -> dict[str, str]:
     return headers
 
 
-def respond(status: int, body: dict[str, Any], headers: Mapping[str, str], reference_id: str) -> Response:
+def make_response(status: int, body: dict[str, Any], headers: Mapping[str, str], reference_id: str) -> Response:
     """An answer after execution, or the refusal of one that is larger than 1 MiB."""
     content = _encode(body)
     if len(content) > MAX_RESPONSE_BYTES:
@@ -147,7 +147,7 @@ def respond(status: int, body: dict[str, Any], headers: Mapping[str, str], refer
     return Response(status, body, headers, content)
 
 
-def require_room(value: Any, taken: int) -> int:
+def check_size(value: Any, taken: int) -> int:
     """The bytes that a part of an answer takes, beside ``taken`` bytes of other parts.
 
     :raises DocumentInvalid: when both are more than an answer may have.

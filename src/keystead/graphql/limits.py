@@ -75,7 +75,7 @@ class Shape:
     has_text_literals: bool
 
 
-def refuse(limit: str, allowed: int) -> DocumentInvalid:
+def over_limit(limit: str, allowed: int) -> DocumentInvalid:
     """The error for a document over a limit."""
     return DocumentInvalid(f"The document is over the limit of {allowed} for {limit.replace('_', ' ')}.", limit=limit)
 
@@ -89,14 +89,14 @@ def measure(document: DocumentNode) -> Shape:
     definitions = [node for node in document.definitions if isinstance(node, Definition)]
     fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
     if sum(isinstance(node, FragmentDefinitionNode) for node in definitions) > MAX_FRAGMENTS:
-        raise refuse("fragments", MAX_FRAGMENTS)
+        raise over_limit("fragments", MAX_FRAGMENTS)
     literals = _Literals()
     totals = _Totals({name: _own_numbers(node, literals) for name, node in fragments.items()})
     operations = [node for node in definitions if isinstance(node, OperationDefinitionNode)]
     expanded = sum(totals.expand(_own_numbers(node, literals)) for node in operations)
     expanded += sum(totals.of(name) for name in fragments.keys() - totals.reached)
     if expanded > MAX_FIELDS:
-        raise refuse("fields", MAX_FIELDS)
+        raise over_limit("fields", MAX_FIELDS)
     walker = _Walker(fragments)
     root_fields = {node.name.value if node.name else None: walker.walk(node) for node in operations}
     for name in fragments.keys() - totals.reached:
@@ -107,7 +107,7 @@ def measure(document: DocumentNode) -> Shape:
 def _own_numbers(definition: Definition, literals: _Literals) -> _Measure:
     """Count a definition without following its spreads."""
     if len(definition.variable_definitions or ()) > MAX_VARIABLES:
-        raise refuse("variables", MAX_VARIABLES)
+        raise over_limit("variables", MAX_VARIABLES)
     for variable in definition.variable_definitions or ():
         if variable.default_value is not None:
             literals.check(variable.default_value, variable.variable.name.value)
@@ -130,7 +130,7 @@ def _own_numbers(definition: Definition, literals: _Literals) -> _Measure:
 
 def _check_directives(node: SelectionNode | Definition, literals: _Literals) -> None:
     if len(node.directives or ()) > MAX_DIRECTIVES:
-        raise refuse("directives", MAX_DIRECTIVES)
+        raise over_limit("directives", MAX_DIRECTIVES)
     for directive in node.directives or ():
         literals.check_arguments(directive.arguments)
 
@@ -218,23 +218,23 @@ class _Walker:
                     roots.append(node.name.value)
                     deepest = self._deepest_below(node)
                 if depth > deepest:
-                    raise refuse("depth", MAX_DEPTH)
+                    raise over_limit("depth", MAX_DEPTH)
                 here = self._count(node, place)
                 if node.selection_set is not None:
                     pending.append((node.selection_set, here, depth + 1, deepest))
         if len(roots) > MAX_ROOT_FIELDS and isinstance(definition, OperationDefinitionNode):
-            raise refuse("root_fields", MAX_ROOT_FIELDS)
+            raise over_limit("root_fields", MAX_ROOT_FIELDS)
         return tuple(roots)
 
     def _count(self, node: FieldNode, place: _Place) -> _Place:
         if node.alias is not None:
             self._aliases += 1
             if self._aliases > MAX_ALIASES:
-                raise refuse("aliases", MAX_ALIASES)
+                raise over_limit("aliases", MAX_ALIASES)
         here = place.below.setdefault((node.alias or node.name).value, _Place())
         here.seen += 1
         if here.seen > MAX_REPEATS:
-            raise refuse("repeats", MAX_REPEATS)
+            raise over_limit("repeats", MAX_REPEATS)
         return here
 
     def _deepest_below(self, node: FieldNode) -> int:
@@ -242,7 +242,7 @@ class _Walker:
             return MAX_DEPTH
         self._introspections += 1
         if self._introspections > MAX_INTROSPECTIONS:
-            raise refuse("introspection", MAX_INTROSPECTIONS)
+            raise over_limit("introspection", MAX_INTROSPECTIONS)
         return MAX_INTROSPECTION_DEPTH
 
     def _fields(self, selection_set: SelectionSetNode) -> Iterator[FieldNode]:

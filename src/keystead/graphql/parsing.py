@@ -25,7 +25,7 @@ from graphql import (
 from graphql.language.parser import Parser
 
 from keystead.errors import DocumentInvalid, DocumentUnreadable
-from keystead.graphql.limits import MAX_TOKENS, refuse
+from keystead.graphql.limits import MAX_TOKENS, over_limit
 
 _TEXT_TOKEN: Final = re.compile(r"\b((?:Block)?String) .*", re.DOTALL)
 # A name, and behind it what can only be the next selection, or the end of the set.
@@ -45,7 +45,7 @@ def parse(text: str) -> DocumentNode:
         raise DocumentInvalid("The document is nested too deeply.", limit="depth") from None
     except GraphQLSyntaxError as error:
         if "tokens. Parsing aborted" in error.message:
-            raise refuse("tokens", MAX_TOKENS) from None
+            raise over_limit("tokens", MAX_TOKENS) from None
         # A text token may be a password in the wrong place: its content is not repeated.
         raise DocumentUnreadable(_TEXT_TOKEN.sub(r"\1.", error.message)) from None
 

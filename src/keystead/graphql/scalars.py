@@ -118,7 +118,7 @@ def _write_as_is(value: Any) -> Any:
     return value
 
 
-def untyped(node: ValueNode) -> Any:
+def literal_value(node: ValueNode) -> Any:
     """The JSON value of a literal without variables.
 
     :raises GraphQLError: for an enum value, which JSON has not.
@@ -133,9 +133,9 @@ def untyped(node: ValueNode) -> Any:
         case FloatValueNode():
             return float(node.value)
         case ListValueNode():
-            return [untyped(item) for item in node.values]
+            return [literal_value(item) for item in node.values]
         case ObjectValueNode():
-            return {field.name.value: untyped(field.value) for field in node.fields}
+            return {field.name.value: literal_value(field.value) for field in node.fields}
         case EnumValueNode():
             raise GraphQLError(f"'{node.value[:80]}' is no JSON value: texts stand in quotes.")
     raise GraphQLError("JSON cannot represent this value.")
@@ -143,7 +143,7 @@ def untyped(node: ValueNode) -> Any:
 
 def _literal(read: Callable[[Any], Any]) -> Callable[[ValueNode], Any]:
     def read_literal(node: ValueNode) -> Any:
-        return read(untyped(node))
+        return read(literal_value(node))
 
     return read_literal
 
@@ -156,7 +156,7 @@ _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
-def equip(types: dict[str, GraphQLNamedType]) -> None:
+def add_scalar_functions(types: dict[str, GraphQLNamedType]) -> None:
     """Give the scalars of a schema built from text their reading and writing."""
     for name, (write, read) in _SCALARS.items():
         scalar = types.get(name)

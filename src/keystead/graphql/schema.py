@@ -30,7 +30,7 @@ from graphql import (
 from keystead.errors import StartupError
 from keystead.graphql.access import Access, BrandToken, Permission, Public, User, for_mutation
 from keystead.graphql.resolvers import Registry, Resolver
-from keystead.graphql.scalars import equip
+from keystead.graphql.scalars import add_scalar_functions
 
 RootType = Literal["Query", "Mutation"]
 ROOT_TYPES: tuple[RootType, ...] = ("Query", "Mutation")
@@ -116,7 +116,7 @@ def load_fixed(registry: Registry, text: str | None = None) -> FixedSchema:
     :raises StartupError: when a field lacks its one access directive or its resolver, or a resolver its field.
     """
     schema = build_ast_schema(_parsed(text or fixed_text()))
-    equip(schema.type_map)
+    add_scalar_functions(schema.type_map)
     roots: dict[RootType, Mapping[str, GraphQLField]] = {}
     for type_name in ROOT_TYPES:
         root = schema.type_map.get(type_name)

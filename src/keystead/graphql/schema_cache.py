@@ -13,14 +13,14 @@ from keystead.errors import ServerBusy
 from keystead.graphql.schema import EntityField, FixedSchema, SchemaVersion, build_schema_version
 
 EntityLoader = Callable[[FixedSchema, ActiveBrand], Awaitable[Iterable[EntityField]]]
-Forget = Callable[[SchemaVersion], None]
+Callback = Callable[[SchemaVersion], None]
 _Key = tuple[str, int]
 
-LONGEST_WAIT = 10.0
+BUILD_TIMEOUT = 10.0
 """Seconds that a request waits for its brand's schema."""
 
 
-def _forget_nothing(_version: SchemaVersion) -> None:
+def _ignore(_version: SchemaVersion) -> None:
     """Nothing else was made of the version."""
 
 
@@ -31,7 +31,7 @@ class SchemaCache:
     the build to the others, and a build that failed is tried again by the next request.
 
     Of one brand only the newest and the one before it are held, for requests under way: a large brand's schema takes
-    tens of MiB, and every change of its entities makes a new one. ``forget`` is told of each that is dropped.
+    tens of MiB, and every change of its entities makes a new one. ``on_evict`` is called with each version dropped.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class SchemaCache:
         fixed: FixedSchema,
         loader: EntityLoader,
         size: int = 64,
-        forget: Forget = _forget_nothing,
+        on_evict: Callback = _ignore,
         *,
-        longest_wait: float = LONGEST_WAIT,
+        build_timeout: float = BUILD_TIMEOUT,
     ) -> None:
         self.fixed = fixed
         self._loader = loader
         self._size = size
-        self._forget = forget
-        self._longest_wait = longest_wait
+        self._on_evict = on_evict
+        self._build_timeout = build_timeout
         self._versions: OrderedDict[_Key, SchemaVersion] = OrderedDict()
         self._building: Coalescer[SchemaVersion] = Coalescer()
 
@@ -67,7 +67,7 @@ class SchemaCache:
             self._versions.move_to_end(key)
             return known
         try:
-            async with asyncio.timeout(self._longest_wait):
+            async with asyncio.timeout(self._build_timeout):
                 return await self._building.run(key, partial(self._build, key, brand))
         except TimeoutError:
             raise ServerBusy(cause="waited too long for a brand's schema to be built") from None
@@ -81,5 +81,5 @@ class SchemaCache:
         if len(self._versions) - len(outdated) > self._size:
             outdated.append(next(iter(self._versions)))
         for known in dict.fromkeys(outdated):
-            self._forget(self._versions.pop(known))
+            self._on_evict(self._versions.pop(known))
         return version

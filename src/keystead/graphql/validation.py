@@ -53,7 +53,7 @@ def require_valid(schema: GraphQLSchema, document: DocumentNode, text: str, *, h
     :param hides_values: the document carries secrets: no message repeats a value.
     :raises DocumentRefused: with its first problems, and one more problem where there are more.
     """
-    problems = list(islice(_strangers(schema, document, hides_values), MAX_VALIDATION_ERRORS + 1))
+    problems = list(islice(_unknown_names(schema, document, hides_values), MAX_VALIDATION_ERRORS + 1))
     if len(problems) > MAX_VALIDATION_ERRORS:
         problems[MAX_VALIDATION_ERRORS] = _MORE
     if not problems:
@@ -69,7 +69,7 @@ def require_valid(schema: GraphQLSchema, document: DocumentNode, text: str, *, h
         raise DocumentRefused(problems, text)
 
 
-def _strangers(schema: GraphQLSchema, document: DocumentNode, hides_values: bool) -> Iterator[Problem]:
+def _unknown_names(schema: GraphQLSchema, document: DocumentNode, hides_values: bool) -> Iterator[Problem]:
     """What the document names and the schema does not have, and arguments that are given twice."""
     for definition in document.definitions:
         type_: GraphQLNamedType | None = None
@@ -92,7 +92,7 @@ def _strangers(schema: GraphQLSchema, document: DocumentNode, hides_values: bool
                         yield _at(f"Cannot query field '{node.name.value}' on type '{parent.name}'.", node)
                         continue
                     if node.arguments:
-                        yield from _strange_arguments(field, f"{parent.name}.{node.name.value}", node, hides_values)
+                        yield from _unknown_arguments(field, f"{parent.name}.{node.name.value}", node, hides_values)
                     if node.selection_set is not None:
                         pending.append((node.selection_set, get_named_type(field.type)))
                 elif isinstance(node, InlineFragmentNode):
@@ -101,14 +101,14 @@ def _strangers(schema: GraphQLSchema, document: DocumentNode, hides_values: bool
                     pending.append((node.selection_set, below))
 
 
-def _strange_arguments(field: GraphQLField, place: str, node: FieldNode, hides_values: bool) -> Iterator[Problem]:
+def _unknown_arguments(field: GraphQLField, place: str, node: FieldNode, hides_values: bool) -> Iterator[Problem]:
     arguments: tuple[ArgumentNode, ...] = node.arguments or ()
     for argument in arguments:
         known = field.args.get(argument.name.value)
         if known is None:
             yield _at(f"Unknown argument '{argument.name.value}' on field '{place}'.", argument)
         else:
-            yield from _strange_members(argument.value, known.type, hides_values)
+            yield from _unknown_input_fields(argument.value, known.type, hides_values)
     names = Counter(argument.name.value for argument in arguments)
     for name, times in names.items():
         if times > 1:
@@ -116,7 +116,7 @@ def _strange_arguments(field: GraphQLField, place: str, node: FieldNode, hides_v
             yield _at(f"There can be only one argument named '{name}'.", *twice)
 
 
-def _strange_members(value: ValueNode, type_: GraphQLType, hides_values: bool) -> Iterator[Problem]:
+def _unknown_input_fields(value: ValueNode, type_: GraphQLType, hides_values: bool) -> Iterator[Problem]:
     pending = [value]
     named = [get_named_type(type_)]
     while pending:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from keystead.brands.service import hold_brand
-from keystead.context import RESERVED_BRAND_ID, Principal, System, UserPrincipal, key_maker
+from keystead.brands.store import hold_brand
+from keystead.context import RESERVED_BRAND_ID, Principal, System, UserPrincipal, key_creator
 from keystead.db.interface import Tx
 from keystead.errors import BadUserInput, Conflict, Forbidden
 from keystead.permissions import ADMIN, OPERATOR, PermissionSet
@@ -46,12 +46,12 @@ async def require_roles(tx: Tx, brand_id: str, names: Sequence[str], held: Permi
         require_held(held, role.permissions, brand_id)
 
 
-def check_not_maker(actor: Principal, user_ids: Sequence[str]) -> None:
+def check_not_creator(actor: Principal, user_ids: Sequence[str]) -> None:
     """Reject a change of users by an API key that one of them made, whether a user comes along or not.
 
     :raises Forbidden: a disabled maker could otherwise re-enable themselves with a key they kept.
     """
-    if key_maker(actor) in user_ids:
+    if key_creator(actor) in user_ids:
         raise Forbidden("An API key cannot change the user who made it.")
 
 
@@ -72,8 +72,8 @@ async def rights_guard(tx: Tx, brand_id: str, actor: Principal) -> AsyncIterator
     if is_guarded:
         await hold_brand(tx, brand_id)
         is_guarded = await _has_admin(tx, brand_id, actor)
-    maker_id = key_maker(actor)
-    before = await store.find_user(tx, brand_id, maker_id) if maker_id else None
+    creator_id = key_creator(actor)
+    before = await store.find_user(tx, brand_id, creator_id) if creator_id else None
     yield
     after = await store.find_user(tx, brand_id, before.id) if before else None
     if before and after and not after.profile.granted.is_subset(before.profile.granted):

@@ -19,7 +19,7 @@ from keystead.permissions import PermissionSet
 from keystead.users import credentials, email_addresses, store, usernames
 from keystead.users.claims import service as claims
 from keystead.users.email_addresses import EmailAddress
-from keystead.users.grants import check_not_maker, require_held, require_roles, rights_guard
+from keystead.users.grants import check_not_creator, require_held, require_roles, rights_guard
 from keystead.users.model import LoginCandidate, NewUser, User, UserChanges, UserRow
 from keystead.users.roles import store as role_store
 
@@ -107,7 +107,7 @@ async def update_user(
     :raises NotFound: when the brand has no user of this id.
     :raises Conflict: when no administrator or operator would be left.
     """
-    check_not_maker(ctx.principal, [user_id])
+    check_not_creator(ctx.principal, [user_id])
     wanted = _checked(changes)
     require_held(ctx.permissions, PermissionSet(wanted.permissions or ()), brand_id)
     lists = {"roles": wanted.roles, "permissions": wanted.permissions}
@@ -148,7 +148,7 @@ async def delete_users(
     :raises Forbidden: when the caller is an API key that one of them made.
     :raises Conflict: when no administrator or operator would be left.
     """
-    check_not_maker(ctx.principal, user_ids)
+    check_not_creator(ctx.principal, user_ids)
     wanted = sorted(set(user_ids))
 
     async def delete(tx: Tx) -> None:

@@ -89,7 +89,7 @@ class Application:
         metrics.watch_password_queue(lambda: _hashes(server))
         self._server = server
         page = graphiql_page if self._settings.graphiql else None
-        schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db), forget=forget)
+        schemas = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db), on_evict=forget)
         self._graphql = GraphQLEndpoint(server, schemas, RequestLog(server), page)
         self._link_pages = LinkPages(server)
         return server

@@ -29,8 +29,8 @@ from graphql.utilities import coerce_input_literal
 from graphql.utilities.coerce_input_value import coerce_default_value
 
 from keystead.errors import BadUserInput
-from keystead.graphql.executor.variables import NO_VALUES, Values, fresh
-from keystead.graphql.scalars import untyped
+from keystead.graphql.executor.variables import Values, copy_value
+from keystead.graphql.scalars import literal_value
 
 Getter = Callable[[Values], Any]
 Arguments = Callable[[Values], dict[str, Any]]
@@ -57,7 +57,7 @@ def compile_arguments(definition: GraphQLField, node: FieldNode) -> tuple[Argume
         return _constant(constants), True
 
     def arguments(values: Values) -> dict[str, Any]:
-        found: dict[str, Any] = fresh(constants)
+        found: dict[str, Any] = copy_value(constants)
         for name, getter in getters:
             value = getter(values)
             if value is not Undefined:
@@ -69,7 +69,7 @@ def compile_arguments(definition: GraphQLField, node: FieldNode) -> tuple[Argume
 
 def _constant(constants: dict[str, Any]) -> Arguments:
     if any(isinstance(value, (dict, list)) for value in constants.values()):
-        return lambda _values: {name: fresh(value) for name, value in constants.items()}
+        return lambda _values: {name: copy_value(value) for name, value in constants.items()}
     return lambda _values: constants.copy()
 
 
@@ -101,7 +101,7 @@ def _compile_member(name: str, node: ValueNode, member: GraphQLArgument | GraphQ
         return getter
 
     def with_default(values: Values) -> Any:
-        return getter(values) if variable in values else fresh(default)
+        return getter(values) if variable in values else copy_value(default)
 
     return with_default
 
@@ -112,7 +112,7 @@ def _compile(name: str, node: ValueNode, type_: GraphQLInputType) -> Getter:
         return _variable(name, node.name.value, is_non_null_type(type_))
     if not _mentions_variable(node):
         constant = coerce_input_literal(node, type_)
-        return lambda _values: fresh(constant)
+        return lambda _values: copy_value(constant)
     if is_non_null_type(type_):
         return _compile(name, node, type_.of_type)
     if is_list_type(type_):
@@ -122,14 +122,14 @@ def _compile(name: str, node: ValueNode, type_: GraphQLInputType) -> Getter:
     if is_input_object_type(type_) and isinstance(node, ObjectValueNode):
         given = {member.name.value: member.value for member in node.fields}
         return _object([(key, _compile_field(key, given.get(key), field)) for key, field in type_.fields.items()])
-    return _untyped(node)
+    return _json_literal(node)
 
 
 def _compile_field(name: str, node: ValueNode | None, field: GraphQLInputField) -> Getter:
     if node is not None:
         return _compile_member(name, node, field)
     default = _default(field)
-    return lambda _values: fresh(default)
+    return lambda _values: copy_value(default)
 
 
 def _compile_item(name: str, node: ValueNode, type_: GraphQLInputType) -> Getter:
@@ -160,19 +160,16 @@ def _variable(name: str, variable: str, needs_value: bool) -> Getter:
     return get
 
 
-def _untyped(node: ValueNode) -> Getter:
+def _json_literal(node: ValueNode) -> Getter:
     """A JSON literal with variables inside: each stands for its value, an absent one for null."""
     if isinstance(node, VariableNode):
         variable = node.name.value
         return lambda values: values.get(variable)
     if isinstance(node, ListValueNode):
-        items = [_untyped(item) for item in node.values]
+        items = [_json_literal(item) for item in node.values]
         return lambda values: [item(values) for item in items]
     if isinstance(node, ObjectValueNode):
-        members = [(member.name.value, _untyped(member.value)) for member in node.fields]
+        members = [(member.name.value, _json_literal(member.value)) for member in node.fields]
         return lambda values: {key: getter(values) for key, getter in members}
-    constant = None if isinstance(node, NullValueNode) else untyped(node)
+    constant = None if isinstance(node, NullValueNode) else literal_value(node)
     return lambda _values: constant
-
-
-__all__ = ["NO_VALUES", "Arguments", "Values", "compile_arguments"]

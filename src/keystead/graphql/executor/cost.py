@@ -15,7 +15,7 @@ from keystead.errors import BadUserInput
 from keystead.graphql.executor.arguments import Arguments
 from keystead.graphql.executor.collect import FieldGroup
 from keystead.graphql.executor.variables import NO_VALUES, Values
-from keystead.graphql.limits import INTROSPECTION_FIELDS, refuse
+from keystead.graphql.limits import INTROSPECTION_FIELDS, over_limit
 
 MAX_COST = 10_000
 LARGEST_PAGE = 100
@@ -48,7 +48,7 @@ def check_cost(cost: Cost, values: Values) -> None:
 
 def _hold(cost: int) -> None:
     if cost > MAX_COST:
-        raise refuse("cost", MAX_COST)
+        raise over_limit("cost", MAX_COST)
 
 
 def _field(group: FieldGroup, default_page: int) -> int | Cost:

@@ -19,13 +19,13 @@ from keystead.errors import DocumentInvalid, Forbidden, KeysteadError, ServiceUn
 from keystead.graphql.documents import DocumentCache, Operation, OutsideSchema
 from keystead.graphql.errors import (
     Response,
-    entry,
+    check_size,
+    error_entry,
     error_response,
     headers_of,
     locations,
+    make_response,
     public_error,
-    require_room,
-    respond,
 )
 from keystead.graphql.executor.complete import Faults, Nulled, Path, path_list
 from keystead.graphql.executor.cost import check_cost
@@ -100,8 +100,8 @@ async def execute(
                 values = coerce(operation.variables, variables, is_secret=operation.is_secret)
                 plan = operation.plan(values, text)
                 check_cost(plan.cost, values)
-                run = _Run(target.ctx, values, text, operation.is_secret, may_retry=attempts_left > 0)
-                return run.answer(await run.carry_out(plan, deadline), plan)
+                running = _Run(target.ctx, values, text, operation.is_secret, may_retry=attempts_left > 0)
+                return running.answer(await running.run(plan, deadline), plan)
             except SchemaChanged as change:
                 if not attempts_left:
                     raise
@@ -135,7 +135,7 @@ class _Run:
         self._errors: list[dict[str, Any]] = []
         self._failed: list[KeysteadError] = []
 
-    async def carry_out(self, plan: Plan, deadline: float) -> dict[str, Any] | None:
+    async def run(self, plan: Plan, deadline: float) -> dict[str, Any] | None:
         """The ``data`` of the answer; None where a root field that may not be null is.
 
         :raises SchemaChanged: when the operation can be retried, because it has changed nothing.
@@ -162,7 +162,7 @@ class _Run:
             self._may_retry &= plan.is_query
             if len(plan.fields) > 1:
                 # Ten fields that are each too large would otherwise all be gathered before the answer is measured.
-                size += require_room(value, size)
+                size += check_size(value, size)
 
     async def _root(self, field: RootField) -> Any:
         if field.constant is not None:
@@ -206,7 +206,7 @@ class _Run:
             denials.note(self._ctx, field.name, error)
         shown = public_error(error, request_id, is_secret=self._is_secret, field=field.key)
         self._failed.append(shown)
-        self._errors.append(entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))
+        self._errors.append(error_entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))
 
     def _report_faults(self) -> None:
         """A resolver's answer did not fit the schema."""
@@ -214,14 +214,14 @@ class _Run:
         for path, starts, error in self._faults.found:
             keys = path_list(path)
             shown = public_error(error, request_id, is_secret=self._is_secret, field=".".join(map(str, keys)))
-            self._errors.append(entry(shown, request_id, path=keys, where=locations(self._text, starts)))
+            self._errors.append(error_entry(shown, request_id, path=keys, where=locations(self._text, starts)))
         self._faults.found.clear()
 
     def answer(self, data: dict[str, Any] | None, plan: Plan) -> Response:
         """The response, once every root field has been seen to."""
         if not self._errors:
-            return respond(200, {"data": data}, {}, self._ctx.request.id)
+            return make_response(200, {"data": data}, {}, self._ctx.request.id)
         statuses = [error.status for error in self._failed if error.status != 200]
         status = statuses[0] if len(statuses) == len(plan.fields) else 200
         body = {"data": data, "errors": self._errors}
-        return respond(status, body, headers_of(self._failed), self._ctx.request.id)
+        return make_response(status, body, headers_of(self._failed), self._ctx.request.id)

@@ -35,7 +35,7 @@ class Variable:
     default: Any
 
 
-def declared(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tuple[Variable, ...]:
+def declared_variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tuple[Variable, ...]:
     """The variables that a validated operation declares."""
     found = []
     for node in operation.variable_definitions or ():
@@ -59,7 +59,7 @@ def coerce(variables: tuple[Variable, ...], raw: Mapping[str, Any] | None, *, is
         value = given.get(variable.name, Undefined)
         if value is Undefined:
             if variable.default is not Undefined:
-                coerced[variable.name] = fresh(variable.default)
+                coerced[variable.name] = copy_value(variable.default)
             elif is_non_null_type(variable.type):
                 raise _unfit(variable, "is required and was not given")
             continue
@@ -93,10 +93,10 @@ def _reason(value: Any, variable: Variable) -> str:
     return reasons[0] if reasons else "does not fit it"
 
 
-def fresh(value: Any) -> Any:
+def copy_value(value: Any) -> Any:
     """The value with its dicts and lists copied; other values are immutable."""
     if isinstance(value, dict):
-        return {name: fresh(member) for name, member in value.items()}
+        return {name: copy_value(member) for name, member in value.items()}
     if isinstance(value, list):
-        return [fresh(member) for member in value]
+        return [copy_value(member) for member in value]
     return value
