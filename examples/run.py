@@ -19,14 +19,14 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FOLDER = ".example"
-"""Of the demo's data. In the folder of ``make demo`` two servers would end each other's sessions."""
+"""The demo's data. Two servers in the folder of ``make demo`` would end each other's sessions."""
 READY_WITHIN = 30.0
 ENDED_WITHIN = 15.0
 PAUSE = 0.05
 
 
 def main() -> None:
-    """Starts both, says where they are, and waits until somebody or something ends them."""
+    """Start both, print their URLs, and wait until one of them ends or is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=4000, help="of the demo")
     parser.add_argument("--app-port", type=int, default=8000, help="of the application")
@@ -50,11 +50,11 @@ def main() -> None:
         while demo.poll() is None and app.poll() is None:
             time.sleep(PAUSE)
         ended = "The application" if demo.poll() is None else "The demo"
-        sys.exit(f"{ended} has ended by itself, so the other one ends, too.")
+        sys.exit(f"{ended} has ended, so the other one ends, too.")
 
 
 def _end(_number: int, _frame: object) -> None:
-    # Both get the time to end well, also where somebody presses Ctrl-C once more.
+    # A second Ctrl-C does not interrupt the shutdown of the two.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
@@ -72,7 +72,7 @@ def _must_be_free(port: int, name: str) -> None:
 
 @contextmanager
 def _running(environment: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
-    # In a process group of its own: Ctrl-C reaches this program alone, which ends one after the other.
+    # In its own process group: Ctrl-C reaches this program only, which then ends one after the other.
     command = [sys.executable, "-m", *words]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, process_group=0) as process:
         try:
@@ -85,7 +85,7 @@ def _running(environment: dict[str, str], *words: str) -> Iterator[subprocess.Po
 
 
 def _facts(demo: subprocess.Popen[str]) -> dict[str, Any]:
-    """What the demo prints about itself once it is up: one JSON document, whose last line is a brace."""
+    """Read the JSON document that the demo prints once it is up; its last line is a brace."""
     assert demo.stdout is not None
     text = ""
     for line in demo.stdout:
@@ -117,11 +117,11 @@ def _introduction(facts: dict[str, Any], app_port: int) -> str:
     settings = f"KEYSTEAD_ENDPOINT={facts['url'].removesuffix('/graphql')} KEYSTEAD_API_KEY={secrets['api_key']}"
     return f"""
 The application:  http://localhost:{app_port}
-  e-mail          {secrets["email"]} (an administrator), or nova@rainbowmakers.example (who may see less)
+  e-mail          {secrets["email"]} (an administrator), or nova@rainbowmakers.example (with fewer permissions)
   password        {secrets["password"]} (of both)
 Keystead:         {facts["url"]}, and its mails at {facts["mailbox"]}
 
-A program with an API key, to be pasted into another terminal:
+A program with an API key; paste it into another terminal:
   {settings} {shlex.join(script)}
 
 Ctrl-C ends both."""

@@ -1,4 +1,4 @@
-"""Lists the customers of a brand, page by page, with an API key.
+"""List the customers of a brand, page by page, with an API key.
 
 KEYSTEAD_ENDPOINT=http://localhost:4000 KEYSTEAD_API_KEY=ks_sk_... python script.py
 """
@@ -15,7 +15,7 @@ from keystead_client.errors import Forbidden, GraphQLValidationFailed, RateLimit
 
 
 def customers(client: Client, per_page: int = 50) -> Iterator[dict[str, Any]]:
-    """All of them; the next page is fetched when it is needed."""
+    """Yield all of them; each page is fetched when it is needed."""
     number, has_more = 1, True
     while has_more:
         page = client.entity("customer").list(
@@ -26,7 +26,7 @@ def customers(client: Client, per_page: int = 50) -> Iterator[dict[str, Any]]:
 
 
 def main() -> str | None:
-    """Prints one line a customer; answers what went wrong, or None."""
+    """Print one line per customer; return an error message, or None."""
     missing = [name for name in ("KEYSTEAD_ENDPOINT", "KEYSTEAD_API_KEY") if not os.environ.get(name)]
     if missing:
         return f"Please set {' and '.join(missing)}."

@@ -65,7 +65,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
                 break
         yield Example(folder, printed, app_port)
         process.send_signal(signal.SIGINT)
-        # Also the ends of the pipes which the children hold: nobody is left.
+        # Reads until the children have closed their ends of the pipe, too: no process is left.
         said = process.stderr.read()
         assert (process.wait(timeout=20), process.stdout.read()) == (0, ""), said
         assert "Traceback" not in said
@@ -76,6 +76,6 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
 
 @pytest.fixture
 def browser(example: Example) -> Iterator[MakeBrowser]:
-    """Makes browsers; each has cookies of its own and follows no redirect."""
+    """Make browsers, each with its own cookies; they follow no redirect."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(httpx.Client(base_url=example.url, trust_env=False))

@@ -1,4 +1,4 @@
-"""examples/run.py where it cannot start."""
+"""examples/run.py when it cannot start, and what it needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.house_rules.source import ROOT
 
 
 def refused(folder: Path, port: int, app_port: int) -> str:
-    """The one line that it says; it leaves nothing behind."""
+    """The one line that it prints; it leaves nothing behind."""
     done = subprocess.run(
         [sys.executable, str(RUN), "--port", str(port), "--app-port", str(app_port)],
         cwd=folder,
@@ -30,15 +30,12 @@ def refused(folder: Path, port: int, app_port: int) -> str:
     return line
 
 
-def test_a_taken_port_is_one_line_that_says_what_to_do(example: Example, tmp_path: Path) -> None:
+def test_ports_that_cannot_be_used_are_one_line_that_says_what_to_do(example: Example, tmp_path: Path) -> None:
     taken = example.app_port
     for name, ports in (("PORT", (taken, free_port())), ("APP_PORT", (free_port(), taken))):
         said = refused(tmp_path, *ports)
         assert str(taken) in said
         assert f"make example {name}=" in said
-
-
-def test_both_on_one_port_is_refused(tmp_path: Path) -> None:
     assert "choose two" in refused(tmp_path, *[free_port()] * 2)
 
 

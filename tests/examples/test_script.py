@@ -1,4 +1,4 @@
-"""examples/script.py: its command line as printed, and what it says where it cannot."""
+"""examples/script.py: its printed command line, and its error messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_it_reads_page_by_page(example: Example) -> None:
         assert [customer["name"] for customer in script.customers(client, per_page=2)] == NAMES
 
 
-def test_it_says_what_is_wrong(example: Example) -> None:
+def test_errors_are_one_line(example: Example) -> None:
     endpoint = example.found("KEYSTEAD_ENDPOINT=([^ ]+)")
     nowhere = {"KEYSTEAD_ENDPOINT": "http://127.0.0.1:1", "KEYSTEAD_API_KEY": "ks_sk_x"}
     assert run() == (1, "", "Please set KEYSTEAD_ENDPOINT and KEYSTEAD_API_KEY.\n")
