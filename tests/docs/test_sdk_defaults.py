@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
-from keystead_client import AsyncClient, Client
+from keystead_client import Client
 from keystead_client.client import ME, ClientOptions
 from keystead_client.entities import SYSTEM_FIELDS
 from tests.house_rules.source import page
@@ -28,10 +26,9 @@ def test_the_fields_of_a_record() -> None:
     assert named_after(page("sdk.md"), "Without `select` you get", ", also from") == SYSTEM_FIELDS
 
 
-@pytest.mark.parametrize("client", [Client, AsyncClient])
-def test_the_help_of_a_client_names_each_option(client: type) -> None:
+def test_the_help_of_a_client_names_each_option() -> None:
     """What an editor shows of ``**options`` is no more than that."""
-    explained = re.findall(r":param (\w+):", client.__doc__ or "")
+    explained = re.findall(r":param (\w+):", Client.__doc__ or "")
     assert sorted(explained) == sorted({"endpoint", "transport", *ClientOptions.__annotations__})
 
 

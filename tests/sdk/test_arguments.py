@@ -104,7 +104,7 @@ def test_what_keeps_tokens_is_a_store(kind: str, tokens: Any) -> None:
 @KINDS
 @pytest.mark.parametrize("options", [{"retries": -1}, {"refresh_buffer": -1}, {"refresh_buffer": float("nan")}])
 def test_numbers_that_are_none(kind: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="not be negative"):
         do(lambda client: None, kind, **options)
 
 

@@ -56,7 +56,7 @@ def test_plain_http_stays_on_this_computer(host: str) -> None:
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_plain_http_to_another_computer_is_refused_unless_it_is_meant(host: str) -> None:
     environment = {"KEYSTEAD_ENDPOINT": f"http://{host}"}
-    with pytest.raises(ValueError, match="Use https, or say allow_http=True"):
+    with pytest.raises(ValueError, match="Use https, or set allow_http=True"):
         endpoint_from(None, environment=environment)
     assert endpoint_from(None, environment=environment, allow_http=True).url == f"http://{host}/graphql"
 

@@ -103,7 +103,7 @@ def test_a_way_that_comes_and_goes_does_not_fill_the_log(ours: Ours) -> None:
 
 
 def test_what_others_have_written_stays_one_line() -> None:
-    assert one_line("no\r\n\x1b[2JWARNING name" + "x" * 999) == ("no   [2JWARNING name" + "x" * 999)[:300]
+    assert one_line("no\r\n\x1b[2JWARNING name" + "x" * 999) == ("no   [2JWARNING name" + "x" * 999)[:299] + "…"
 
 
 @pytest.mark.attack("A101")

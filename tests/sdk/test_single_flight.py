@@ -1,4 +1,4 @@
-"""One at a time, across tasks and threads."""
+"""Coalesced calls across tasks, event loops and threads, and their remembered results."""
 
 from __future__ import annotations
 
@@ -8,164 +8,139 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from keystead_client._single_flight import SingleFlight
-from keystead_client.errors import ServerError, Timeout
+from keystead_client._single_flight import (
+    RecentTokens,
+    SingleFlight,
+    run_sync,
+    share_between_tasks,
+    share_between_threads,
+)
+from keystead_client.errors import NetworkError, ServerError, Timeout
 
 
 class Work:
-    """Counts how often it was done; goes on when it is let."""
+    """Work that counts its runs and ends when it may, with that number or an error."""
 
-    def __init__(self) -> None:
-        self.times = 0
+    def __init__(self, capacity: int = 4096, freshness: float | None = None, seconds: float = 10) -> None:
+        self.now = 100.0
+        self.runs = 0
         self.started = asyncio.Event()
         self.may_end = asyncio.Event()
+        self.error: Exception | None = None
+        self.flights: SingleFlight[int] = SingleFlight(seconds, lambda: self.now, capacity, freshness=freshness)
 
     async def __call__(self) -> int:
-        """How often it has been done now."""
-        self.times += 1
-        times = self.times
+        self.runs += 1
+        number = self.runs
         self.started.set()
         await self.may_end.wait()
-        return times
+        if self.error:
+            raise self.error
+        return number
+
+    def start(self, key: str = "a", patience: float | None = None) -> asyncio.Task[int]:
+        return asyncio.create_task(self.flights.run_async(key, self, patience))
+
+    async def quick(self, key: str = "a") -> int:
+        self.may_end.set()
+        return await self.start(key)
 
 
-async def test_tasks_share_one_flight() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-    work = Work()
-    tasks = [asyncio.create_task(flight.run_async("a", work)) for _ in range(50)]
+async def test_concurrent_calls_share_one_run() -> None:
+    work = Work(seconds=0)
+    calls = [work.start() for _ in range(50)]
+    other = work.start("b")
     await work.started.wait()
+    assert work.flights.is_flying("a")
     work.may_end.set()
-    assert await asyncio.gather(*tasks) == [1] * 50
-    assert await flight.run_async("a", work) == 2
+    assert await asyncio.gather(*calls) == [1] * 50
+    assert await other == 2
+    assert not work.flights.is_flying("a")
+    assert await work.quick() == 3
 
 
-async def test_other_keys_fly_alone() -> None:
-    flight: SingleFlight[int] = SingleFlight()
+@pytest.mark.parametrize("error", [ServerError("no"), LookupError("no")])
+async def test_an_error_is_raised_for_all_who_wait_and_not_remembered(error: Exception) -> None:
     work = Work()
+    work.error = error
+    calls = [work.start() for _ in range(3)]
     work.may_end.set()
-    assert sorted(await asyncio.gather(flight.run_async("a", work), flight.run_async("b", work))) == [1, 2]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(error)] * 3
+    # Equal exceptions, not one that would accumulate their tracebacks.
+    assert len({id(outcome) for outcome in outcomes}) == (3 if isinstance(error, ServerError) else 1)
+    work.error = None
+    assert await work.quick() == 2
 
 
-async def test_an_error_is_everybodys() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-
-    async def fail() -> int:
-        await asyncio.sleep(0)
-        raise ServerError("no")
-
-    outcomes = await asyncio.gather(*(flight.run_async("a", fail) for _ in range(3)), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [ServerError] * 3
-    # Each has one of its own: one that is raised for many would carry the traceback of each.
-    assert len({id(outcome) for outcome in outcomes}) == 3
-
-
-async def test_a_cancelled_leader_takes_nothing_from_the_others() -> None:
-    flight: SingleFlight[int] = SingleFlight()
+@pytest.mark.parametrize("who", [0, 1])
+async def test_a_cancelled_caller_takes_nothing_from_the_others(who: int) -> None:
+    """The leader either: a refresh that was broken off would lose the tokens that the server has just issued."""
     work = Work()
-    leader = asyncio.create_task(flight.run_async("a", work))
+    calls = [work.start() for _ in range(3)]
     await work.started.wait()
-    others = [asyncio.create_task(flight.run_async("a", work)) for _ in range(3)]
-    await asyncio.sleep(0)
-    leader.cancel()
+    calls[who].cancel()
     with pytest.raises(asyncio.CancelledError):
-        await leader
+        await calls[who]
     work.may_end.set()
-    assert await asyncio.gather(*others) == [1, 1, 1]
-    assert await flight.run_async("a", work) == 2
+    await work.flights.finish()
+    assert await calls[2] == 1
+    assert await work.start() == 1
 
 
-async def test_work_ends_though_nobody_waits_any_more() -> None:
-    """A refresh that was broken off would lose the tokens that the server has just issued."""
-    flight: SingleFlight[int] = SingleFlight(10)
+async def test_work_that_is_cancelled_fails_for_all_who_wait() -> None:
     work = Work()
-    leader = asyncio.create_task(flight.run_async("a", work))
-    await work.started.wait()
-    leader.cancel()
-    await asyncio.gather(leader, return_exceptions=True)
-    work.may_end.set()
-    await flight.finish()
-    assert await flight.run_async("a", work) == 1
-
-
-async def test_who_stops_waiting_takes_nothing_from_the_others() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-    work = Work()
-    tasks = [asyncio.create_task(flight.run_async("a", work)) for _ in range(3)]
-    await work.started.wait()
+    calls = [work.start() for _ in range(2)]
     await asyncio.sleep(0)
-    tasks[1].cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await tasks[1]
-    work.may_end.set()
-    assert [await tasks[0], await tasks[2]] == [1, 1]
+    next(iter(work.flights._tasks)).cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [NetworkError] * 2
+    assert await work.quick() == 1
 
 
 async def test_a_stuck_leader_is_given_up() -> None:
-    flight: SingleFlight[int] = SingleFlight()
     work = Work()
-    leader = asyncio.create_task(flight.run_async("a", work))
+    leader = work.start()
     await work.started.wait()
     with pytest.raises(Timeout):
-        await flight.run_async("a", work, 0.0)
-    assert await asyncio.to_thread(flight.run, "a", lambda: 7, 0.0) == 7, "the next one leads"
-    work.may_end.set()
-    assert await leader == 1
-
-
-async def test_who_blocks_the_event_loop_does_not_wait_for_its_tasks() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-    work = Work()
-    leader = asyncio.create_task(flight.run_async("a", work))
-    await work.started.wait()
-    assert flight.is_flying("a")
-    assert flight.run("a", lambda: 7) == 7
-    work.may_end.set()
-    assert await leader == 1
-    assert not flight.is_flying("a")
-
-
-async def test_a_thread_that_waits_for_a_stuck_task_gives_it_up() -> None:
-    flight: SingleFlight[int] = SingleFlight(10)
-    work = Work()
-    leader = asyncio.create_task(flight.run_async("a", work))
-    await work.started.wait()
+        await work.start(patience=0.0)
+    second = work.start()
+    await asyncio.sleep(0)
     with pytest.raises(Timeout):
-        await asyncio.to_thread(flight.run, "a", lambda: 7, 0.0)
-    assert flight.run("a", lambda: 7) == 7
+        await asyncio.to_thread(work.flights.run, "a", lambda: 7, 0.0)
+    assert await asyncio.to_thread(work.flights.run, "a", lambda: 7, 0.0) == 7, "the next one leads"
     work.may_end.set()
-    assert await leader == 1
-    assert flight.run("a", lambda: 8) == 7, "what was given up is not remembered"
+    assert [await leader, await second] == [1, 2]
+    assert await work.start() == 7, "what was given up is not remembered"
 
 
-def test_threads_share_one_flight() -> None:
-    flight: SingleFlight[int] = SingleFlight()
-    together = threading.Barrier(8)
-    flying = threading.Lock()
-    done: list[int] = []
+def test_threads_share_one_run() -> None:
+    flights: SingleFlight[int] = SingleFlight(10)
+    together, runs = threading.Barrier(8), list[int]()
 
     def work() -> int:
-        assert flying.acquire(blocking=False), "two at a time"
-        done.append(1)
-        flying.release()
-        return len(done)
+        runs.append(1)
+        return 7
 
-    def ask() -> int:
-        together.wait()
-        return flight.run("a", work)
+    def call() -> int:
+        together.wait(10)
+        return flights.run("a", work)
 
     with ThreadPoolExecutor(8) as pool:
-        numbers = [future.result() for future in [pool.submit(ask) for _ in range(8)]]
-    # Who came after a landing flew again; nobody flew beside another, and nobody was given what was not done.
-    assert set(numbers) == set(range(1, len(done) + 1))
+        assert [future.result() for future in [pool.submit(call) for _ in range(8)]] == [7] * 8
+    assert len(runs) == 1
+    with pytest.raises(ZeroDivisionError):
+        flights.run("b", lambda: 1 // 0)
+    assert flights.run("b", lambda: 3) == 3
 
 
-async def test_a_thread_waits_for_a_task() -> None:
-    flight: SingleFlight[int] = SingleFlight()
+async def test_a_thread_waits_for_a_task_but_not_in_the_way_of_its_event_loop() -> None:
     work = Work()
-    leader = asyncio.create_task(flight.run_async("a", work))
+    leader = work.start()
     await work.started.wait()
+    assert work.flights.run("a", lambda: 7) == 7, "blocking this thread would keep the task from finishing"
     joined = threading.Event()
-    future = next(iter(flight._flights.values())).future
+    future = next(iter(work.flights._flights.values())).future
     wait = future.result
 
     def result(timeout: float | None = None) -> int:
@@ -173,8 +148,146 @@ async def test_a_thread_waits_for_a_task() -> None:
         return wait(timeout)
 
     future.result = result  # type: ignore[method-assign]
-    thread = asyncio.create_task(asyncio.to_thread(flight.run, "a", lambda: 7))
+    thread = asyncio.create_task(asyncio.to_thread(work.flights.run, "a", lambda: 7))
     await asyncio.to_thread(joined.wait)
     work.may_end.set()
-    assert await leader == 1
-    assert await thread == 1
+    assert [await leader, await thread] == [1, 1]
+
+
+def test_an_interrupted_thread_fails_for_those_who_wait() -> None:
+    flights: SingleFlight[int] = SingleFlight()
+    with ThreadPoolExecutor(1) as pool:
+
+        def interrupted() -> int:
+            future = next(iter(flights._flights.values())).future
+            waits, wait = threading.Event(), future.result
+
+            def result(timeout: float | None = None) -> int:
+                waits.set()
+                return wait(timeout)
+
+            future.result = result  # type: ignore[method-assign]
+            waiting.append(pool.submit(flights.run, "a", lambda: 8))
+            assert waits.wait(10)
+            raise KeyboardInterrupt
+
+        waiting: list[object] = []
+        with pytest.raises(KeyboardInterrupt):
+            flights.run("a", interrupted)
+        with pytest.raises(NetworkError, match="broken off"):
+            waiting[0].result(10)  # type: ignore[attr-defined]
+    assert flights.run("a", lambda: 9) == 9
+
+
+def test_each_event_loop_of_a_program_can_call() -> None:
+    async def answer() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    flights: SingleFlight[int] = SingleFlight(60)
+    for key in ("a", "a", "b"):
+        assert asyncio.run(flights.run_async(key, answer)) == 7
+    assert flights.run("a", lambda: 8) == 7
+    loop = asyncio.new_event_loop()
+    left = loop.create_task(flights.run_async("c", asyncio.Event().wait))
+    loop.run_until_complete(asyncio.sleep(0))
+    tasks = [left, *flights._tasks]
+    loop.close()
+    assert flights.run("c", lambda: 8) == 8, "what a closed loop has left is replaced"
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_threads_run_the_same_coroutines_without_an_event_loop() -> None:
+    async def immediate() -> int:
+        return 7
+
+    async def suspends() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    flights: SingleFlight[int] = SingleFlight()
+    assert run_sync(share_between_threads(flights, "a", immediate)) == 7
+    assert asyncio.run(share_between_tasks(flights, "a", suspends)) == 7
+    with pytest.raises(RuntimeError, match=r"keystead_client\.auth"):
+        run_sync(share_between_threads(flights, "a", suspends))
+    assert not flights._flights
+
+
+async def test_a_result_is_remembered_for_a_while() -> None:
+    work = Work()
+    assert await work.quick() == 1
+    work.now += 9.9
+    assert await work.quick() == 1
+    assert await work.quick("b") == 2
+    work.now += 0.1
+    assert await work.quick() == 3
+    work.now -= 60
+    assert await work.quick() == 4, "a clock that was set back makes no result young"
+    work.flights.forget("a")
+    assert await work.quick() == 5
+
+
+async def test_what_is_forgotten_in_progress_is_not_remembered() -> None:
+    """A logout forgets: a later caller must not receive what was asked before it."""
+    work = Work()
+    waiting = work.start()
+    await work.started.wait()
+    work.flights.forget("a")
+    work.may_end.set()
+    assert await waiting == 1
+    assert await work.start() == 2
+
+
+async def test_the_memory_is_bounded_and_holds_no_key_and_no_old_result() -> None:
+    work = Work(capacity=3)
+    for key in ("a-token", "b", "c", "d"):
+        await work.quick(key)
+    assert len(work.flights._flights) == 3
+    assert b"a-token" not in b"".join(work.flights._flights)
+    assert [await work.quick("d"), await work.quick("a-token")] == [4, 5]
+    work.now += 10
+    await work.quick("e")
+    assert len(work.flights._flights) == 1
+
+
+async def test_with_freshness_a_result_is_as_old_as_its_work() -> None:
+    """An answer that arrives late describes the moment of the request."""
+    work = Work(freshness=1.0)
+    calls = [work.start()]
+    await work.started.wait()
+    work.now += 0.75
+    calls.append(work.start())
+    await asyncio.sleep(0)
+    work.now += 0.25
+    calls.append(work.start())
+    work.may_end.set()
+    assert await asyncio.gather(*calls) == [1, 1, 2]
+    work.now += 0.75
+    assert await work.start() == 2
+    assert work.flights.run("a", lambda: 7) == 2
+    work.now += 0.25
+    assert work.flights.run("a", lambda: 7) == 7
+
+
+async def test_a_clock_that_is_set_back_starts_no_second_run() -> None:
+    work = Work()
+    calls = [work.start()]
+    await work.started.wait()
+    work.now -= 60
+    calls.append(work.start())
+    work.may_end.set()
+    assert await asyncio.gather(*calls) == [1, 1]
+
+
+def test_recent_tokens_are_an_lru_set_of_digests() -> None:
+    recent = RecentTokens(3)
+    for token in "abc":
+        recent.add(token)
+    assert "a" in recent
+    recent.add("b", 7.0)
+    recent.add("d")
+    assert [token in recent for token in "abcd"] == [True, True, False, True]
+    assert recent.added_at("b") == 7.0
+    recent.add("a secret")
+    assert "a secret" not in repr(vars(recent))

@@ -1,62 +1,65 @@
-"""What is read from tokens, and where they are kept."""
+"""Reading tokens, and the store in a file."""
 
 from __future__ import annotations
 
-import base64
-import json
 import os
+import stat
+import sys
+import threading
+import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
 
-from keystead_client import FileTokens, MemoryTokens, Tokens
-from keystead_client._endpoint import Endpoint
-from keystead_client._protocol import Refresh, Reply
-from keystead_client._session import Session
-from keystead_client.errors import Unauthenticated
-from keystead_client.tokens import claims_of, expiry_of
+from keystead_client import FileTokens, Tokens, tokens
+from keystead_client._session import TokenState
+from keystead_client.errors import RefreshTokenReused
+from tests.sdk.jwts import access_token, jwt
 
+fcntl = pytest.importorskip("fcntl", reason="Windows has no file locks: FileTokens goes without")
 
-def jwt(claims: str) -> str:
-    return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.c2ln"
-
-
-def of(user: str, **claims: Any) -> str:
-    return jwt(json.dumps({"sub": user, **claims}))
-
+FIRST = Tokens("auth-1", "refresh-1")
+SECOND = Tokens("auth-2", "refresh-2", "pair", "refresh-1")
 
 NONSENSE = ["", "a", "a.b", "a.b.c.d", "a.é.c", "..", jwt("7"), jwt("[" * 100_000), jwt('{"exp": "soon"}')]
 NONSENSE += [jwt('{"exp": NaN}'), jwt('{"exp": 1' + "0" * 400 + "}"), jwt('{"exp": true}'), jwt('{"exp": Infinity}')]
 
 
 @pytest.mark.parametrize("token", NONSENSE)
-def test_nonsense_does_not_say_when_it_expires(token: str) -> None:
-    assert expiry_of(token) is None
-
-
-def test_what_a_token_says() -> None:
-    assert claims_of(of("ann", exp=60)) == {"sub": "ann", "exp": 60}
-    assert expiry_of(of("ann", exp=60)) == 60.0
+def test_malformed_tokens_have_no_expiry(token: str) -> None:
+    assert Tokens(token, None).expires_at is None
 
 
 @pytest.mark.parametrize(
     ("issued", "expires", "now", "expected"),
     [(0, 3600, 3539, True), (0, 3600, 3540, False), (0, 30, 14, True), (0, 30, 15, False), (None, 3600, 3541, False)],
 )
-def test_how_long_a_token_is_fresh(issued: int | None, expires: int, now: int, expected: bool) -> None:
-    claims = {"exp": expires} if issued is None else {"exp": expires, "iat": issued}
-    assert Tokens(of("ann", **claims), None).is_fresh(now, 60) is expected
+def test_freshness(issued: int | None, expires: int, now: int, expected: bool) -> None:
+    given = Tokens(access_token("s", exp=expires, iat=issued), None)
+    assert given.is_fresh(now, 60) is expected
+    assert (given.issued_at, given.expires_at) == (issued, expires)
 
 
-def test_a_file_keeps_tokens_for_its_owner(tmp_path: Path) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with the first tokens."""
     path = tmp_path / "tokens"
-    store = FileTokens(path)
+    FileTokens(path).save(FIRST)
+    return path
+
+
+def test_a_file_keeps_tokens_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path, store = tmp_path / "tokens", FileTokens("~/tokens")
     assert store.load() is None
-    tokens = Tokens("a", "r", "standing", "p")
-    store.save(tokens)
-    assert FileTokens(path).load() == tokens
+    given = Tokens("a", "r", "standing", "p")
+    store.save(given)
+    assert FileTokens(path).load() == given
     assert path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.chdir(tmp_path)
+    assert FileTokens("tokens").load() == given
     assert list(tmp_path.iterdir()) == [path]
     store.save(None)
     store.save(None)
@@ -64,68 +67,141 @@ def test_a_file_keeps_tokens_for_its_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "{}", '{"kind": "other"}', "\udcff"])
-def test_a_file_of_something_else_holds_none(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "tokens"
+def test_other_contents_count_as_no_tokens(path: Path, text: str) -> None:
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    path.chmod(0o600)
     assert FileTokens(path).load() is None
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
-def test_a_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
-    store = FileTokens(path)
-    store.save(Tokens("a", "r"))
+    os.mkfifo(path, 0o600)
+    assert FileTokens(path).load() is None
+    FileTokens(path).save(FIRST)
+    assert stat.S_ISREG(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
+def test_a_file_that_is_open_to_others_is_refused(path: Path, mode: int) -> None:
     path.chmod(mode)
     with pytest.raises(PermissionError, match="chmod 600"):
-        store.load()
-    store.save(Tokens("a", "r"))
-    assert store.load() == Tokens("a", "r")
+        FileTokens(path).load()
+    FileTokens(path).save(SECOND)
+    assert FileTokens(path).load() == SECOND
 
 
-def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FileTokens(tmp_path / "tokens")
-    store.save(Tokens("a", "r"))
+def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = os.geteuid()
-    os.chown(tmp_path / "tokens", mine or 12345, -1)
+    os.chown(path, mine or 12345, -1)
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     with pytest.raises(PermissionError):
-        store.load()
+        FileTokens(path).load()
 
 
-OLD = Tokens(of("ann", n=1), "refresh-1")
-DUE = Refresh(OLD.auth_token, OLD.refresh_token)
-ANSWERED = {"auth_token": of("ann", n=2), "refresh_token": "refresh-2"}
+def test_a_directory_that_cannot_keep_tokens_is_refused_at_the_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (path.parent / "missing", path):
+        with pytest.raises(FileNotFoundError, match="there is no directory"):
+            FileTokens(folder / "tokens")
+    with pytest.raises(IsADirectoryError):
+        FileTokens(path.parent)
+    # Root can write to every directory.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        FileTokens(path)
 
 
-def refreshed(meanwhile: Tokens) -> tuple[Tokens, Tokens | None]:
-    """What a refresh gives, and what is kept, where another process has saved ``meanwhile``."""
-    store = MemoryTokens(OLD)
-    flow = Session(Endpoint("https://id.example.com/graphql"), store, 0, 60, lambda: 0.0).refresh(DUE)
-    next(flow)
-    store.save(meanwhile)
-    with pytest.raises(StopIteration) as done:
-        flow.send(Reply(200, {}, json.dumps({"data": {"refreshToken": {"data": ANSWERED}}}).encode()))
-    return done.value.value, store.load()
+def test_left_over_temporary_files_are_removed(path: Path) -> None:
+    old, young, other = (path.with_name(name) for name in ("tokens.abcd.new", "tokens.efgh.new", "tokens2.abcd.new"))
+    for left in (old, young, other):
+        left.touch()
+    for left in (old, other):
+        os.utime(left, (0, 0))
+    FileTokens(path).save(SECOND)
+    assert sorted(path.parent.iterdir()) == sorted([path, young, other])
 
 
-def test_another_process_got_the_same_refresh_token() -> None:
-    given, kept = refreshed(Tokens(of("ann", n=3), "refresh-2"))
-    assert given.auth_token == ANSWERED["auth_token"]
-    assert kept == given
+def test_tokens_are_on_the_disk_before_the_file_is_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        done.append("synced")
+        fsync(descriptor)
+
+    def replaced(*names: Any) -> None:
+        done.append("replaced")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    FileTokens(path).save(SECOND)
+    assert done == ["synced", "replaced"]
 
 
-def test_another_process_is_further() -> None:
-    further = Tokens(of("ann", n=4), "refresh-3")
-    assert refreshed(further) == (further, further)
+class Watched(FileTokens):
+    """Notes whether the file lock was held while saving."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.lock = path.with_name(f"{path.name}.lock")
+        self.was_locked: list[bool] = []
+
+    def save(self, tokens: Tokens | None) -> None:
+        with self.lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.was_locked.append(True)
+        super().save(tokens)
 
 
-def test_somebody_else_has_logged_in_meanwhile() -> None:
-    with pytest.raises(Unauthenticated):
-        refreshed(Tokens(of("bea", n=4), "refresh-of-bea"))
+def test_tokens_are_replaced_under_the_file_lock(path: Path) -> None:
+    store = Watched(path)
+    state = TokenState(store)
+    assert state.compare_and_swap(FIRST, SECOND)
+    assert state.compare_and_swap(SECOND, FIRST, must_save=False)
+    state.lose(FIRST, RefreshTokenReused)
+    state.start(FIRST)
+    state.clear(FIRST)
+    assert store.was_locked == [True] * 5
+    assert not path.exists()
+    assert store.lock.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_request_of_one_user_is_not_repeated_as_another() -> None:
-    session = Session(Endpoint("https://id.example.com/graphql"), MemoryTokens(OLD), 0, 60, lambda: 0.0)
-    with pytest.raises(Unauthenticated):
-        next(session.refresh(Refresh(of("bea"), "refresh-of-bea")))
+HOLDER = """
+import sys
+from keystead_client import FileTokens
+with FileTokens(sys.argv[1]).exclusive():
+    print("inside", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_another_process_is_waited_for_and_not_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    with Popen([sys.executable, "-c", HOLDER, path], stdin=PIPE, stdout=PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "inside\n"
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "sleep", pauses.append)
+            assert TokenState(FileTokens(path)).compare_and_swap(FIRST, SECOND)
+        assert sum(pauses) == pytest.approx(1)
+        waiting = threading.Thread(target=lambda: TokenState(FileTokens(path)).start(FIRST))
+        waiting.start()
+        holder.stdin.close()
+        waiting.join(30)
+    assert FileTokens(path).load() == FIRST
+
+
+def test_a_system_without_locks_goes_without(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_lock(descriptor: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    before = len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    assert TokenState(FileTokens(path)).compare_and_swap(FIRST, SECOND)
+    monkeypatch.setattr(tokens, "fcntl", None)
+    assert TokenState(FileTokens(path)).compare_and_swap(SECOND, FIRST)
+    assert len(os.listdir("/dev/fd")) == before

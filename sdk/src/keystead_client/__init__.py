@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from keystead_client._operations import Select
 from keystead_client.async_client import AsyncClient
 from keystead_client.client import Client
-from keystead_client.entities import AsyncEntity, Entity, Page
+from keystead_client.entities import AsyncEntity, Entity, Page, Select
 from keystead_client.errors import KeysteadError, NetworkError, NotAuthenticated
 from keystead_client.tokens import FileTokens, Kind, MemoryTokens, Tokens, TokenStore
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from keystead_client._endpoint import can_be_sent
-from keystead_client._protocol import Flow, Question, ask
+from keystead_client._endpoint import is_header_safe
+from keystead_client._protocol import Flow, Operation, execute
 from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated, Unauthorized
 from keystead_client.tokens import Kind, Tokens, brand_of
 
@@ -31,63 +31,28 @@ LOG_OUT_BY_TOKEN = "mutation LogOut($token: String) { logout(refresh_token: $tok
 LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRefreshToken(force: $force) }"
 
 T = TypeVar("T")
-
-Select: TypeAlias = Sequence["str | Mapping[str, Select]"]
-"""Fields by name; ``{"customer": ["id", "name"]}`` selects fields of a relation."""
-
-_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
-
-
-def me_document(select: Sequence[str]) -> str:
-    """``me`` with these fields. Raises ``ValueError`` where none is selected."""
-    return f"query Me {{ me {{ {' '.join(require_name(field) for field in require_fields(select))} }} }}"
-
-
-def require_name(text: str) -> str:
-    """The text, if it is a GraphQL name. Raises ``ValueError`` for anything else: names are put into"""
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"not a GraphQL name: {text!r}")
-    return text
-
-
-def require_fields(select: Sequence[T]) -> Sequence[T]:
-    """The fields. Raises ``ValueError`` where there is none, and for a text: its letters are no fields."""
-    if isinstance(select, str) or not select:
-        raise ValueError("select a list of fields, at least one")
-    return select
-
-
-def selection(select: Select) -> str:
-    """``{ id customer { data { name } } }``. Raises ``ValueError`` where nothing is selected."""
-    parts: list[str] = []
-    for field in require_fields(select):
-        if isinstance(field, str):
-            parts.append(require_name(field))
-        else:
-            parts += [f"{require_name(relation)} {{ data {selection(below)} }}" for relation, below in field.items()]
-    return "{ " + " ".join(parts) + " }"
-
-
 Headers = Mapping[str, str]
+_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
 
 
 def log_in(
     email: str, password: str, *, brand: str | None, kind: Kind | None, headers: Headers, retries: int
 ) -> Flow[Tokens]:
-    """A new session. ``kind`` None: a pair session, or where the brand has none, a standing one and an access token.
+    """A new session. ``kind`` None: a pair session or, where the brand has none, a standing one with an access token.
 
-    Never repeated where it may have been opened: the other one would be nobody's. Raises ``ValueError`` for a kind that
-    does not exist.
+    Not retried after an ambiguous failure: a retry could leave an orphaned session on the server.
+
+    :raises ValueError: no such kind.
     """
     if kind not in (None, "pair", "standing"):
         raise ValueError(f'session: "pair" or "standing", not {kind!r}')
     if kind == "standing":
         variables = {"email": email, "brand": brand, "password": password}
-        data = yield from ask(Question(LOG_IN_STANDING, variables, headers=headers), retries)
+        data = yield from execute(Operation(LOG_IN_STANDING, variables, headers=headers), retries)
         return Tokens(None, _text(data, "login"), "standing")
     given = {"email": email, "password": password, "pylo_app_id": brand}
     try:
-        data = yield from ask(Question(LOG_IN, {"input": given}, headers=headers), retries)
+        data = yield from execute(Operation(LOG_IN, {"input": given}, headers=headers), retries)
     except Forbidden as error:
         if kind is not None or error.feature != "pair":
             raise
@@ -99,20 +64,20 @@ def log_in(
 
 def create_me(*, headers: Headers, retries: int) -> Flow[Tokens]:
     """A new anonymous user with a standing session."""
-    data = yield from ask(Question(CREATE_ME, headers=headers), retries)
+    data = yield from execute(Operation(CREATE_ME, headers=headers), retries)
     return Tokens(None, _text(data, "createMe"), "standing")
 
 
 def refresh_pair(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
-    """The next tokens. Repeatable: the server answers a repetition with the same refresh token."""
-    question = Question(REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
-    return _pair((yield from ask(question, retries)), "refreshToken")
+    """The next tokens of a pair session. Idempotent: the server answers a retry with the same refresh token."""
+    operation = Operation(REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
+    return _pair((yield from execute(operation, retries)), "refreshToken")
 
 
 def refresh(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
-    """The next tokens of a session of either kind: its refresh token does not tell which.
+    """The next tokens of a session of either kind, which its refresh token does not show.
 
-    The server does not know a standing session's token by the operation of the pair contract.
+    The operation for pair sessions does not accept the token of a standing one.
     """
     try:
         return (yield from refresh_pair(refresh_token, headers=headers, retries=retries))
@@ -122,30 +87,46 @@ def refresh(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Token
 
 
 def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Headers, retries: int) -> Flow[str]:
-    """An access token of a standing session, good for ``expires_in`` seconds; None: as long as the brand says."""
+    """An access token of a standing session, valid for ``expires_in`` seconds; None: the brand's default."""
     variables = {"token": refresh_token, "seconds": expires_in}
-    data = yield from ask(Question(GET_ACCESS_TOKEN, variables, None, headers, True), retries)
+    data = yield from execute(Operation(GET_ACCESS_TOKEN, variables, None, headers, True), retries)
     return _text(data, "getAccessToken")
 
 
 def me(select: Sequence[str], *, brand: str | None, headers: Headers, retries: int) -> Flow[dict[str, Any]]:
     """The user whose access token is among the headers.
 
-    Raises ``Unauthenticated`` where the server takes the token, for a user of another brand than ``brand``, a name or
-    an id: whoever rules there has any permission there, and is nobody here.
+    :raises Unauthenticated: the user is of another brand than ``brand``, a name or an id. An administrator there has
+        every permission, and none here.
     """
     asked = select if brand is None or "brand" in select else [*require_fields(select), "brand"]
     try:
-        user = user_of((yield from ask(Question(me_document(asked), {}, None, headers, True), retries)))
+        user = user_of((yield from execute(Operation(me_document(asked), {}, None, headers, True), retries)))
     except Unauthorized:
-        # Either the client's own credentials are bad, or they and the user are of two brands. Alone they tell.
+        # Either the client's own credentials are bad, or they and the user are of two brands. Alone they show it.
         alone = {name: value for name, value in headers.items() if name != "Authorization"}
-        yield from ask(Question(HEALTH, {}, None, alone, True), retries)
+        yield from execute(Operation(HEALTH, {}, None, alone, True), retries)
         raise Unauthenticated("the user is of another brand") from None
     of_token = brand_of(headers["Authorization"].removeprefix("Bearer "))
     if brand is not None and brand not in (user.get("brand"), of_token):
         raise Unauthenticated("the user is of another brand")
     return {field: value for field, value in user.items() if field in select}
+
+
+def log_out(refresh_token: str | None = None, *, headers: Headers, retries: int) -> Flow[None]:
+    """End the session of a refresh token (idempotent), else that of the access token among the headers."""
+    if refresh_token:
+        yield from execute(Operation(LOG_OUT_BY_TOKEN, {"token": refresh_token}, None, headers, True), retries)
+    else:
+        yield from execute(Operation(LOG_OUT, headers=headers), retries)
+
+
+def me_document(select: Sequence[str]) -> str:
+    """The document of ``me`` with these fields.
+
+    :raises ValueError: no field, or not a name.
+    """
+    return f"query Me {{ me {{ {' '.join(require_name(field) for field in require_fields(select))} }} }}"
 
 
 def user_of(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,12 +137,24 @@ def user_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return user
 
 
-def log_out(refresh_token: str | None = None, *, headers: Headers, retries: int) -> Flow[None]:
-    """End the session of a refresh token (idempotent), else that of the access token among the headers."""
-    if refresh_token:
-        yield from ask(Question(LOG_OUT_BY_TOKEN, {"token": refresh_token}, None, headers, True), retries)
-    else:
-        yield from ask(Question(LOG_OUT, {}, None, headers, False), retries)
+def require_name(text: str) -> str:
+    """The text itself, since it becomes part of a document.
+
+    :raises ValueError: not a GraphQL name.
+    """
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"not a GraphQL name: {text!r}")
+    return text
+
+
+def require_fields(select: Sequence[T]) -> Sequence[T]:
+    """The fields themselves.
+
+    :raises ValueError: no field, or one text instead of a list.
+    """
+    if isinstance(select, str) or not select:
+        raise ValueError("select a list of fields, at least one")
+    return select
 
 
 def _pair(data: Mapping[str, Any], field: str) -> Tokens:
@@ -174,7 +167,7 @@ def _pair(data: Mapping[str, Any], field: str) -> Tokens:
 
 def _text(data: Mapping[str, Any], field: str) -> str:
     value = data.get(field)
-    if not isinstance(value, str) or not can_be_sent(value):
+    if not isinstance(value, str) or not is_header_safe(value):
         raise _unexpected(field)
     return value
 

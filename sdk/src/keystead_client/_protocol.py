@@ -1,8 +1,7 @@
-"""The conversation with the server, without I/O.
+"""The rules of requests, retries and answers, without I/O.
 
-A *flow* is a generator. It yields steps (send this, wait so long, refresh the tokens) and is given what came of each;
-failures are thrown into it. What it returns is the result. ``client.py`` drives flows, and ``async_client.py`` does
-so with ``await``: the rules about errors and repetition stand here once.
+A *flow* is a generator: it yields steps (send, sleep, refresh the tokens) and receives the result of each; failures are
+thrown into it. ``client.py`` drives flows, ``async_client.py`` does so with ``await``.
 """
 
 from __future__ import annotations
@@ -16,79 +15,84 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import httpx
+
 from keystead_client.errors import KeysteadError, NetworkError, RateLimited, ServerError, Unavailable, error_from
+from keystead_client.tokens import Tokens
 
 _TOKEN = re.compile(
     r'"""(?:\\"""|[^"]|"(?!""))*"""|"(?:\\.|[^"\\\n])*"|#[^\n\r]*|[_A-Za-z][_0-9A-Za-z]*|[{}]|"', re.ASCII | re.DOTALL
 )
-_FIRST_WAIT = 0.1
-"""Seconds; the most that is waited before the first repetition. It doubles with each."""
+_FIRST_DELAY = 0.1
+"""Seconds; the longest delay before the first retry. It doubles with each."""
 
-_longest_wait = ContextVar("keystead_longest_wait", default=5.0)
-"""Seconds. Where the server asks for more, the caller is told instead of kept waiting."""
+_longest_delay = ContextVar("keystead_longest_delay", default=5.0)
+"""Seconds. If the server asks for more, the error is raised instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One GraphQL request. ``is_repeatable``: asking again does no harm where the first may have been served."""
+class Operation:
+    """One GraphQL request. An idempotent one may be sent again though the first may have been executed."""
 
     document: str
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     operation_name: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    is_repeatable: bool = False
+    is_idempotent: bool = False
 
     @classmethod
-    def of(cls, document: str, variables: Mapping[str, Any] | None = None, name: str | None = None) -> Question:
-        """A document of the caller's; it is repeatable where it holds queries alone."""
+    def of(cls, document: str, variables: Mapping[str, Any] | None = None, name: str | None = None) -> Operation:
+        """A document of the caller's, idempotent if it holds only queries."""
         return cls(document, dict(variables or {}), name, {}, is_query(document))
 
-    def with_headers(self, headers: Mapping[str, str]) -> Question:
-        """The same, with more headers."""
+    def with_headers(self, headers: Mapping[str, str]) -> Operation:
+        """The same operation with more headers."""
         return replace(self, headers={**self.headers, **headers})
 
-    def body(self) -> bytes:
-        """What is posted. Raises ``TypeError`` for a variable that JSON does not have."""
+    def build(self, client: httpx.Client | httpx.AsyncClient, url: str) -> httpx.Request:
+        """The HTTP request.
+
+        :raises TypeError: a variable is not JSON.
+        """
         body: dict[str, Any] = {"query": self.document, "variables": dict(self.variables)}
         if self.operation_name is not None:
             body["operationName"] = self.operation_name
-        return json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **self.headers}
+        return client.build_request("POST", url, content=json.dumps(body).encode(), headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Post this. The driver gives back a ``Reply``, or throws a ``NetworkError``."""
+    """Post this. The driver sends a ``Reply`` back, or throws a ``NetworkError``."""
 
-    question: Question
+    operation: Operation
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait so many seconds. The driver gives back None."""
+    """Wait so many seconds. The driver sends None back."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """See that the access token is another than ``stale``, with one refresh for everybody who asks at the same time.
+    """Refresh the session of ``tokens``, whose access token is missing, due or rejected: once for concurrent callers.
 
-    ``refresh_token`` was beside it, and tells whose session is meant. The driver gives back the access token, or throws
-    what the refresh failed with.
+    The driver sends the new access token back, or throws what the refresh failed with.
     """
 
-    stale: str | None = field(repr=False)
-    refresh_token: str | None = field(repr=False)
+    tokens: Tokens
 
     @property
     def key(self) -> str | None:
-        """What those have in common who may share a refresh: it is of one session."""
-        return self.stale or self.refresh_token
+        """Callers with the same key share one refresh."""
+        return self.tokens.auth_token or self.tokens.refresh_token
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """An HTTP answer."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -100,41 +104,41 @@ T = TypeVar("T")
 Flow = Generator[Step, Any, T]
 
 
-def resume(flow: Flow[Any], outcome: Reply | str | KeysteadError | None) -> Step:
-    """The next step, given what came of the last one; None begins. Raises ``StopIteration`` with the result."""
+def advance(flow: Flow[Any], outcome: Reply | str | KeysteadError | None) -> Step:
+    """The next step, given the outcome of the last one; None starts. Raises ``StopIteration`` with the result."""
     return flow.throw(outcome) if isinstance(outcome, KeysteadError) else flow.send(outcome)
 
 
-def ask(question: Question, retries: int) -> Flow[dict[str, Any]]:
-    """The ``data`` of the answer. Repeats at most ``retries`` times, with growing random waits, where that is safe.
+def execute(operation: Operation, retries: int) -> Flow[dict[str, Any]]:
+    """The ``data`` of the answer, after at most ``retries`` retries (exponential backoff with jitter) where safe.
 
-    Raises ``KeysteadError``; an answer with data and errors raises the first of its errors, which holds the data.
+    :raises KeysteadError: the first error of the answer, which holds the partial data, or a failure on the way.
     """
     attempt = 0
     while True:
         try:
-            return read((yield Send(question)))
+            return data_of((yield Send(operation)))
         except KeysteadError as error:
-            wait = _wait_before_repeating(question, error, attempt)
-            if wait is None or attempt >= retries:
+            delay = _retry_delay(operation, error, attempt)
+            if delay is None or attempt >= retries:
                 raise
         attempt += 1
-        yield Sleep(wait)
+        yield Sleep(delay)
 
 
 @contextmanager
 def limit_retry_wait(seconds: float) -> Iterator[None]:
-    """What is asked inside, by whichever client, waits no longer than this before a repetition."""
-    token = _longest_wait.set(seconds)
+    """Inside, no client waits longer than this before a retry."""
+    token = _longest_delay.set(seconds)
     try:
         yield
     finally:
-        # A coroutine that nobody finishes is closed by whoever collects it, in another context than it began in.
+        # A dropped coroutine is closed by the garbage collector, in another context.
         with suppress(ValueError):
-            _longest_wait.reset(token)
+            _longest_delay.reset(token)
 
 
-def read(reply: Reply) -> dict[str, Any]:
+def data_of(reply: Reply) -> dict[str, Any]:
     """The ``data`` of an answer without errors; anything else is raised."""
     if 300 <= reply.status < 400:
         raise _with_status(ServerError("the server answered with a redirect, which is never followed"), reply)
@@ -147,19 +151,18 @@ def read(reply: Reply) -> dict[str, Any]:
     errors = envelope.get("errors")
     data = envelope.get("data")
     if isinstance(errors, list) and errors and all(isinstance(error, dict) for error in errors):
-        raise _refusal(reply, errors, envelope)
+        raise _first_error(reply, errors, envelope)
     if errors or reply.status != 200 or not isinstance(data, dict):
         raise _foreign(reply)
     return data
 
 
-def _refusal(reply: Reply, errors: list[dict[str, Any]], envelope: Mapping[str, Any]) -> KeysteadError:
-    """The first error of the answer."""
+def _first_error(reply: Reply, errors: list[dict[str, Any]], envelope: Mapping[str, Any]) -> KeysteadError:
     extensions = errors[0].get("extensions")
     extensions = dict(extensions) if isinstance(extensions, dict) else {}
-    asked = _retry_after(reply)
-    if asked is not None:
-        extensions.setdefault("retryAfter", asked)
+    retry_after = _retry_after(reply)
+    if retry_after is not None:
+        extensions.setdefault("retryAfter", retry_after)
     message = errors[0].get("message")
     error = error_from(extensions, message if isinstance(message, str) else "the server gave no reason")
     data = envelope.get("data")
@@ -170,11 +173,10 @@ def _refusal(reply: Reply, errors: list[dict[str, Any]], envelope: Mapping[str, 
 
 
 def _foreign(reply: Reply) -> KeysteadError:
-    """An answer that is none of Keystead's: of a proxy, perhaps, that may or may not have passed the request on."""
-    asked = _retry_after(reply)
-    extensions = {} if asked is None else {"retryAfter": asked}
-    busy = reply.status in (502, 503, 504)
-    cls = Unavailable if busy else ServerError
+    """Not a Keystead answer: perhaps of a proxy, which may or may not have forwarded the request."""
+    retry_after = _retry_after(reply)
+    extensions = {} if retry_after is None else {"retryAfter": retry_after}
+    cls = Unavailable if reply.status in (502, 503, 504) else ServerError
     error = cls(f"HTTP {reply.status}, and not an answer of a Keystead server", extensions)
     error.was_executed = True
     return _with_status(error, reply)
@@ -186,30 +188,29 @@ def _with_status(error: KeysteadError, reply: Reply) -> KeysteadError:
 
 
 def _retry_after(reply: Reply) -> float | None:
-    """Seconds; the other form of the header, a date, is not Keystead's."""
+    """Seconds; Keystead never sends the other form of the header, a date."""
     text = {name.lower(): value for name, value in reply.headers.items()}.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _wait_before_repeating(question: Question, error: KeysteadError, attempt: int) -> float | None:
-    """Seconds to wait before the next attempt; None: there must be none."""
+def _retry_delay(operation: Operation, error: KeysteadError, attempt: int) -> float | None:
+    """Seconds before the next attempt; None: no retry."""
     if not isinstance(error, NetworkError | Unavailable | RateLimited):
         return None
     may_have_run = error.was_sent if isinstance(error, NetworkError) else error.was_executed
-    if may_have_run and not question.is_repeatable:
+    if may_have_run and not operation.is_idempotent:
         return None
-    asked, longest = error.retry_after or 0.0, _longest_wait.get()
-    if asked > longest:
+    retry_after, longest = error.retry_after or 0.0, _longest_delay.get()
+    if retry_after > longest:
         return None
-    # Full jitter (no secret): many clients that failed together do not come back together.
-    return asked + random.uniform(0, min(_FIRST_WAIT * 2**attempt, longest))  # noqa: S311
+    # Full jitter (not a secret): clients that failed together do not come back together.
+    return retry_after + random.uniform(0, min(_FIRST_DELAY * 2**attempt, longest))  # noqa: S311
 
 
 def is_query(document: str) -> bool:
-    """Whether a document surely holds queries that change nothing.
+    """Whether a document certainly holds only queries without effect; False in doubt.
 
-    In doubt it does not: it decides what may be repeated. The standing contract's ``login`` is a query that opens a
-    session.
+    The standing contract's ``login`` is a query that opens a session.
     """
     depth = 0
     for match in _TOKEN.finditer(document):

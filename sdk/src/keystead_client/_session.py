@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from keystead_client import _operations
 from keystead_client._endpoint import Endpoint
-from keystead_client._protocol import Flow, Question, Refresh, ask
+from keystead_client._protocol import Flow, Operation, Refresh, execute
 from keystead_client.errors import (
     NetworkError,
     NotAuthenticated,
@@ -21,272 +22,241 @@ from keystead_client.errors import (
     ServerError,
     Unauthenticated,
 )
-from keystead_client.fork_lock import ForkLock
 from keystead_client.tokens import Kind, Tokens, TokenStore, claims_of
 
-_OVER = Tokens(None, None)
-"""What is saved of a session that was lost: nobody's key steps in for it, not in the next run either."""
+_EXPIRED = Tokens(None, None)
+"""Saved for a session that was lost, so that the client's own key does not act in its place, in the next run either."""
 
 
-class Kept:
-    """The tokens of one session at most. Safe between threads, and in a process that was forked."""
+class TokenState:
+    """The tokens of at most one session, in a store to which other processes may write, too. Thread-safe."""
 
     def __init__(self, store: TokenStore) -> None:
         self._store = store
-        self._lock = ForkLock()
-        # Always entered before the lock: a program may be inside already when it calls.
-        self._alone: Callable[[], AbstractContextManager[None]] = getattr(store, "exclusive", nullcontext)
-        self._begun = 0
-        self._end: type[NotAuthenticated] | None = None
+        self._lock = threading.RLock()
+        self._exclusive: Callable[[], AbstractContextManager[object]] = getattr(store, "exclusive", nullcontext)
+        self._lost_by: type[NotAuthenticated] = Unauthenticated
         self._had_tokens = False
-        self._unsaved: tuple[Tokens, Tokens] | None = None
+        # What the store holds, and the tokens that could not be saved in its place.
+        self._unsaved: tuple[Tokens | None, Tokens] | None = None
 
     def load(self) -> Tokens | None:
-        """The tokens as they are now, None without a session."""
+        """The current tokens; None without a session."""
         tokens = self._load()
-        return None if tokens == _OVER else tokens
+        return None if tokens == _EXPIRED else tokens
 
-    def look(self) -> tuple[int, Tokens | None]:
-        """The number of logins and logouts so far, and the tokens.
+    def current(self) -> Tokens | None:
+        """The current tokens; None if there never was a session, or it was logged out.
 
-        Raises ``NotAuthenticated`` where a session was lost, or was ended by another process with the same store. The
-        client's own key may be able to do more than the user: it does not step in there.
+        :raises NotAuthenticated: the session was lost, or ended by another process with the same store. The client's
+            own key may have more rights than the user: it does not act in the user's place.
         """
         with self._lock:
             tokens = self._load()
-            if tokens == _OVER or (tokens is None and (self._end or self._had_tokens)):
-                raise self.ended()
+            if tokens == _EXPIRED or (tokens is None and self._had_tokens):
+                raise self.lost()
             self._had_tokens = tokens is not None
-            return self._begun, tokens
+            return tokens
 
-    @property
-    def begun(self) -> int:
-        """The number of logins and logouts so far, in this process."""
-        return self._begun
+    def start(self, tokens: Tokens | None) -> None:
+        """Replace the session by another; None: by no session."""
+        with self._exclusive(), self._lock:
+            self._store.save(tokens)
+            self._unsaved = None
+            self._lost_by, self._had_tokens = Unauthenticated, tokens is not None
 
-    def begin(self, tokens: Tokens | None) -> None:
-        """These from now on; None: none, and that is meant so."""
-        with self._alone(), self._lock:
-            self._begin(tokens)
+    def clear(self, tokens: Tokens | None) -> None:
+        """End the session of ``tokens``, unless another session has been started since."""
+        with self._exclusive(), self._lock:
+            current = self.load()
+            if current is None or (tokens is not None and is_same_session(tokens, current)):
+                self.start(None)
 
-    def leave(self, begun: int, tokens: Tokens | None) -> None:
-        """No tokens any more, unless somebody has logged in since: that session is another."""
-        with self._alone(), self._lock:
-            current = self._load()
-            if self._begun == begun and not (tokens and current and _are_apart(tokens, current)):
-                self._begin(None)
-
-    def swap(self, expected: Tokens, new: Tokens) -> bool:
-        """Whether ``expected`` was there; ``new`` stands in its place then."""
-        with self._alone(), self._lock:
+    def compare_and_swap(self, expected: Tokens, new: Tokens, *, must_save: bool = True) -> bool:
+        """Replace ``expected`` by ``new``; False if it was not current. ``must_save=False``: keep ``new`` in memory if
+        the store fails, since the server has replaced the old tokens already."""
+        with self._exclusive(), self._lock:
             if self._load() != expected:
                 return False
-            self._save(new)
+            if must_save:
+                self._store.save(new)
+                self._unsaved = None
+            else:
+                self._save_or_keep(new)
             return True
 
-    def swap_in_any_case(self, expected: Tokens, new: Tokens) -> bool:
-        """The same; where the store fails, ``new`` is kept in memory. The server has given it, and knows no other."""
-        with self._alone(), self._lock:
-            if self._load() != expected:
-                return False
-            self._save_in_any_case(expected, new)
-            return True
-
-    def forget(self, lost: Tokens, end: type[NotAuthenticated]) -> None:
-        """The session of ``lost`` is over."""
-        with self._alone(), self._lock:
+    def lose(self, tokens: Tokens, error: type[NotAuthenticated]) -> None:
+        """The server has ended the session of ``tokens``."""
+        with self._exclusive(), self._lock:
             current = self._load()
-            if current is not None and current.refresh_token == lost.refresh_token:
-                self._end = end
-                self._save_in_any_case(current, _OVER)
+            if current is not None and current.refresh_token == tokens.refresh_token:
+                self._lost_by, self._had_tokens = error, True
+                self._save_or_keep(_EXPIRED)
 
-    def ended(self) -> NotAuthenticated:
+    def lost(self) -> NotAuthenticated:
         """What to raise where there is no session."""
-        return (self._end or Unauthenticated)("there is no session: log in")
+        return self._lost_by("there is no session: log in")
 
-    def _begin(self, tokens: Tokens | None) -> None:
-        self._save(tokens)
-        self._begun += 1
-        self._end, self._had_tokens = None, tokens is not None
-
-    def _save(self, tokens: Tokens | None) -> None:
-        self._store.save(tokens)
-        self._unsaved = None
-
-    def _save_in_any_case(self, current: Tokens, new: Tokens) -> None:
-        before = self._unsaved
-        # Until the store holds something else, or can be written to again; and for a handler that interrupts the save,
-        # which would else refresh what this very thread has refreshed.
-        self._unsaved = (before[0] if before and before[1] == current else current), new
-        with suppress(Exception):
-            self._save(new)
+    def _save_or_keep(self, new: Tokens) -> None:
+        saved = self._read()
+        try:
+            self._store.save(new)
+            self._unsaved = None
+        except Exception:
+            self._unsaved = saved, new
 
     def _load(self) -> Tokens | None:
-        tokens = self._store.load()
-        if tokens is not None and "" in (tokens.auth_token, tokens.refresh_token, tokens.previous_refresh_token):
-            # An empty text would be sent as no token at all, and so ask with the client's own key.
-            tokens = replace(
-                tokens,
-                auth_token=tokens.auth_token or None,
-                refresh_token=tokens.refresh_token or None,
-                previous_refresh_token=tokens.previous_refresh_token or None,
-            )
-        unsaved = self._unsaved
+        tokens, unsaved = self._read(), self._unsaved
         return unsaved[1] if unsaved and unsaved[0] == tokens else tokens
 
-
-def is_of_same_user(one: str | None, other: str | None) -> bool:
-    """Whether two access tokens name one user; unverified, but the server has given both to this client."""
-    names = [claims_of(token).get("sub") if token else None for token in (one, other)]
-    return names[0] is not None and names[0] == names[1]
-
-
-def is_of_another_session(one: str | None, other: str | None) -> bool:
-    """Whether two access tokens name two sessions; unverified, as above."""
-    names = [claims_of(token).get("sid") if token else None for token in (one, other)]
-    return None not in names and names[0] != names[1]
+    def _read(self) -> Tokens | None:
+        tokens = self._store.load()
+        if tokens is None:
+            return None
+        # An empty text would be sent as no token at all, and the request go out with the client's own key.
+        texts = (tokens.auth_token or None, tokens.refresh_token or None)
+        return Tokens(*texts, tokens.kind, tokens.previous_refresh_token or None)
 
 
-def _are_apart(one: Tokens, other: Tokens) -> bool:
-    """Whether these are of two sessions; a standing one keeps its refresh token, of a pair the access tokens tell."""
-    if one.refresh_token is not None and one.refresh_token == other.refresh_token:
-        return False
-    return "standing" in (one.kind, other.kind) or is_of_another_session(one.auth_token, other.auth_token)
+def is_same_session(one: Tokens, other: Tokens) -> bool:
+    """Whether two sets of tokens belong to one session: by refresh token, else by the access tokens' ``sid``.
+
+    The ``sid`` is unverified, but the server has issued both tokens to this client.
+    """
+    if one.refresh_token is not None and one.refresh_token in (other.refresh_token, other.previous_refresh_token):
+        return True
+    sids = [claims_of(tokens.auth_token).get("sid") for tokens in (one, other)]
+    return sids[0] is not None and sids[0] == sids[1]
 
 
 class Session:
-    """One session at most, in a token store."""
+    """At most one session, in a token store."""
 
     def __init__(
         self, endpoint: Endpoint, store: TokenStore, retries: int, refresh_buffer: float, now: Callable[[], float]
     ) -> None:
         self.endpoint = endpoint
         self.retries = retries
-        self._kept = Kept(store)
+        self._state = TokenState(store)
         self._buffer = refresh_buffer
         self._now = now
-        self._server_is_ahead = 0.0
+        self._clock_skew = 0.0
+        """Seconds by which the server's clock is ahead of this computer's."""
 
     @property
     def tokens(self) -> Tokens | None:
-        """The tokens as they are now."""
-        return self._kept.load()
+        """The current tokens."""
+        return self._state.load()
+
+    def start(self, tokens: Tokens | None) -> None:
+        """Replace the session by another; None: by no session."""
+        self._compare_clocks(tokens)
+        self._state.start(tokens)
 
     def log_in(self, email: str, password: str, brand: str | None, kind: Kind) -> Flow[Tokens]:
-        """A new session takes the place of the one before, which goes on at the server."""
+        """A new session replaces the client's old one, which stays valid on the server."""
         headers = self.endpoint.headers()
-        given = yield from _operations.log_in(
+        new = yield from _operations.log_in(
             email, password, brand=brand, kind=kind, headers=headers, retries=self.retries
         )
-        self.begin(given)
-        return given
+        self.start(new)
+        return new
 
     def create_me(self) -> Flow[Tokens]:
-        """A new anonymous user."""
-        given = yield from _operations.create_me(headers=self.endpoint.headers(), retries=self.retries)
-        self.begin(given)
-        return given
+        """Become a new anonymous user."""
+        new = yield from _operations.create_me(headers=self.endpoint.headers(), retries=self.retries)
+        self.start(new)
+        return new
 
     def log_out(self) -> Flow[None]:
-        """The tokens are forgotten whatever the server answers; a session that is over already is logged out."""
-        begun, tokens = self._kept.begun, None
+        """Forget the tokens whatever the server answers; a session that is over already is logged out."""
+        tokens = None
         try:
-            begun, tokens = self._kept.look()
+            tokens = self._state.current()
             if tokens is not None:
-                yield from self._execute(Question(_operations.LOG_OUT), tokens, begun)
+                yield from self._execute(Operation(_operations.LOG_OUT), tokens)
         except NotAuthenticated:
             pass
         finally:
-            self._kept.leave(begun, tokens)
+            self._state.clear(tokens)
 
     def log_out_everywhere(self, force: bool) -> Flow[None]:
-        """The tokens are kept where the server refuses."""
-        begun, tokens = self._kept.look()
-        yield from self._execute(Question(_operations.LOG_OUT_EVERYWHERE, {"force": force}), tokens)
-        self._kept.leave(begun, tokens)
+        """Keep the tokens if the server refuses."""
+        tokens = self._state.current()
+        yield from self._execute(Operation(_operations.LOG_OUT_EVERYWHERE, {"force": force}), tokens)
+        self._state.clear(tokens)
 
-    def execute(self, question: Question) -> Flow[dict[str, Any]]:
-        """The ``data``, after at most one refresh before it and one after a 401, which repeats it once."""
-        _, tokens = self._kept.look()
-        return (yield from self._execute(question, tokens))
-
-    def _execute(self, question: Question, tokens: Tokens | None, begun: int | None = None) -> Flow[dict[str, Any]]:
-        """With the rights of ``tokens``, None: of the client. ``begun``: in their very session, not in a later one of
-        the same user."""
-        token = yield from self._token(tokens)
-        try:
-            data = yield from ask(question.with_headers(self.endpoint.headers(token)), self.retries)
-        except Unauthenticated as error:
-            # Only a 401 says that the token was looked at and refused, and that nothing was executed.
-            if tokens is None or token is None or error.status != 401 or error.was_executed:
-                raise
-            fresh: str = yield Refresh(token, tokens.refresh_token)
-            if begun is not None and (begun != self._kept.begun or is_of_another_session(token, fresh)):
-                raise
-            token = fresh
-            data = yield from ask(question.with_headers(self.endpoint.headers(token)), self.retries)
-        self._has_worked(token)
-        return data
+    def execute(self, operation: Operation) -> Flow[dict[str, Any]]:
+        """The ``data``, after at most one refresh before the request and one after a 401, which is retried once."""
+        return (yield from self._execute(operation, self._state.current()))
 
     def due(self) -> Refresh:
-        """The refresh of the tokens as they are now."""
-        _, tokens = self._kept.look()
-        return Refresh(tokens.auth_token, tokens.refresh_token) if tokens else Refresh(None, None)
+        """The refresh of the current tokens."""
+        return Refresh(self._state.current() or _EXPIRED)
 
     def refresh(self, due: Refresh) -> Flow[Tokens]:
-        """Tokens with another access token than the stale one, saved. To be run by one at a time for each ``due.key``.
+        """Tokens with another access token than the stale one, saved. Run by one caller at a time for each ``due.key``.
 
-        Asks the server only where nobody else has: another task, or another process with the same store. Raises
-        ``Unauthenticated`` where the store holds tokens of somebody else by now.
+        The server is asked only if no other task, or process with the same store, has refreshed already.
+
+        :raises Unauthenticated: the store holds another session by now.
         """
-        _, old = self._kept.look()
+        old = self._state.current()
         if old is None or old.refresh_token is None:
-            raise self._kept.ended()
-        is_same = due.refresh_token is not None and due.refresh_token in (old.refresh_token, old.previous_refresh_token)
-        if not is_same and not is_of_same_user(due.stale, old.auth_token):
-            raise _taken()
-        if old.auth_token is not None and old.auth_token != due.stale:
+            raise self._state.lost()
+        if not is_same_session(due.tokens, old):
+            raise _replaced()
+        if old.auth_token is not None and old.auth_token != due.tokens.auth_token:
             return old
         try:
             new = yield from self._exchange(old, old.refresh_token)
         except (RefreshTokenExpired, RefreshTokenInvalid, RefreshTokenReused) as error:
-            self._kept.forget(old, type(error))
+            self._state.lose(old, type(error))
             raise
         return self._replace(old, new)
 
     def access_token(self, expires_in: int | None) -> Flow[str]:
-        """One of its own, that is not kept. Raises ``RequestError`` for a pair session, whose refresh gives tokens.
+        """A new access token of a standing session, not kept.
 
-        The server would say that the refresh token is invalid, and the session seem to be over.
+        :raises RequestError: for a pair session; the server would call its refresh token invalid.
         """
-        _, tokens = self._kept.look()
+        tokens = self._state.current()
         if tokens is None or tokens.refresh_token is None:
-            raise self._kept.ended()
+            raise self._state.lost()
         if tokens.kind != "standing":
-            raise RequestError('this is a pair session, and only a standing one gives tokens away: session="standing"')
+            raise RequestError('only a standing session issues access tokens: log in with session="standing"')
         try:
             return (yield from self._get_access_token(tokens.refresh_token, expires_in))
         except RefreshTokenInvalid as error:
-            self._kept.forget(tokens, type(error))
+            self._state.lose(tokens, type(error))
             raise
 
-    def begin(self, tokens: Tokens | None) -> None:
-        """These tokens from now on; None: none, and that is meant so."""
-        self._compare_clocks(tokens)
-        self._kept.begin(tokens)
+    def _execute(self, operation: Operation, tokens: Tokens | None) -> Flow[dict[str, Any]]:
+        """With the rights of ``tokens``; None: of the client."""
+        token = yield from self._token(tokens)
+        try:
+            data = yield from execute(operation.with_headers(self.endpoint.headers(token)), self.retries)
+        except Unauthenticated as error:
+            # Only a 401 says that the token was checked and rejected, and that nothing was executed.
+            if tokens is None or token is None or error.status != 401 or error.was_executed:
+                raise
+            token = yield Refresh(replace(tokens, auth_token=token))
+            data = yield from execute(operation.with_headers(self.endpoint.headers(token)), self.retries)
+        self._confirm(token)
+        return data
 
     def _token(self, tokens: Tokens | None) -> Flow[str | None]:
-        """An access token with time left; None: the client acts without a user."""
+        """An access token that is still valid; None: the client acts without a user."""
         if tokens is None:
             return None
         token = tokens.auth_token
-        if tokens.is_fresh(self._server_time(), self._buffer) or (tokens.refresh_token is None and token is not None):
+        if self._is_fresh(tokens, self._buffer) or (tokens.refresh_token is None and token is not None):
             return token
         try:
-            fresh: str = yield Refresh(token, tokens.refresh_token)
+            fresh: str = yield Refresh(tokens)
         except (NetworkError, ServerError, RateLimited):
-            # The refresh came early. The old token is used to its end; the server knows when that is.
-            if token is not None and tokens.is_fresh(self._server_time(), 0):
+            # The refresh was early: the old token is used until it expires.
+            if token is not None and self._is_fresh(tokens, 0):
                 return token
             raise
         return fresh
@@ -301,8 +271,9 @@ class Session:
         except RefreshTokenInvalid:
             if old.previous_refresh_token is None:
                 raise
-            # The server has never seen the new one: it may have lost it, with a database set back, and know the old.
-            new = yield from _operations.refresh_pair(old.previous_refresh_token, headers=headers, retries=self.retries)
+            # The new one has never worked: a server whose database was restored may know only the previous one.
+            previous = old.previous_refresh_token
+            new = yield from _operations.refresh_pair(previous, headers=headers, retries=self.retries)
         return replace(new, previous_refresh_token=refresh_token)
 
     def _get_access_token(self, refresh_token: str, expires_in: int | None) -> Flow[str]:
@@ -310,38 +281,36 @@ class Session:
         return _operations.get_access_token(refresh_token, expires_in, headers=headers, retries=self.retries)
 
     def _replace(self, old: Tokens, new: Tokens) -> Tokens:
-        """A refresh that ends after a logout or a login changes nothing."""
-        while current := self._kept.load():
+        """Save refreshed tokens; a refresh that ends after a logout or a login changes nothing."""
+        while current := self._state.load():
             if current.refresh_token in (old.refresh_token, new.refresh_token):
-                if self._kept.swap_in_any_case(current, new):
+                if self._state.compare_and_swap(current, new, must_save=False):
                     self._compare_clocks(new)
                     return new
-            # Another process with the same store was quicker, and perhaps is further.
-            elif is_of_same_user(new.auth_token, current.auth_token):
+            elif is_same_session(new, current):
+                # Another process with the same store has refreshed first, perhaps more than once.
                 return current
             else:
-                raise _taken()
+                raise _replaced()
         raise Unauthenticated("the session was ended meanwhile")
 
-    def _has_worked(self, token: str | None) -> None:
-        # The server has answered: what the store makes of it must not take that from the caller.
+    def _confirm(self, token: str | None) -> None:
+        """New tokens have worked: forget the refresh token that they replaced."""
+        # The answer is there: a store that fails must not take it from the caller.
         with suppress(Exception):
-            tokens = self._kept.load()
+            tokens = self._state.load()
             if tokens is not None and tokens.previous_refresh_token is not None and tokens.auth_token == token:
-                self._kept.swap(tokens, replace(tokens, previous_refresh_token=None))
+                self._state.compare_and_swap(tokens, replace(tokens, previous_refresh_token=None))
 
     def _compare_clocks(self, tokens: Tokens | None) -> None:
-        """A token that has just been issued says what time it is at the server.
-
-        With a clock that is hours ahead every token would seem to be over, and every request would refresh.
-        """
+        """Take the server's time from a new token: with a clock that is hours ahead every token would seem expired."""
         issued = tokens.issued_at if tokens else None
         if issued is not None:
-            self._server_is_ahead = issued - self._now()
+            self._clock_skew = issued - self._now()
 
-    def _server_time(self) -> float:
-        return self._now() + self._server_is_ahead
+    def _is_fresh(self, tokens: Tokens, buffer: float) -> bool:
+        return tokens.is_fresh(self._now() + self._clock_skew, buffer)
 
 
-def _taken() -> Unauthenticated:
-    return Unauthenticated("somebody else has logged in meanwhile")
+def _replaced() -> Unauthenticated:
+    return Unauthenticated("another session was started meanwhile")

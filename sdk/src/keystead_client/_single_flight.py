@@ -1,4 +1,7 @@
-"""Coalesce concurrent calls for the same key, and remember results for a while."""
+"""Coalesce concurrent calls for the same key, and remember their results for a while.
+
+Shared by tasks, event loops and threads: the clients' refresh, the middleware's checks and the verifier's key fetch.
+"""
 
 from __future__ import annotations
 
@@ -7,91 +10,70 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from keystead_client.errors import KeysteadError, NetworkError, Timeout, copy_of
-from keystead_client.forks import begin_here_and_after_fork
+
+T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+PATIENCE: Final = 90.0
+"""Seconds after which a follower gives up on the leader: longer than any request with all its retries."""
 
 
 class RecentTokens:
-    """The digests of at most ``most`` tokens, least recently used out first, and when each was added.
-
-    Safe to share between threads; a forked process begins with nothing.
-    """
+    """An LRU set of at most ``most`` tokens, each with the time it was added. Holds digests only. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        begin_here_and_after_fork(self)
+        self._lock = threading.Lock()
+        self._times: OrderedDict[bytes, float] = OrderedDict()
 
     def __contains__(self, token: str) -> bool:
         return self.added_at(token) is not None
 
     def added_at(self, token: str) -> float | None:
-        """When the token was added last, None if it is not known."""
-        key = digest(token)
+        """When the token was last added; None if it is not in the set."""
+        key = _digest(token)
         with self._lock:
-            if key not in self._times:
-                return None
-            self._times.move_to_end(key)
-            return self._times[key]
+            if key in self._times:
+                self._times.move_to_end(key)
+            return self._times.get(key)
 
     def add(self, token: str, now: float = 0.0) -> None:
-        """Remembers the token; ``now`` is what :meth:`added_at` will say."""
-        key = digest(token)
+        """Add the token; evict the least recently used one if the set is full."""
+        key = _digest(token)
         with self._lock:
             self._times[key] = now
             self._times.move_to_end(key)
             if len(self._times) > self._most:
                 self._times.popitem(last=False)
 
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._times: OrderedDict[bytes, float] = OrderedDict()
-
-
-def digest(token: str) -> bytes:
-    """What is kept in the place of a token."""
-    return hashlib.sha256(token.encode()).digest()
-
-
-T = TypeVar("T")
-Loop = asyncio.AbstractEventLoop
-
-
-class _Abandoned(Exception):
-    """Who led was interrupted, or its event loop ended; somebody else has to lead."""
-
 
 class _Flight(Generic[T]):
-    """One piece of work: under way, or landed and remembered."""
+    """One call: in progress, or completed and remembered."""
 
-    __slots__ = ("began_at", "future", "landed_at", "loop", "outcome")
+    __slots__ = ("future", "landed_at", "loop", "started_at")
 
-    def __init__(self, loop: Loop | None, began_at: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None, started_at: float) -> None:
         self.loop = loop
-        self.began_at = began_at
+        self.started_at = started_at
         self.landed_at: float | None = None
-        self.outcome: T | None = None
         self.future: Future[T] = Future()
-        # A future that runs cannot be cancelled: one who stops waiting takes nothing from the others.
+        # A running future cannot be cancelled: a follower that stops waiting takes nothing from the others.
         self.future.set_running_or_notify_cancel()
-
-    def is_flying(self, here: Loop | None) -> bool:
-        """Whether it will land. What an event loop left behind when it ended does not."""
-        return self.loop is None or self.loop is here or self.loop.is_running()
 
 
 class SingleFlight(Generic[T]):
-    """The first who asks for a key leads and does the work; others who ask before it is done share what comes of it.
+    """Coalesce concurrent calls per key: the first caller runs the work, later callers receive its result.
 
-    An outcome is remembered for ``seconds`` after it has landed, at most ``capacity`` of them. An error of the work is
-    raised for everybody who waits, and not remembered. With ``freshness``, who comes so many seconds after the work
-    began is given none of it, be it remembered or still under way: others do it anew. Keys may be tokens: their digests
-    alone are kept. Safe between threads and event loops; a forked process begins with nothing.
+    A result is remembered for ``seconds`` after it arrived, at most ``capacity`` of them (oldest evicted first). An
+    error is raised for every waiting caller, and is not remembered. With ``freshness``, a result older than so many
+    seconds, counted from the start of the work, is not shared, remembered or in progress. Keys may be tokens: only
+    their digests are kept.
     """
 
     def __init__(
@@ -103,218 +85,150 @@ class SingleFlight(Generic[T]):
         freshness: float | None = None,
     ) -> None:
         self._seconds = seconds
-        self._freshness = freshness
         self._clock = clock
         self._capacity = capacity
-        begin_here_and_after_fork(self)
+        self._freshness = freshness
+        self._lock = threading.Lock()
+        self._flights: OrderedDict[bytes, _Flight[T]] = OrderedDict()
+        # The event loop itself holds only weak references to tasks.
+        self._tasks: set[asyncio.Task[T]] = set()
 
     def run(self, key: str | None, work: Callable[[], T], patience: float | None = None) -> T:
-        """What came of the work, for threads. Raises ``Timeout`` after waiting ``patience`` seconds for another's."""
-        place = _place_of(key)
-        while True:
-            flight, is_leader = self._board(place, None)
-            if flight.landed_at is not None:
-                return cast(T, flight.outcome)
-            if is_leader:
-                return self._lead(place, flight, work)
-            if flight.loop is not None and flight.loop is _here():
-                # To wait would keep the leader from landing for ever.
-                return work()
-            try:
-                return flight.future.result(patience)
-            except _Abandoned:
-                continue
-            except KeysteadError as error:
-                raise copy_of(error) from None
-            except FutureTimeout:
-                if flight.future.done():
-                    raise
-                raise self._give_up(place, flight) from None
+        """The result of the work, for threads.
 
-    async def run_async(self, key: str | None, work: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
+        :raises Timeout: the leader took longer than ``patience`` seconds.
+        """
+        place = _digest(key or "")
+        flight, is_leader = self._board(place, None)
+        if is_leader:
+            try:
+                result = work()
+            except BaseException as error:
+                self._land(place, flight, error)
+                raise
+            self._land(place, flight, None, result)
+            return result
+        if flight.loop is not None and flight.landed_at is None and flight.loop is _running_loop():
+            # Blocking would keep the leader, a task of this thread's event loop, from finishing.
+            return work()
+        try:
+            return flight.future.result(patience)
+        except KeysteadError as error:
+            raise copy_of(error) from None
+        except TimeoutError:
+            raise self._give_up(place, flight) from None
+
+    async def run_async(self, key: str | None, work: Work[T], patience: float | None = None) -> T:
         """The same for tasks, of any event loop.
 
-        The work is a task of its own: it ends, and lands for the others, although its caller is cancelled.
+        The work runs in its own task: it completes for the others although its caller is cancelled.
         """
-        place = _place_of(key)
-        while True:
-            flight, is_leader = self._board(place, asyncio.get_running_loop())
-            if flight.landed_at is not None:
-                return cast(T, flight.outcome)
+        place = _digest(key or "")
+        flight, is_leader = self._board(place, asyncio.get_running_loop())
+        if is_leader:
+            task = asyncio.create_task(work())
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._task_done, place, flight))
+        elif flight.landed_at is not None:
+            return flight.future.result()
+        try:
+            async with asyncio.timeout(None if is_leader else patience):
+                return await asyncio.wrap_future(flight.future)
+        except KeysteadError as error:
+            raise copy_of(error) from None
+        except TimeoutError:
             if is_leader:
-                self._take_off(place, flight, work)
-            try:
-                async with asyncio.timeout(None if is_leader else patience):
-                    return await asyncio.wrap_future(flight.future)
-            except _Abandoned:
-                if is_leader:
-                    raise NetworkError("the request was broken off", was_sent=True) from None
-            except KeysteadError as error:
-                raise copy_of(error) from None
-            except TimeoutError:
-                if is_leader or flight.future.done():
-                    raise
-                raise self._give_up(place, flight) from None
+                raise
+            raise self._give_up(place, flight) from None
 
     def forget(self, key: str | None) -> None:
-        """Remember nothing about ``key``. A flight in the air lands for those who wait for it, and for nobody else."""
+        """Drop the remembered result. A call in progress completes for those who wait already, and no later caller."""
         with self._lock:
-            self._flights.pop(_place_of(key), None)
+            self._flights.pop(_digest(key or ""), None)
 
     def is_flying(self, key: str | None) -> bool:
-        """Whether somebody is at work for ``key`` at this moment."""
-        flight = self._flights.get(_place_of(key))
-        return flight is not None and flight.landed_at is None and flight.is_flying(_here())
+        """Whether a call for ``key`` is in progress."""
+        flight = self._flights.get(_digest(key or ""))
+        return flight is not None and flight.landed_at is None and self._is_usable(flight)
 
     async def finish(self) -> None:
-        """Waits until the work that this event loop has under way is done, whatever comes of it."""
+        """Await the calls in progress on this event loop, whatever their outcome."""
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(task for task in list(self._tasks) if task.get_loop() is loop), return_exceptions=True)
 
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[bytes, _Flight[T]] = {}
-        # An event loop itself keeps no task alive.
-        self._tasks: set[asyncio.Task[T]] = set()
-
-    def _board(self, place: bytes, loop: Loop | None) -> tuple[_Flight[T], bool]:
-        """The flight to share, and whether the caller has to lead it."""
-        flight = self._flights.get(place)
-        # Without the lock, for the sake of speed: a flight that has landed changes no more.
-        if flight is not None and flight.landed_at is not None and self._is_young(flight, flight.landed_at):
-            return flight, False
+    def _board(self, place: bytes, loop: asyncio.AbstractEventLoop | None) -> tuple[_Flight[T], bool]:
+        """The flight to share, and whether the caller leads it."""
         with self._lock:
             flight = self._flights.get(place)
-            if flight is not None and self._is_good(flight, loop):
+            if flight is not None and self._is_usable(flight):
                 return flight, False
-            if flight is not None:
-                self._drop(place, loop)
-            self._drop_the_oldest(loop)
+            self._flights.pop(place, None)
+            while self._flights:
+                oldest = next(iter(self._flights.values()))
+                if len(self._flights) < self._capacity and self._is_usable(oldest):
+                    break
+                self._flights.popitem(last=False)
             flight = self._flights[place] = _Flight(loop, self._clock())
             return flight, True
 
-    def _lead(self, place: bytes, flight: _Flight[T], work: Callable[[], T]) -> T:
-        try:
-            outcome = work()
-        except BaseException as error:
-            self._crash(place, flight, error)
-            raise
-        self._land(place, flight, outcome)
-        return outcome
-
-    def _take_off(self, place: bytes, flight: _Flight[T], work: Callable[[], Awaitable[T]]) -> None:
-        task = asyncio.create_task(_await(work))
-        self._tasks.add(task)
-        # Not a part of the task: one that is cancelled before its first step runs none of its own code.
-        task.add_done_callback(lambda task: self._has_ended(place, flight, task))
-
-    def _has_ended(self, place: bytes, flight: _Flight[T], task: asyncio.Task[T]) -> None:
+    def _task_done(self, place: bytes, flight: _Flight[T], task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():
-            self._crash(place, flight, _Abandoned())
-        elif error := task.exception():
-            self._crash(place, flight, error)
-        else:
-            self._land(place, flight, task.result())
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._land(place, flight, error, *(() if error else (task.result(),)))
 
-    def _land(self, place: bytes, flight: _Flight[T], outcome: T) -> None:
-        # Noted before it is answered: who comes now must be given this, or nothing that is over.
+    def _land(self, place: bytes, flight: _Flight[T], error: BaseException | None, *result: T) -> None:
+        # The memory is updated before the waiting callers are: a later caller never gets a result that is over.
         with self._lock:
             if self._flights.get(place) is flight:
                 del self._flights[place]
-                if self._seconds > 0:
-                    flight.outcome = outcome
+                if error is None and self._seconds > 0:
                     flight.landed_at = self._clock()
                     self._flights[place] = flight
-        with suppress(InvalidStateError):
-            flight.future.set_result(outcome)
-
-    def _crash(self, place: bytes, flight: _Flight[T], error: BaseException) -> None:
-        with self._lock:
-            if self._flights.get(place) is flight:
-                del self._flights[place]
-        _settle(flight, error if isinstance(error, Exception) else _Abandoned())
+        if error is None:
+            flight.future.set_result(*result)
+        elif isinstance(error, Exception):
+            flight.future.set_exception(error)
+        else:
+            flight.future.set_exception(NetworkError("the request was broken off", was_sent=True))
 
     def _give_up(self, place: bytes, flight: _Flight[T]) -> Timeout:
-        """Who comes next leads another flight; this one lands for those who wait for it still, if it ever does."""
+        """Let the next caller lead; this flight still completes for those who wait."""
         with self._lock:
             if self._flights.get(place) is flight:
                 del self._flights[place]
-        return Timeout("somebody else's request for the same took too long", was_sent=False)
+        return Timeout("another caller's request for the same took too long", was_sent=False)
 
-    def _drop_the_oldest(self, loop: Loop | None) -> None:
-        while self._flights:
-            oldest = next(iter(self._flights))
-            if self._is_good(self._flights[oldest], loop) and len(self._flights) < self._capacity:
-                return
-            self._drop(oldest, loop)
-
-    def _drop(self, place: bytes, loop: Loop | None) -> None:
-        flight = self._flights.pop(place)
-        if flight.landed_at is None and not flight.is_flying(loop):
-            _settle(flight, _Abandoned())
-
-    def _is_good(self, flight: _Flight[T], loop: Loop | None) -> bool:
-        if flight.landed_at is not None:
-            return self._is_young(flight, flight.landed_at)
-        return flight.is_flying(loop) and self._is_fresh(flight)
-
-    def _is_young(self, flight: _Flight[T], landed_at: float) -> bool:
-        # A clock that was turned back must not make an old answer young for ever.
-        return 0 <= self._clock() - landed_at < self._seconds and self._is_fresh(flight)
-
-    def _is_fresh(self, flight: _Flight[T]) -> bool:
-        return self._freshness is None or 0 <= self._clock() - flight.began_at < self._freshness
-
-
-async def _await(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
-
-
-def _settle(flight: _Flight[Any], error: Exception) -> None:
-    # It may have landed in this very moment, in another thread.
-    with suppress(InvalidStateError):
-        flight.future.set_exception(error)
-
-
-def _here() -> Loop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _place_of(key: str | None) -> bytes:
-    return b"" if key is None else digest(key)
-
-
-Work = Callable[[], Coroutine[Any, Any, T]]
-
-PATIENCE: Final = 90.0
-"""Seconds after which somebody else's request is given up: longer than any can take with all its repetitions."""
+    def _is_usable(self, flight: _Flight[T]) -> bool:
+        now = self._clock()
+        # `0 <=`: a clock that was set back must not make an old result young forever.
+        if self._freshness is not None and not 0 <= now - flight.started_at < self._freshness:
+            return False
+        if flight.landed_at is None:
+            return flight.loop is None or not flight.loop.is_closed()
+        return 0 <= now - flight.landed_at < self._seconds
 
 
 class Share(Protocol):
-    """Answers with what came of the work, which one does for all who ask for the same key."""
+    """How concurrent callers share a result: between tasks, or between threads without an event loop."""
 
     async def __call__(self, flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-        """What came of it. Raises what the work raised, or ``Timeout``."""
+        """The result of the work. Raises what the work raised, or ``Timeout``."""
 
 
 async def share_between_tasks(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-    """For ASGI: one who waits keeps no other task waiting."""
+    """For ASGI: waiting callers do not block the event loop."""
     return await flights.run_async(key, work, PATIENCE)
 
 
 async def share_between_threads(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-    """For WSGI: never suspends, so that :func:`complete` can drive it; one who waits keeps the thread waiting."""
+    """For WSGI: never suspends, so that :func:`run_sync` can drive it; a waiting caller blocks its thread."""
     return flights.run(key, lambda: run_sync(work()), PATIENCE)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never has to wait for an event loop, in this thread and without one.
+    """The result of a coroutine that never suspends, without an event loop.
 
-    Raises ``RuntimeError`` for one that does.
+    :raises RuntimeError: the coroutine suspended.
     """
     try:
         coroutine.send(None)
@@ -323,3 +237,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("this is asynchronous: use keystead_client.auth")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

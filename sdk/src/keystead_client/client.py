@@ -1,4 +1,4 @@
-"""The client without ``await``: it drives the flows over httpx, from any thread."""
+"""The client for threads: drives the flows over httpx."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import httpx
 
 from keystead_client import _operations
-from keystead_client._endpoint import Endpoint, endpoint_from
-from keystead_client._protocol import Flow, Question, Refresh, Reply, Send, Sleep, Step, ask, resume
+from keystead_client._endpoint import endpoint_from, require_token
+from keystead_client._protocol import Flow, Operation, Refresh, Reply, Send, Sleep, Step, advance, execute
 from keystead_client._session import Session
 from keystead_client._single_flight import SingleFlight
-from keystead_client._transport import Bounds, open_client, send
+from keystead_client._transport import Bounds, ThreadConnections, send
 from keystead_client.entities import Entity
-from keystead_client.errors import KeysteadError, NotAuthenticated, RefreshTokenInvalid, Unauthenticated
-from keystead_client.tokens import Kind, MemoryTokens, Tokens, TokenStore
+from keystead_client.errors import KeysteadError, RefreshTokenInvalid, Unauthenticated
+from keystead_client.tokens import Kind, Tokens, TokenStore, store_of
 
+T = TypeVar("T")
 ME = ("id", "email", "username", "verified", "is_anonymous", "brand", "permissions")
 
 
 class ClientOptions(TypedDict, total=False):
-    """What both clients take beside the endpoint and the transport."""
+    """The options of both clients, beside the endpoint and the transport."""
 
     api_key: str | None
     brand_token: str | None
@@ -40,26 +41,8 @@ class ClientOptions(TypedDict, total=False):
     clock: Callable[[], float]
 
 
-def given(name: str, token: object, missing: type[NotAuthenticated]) -> str:
-    """The token, if it is one. Raises ``missing`` without one, ``TypeError`` for what is no text."""
-    if not isinstance(token, str | None):
-        raise TypeError(f"{name}: the text of a token, not {type(token).__name__}")
-    if not token:
-        raise missing(f"{name}: there is none, so nobody is logged in")
-    return token
-
-
-def _store(tokens: TokenStore | Tokens | None) -> TokenStore:
-    if tokens is None or isinstance(tokens, Tokens):
-        return MemoryTokens(tokens)
-    is_store = callable(getattr(tokens, "load", None)) and callable(getattr(tokens, "save", None))
-    if not is_store or isinstance(tokens, type):
-        raise TypeError(f"tokens: a store such as FileTokens(path), or Tokens, not {type(tokens).__name__}")
-    return tokens
-
-
-class Configured:
-    """What both clients are made of."""
+class AnyClient:
+    """The options, properties and flows of both clients."""
 
     def __init__(
         self,
@@ -77,76 +60,100 @@ class Configured:
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._endpoint: Endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for, allow_http=allow_http)
+        self._endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for, allow_http=allow_http)
         if brand is None and brand_token is None:
             brand = os.environ.get("KEYSTEAD_BRAND")
         self._brand = brand or None
         self._bounds = Bounds(timeout, max_answer)
         if not (retries >= 0 and refresh_buffer >= 0):
-            raise ValueError("retries and refresh_buffer are not negative")
-        self._session = Session(self._endpoint, _store(tokens), retries, refresh_buffer, clock)
+            raise ValueError("retries and refresh_buffer must not be negative")
+        self._retries = retries
+        self._session = Session(self._endpoint, store_of(tokens), retries, refresh_buffer, clock)
         self._flights: SingleFlight[Tokens] = SingleFlight()
-        # Longer than a refresh with all its repetitions can take; only a stuck leader is given up.
+        # Longer than a refresh with all its retries: followers give up only on a stuck leader.
         self._patience = (timeout + 5) * (retries + 1) * 2
 
     @property
     def brand(self) -> str | None:
-        """The brand whose users are meant, a name or an id; None: not said."""
+        """The brand of the users, a name or an id; None if it was not given."""
         return self._brand
 
     @property
     def is_of_one_brand(self) -> bool:
-        """Whether users of other brands are told apart: by the brand, or by a credential that belongs to one."""
+        """Whether users of other brands are refused: by ``brand``, or by a credential that belongs to a brand."""
         return bool(self._brand or self._endpoint.brand_token or self._endpoint.api_key)
 
     @property
     def url(self) -> str:
-        """Where requests are posted."""
+        """The URL to which requests are posted."""
         return self._endpoint.url
 
     @property
     def tokens(self) -> Tokens | None:
-        """The tokens of the session, None without one."""
+        """The tokens of the session; None without one."""
         return self._session.tokens
 
-    def _headers_of(self, auth_token: str | None, forwarded_for: str | None) -> dict[str, str]:
-        """Of a request about somebody else's token. Raises ``NotAuthenticated`` without one: it would be nobody's.
+    def _log_in_with(
+        self, email: str, password: str, brand: str | None, session: Kind | None, forwarded_for: str | None
+    ) -> Flow[Tokens]:
+        headers = self._endpoint.headers(forwarded_for=forwarded_for)
+        return _operations.log_in(
+            email, password, brand=brand or self._brand, kind=session, headers=headers, retries=self._retries
+        )
 
-        With the key beside it the answer would be about what both may do, so it stays away, unless nothing else says
-        whose users are meant: the server refuses a token and a key of two brands.
-        """
+    def _refresh_with(self, refresh_token: str | None, forwarded_for: str | None) -> Flow[Tokens]:
+        refresh_token = require_token("refresh_token", refresh_token, RefreshTokenInvalid)
+        headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
+        return _operations.refresh(refresh_token, headers=headers, retries=self._retries)
+
+    def _me_with(
+        self, auth_token: str | None, select: Sequence[str], forwarded_for: str | None
+    ) -> Flow[dict[str, Any]]:
+        headers = self._headers_with(auth_token, forwarded_for)
+        return _operations.me(select, brand=self._brand, headers=headers, retries=self._retries)
+
+    def _execute_with(
+        self, auth_token: str | None, operation: Operation, forwarded_for: str | None
+    ) -> Flow[dict[str, Any]]:
+        headers = self._headers_with(auth_token, forwarded_for)
+        return execute(operation.with_headers(headers), self._retries)
+
+    def _log_out_with(self, auth_token: str | None, refresh_token: str | None, forwarded_for: str | None) -> Flow[None]:
+        if refresh_token:
+            refresh_token = require_token("refresh_token", refresh_token, RefreshTokenInvalid)
+            headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
+        else:
+            headers = self._headers_with(auth_token, forwarded_for)
+        return _operations.log_out(refresh_token, headers=headers, retries=self._retries)
+
+    def _headers_with(self, auth_token: str | None, forwarded_for: str | None) -> dict[str, str]:
+        # Beside the API key the answer would be about what both may do, so the key stays away, unless it alone names
+        # the brand: the server refuses a token and a key of two brands.
         is_bound = bool(self._brand or self._endpoint.brand_token)
-        auth_token = given("auth_token", auth_token, Unauthenticated)
+        auth_token = require_token("auth_token", auth_token, Unauthenticated)
         return self._endpoint.headers(auth_token, forwarded_for=forwarded_for, with_key=not is_bound)
 
-    def _request(self, http: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", **step.question.headers}
-        return http.build_request("POST", self.url, content=step.question.body(), headers=headers)
 
-
-T = TypeVar("T")
-
-
-class Client(Configured):
-    """Talks to one Keystead server for one session at most, from any thread.
-
-    What the server refuses, and what goes wrong on the way to it, raises ``KeysteadError``.
+class Client(AnyClient):
+    """A client of one Keystead server with at most one session. Thread-safe.
 
     :param endpoint: the server's root or its ``/graphql``; default: ``KEYSTEAD_ENDPOINT``.
-    :param api_key: with it the program acts by itself, no login needed; default: ``KEYSTEAD_API_KEY``.
-    :param brand_token: which brand's app this is; default: ``KEYSTEAD_BRAND_TOKEN``.
-    :param brand: where users log in, a name or an id; ``me_with`` refuses users of the others. Default, where no brand
-        token is given: ``KEYSTEAD_BRAND``.
-    :param tokens: a store, as ``FileTokens(path)``, or ``Tokens`` to begin with; default: in memory, none.
-    :param timeout: seconds from the first step of a request to the last byte of its answer, 10 by default.
-    :param max_answer: bytes of an answer that are read, 4 MiB by default; the server sends 1 MiB at most.
-    :param refresh_buffer: seconds before its end at which an access token is renewed, 60 by default.
-    :param retries: how often a request is repeated that is safe to repeat, 2 by default.
-    :param forwarded_for: the address of the end user for whom all of this is done.
+    :param api_key: the program acts by itself, without a login; default: ``KEYSTEAD_API_KEY``.
+    :param brand_token: names the brand of an app; default: ``KEYSTEAD_BRAND_TOKEN``.
+    :param brand: where users log in, a name or an id; ``me_with`` refuses users of other brands. Default without a
+        brand token: ``KEYSTEAD_BRAND``.
+    :param tokens: a store such as ``FileTokens(path)``, or ``Tokens`` to start with; default: none, in memory.
+    :param timeout: seconds, half of them for the connection; 10 by default. It bounds each wait of a request, and the
+        whole request with ``AsyncClient``.
+    :param max_answer: bytes of an answer, 4 MiB by default; the server sends 1 MiB at most.
+    :param refresh_buffer: seconds before its expiry at which an access token is refreshed, 60 by default.
+    :param retries: how often a request that is safe to retry is retried, 2 by default.
+    :param forwarded_for: the address of the end user.
     :param allow_http: the endpoint may be plain http though it is another computer.
-    :param transport: an httpx transport instead of TCP: for tests, or for a proxy.
+    :param transport: an httpx transport instead of TCP, for tests or for a proxy.
     :param clock: the time in seconds since 1970, for tests.
-    :raises ValueError: for options that cannot be right, or no endpoint; TypeError: ``tokens`` that are something else.
+    :raises ValueError: an invalid option, or no endpoint.
+    :raises TypeError: ``tokens`` is neither a store nor ``Tokens``.
     """
 
     def __init__(
@@ -157,30 +164,28 @@ class Client(Configured):
         **options: Unpack[ClientOptions],
     ) -> None:
         super().__init__(endpoint, **options)
-        self._http = open_client(transport, self._bounds)
-
-    # ------------------------------------------------------------------------------------------- the client's session
+        self._http = ThreadConnections(transport, self._bounds)
 
     def login(self, email: str, password: str, *, brand: str | None = None, session: Kind = "pair") -> Tokens:
-        """Log in; the tokens are kept. Raises ``InvalidCredentials``.
+        """Log in and keep the tokens. ``session="standing"`` suits a device that stays logged in.
 
-        ``session="standing"`` is for a device that stays logged in. ``brand``: another than the client's own.
+        :raises InvalidCredentials: wrong e-mail address or password.
         """
         return self._run(self._session.log_in(email, password, brand or self._brand, session))
 
     def create_me(self) -> Tokens:
-        """Become a new anonymous user, with a standing session. Needs a brand token."""
+        """Become a new anonymous user with a standing session. Needs a brand token."""
         return self._run(self._session.create_me())
 
     def get_access_token(self, expires_in: int | None = None) -> str:
-        """An access token of the standing session, to be given away; ``expires_in`` is seconds, 900 by default.
+        """A new access token of the standing session, to pass on; ``expires_in`` is seconds, 900 by default.
 
-        Raises ``RequestError`` for a pair session: its access token is ``tokens.auth_token``.
+        :raises RequestError: for a pair session; its access token is ``tokens.auth_token``.
         """
         return self._run(self._session.access_token(expires_in))
 
     def refresh(self) -> Tokens:
-        """Renew the access token now. Raises ``NotAuthenticated`` where the session is over."""
+        """Refresh the tokens now. Raises ``NotAuthenticated``."""
         return self._refresh(self._session.due())
 
     def logout(self) -> None:
@@ -188,7 +193,10 @@ class Client(Configured):
         self._run(self._session.log_out())
 
     def logout_everywhere(self, *, force: bool = False) -> None:
-        """End all sessions of the user. Raises ``NoLoginMethod`` where there is no way back in, unless ``force``."""
+        """End all sessions of the user.
+
+        :raises NoLoginMethod: the user could not log in again; ``force`` does it anyway.
+        """
         self._run(self._session.log_out_everywhere(force))
 
     def me(self, select: Sequence[str] = ME) -> dict[str, Any]:
@@ -198,14 +206,15 @@ class Client(Configured):
     def execute(
         self, document: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
     ) -> dict[str, Any]:
-        """The ``data`` of any GraphQL document. The first error of an answer is raised; it holds the partial data."""
-        return self._run(self._session.execute(Question.of(document, variables, operation_name)))
+        """The ``data`` of any GraphQL document.
+
+        :raises KeysteadError: the first error of the answer; it holds the partial data.
+        """
+        return self._run(self._session.execute(Operation.of(document, variables, operation_name)))
 
     def entity(self, name: str) -> Entity:
         """The records of one entity, for example ``customer``."""
         return Entity(name, self.execute)
-
-    # --------------------------------------------------------------------------- sessions of others: nothing is kept
 
     def login_with(
         self,
@@ -216,31 +225,24 @@ class Client(Configured):
         session: Kind | None = None,
         forwarded_for: str | None = None,
     ) -> Tokens:
-        """Log somebody in. ``session`` None: a pair session where the brand has them, else a standing one."""
-        headers = self._endpoint.headers(forwarded_for=forwarded_for)
-        flow = _operations.log_in(
-            email, password, brand=brand or self._brand, kind=session, headers=headers, retries=self._session.retries
-        )
-        return self._run(flow)
+        """Log in, and keep no tokens. ``session`` None: a pair session if the brand has them, else a standing one."""
+        return self._run(self._log_in_with(email, password, brand, session, forwarded_for))
 
     def refresh_with(self, refresh_token: str | None, *, forwarded_for: str | None = None) -> Tokens:
         """The next tokens of a session of either kind; a standing one keeps its refresh token.
 
-        Raises ``NotAuthenticated`` where the session is over, and at once for no token.
+        :raises NotAuthenticated: the session is over, or there is no token.
         """
-        refresh_token = given("refresh_token", refresh_token, RefreshTokenInvalid)
-        headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
-        return self._run(_operations.refresh(refresh_token, headers=headers, retries=self._session.retries))
+        return self._run(self._refresh_with(refresh_token, forwarded_for))
 
     def me_with(
         self, auth_token: str | None, select: Sequence[str] = ME, *, forwarded_for: str | None = None
     ) -> dict[str, Any]:
         """The user of an access token.
 
-        Raises ``NotAuthenticated`` where it is no longer good, or of another brand than the client's; at once for none.
+        :raises NotAuthenticated: the token is invalid, of another brand than the client's, or missing.
         """
-        headers = self._headers_of(auth_token, forwarded_for)
-        return self._run(_operations.me(select, brand=self._brand, headers=headers, retries=self._session.retries))
+        return self._run(self._me_with(auth_token, select, forwarded_for))
 
     def execute_with(
         self,
@@ -251,30 +253,20 @@ class Client(Configured):
         *,
         forwarded_for: str | None = None,
     ) -> dict[str, Any]:
-        """The ``data`` of any GraphQL document, with the rights of an access token.
-
-        Raises as :meth:`execute` does, and ``NotAuthenticated`` at once for no token: never asks as nobody.
-        """
-        question = Question.of(document, variables, operation_name)
-        asked = question.with_headers(self._headers_of(auth_token, forwarded_for))
-        return self._run(ask(asked, self._session.retries))
+        """As :meth:`execute`, with the rights of an access token; without one it raises ``NotAuthenticated``."""
+        operation = Operation.of(document, variables, operation_name)
+        return self._run(self._execute_with(auth_token, operation, forwarded_for))
 
     def logout_with(
         self, auth_token: str | None = None, *, refresh_token: str | None = None, forwarded_for: str | None = None
     ) -> None:
         """End the session of an access token, or with ``refresh_token`` that of a refresh token (RFC 7009).
 
-        A refresh token is enough by itself; one that is unknown, or whose session is over, changes nothing.
+        A refresh token needs nothing beside it; one whose session is over, or that is unknown, changes nothing.
 
         :raises NotAuthenticated: the session of the access token is over, or no token is given.
         """
-        if refresh_token:
-            headers = self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True)
-        else:
-            headers = self._headers_of(auth_token, forwarded_for)
-        self._run(_operations.log_out(refresh_token, headers=headers, retries=self._session.retries))
-
-    # ------------------------------------------------------------------------------------------------- driving flows
+        self._run(self._log_out_with(auth_token, refresh_token, forwarded_for))
 
     def close(self) -> None:
         """Close the connections."""
@@ -289,12 +281,12 @@ class Client(Configured):
         self.close()
 
     def _run(self, flow: Flow[T]) -> T:
-        # Closed at once where it is given up: what it does at its end must not happen later, out of the blue.
+        # Closed when it is given up, not by the garbage collector: its cleanup must not run after a later login.
         with closing(flow):
             outcome: Reply | str | KeysteadError | None = None
             try:
                 while True:
-                    step = resume(flow, outcome)
+                    step = advance(flow, outcome)
                     try:
                         outcome = self._take(step)
                     except KeysteadError as error:
@@ -305,8 +297,9 @@ class Client(Configured):
 
     def _take(self, step: Step) -> Reply | str | None:
         match step:
-            case Send():
-                return send(self._http, self._request(self._http, step), self._bounds)
+            case Send(operation):
+                http = self._http.client
+                return send(http, operation.build(http, self.url), self._bounds)
             case Sleep(seconds):
                 time.sleep(seconds)
                 return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from keystead_client._operations import Select, require_name, selection
+from keystead_client._operations import require_fields, require_name
 from keystead_client.errors import ServerError
 
+Select: TypeAlias = Sequence["str | Mapping[str, Select]"]
+"""Fields by name; ``{"customer": ["id", "name"]}`` selects fields of a relation."""
+
 SYSTEM_FIELDS = ("id", "integer_id", "created_at", "updated_at")
-"""What is selected where nothing is said: every record has these, and ``created_by``. They need no right to read."""
+"""The default of ``select``: every record has these, and ``created_by``. They need no permission to read."""
 
 Record = dict[str, Any]
 _Asked = tuple[str, dict[str, Any]]
@@ -18,7 +21,7 @@ _Asked = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the records; ``total`` and ``last_page`` are None unless they were asked for."""
+    """One page of records; ``total`` and ``last_page`` are None without ``with_total``."""
 
     data: list[Record]
     current_page: int
@@ -29,11 +32,14 @@ class Page:
 
 
 class Entity:
-    """Records of one entity. Every method raises ``KeysteadError``, and ``ValueError`` for what is no list of fields.
+    """The records of one entity.
 
-    ``select`` names fields, also those that ``create`` and ``update`` return: without it ``id``, ``integer_id``,
-    ``created_at`` and ``updated_at``. ``{"customer": ["id", "name"]}`` among them selects fields of a relation, which
-    come back as the server gives them: ``record["customer"]["data"]["name"]``.
+    ``select`` names the fields of the result, also of ``create`` and ``update``; default: ``id``, ``integer_id``,
+    ``created_at`` and ``updated_at``. ``{"customer": ["id", "name"]}`` selects fields of a relation, as in
+    ``record["customer"]["data"]["name"]``.
+
+    :raises KeysteadError: by every method.
+    :raises ValueError: ``select`` is no list of fields.
     """
 
     def __init__(self, entity: str, execute: Callable[[str, Mapping[str, Any]], Record]) -> None:
@@ -48,28 +54,28 @@ class Entity:
         *,
         with_total: bool = False,
     ) -> Page:
-        """One page; ``filter`` and ``pagination`` as in GraphQL, enums as text. A total costs the server a count."""
+        """One page; ``filter`` and ``pagination`` as in GraphQL, enums as text. ``with_total`` costs a count."""
         return self._documents.page(self._execute(*self._documents.list(select, filter, pagination, with_total)))
 
     def by_id(self, id: str, select: Select = SYSTEM_FIELDS) -> Record | None:
-        """The record, None where there is none."""
+        """The record; None if it does not exist."""
         return self._documents.found(self._execute(*self._documents.by_id(id, select)))
 
     def create(self, values: Mapping[str, Any], select: Select = SYSTEM_FIELDS) -> Record:
-        """The new record. Raises ``ValidationError``, ``Conflict``."""
+        """Create a record. Raises ``ValidationError``, ``Conflict``."""
         return self._documents.written("create", self._execute(*self._documents.create(values, select)))
 
     def update(self, id: str, values: Mapping[str, Any], select: Select = SYSTEM_FIELDS) -> Record:
-        """The record as it is after the change. Raises ``NotFound``, ``ValidationError``, ``Conflict``."""
+        """Update a record. Raises ``NotFound``, ``ValidationError``, ``Conflict``."""
         return self._documents.written("update", self._execute(*self._documents.update(id, values, select)))
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Delete all of these, or none: raises ``NotFound`` where one does not exist."""
+        """Delete all of these atomically. Raises ``NotFound`` if one does not exist."""
         self._execute(*self._documents.delete(ids))
 
 
 class AsyncEntity:
-    """The same for ``await``."""
+    """As :class:`Entity`, with ``await``."""
 
     def __init__(self, entity: str, execute: Callable[[str, Mapping[str, Any]], Awaitable[Record]]) -> None:
         self._documents = _Documents(entity)
@@ -83,28 +89,28 @@ class AsyncEntity:
         *,
         with_total: bool = False,
     ) -> Page:
-        """One page; ``filter`` and ``pagination`` as in GraphQL, enums as text. A total costs the server a count."""
+        """One page; ``filter`` and ``pagination`` as in GraphQL, enums as text. ``with_total`` costs a count."""
         return self._documents.page(await self._execute(*self._documents.list(select, filter, pagination, with_total)))
 
     async def by_id(self, id: str, select: Select = SYSTEM_FIELDS) -> Record | None:
-        """The record, None where there is none."""
+        """The record; None if it does not exist."""
         return self._documents.found(await self._execute(*self._documents.by_id(id, select)))
 
     async def create(self, values: Mapping[str, Any], select: Select = SYSTEM_FIELDS) -> Record:
-        """The new record. Raises ``ValidationError``, ``Conflict``."""
+        """Create a record. Raises ``ValidationError``, ``Conflict``."""
         return self._documents.written("create", await self._execute(*self._documents.create(values, select)))
 
     async def update(self, id: str, values: Mapping[str, Any], select: Select = SYSTEM_FIELDS) -> Record:
-        """The record as it is after the change. Raises ``NotFound``, ``ValidationError``, ``Conflict``."""
+        """Update a record. Raises ``NotFound``, ``ValidationError``, ``Conflict``."""
         return self._documents.written("update", await self._execute(*self._documents.update(id, values, select)))
 
     async def delete(self, ids: Sequence[str]) -> None:
-        """Delete all of these, or none: raises ``NotFound`` where one does not exist."""
+        """Delete all of these atomically. Raises ``NotFound`` if one does not exist."""
         await self._execute(*self._documents.delete(ids))
 
 
 class _Documents:
-    """The documents of one entity, and the answers to them."""
+    """The documents of one entity, and the parsing of their answers."""
 
     def __init__(self, entity: str) -> None:
         self._entity = require_name(entity)
@@ -117,12 +123,12 @@ class _Documents:
         document = (
             f"query ($filter: FilterInput, $pagination: PaginationInput)"
             f" {{ {self._entity}List(filter: $filter, pagination: $pagination)"
-            f" {{ data {selection(select)} pagination {{ current_page per_page has_more_pages{counted} }} }} }}"
+            f" {{ data {_selection(select)} pagination {{ current_page per_page has_more_pages{counted} }} }} }}"
         )
         return document, {"filter": filter, "pagination": pagination}
 
     def by_id(self, id: str, select: Select) -> _Asked:
-        return f"query ($id: ID!) {{ {self._entity}ById(id: $id) {{ data {selection(select)} }} }}", {"id": id}
+        return f"query ($id: ID!) {{ {self._entity}ById(id: $id) {{ data {_selection(select)} }} }}", {"id": id}
 
     def create(self, values: Mapping[str, Any], select: Select) -> _Asked:
         return self._write("create", dict(values), select)
@@ -140,7 +146,7 @@ class _Documents:
         records, given = found.get("data"), found.get("pagination")
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise _no_page()
-        if not isinstance(given, dict) or not all(_is_said(name, value) for name, value in given.items()):
+        if not isinstance(given, dict) or not all(_is_valid(name, value) for name, value in given.items()):
             raise _no_page()
         try:
             return Page(records, **given)
@@ -158,13 +164,10 @@ class _Documents:
     def _write(self, verb: str, values: Record, select: Select) -> _Asked:
         field = f"{verb}{self._type}"
         document = (
-            f"mutation ($input: {self._type_of_input(verb)}!)"
-            f" {{ {field}(input: $input) {{ data {selection(select)} }} }}"
+            f"mutation ($input: {verb.capitalize()}{self._type}Input!)"
+            f" {{ {field}(input: $input) {{ data {_selection(select)} }} }}"
         )
         return document, {"input": values}
-
-    def _type_of_input(self, verb: str) -> str:
-        return f"{verb.capitalize()}{self._type}Input"
 
     def _record(self, data: Record, field: str) -> Record:
         record = self._member(data, field).get("data")
@@ -179,8 +182,8 @@ class _Documents:
         return member
 
 
-def _is_said(name: str, value: object) -> bool:
-    """Whether that can be a member of a page."""
+def _is_valid(name: str, value: object) -> bool:
+    """Whether a page may have this member."""
     if name == "has_more_pages":
         return isinstance(value, bool)
     return type(value) is int or (value is None and name in ("total", "last_page"))
@@ -188,3 +191,14 @@ def _is_said(name: str, value: object) -> bool:
 
 def _no_page() -> ServerError:
     return ServerError("the server's answer is no page")
+
+
+def _selection(select: Select) -> str:
+    """``{ id customer { data { name } } }``."""
+    parts: list[str] = []
+    for field in require_fields(select):
+        if isinstance(field, str):
+            parts.append(require_name(field))
+        else:
+            parts += [f"{require_name(relation)} {{ data {_selection(below)} }}" for relation, below in field.items()]
+    return "{ " + " ".join(parts) + " }"

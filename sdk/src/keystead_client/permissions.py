@@ -1,6 +1,6 @@
-"""Whether permissions that were granted include one that is needed: the server's own rules.
+"""Permission checks, by the server's own rules.
 
-A permission includes those to the right of it; ``operator`` stands alone::
+A permission includes those to the right of it; ``operator`` includes and is included by none::
 
     admin > read  > customer:read  > customer:read:own
           > write > customer:write > customer:create | customer:update | customer:delete | customer:write:own
@@ -19,21 +19,21 @@ _OF_ENTITY = re.compile(r"([a-z][a-zA-Z0-9]{0,47}):(?:(read|write)(:own)?|create
 
 
 def allows(granted: Iterable[str], needed: str) -> bool:
-    """Whether what a user was granted, as ``me`` tells it, includes the permission that is needed.
+    """Whether a user's permissions, as ``me`` returns them, include the one that is needed.
 
-    ``customer:read:own`` is included in ``customer:read``, not the other way round: whoever has it alone is to be shown
-    the records of their own, which is for the application to see to.
+    ``customer:read`` includes ``customer:read:own``, not the reverse: it is up to the application to restrict such a
+    user to their own records.
 
-    Raises ``ValueError`` where ``needed`` is no permission, so that a slip of the pen opens no door.
+    :raises ValueError: ``needed`` is no permission, so that a typo grants nothing.
     """
     if isinstance(granted, str):
-        raise TypeError("granted: the user's permissions, one text for each")
+        raise TypeError("granted: a list of permissions, not one text")
     return not _including(needed).isdisjoint(granted)
 
 
 @lru_cache(maxsize=1024)
 def _including(needed: str) -> frozenset[str]:
-    """Each permission that includes this one, itself among them."""
+    """The permissions that include this one, itself among them."""
     if needed == "operator":
         return frozenset({needed})
     if needed in _WITHOUT_ENTITY:

@@ -1,4 +1,10 @@
-"""Offline verification of access tokens (RFC 9068) by the issuer's published keys."""
+"""Offline verification of access tokens (RFC 9068) by the issuer's published keys.
+
+A token is parsed as strictly as the server writes it: canonical base64url, a header of exactly ``{alg, typ, kid}``, a
+payload of exactly our claims, each of its own type. JWT libraries accept much more (RFC 8725).
+
+Anybody can make a second valid signature (r, n - s) of (r, s): a token is identified by its ``jti``, never by its text.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,6 @@ import httpx
 from keystead_client._jwks import (
     ALGORITHM,
     PublishedKeys,
-    Questions,
     is_signed,
     require_joserfc,
     require_origin,
@@ -29,14 +34,14 @@ __all__ = ["Claims", "Verifier"]
 
 TYPE: Final = "at+jwt"
 LONGEST: Final = 2048
-"""Characters of a token that is looked at; the server makes none of more than 768."""
+"""Characters of a token; the server makes none of more than 768."""
 
 _ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
-# The thumbprint of a key (RFC 7638): 32 bytes. No other name can ever be that of a published key.
+# The thumbprint of a key (RFC 7638): 32 bytes. Published keys have no other names.
 _KID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _BRAND_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_LONGEST_TOLD: Final = 100
-"""Characters of what a token says that are told where it is refused."""
+_LONGEST_QUOTED: Final = 100
+"""Characters of an unverified claim that an error message quotes."""
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
 _REFUSAL: Final = "not a valid access token of this issuer and brand"
 _LATEST: Final = 2**53
@@ -51,12 +56,12 @@ _TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
 
 
 class TokenFromFuture(TokenInvalid):
-    """From the future, by this computer's clock. Perhaps good, if the clock is wrong."""
+    """Issued in the future, by this computer's clock; may be valid if the clock is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an access token says of a session. Times are whole seconds since 1970, UTC."""
+    """The claims of a verified access token. Times are whole seconds since 1970, UTC."""
 
     user_id: str
     session_id: str
@@ -66,10 +71,10 @@ class Claims:
     token_id: str
 
     def require_current(self, now: float, leeway: float) -> None:
-        """Clocks may differ by ``leeway`` seconds, in both directions.
+        """Check the times; clocks may differ by ``leeway`` seconds in both directions.
 
         :raises TokenExpired: from the second ``expires_at + leeway`` on.
-        :raises TokenInvalid: when the token was issued in the future.
+        :raises TokenFromFuture: the token was issued in the future.
         """
         if now >= self.expires_at + leeway:
             raise TokenExpired("the access token has expired")
@@ -79,16 +84,16 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """A token of the right shape. Whether its signature is good has not been looked at."""
+    """A well-formed token whose signature has not been checked."""
 
     kid: str
-    """The name of the key that is said to have signed it."""
+    """The name of the key that signed it, as the token claims."""
     payload_part: str
 
     def claims(self, issuer: str, brand: str) -> Claims:
-        """The payload as claims, of this issuer and for the brand of this id.
+        """The payload as claims of this issuer, for the brand with this id.
 
-        :raises TokenInvalid: for anything else; of another issuer or brand it says which, for that is usually a
+        :raises TokenInvalid: any other payload; the message names another issuer or brand, since that is usually a
             mistake in the verifier's own arguments.
         """
         payload = _json_object(self.payload_part)
@@ -104,10 +109,10 @@ class Unverified:
         return claims
 
 
-def read(token: object) -> Unverified:
-    """Takes a token apart, from cheap to dear.
+def parse(token: object) -> Unverified:
+    """Parse a token, cheap checks first.
 
-    :raises TokenInvalid: when it has not the shape and the header of an access token.
+    :raises TokenInvalid: not the shape and header of an access token.
     """
     parts = _TOKEN.fullmatch(token) if isinstance(token, str) and len(token) <= LONGEST else None
     header = _json_object(parts[1]) if parts else None
@@ -120,23 +125,23 @@ def read(token: object) -> Unverified:
 
 
 def refused() -> TokenInvalid:
-    """One refusal for all other reasons: nothing is learnt from how a forgery fails."""
+    """One error for all other reasons: a forger learns nothing from how a token fails."""
     return TokenInvalid(_REFUSAL)
 
 
 def _other(what: str, expected: str, found: object) -> TokenInvalid:
-    """What the token names is not verified: it may be anything, and is told in bounds."""
+    """The claim is unverified: it may be anything, so it is quoted escaped and bounded."""
     if not isinstance(found, str):
         return refused()
-    told = found.removeprefix(AUDIENCE)
-    told = told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + "..."
-    return TokenInvalid(f"an access token of another {what}: {told!a}, expected {expected!r}")
+    quoted = found.removeprefix(AUDIENCE)
+    quoted = quoted if len(quoted) <= _LONGEST_QUOTED else quoted[:_LONGEST_QUOTED] + "..."
+    return TokenInvalid(f"an access token of another {what}: {quoted!a}, expected {expected!r}")
 
 
 def require_brand_id(brand: str) -> str:
     """The id itself.
 
-    :raises ValueError: when it cannot be the id of a brand.
+    :raises ValueError: not a UUID.
     """
     text = str(brand)
     if not _BRAND_ID.fullmatch(text):
@@ -213,9 +218,8 @@ class Verifier:
         self._brand = require_brand_id(brand)
         self._leeway, self._clock = leeway, clock
         require_joserfc()
-        self._questions = Questions(transport, _TIMEOUT)
         self._keys = PublishedKeys(
-            self._issuer, self._questions, ttl=jwks_ttl, max_stale=max_stale, timeout=_TIMEOUT, clock=clock
+            self._issuer, transport, ttl=jwks_ttl, max_stale=max_stale, timeout=_TIMEOUT, clock=clock
         )
         self._signed = RecentTokens(_MOST_TOKENS)
 
@@ -228,25 +232,25 @@ class Verifier:
         :raises NetworkError: the issuer cannot be reached, and no cached key is recent enough.
         :raises ServerError: the same; the issuer's answer holds no keys.
         """
-        unverified = read(token)
+        unverified = parse(token)
         claims = unverified.claims(self._issuer, self._brand)
-        return self._judge(token, claims, self._keys.find(unverified.kid))
+        return self._checked(token, claims, self._keys.find(unverified.kid))
 
     async def verify_async(self, token: str) -> Claims:
         """As :meth:`verify`, without blocking the event loop."""
-        unverified = read(token)
+        unverified = parse(token)
         claims = unverified.claims(self._issuer, self._brand)
-        return self._judge(token, claims, await self._keys.find_async(unverified.kid))
+        return self._checked(token, claims, await self._keys.find_async(unverified.kid))
 
     def close(self) -> None:
         """Close the connections that threads have opened; the verifier stays usable."""
-        self._questions.close()
+        self._keys.close()
 
     async def aclose(self) -> None:
         """Close those, and the connections of this event loop."""
-        await self._questions.aclose()
+        await self._keys.aclose()
 
-    def _judge(self, token: str, claims: Claims, key: Any | None) -> Claims:
+    def _checked(self, token: str, claims: Claims, key: Any | None) -> Claims:
         # The key is looked up each time; only its verdict on this token is cached, which saves some 100 µs.
         if key is None:
             raise refused()

@@ -1,0 +1,321 @@
+"""The rules of errors, retries and refreshes, without any network."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from keystead_client import _operations
+from keystead_client._endpoint import Endpoint
+from keystead_client._protocol import Flow, Operation, Refresh, Reply, Send, Sleep, execute, is_query
+from keystead_client._session import Session
+from keystead_client.errors import (
+    KeysteadError,
+    NetworkError,
+    NotAuthenticated,
+    RateLimited,
+    RefreshTokenInvalid,
+    ServerError,
+    Timeout,
+    Unauthenticated,
+    Unauthorized,
+    Unavailable,
+)
+from keystead_client.tokens import MemoryTokens, Tokens
+from tests.sdk.jwts import access_token
+
+QUERY = Operation.of("{ me { id } }")
+MUTATION = Operation.of("mutation { logout { data { success } } }")
+ENDPOINT = Endpoint("https://id.example.com/graphql", api_key="the key", brand_token="the brand token")
+
+
+def answer(data: object = None, code: str | None = None, status: int = 200, **headers: str) -> Reply:
+    envelope: dict[str, Any] = {"errors": [{"message": "no", "extensions": {"code": code}}]} if code else {}
+    if data is not None:
+        envelope["data"] = data
+    return Reply(status, headers, json.dumps(envelope).encode())
+
+
+def play(flow: Flow[Any], *outcomes: Reply | KeysteadError | str) -> tuple[list[Any], Any]:
+    """The steps of a flow that is given these outcomes, and its result or error; sleeps take none."""
+    left, steps = list(outcomes), []
+    result: Any = None
+    try:
+        step = next(flow)
+        while True:
+            steps.append(step)
+            if isinstance(step, Sleep):
+                step = flow.send(None)
+                continue
+            outcome = left.pop(0)
+            step = flow.throw(outcome) if isinstance(outcome, KeysteadError) else flow.send(outcome)
+    except StopIteration as done:
+        result = done.value
+    except KeysteadError as error:
+        result = error
+    assert left == []
+    return steps, result
+
+
+def sent(steps: list[Any]) -> list[Operation]:
+    return [step.operation for step in steps if isinstance(step, Send)]
+
+
+LOST = NetworkError("lost", was_sent=True)
+UNREACHED = NetworkError("unreached", was_sent=False)
+BUSY_BEFORE = answer(None, "SERVER_BUSY", 503)
+BUSY_AFTER = answer({"logout": None}, "SERVICE_UNAVAILABLE", 503)
+PROXY = Reply(502, {}, b"<html>")
+
+
+@pytest.mark.parametrize("failure", [LOST, UNREACHED, BUSY_BEFORE, BUSY_AFTER, PROXY])
+def test_a_query_is_retried_a_few_times(failure: Reply | KeysteadError) -> None:
+    steps, result = play(execute(QUERY, 2), failure, failure, answer({"me": None}))
+    assert result == {"me": None}
+    assert [type(step) for step in steps] == [Send, Sleep, Send, Sleep, Send]
+    steps, result = play(execute(QUERY, 2), failure, failure, failure)
+    assert isinstance(result, NetworkError | Unavailable)
+
+
+@pytest.mark.parametrize("failure", [LOST, BUSY_AFTER, PROXY])
+def test_a_mutation_that_may_have_been_executed_is_never_retried(failure: Reply | KeysteadError) -> None:
+    steps, result = play(execute(MUTATION, 2), failure)
+    assert len(steps) == 1
+    assert isinstance(result, NetworkError | Unavailable)
+
+
+@pytest.mark.parametrize("failure", [UNREACHED, BUSY_BEFORE])
+def test_a_mutation_that_was_certainly_not_executed_is_retried(failure: Reply | KeysteadError) -> None:
+    assert len(sent(play(execute(MUTATION, 2), failure, answer({"logout": {}}))[0])) == 2
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_the_backoff_is_exponential_with_jitter_and_bounded(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + share * (high - low))
+    steps, _ = play(execute(QUERY, 8), *[LOST] * 9)
+    waits = [step.seconds for step in steps if isinstance(step, Sleep)]
+    assert waits == pytest.approx([share * most for most in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)])
+
+
+def test_retry_after_is_respected_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    steps, _ = play(execute(QUERY, 1), answer(None, "RATE_LIMITED", 429, **{"Retry-After": "3"}), answer({}))
+    assert steps[1] == Sleep(3.1)
+    steps, error = play(execute(QUERY, 2), answer(None, "RATE_LIMITED", 429, **{"retry-after": "60"}))
+    assert len(steps) == 1
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 60
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1, 10**400, True, "5"])
+def test_an_invalid_retry_after_is_ignored(seconds: Any) -> None:
+    body = json.dumps({"errors": [{"message": "no", "extensions": {"code": "SERVER_BUSY", "retryAfter": seconds}}]})
+    steps, error = play(execute(QUERY, 1), *[Reply(503, {}, body.encode())] * 2)
+    assert error.retry_after is None
+    assert 0 <= steps[1].seconds < 1
+
+
+@pytest.mark.parametrize("code", ["FORBIDDEN", "BAD_USER_INPUT", "INTERNAL_SERVER_ERROR", "INVALID_CREDENTIALS", "NEW"])
+def test_a_rejection_is_not_retried(code: str) -> None:
+    steps, error = play(execute(QUERY, 2), answer({"me": None, "health": {"up": True}}, code))
+    assert len(steps) == 1
+    assert (error.code, error.data, len(error.errors)) == (code, {"me": None, "health": {"up": True}}, 1)
+
+
+BODIES = [b"", b"[]", b"null", b'{"data": null}', b'{"data": [], "errors": []}', b'{"errors": [7]}', b"\xff"]
+
+
+@pytest.mark.parametrize("body", [*BODIES, b"[" * 100_000])
+def test_a_foreign_answer_is_a_server_error(body: bytes) -> None:
+    _, error = play(execute(QUERY, 0), Reply(200, {}, body))
+    assert type(error) is ServerError
+
+
+@pytest.mark.attack("A104")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_error(status: int) -> None:
+    reply = Reply(status, {"location": "https://evil.example.com/graphql"}, b'{"data": {}}')
+    steps, error = play(execute(QUERY, 2), reply)
+    assert len(steps) == 1
+    assert isinstance(error, ServerError)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("{ me { id } }", True),
+        ("query mutation { me { id } }", False),
+        ("query A { me { mutation } } fragment F on Me { id }", True),
+        ('query { userById(id: "} mutation {") { data { id } } }', True),
+        ('query { a(b: """ " } mutation { """) }', True),
+        ("# mutation\n{ me { id } }", True),
+        ("query A { me { id } } mutation B { logout { data { success } } }", False),
+        ("mutation { logout { data { success } } }", False),
+        ("subscription { a }", False),
+        ('{ a(b: "unclosed) }\n mutation { b }', False),
+        ("} mutation {", False),
+        ("{ a", False),
+        ('{ login(email: "a", brand: "b", password: "c") }', False),
+        ('{ a(b: "login") # login\n}', True),
+    ],
+)
+def test_a_document_in_doubt_is_no_query(document: str, expected: bool) -> None:
+    assert is_query(document) is expected
+
+
+# ------------------------------------------------------------------------------------------------------------- sessions
+
+
+def session(tokens: Tokens | None, now: float = 0.0) -> tuple[Session, MemoryTokens]:
+    store = MemoryTokens(tokens)
+    return Session(ENDPOINT, store, 0, 60, lambda: now), store
+
+
+PAIR = Tokens("auth-1", "refresh-1")
+DUE = Refresh(PAIR)
+REJECTED = answer(None, "UNAUTHENTICATED", 401)
+PAIR_ANSWER = answer({"refreshToken": {"data": {"auth_token": "auth-2", "refresh_token": "refresh-2"}}})
+
+
+@pytest.mark.attack("A104")
+def test_a_rejected_request_is_retried_once_after_a_refresh() -> None:
+    steps, error = play(session(PAIR)[0].execute(MUTATION), REJECTED, "auth-2", REJECTED)
+    assert [type(step) for step in steps] == [Send, Refresh, Send]
+    assert [operation.headers["Authorization"] for operation in sent(steps)] == ["Bearer auth-1", "Bearer auth-2"]
+    assert isinstance(error, Unauthenticated)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [(answer(None, "UNAUTHORIZED", 401), Unauthorized), (answer({"me": None}, "UNAUTHENTICATED"), Unauthenticated)],
+)
+def test_other_rejections_lead_to_no_refresh(reply: Reply, expected: type[KeysteadError]) -> None:
+    """A bad API key, and a field that needs a user."""
+    steps, error = play(session(PAIR)[0].execute(QUERY), reply)
+    assert len(steps) == 1
+    assert type(error) is expected
+
+
+def test_an_exchange_shows_only_the_refresh_token() -> None:
+    kept, store = session(PAIR)
+    steps, new = play(kept.refresh(DUE), PAIR_ANSWER)
+    assert dict(sent(steps)[0].headers) == {}
+    assert store.load() == new == Tokens("auth-2", "refresh-2", "pair", "refresh-1")
+
+
+def test_the_previous_token_is_tried_where_the_new_one_is_unknown() -> None:
+    tokens = Tokens("auth-2", "refresh-2", "pair", "refresh-1")
+    steps, _ = play(session(tokens)[0].refresh(Refresh(tokens)), answer({}, "REFRESH_TOKEN_INVALID"), PAIR_ANSWER)
+    presented = [operation.variables["input"]["refresh_token"] for operation in sent(steps)]
+    assert presented == ["refresh-2", "refresh-1"]
+
+
+@pytest.mark.attack("A104")
+@pytest.mark.parametrize("code", ["REFRESH_TOKEN_INVALID", "REFRESH_TOKEN_EXPIRED", "REFRESH_TOKEN_REUSED"])
+def test_a_session_that_is_over_is_over(code: str) -> None:
+    kept, store = session(PAIR)
+    steps, error = play(kept.refresh(DUE), answer({"refreshToken": None}, code))
+    assert len(steps) == 1
+    assert isinstance(error, NotAuthenticated)
+    assert kept.tokens is None
+    # The API key may have more rights than the user: it must not act in their place, in the next run either.
+    steps, error = play(kept.execute(QUERY))
+    assert (steps, error.code) == ([], code)
+    steps, error = play(Session(ENDPOINT, store, 0, 60, lambda: 0.0).execute(QUERY))
+    assert (steps, type(error)) == ([], Unauthenticated)
+
+
+def test_the_end_of_a_standing_session_is_an_invalid_refresh_token() -> None:
+    kept, _ = session(Tokens(None, "standing-1", "standing"))
+    _, error = play(kept.access_token(60), answer({"getAccessToken": None}, "REFRESH_TOKEN_INVALID"))
+    assert isinstance(error, RefreshTokenInvalid)
+    assert kept.tokens is None
+
+
+@pytest.mark.parametrize("failure", [LOST, PROXY, answer(None, "RATE_LIMITED", 429)])
+def test_a_refresh_that_failed_on_the_way_ends_nothing(failure: Reply | KeysteadError) -> None:
+    kept, store = session(PAIR)
+    play(kept.refresh(DUE), failure)
+    assert store.load() == PAIR
+
+
+def test_a_refresh_that_ends_after_a_logout_revives_nothing() -> None:
+    kept, store = session(PAIR)
+    flow = kept.refresh(DUE)
+    next(flow)
+    kept.start(None)
+    with pytest.raises(NotAuthenticated):
+        flow.send(PAIR_ANSWER)
+    assert store.load() is None
+
+
+def test_a_late_caller_gets_the_refreshed_tokens() -> None:
+    assert play(session(PAIR)[0].refresh(Refresh(Tokens("auth-0", "refresh-1")))) == ([], PAIR)
+
+
+EARLY = access_token("s1", iat=0, exp=3600)
+FAILURES = [LOST, UNREACHED, Timeout("late"), ServerError("no"), RateLimited("no")]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_refresh_that_came_early_and_failed_leaves_the_token_until_it_expires(failure: KeysteadError) -> None:
+    steps, data = play(session(Tokens(EARLY, "refresh-1"), 3599)[0].execute(QUERY), failure, answer({"up": True}))
+    assert [type(step) for step in steps] == [Refresh, Send]
+    assert steps[1].operation.headers["Authorization"] == f"Bearer {EARLY}"
+    assert data == {"up": True}
+    steps, error = play(session(Tokens(EARLY, "refresh-1"), 3600)[0].execute(QUERY), failure)
+    assert [type(step) for step in steps] == [Refresh]
+    assert error is failure
+
+
+# ----------------------------------------------------------------------------------------------------------- operations
+
+
+def create_me() -> Flow[Tokens]:
+    return _operations.create_me(headers={}, retries=2)
+
+
+def log_in_standing() -> Flow[Tokens]:
+    return _operations.log_in("ann@example.com", "rainbow123", brand=None, kind="standing", headers={}, retries=2)
+
+
+def log_in_pair() -> Flow[Tokens]:
+    return _operations.log_in("ann@example.com", "rainbow123", brand=None, kind="pair", headers={}, retries=2)
+
+
+@pytest.mark.parametrize("start", [create_me, log_in_standing, log_in_pair])
+def test_a_session_that_may_have_been_opened_is_not_opened_again(start: Callable[[], Flow[Tokens]]) -> None:
+    steps, error = play(start(), LOST)
+    assert ([type(step) for step in steps], error) == ([Send], LOST)
+
+
+def test_a_session_that_was_certainly_not_opened_is() -> None:
+    steps, tokens = play(create_me(), UNREACHED, answer({"createMe": "standing-1"}))
+    assert [type(step) for step in steps] == [Send, Sleep, Send]
+    assert tokens == Tokens(None, "standing-1", "standing")
+
+
+@pytest.mark.parametrize("token", ["\ud800", "é", "a b", "a\n", ""])
+def test_what_no_header_can_carry_is_no_token(token: str) -> None:
+    _, error = play(create_me(), answer({"createMe": token}))
+    assert type(error) is ServerError
+
+
+@pytest.mark.parametrize(
+    "given", [None, [], {}, {"data": []}, {"data": {"auth_token": ["a"], "refresh_token": "b"}}, 7]
+)
+def test_an_answer_without_tokens_is_a_server_error(given: Any) -> None:
+    _, error = play(session(PAIR)[0].refresh(DUE), answer({"refreshToken": given}))
+    assert type(error) is ServerError
+
+
+def test_secrets_are_hidden_in_repr() -> None:
+    operation = Operation("{ a }", {"password": "hidden"}, None, ENDPOINT.headers("hidden"))
+    tokens = Tokens("hidden", "hidden")
+    shown = repr([ENDPOINT, operation, Reply(200, {"a": "hidden"}, b"hidden"), tokens, Refresh(tokens)])
+    assert "hidden" not in shown
+    assert "the key" not in shown
