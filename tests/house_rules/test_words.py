@@ -39,7 +39,6 @@ EXCEPTIONS = {
 }
 
 PENDING: tuple[str, ...] = (
-    "CHANGELOG.md",
     "README.md",
     "docs/architecture.md",
     "docs/cli.md",
