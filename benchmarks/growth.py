@@ -26,7 +26,7 @@ from benchmarks.over_http import PASSWORD, keystead
 from benchmarks.paths import CREDENTIALS, LOGIN, REFRESH
 from keystead.db.interface import Database
 from keystead.db.slices import run_in_slices
-from keystead.sessions import service as sessions
+from keystead.sessions import refresh_token_store
 from tests.databases import import_stores
 from tests.growth.filling import fill
 from tests.postgres_server import postgres_server
@@ -149,7 +149,9 @@ async def _longest_slice(name: str, db: Database) -> Figure:
         await asyncio.sleep(0)
 
     over = datetime.now(UTC) + timedelta(days=2)
-    swept = await run_in_slices(db, lambda tx, rows: sessions.sweep(tx, over, rows), seconds=SWEEP_SECONDS, rest=note)
+    swept = await run_in_slices(
+        db, lambda tx, rows: refresh_token_store.sweep(tx, over, rows), seconds=SWEEP_SECONDS, rest=note
+    )
     slices.sort()
     beside = (
         f"{swept:,} rows in {len(slices):,} slices, median {statistics.median(slices):.1f}, longest {slices[-1]:.1f} ms"

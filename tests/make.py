@@ -8,7 +8,7 @@ from typing import Any
 
 from keystead.api_keys import service as api_keys
 from keystead.api_keys.model import ApiKey, NewApiKey
-from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.brands import service as brands
 from keystead.clock import Clock
 from keystead.context import ActiveBrand, Context, Principal, RequestDetails, Server, System
@@ -24,11 +24,11 @@ from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Opened
+from keystead.sessions.rotation import RotationKeys
 from keystead.settings import Settings
+from keystead.users import roles
 from keystead.users import service as users
-from keystead.users.model import NewUser, User
-from keystead.users.roles import service as roles
-from keystead.users.roles.model import Role
+from keystead.users.model import NewUser, Role, User
 
 MASTER_KEY = MasterKey.from_text(b"a master key that only tests may use")
 SETTINGS = Settings(base_url="https://auth.example.com")
@@ -97,7 +97,7 @@ async def make_session(
     server: Server, brand: ActiveBrand, user_id: str, kind: SessionKind = SessionKind.pair
 ) -> Opened:
     """A session of the user, opened without a password."""
-    keys, device = sessions.RotationKeys.of(server), sessions.device(REQUEST)
+    keys, device = RotationKeys.of(server), sessions.device(REQUEST)
     async with server.db.transaction() as tx:
         now = server.clock.now()
         opened = await sessions.open_session(tx, brand, user_id, kind, device, keys, now, password_hash=None)

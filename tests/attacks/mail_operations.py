@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
@@ -77,7 +77,7 @@ async def request_reset(api: Api, email: str, brand: str | None = None, **reques
 
 async def _resolved(api: Api, answer: Answer) -> Answer:
     """The answer, once the mail worker has decided what comes of the request."""
-    await resolve_all(api.server)
+    await process_all(api.server)
     return answer
 
 

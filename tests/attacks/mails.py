@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import Server
 from keystead.mail import rendering, store
 from keystead.mail.links import IsLinkGood, link_secret, link_url
@@ -19,7 +19,7 @@ from keystead.mail.smtp import SmtpTransport
 from keystead.mail.worker import MailWorker
 from keystead.settings.outgoing_mail import parse_mail_server
 from keystead.users.one_time_tokens.model import TokenPurpose
-from keystead.users.one_time_tokens.service import is_good
+from keystead.users.one_time_tokens.store import is_valid
 from tests.api import Api
 from tests.smtp_server import ReceivedMail, SmtpServer
 
@@ -40,7 +40,7 @@ async def outbox(server: Server) -> list[Mail]:
 
     With those that were asked for until now: the mail worker has nothing left to decide.
     """
-    await resolve_all(server)
+    await process_all(server)
     return (await store.list_mails(server.db.scans, None, list(MailState), 100_000, 0))[::-1]
 
 
@@ -118,14 +118,14 @@ def assert_gone(answer: httpx.Response, case: object = "") -> None:
 
 
 def make_postman(
-    server: Server, smtp: SmtpServer, holder: str = "node-1", is_link_good: IsLinkGood = is_good
+    server: Server, smtp: SmtpServer, holder: str = "node-1", is_link_good: IsLinkGood = is_valid
 ) -> MailWorker:
     """The worker of one process, which delivers to this mail server by one conversation."""
     return MailWorker(server, [SmtpTransport(parse_mail_server(smtp.url), "auth.example.com")], holder, is_link_good)
 
 
-async def delivered(server: Server, smtp: SmtpServer, is_link_good: IsLinkGood = is_good) -> list[ReceivedMail]:
+async def delivered(server: Server, smtp: SmtpServer, is_link_good: IsLinkGood = is_valid) -> list[ReceivedMail]:
     """Everything that a mail server has taken once all that is due has been delivered to it."""
-    await resolve_all(server)
+    await process_all(server)
     await make_postman(server, smtp, is_link_good=is_link_good).deliver_all_due()
     return list(smtp.received)

@@ -14,10 +14,10 @@ SECRET_WORDS = {
     *("reveal", "mac", "hmac", "signature", "raw", "bearer", "credential", "credentials"),
 }
 NO_ORACLES = {
-    ("authentication/claiming/writing.py", "is_repeated"): "two hashes of ours; the password was verified before",
+    ("authentication/email_change_steps.py", "is_repeated"): "two hashes of ours; the password was verified before",
     ("crypto/password_rules.py", "_is_made_of"): "a password that is being chosen, against words that are no secret",
     ("crypto/secrets.py", "parse"): "the check sum, which anybody can work out",
-    ("sessions/refresh_tokens/rotation.py", "_replay"): "two digests of ours; the caller has shown the token before",
+    ("sessions/rotation.py", "_replay"): "two digests of ours; the caller has shown the token before",
     ("web/pages/csrf.py", "choose_target"): "an address to redirect to, against the brand's, which are no secret",
     ("web/pages/actions.py", "_reset"): "a password that is being chosen, typed twice by the same person",
 }

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from keystead.authentication import bearer
+from keystead.authentication import authenticate
 from keystead.context import ActiveBrand, Context, Server
 from keystead.errors import Conflict, InternalError
 from keystead.graphql.resolvers import load_resolvers
@@ -95,7 +95,7 @@ async def test_what_raises_before_execution(
     server: Server, api: Api, monkeypatch: pytest.MonkeyPatch, brand: ActiveBrand
 ) -> None:
     key = await make_key(server, brand, "read")
-    for place, name in ((bearer, "authenticate"), (graphql_endpoint, "execute")):
+    for place, name in ((authenticate, "authenticate"), (graphql_endpoint, "execute")):
         for fault in FAULTS:
 
             async def broken(*_: Any, fault: BaseException = fault) -> Context:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import Server
 from keystead.db.statements import Statement
 from keystead.mail.request_store import mail_requests
@@ -144,7 +144,7 @@ async def test_the_time_tells_nothing(api: Api, brand_token: str, made: Made) ->
         took: dict[str, list[float]] = {TAKEN: [], FREE: []}
         for number in range(SAMPLES):
             if number % 50 == 0:  # so that none is dropped
-                await resolve_all(api.server)
+                await process_all(api.server)
             for email in random.sample((TAKEN, FREE), 2):
                 started = time.perf_counter()
                 await ask(email)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Server
 from keystead.mail.model import LINK_KINDS, Mail, MailState
 from keystead.users.model import User
@@ -179,7 +179,7 @@ async def test_no_mail_server_tells_whose_an_address_is(
                 answer = await api.send(ask, {"email": email})
                 seen.append((*anonymised(answer), dict(answer.headers), [asked.text for asked in watched.asked]))
             assert seen[0] == seen[1]
-            await resolve_all(server)
+            await process_all(server)
             clock.advance(seconds=61)
         if state != "none" and not delivering:
             delivering.append(asyncio.create_task(make_postman(server, chosen).deliver_all_due()))

@@ -11,9 +11,9 @@ import pytest
 from keystead.api_keys import service as api_keys
 from keystead.context import ActiveBrand, Server
 from keystead.graphql.resolvers import load_resolvers
+from keystead.users import roles
 from keystead.users import service as users
 from keystead.users.model import UserChanges
-from keystead.users.roles import service as roles
 from tests.api import Api, make_api
 from tests.attacks.callers import make_key, make_signed_in, second_node, sign_in
 from tests.clocks import ManualClock

@@ -11,8 +11,9 @@ from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
+from keystead.users.login_store import bump_epoch
 from keystead.users.model import User
-from keystead.users.service import bump_epoch, create_anonymous
+from keystead.users.service import create_anonymous
 from tests.api import Answer, Api
 from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import (

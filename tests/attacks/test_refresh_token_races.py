@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from keystead.authentication.bearer import Credentials, authenticate
-from keystead.authentication.logout import end_all
+from keystead.authentication.authenticate import Credentials, authenticate
+from keystead.authentication.logout import log_out_everywhere
 from keystead.authentication.refresh import TokenPair, get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
@@ -99,7 +99,7 @@ async def test_nothing_survives_logging_out_everywhere(nodes: Nodes, brand: Acti
         presented = [*refresh_tokens[1:], *[refresh_tokens[0]] * (REFRESHES // 2)]
         racing: list[Awaitable[object]] = [_refresh(nodes[at], token) for at, token in enumerate(presented)]
         racing += [_exchange(nodes[at], standing.refresh_token.reveal()) for at in range(4)]
-        racing.append(end_all(caller, force=True))
+        racing.append(log_out_everywhere(caller, force=True))
         order.shuffle(racing)
         outcomes = await asyncio.gather(*racing, return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from keystead.authentication import address_claims, login, proof
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication import email_change, email_verification, login
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.crypto import secrets
 from keystead.db.statements import Statement
 from keystead.errors import InvalidCredentials
 from keystead.mail.model import MailKind
@@ -33,20 +34,20 @@ async def make_anonymous(server: Server, brand: ActiveBrand) -> Opened:
 
 async def claim(server: Server, opened: Opened, email: str = NEW, password: str | None = None) -> None:
     """The session's user claims an address, and the mail worker decides what comes of it."""
-    await address_claims.claim(await make_caller(server, opened), email, password)
-    await resolve_all(server)
+    await email_change.change_email(await make_caller(server, opened), email, password)
+    await process_all(server)
 
 
 async def resend(server: Server, opened: Opened) -> bool:
     """The session's user has the link mailed again."""
-    is_asked = await address_claims.resend(await make_caller(server, opened))
-    await resolve_all(server)
+    is_asked = await email_change.resend_verification(await make_caller(server, opened))
+    await process_all(server)
     return is_asked
 
 
 async def verify(server: Server, token: str) -> None:
     """Somebody uses a link."""
-    await proof.verify_email(reader(server), token)
+    await email_verification.verify_email(reader(server), secrets.parse(token))
 
 
 def reader(server: Server) -> Context:

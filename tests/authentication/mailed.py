@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import Server
 from keystead.mail import store
 from keystead.mail.links import link_secret
@@ -14,7 +14,7 @@ async def outbox(server: Server, *kinds: MailKind) -> list[Mail]:
 
     With those that were asked for until now: the mail worker has nothing left to decide.
     """
-    await resolve_all(server)
+    await process_all(server)
     found = await store.list_mails(server.db.reads, None, list(MailState), 1000, 0)
     return [mail for mail in reversed(found) if not kinds or mail.kind in kinds]
 

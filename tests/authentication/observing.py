@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
-from keystead.authentication.bearer import Credentials, authenticate
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.authenticate import Credentials, authenticate
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Server
 from keystead.errors import AccessTokenRefused
 from keystead.pagination import PageRequest
@@ -18,7 +18,7 @@ async def events(server: Server, brand: ActiveBrand, name: str) -> list[AuditEve
 
     With what the mail worker has to say of the mails that were asked for until now.
     """
-    await resolve_all(server)
+    await process_all(server)
     page = await audit.list_events(make_context(server), brand.id, PageRequest(per_page=100))
     return [event for event in page.items if event.event == name]
 

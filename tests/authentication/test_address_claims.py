@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from keystead.authentication import address_claims
+from keystead.authentication import email_change
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid, Unauthenticated
 from keystead.mail.model import MailKind
-from keystead.sessions import service as sessions
+from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason, Opened
-from keystead.users import credentials
+from keystead.users import passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.authentication.claimants import (
@@ -47,7 +47,7 @@ async def guest(server: Server, brand: ActiveBrand) -> Opened:
 
 async def try_claim(ctx: Context, email: str, password: str | None) -> type[Exception] | None:
     try:
-        await address_claims.claim(ctx, email, password)
+        await email_change.change_email(ctx, email, password)
     except (BadUserInput, Forbidden, InvalidCredentials, Unauthenticated) as refused:
         return type(refused)
     return None
@@ -107,7 +107,7 @@ async def test_a_free_a_taken_and_a_limited_claim_run_the_same_statements(
     # The last two within a minute of the first two.
     for ctx, email in zip(contexts, (NEW, "ann@example.com", NEW, "ann@example.com"), strict=True):
         seen.clear()
-        await address_claims.claim(ctx, email, None)
+        await email_change.change_email(ctx, email, None)
         runs.append(list(seen))
     assert runs[0] == runs[1] == runs[2] == runs[3] != []
     assert len(await outbox(server)) == 2
@@ -203,7 +203,7 @@ async def test_a_claim_that_gets_no_mail_any_more_is_stored_all_the_same(
     assert await mails_to(server, "New@example.com") == []
     assert await tokens_of(server, guest.user_id) == []
     clock.advance(seconds=1)
-    assert await address_claims.resend(await make_caller(server, guest))
+    assert await email_change.resend_verification(await make_caller(server, guest))
     await verify(server, await newest_token(server, "New@example.com"))
     assert (await row(server, guest.user_id))["email"] == "New@example.com"
 
@@ -216,7 +216,7 @@ async def test_the_session_must_be_alive_in_the_very_statement(
     async with server.db.transaction() as tx:
         for opened in (guest, anns):
             at = server.clock.now()
-            await sessions.end_own(tx, brand.id, opened.user_id, opened.session_id, EndReason.revoked, at)
+            await session_store.end_own_session(tx, brand.id, opened.user_id, opened.session_id, EndReason.revoked, at)
     assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
     assert await try_claim(by_ann, NEW, PASSWORD) is InvalidCredentials
     assert await claimed(server, guest.user_id) is await claimed(server, ann.id) is None
@@ -234,7 +234,7 @@ async def test_nobody_claims_for_a_user_who_is_gone(
     else:
         await users.delete_users(admin, brand.id, [guest.user_id])
     assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
-    assert not await address_claims.resend(ctx)
+    assert not await email_change.resend_verification(ctx)
     assert await outbox(server) == []
 
 
@@ -243,14 +243,14 @@ async def test_a_password_that_came_meanwhile_would_have_to_be_confirmed(
 ) -> None:
     await claim(server, guest, "first@example.com", PENDING)
     token, ctx = await newest_token(server, "first@example.com"), await make_caller(server, guest)
-    hash_new = credentials.hash_new
+    hash_new = passwords.hash_new
 
     async def prove_meanwhile(*arguments: Any, **more: Any) -> str:
         await verify(server, token)
         found: str = await hash_new(*arguments, **more)
         return found
 
-    monkeypatch.setattr(credentials, "hash_new", prove_meanwhile)
+    monkeypatch.setattr(passwords, "hash_new", prove_meanwhile)
     assert await try_claim(ctx, NEW, "another one to come") is InvalidCredentials
     assert await claimed(server, guest.user_id) is None
     (event,) = await events(server, brand, "email_claim.refused")
@@ -275,8 +275,8 @@ async def test_the_audit_log_knows_and_names_no_address(
 
 async def test_nobody_claims_nothing(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand, Anonymous())
-    for attempt in (address_claims.claim(ctx, NEW, None), address_claims.claim_magically(ctx, NEW)):
+    for attempt in (email_change.change_email(ctx, NEW, None), email_change.change_email_by_link(ctx, NEW)):
         with pytest.raises(Unauthenticated):
             await attempt
     with pytest.raises(Unauthenticated):
-        await address_claims.resend(ctx)
+        await email_change.resend_verification(ctx)

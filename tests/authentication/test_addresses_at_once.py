@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import address_claims
-from keystead.authentication.magic_login import request
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication import email_change
+from keystead.authentication.link_request_worker import process_all
+from keystead.authentication.magic_link import request_magic_link
 from keystead.context import ActiveBrand, Anonymous, Server
 from keystead.errors import Conflict, Forbidden, InvalidCredentials
 from keystead.mail.model import MailKind
@@ -68,7 +68,7 @@ async def test_a_taken_one_is_a_conflict(server: Server, brand: ActiveBrand, ann
 @pytest.mark.race
 async def test_of_many_at_once_one_gets_it(server: Server, brand: ActiveBrand) -> None:
     contexts = [await make_caller(server, await make_anonymous(server, brand)) for _ in range(5)]
-    results = await asyncio.gather(*(outcome(address_claims.claim(ctx, NEW, None)) for ctx in contexts))
+    results = await asyncio.gather(*(outcome(email_change.change_email(ctx, NEW, None)) for ctx in contexts))
     assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 4 + ["NoneType"]
 
 
@@ -87,8 +87,8 @@ async def test_a_proved_address_is_told_that_it_was_replaced_and_its_links_are_d
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     opened = await make_session(server, brand, ann.id)
-    await request(make_context(server, None, Anonymous()), brand, "ann@example.com")
-    await resolve_all(server)
+    await request_magic_link(make_context(server, None, Anonymous()), brand, "ann@example.com")
+    await process_all(server)
     assert await tokens_of(server, ann.id) == ["login"]
     await claim(server, opened, NEW, PASSWORD)
     assert await tokens_of(server, ann.id) == []
@@ -122,7 +122,7 @@ async def test_another_spelling_of_a_proved_address_stays_proved_and_another_add
 
 async def test_an_address_granted_at_once_takes_the_place_of_a_claim(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await address_claims.claim_magically(await make_caller(server, guest), "first@example.com")
+    await email_change.change_email_by_link(await make_caller(server, guest), "first@example.com")
     await claim(server, guest, NEW)
     assert await claimed(server, guest.user_id) is None
     assert await tokens_of(server, guest.user_id) == []
@@ -134,13 +134,15 @@ async def test_once_granted_it_stays_when_proof_is_asked_later_and_can_be_proved
     guest = await make_anonymous(server, brand)
     await claim(server, guest, NEW, PENDING)
     with pytest.raises(Forbidden):
-        await address_claims.resend(await make_caller(server, guest))
+        await email_change.resend_verification(await make_caller(server, guest))
     await change_brand(server, brand, {"features": {"email_verification": True}})
     assert await can_log_in(server, brand, NEW, PENDING)
-    assert await address_claims.resend(await make_caller(server, guest))
+    assert await email_change.resend_verification(await make_caller(server, guest))
     await verify(server, await newest_token(server))
     assert (await row(server, guest.user_id))["verified_at"] == server.clock.now()
-    assert not await address_claims.resend(await make_caller(server, await make_session(server, brand, guest.user_id)))
+    assert not await email_change.resend_verification(
+        await make_caller(server, await make_session(server, brand, guest.user_id))
+    )
 
 
 async def test_a_claim_made_while_proof_was_asked_can_still_be_proved(server: Server, brand: ActiveBrand) -> None:

@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from keystead.api_keys import service as api_keys
-from keystead.authentication.bearer import Credentials, authenticate
-from keystead.authentication.brand_choice import default_brand
+from keystead.authentication.authenticate import Credentials, authenticate, default_brand
 from keystead.brands import service as brands
 from keystead.context import (
     RESERVED_BRAND_ID,
@@ -23,6 +22,7 @@ from keystead.context import (
 )
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.errors import AccessTokenRefused, KeyRefused, OriginRefused
+from keystead.users import login_store
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.authentication.counting import count_queries
@@ -155,7 +155,7 @@ async def test_each_kind_of_secret_has_its_own_door(server: Server, kind: Secret
 async def test_a_bumped_epoch_is_felt_at_once(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
     await ask(server, token=token)
     async with server.db.transaction() as tx:
-        await users.bump_epoch(tx, brand.id, ann.id)
+        await login_store.bump_epoch(tx, brand.id, ann.id)
     with pytest.raises(AccessTokenRefused):
         await ask(server, token=token)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication.brand_choice import choose, expected_brand_id
+from keystead.authentication.authenticate import choose_brand, expected_brand_id
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Server
 from keystead.errors import BadUserInput, BrandMismatch
@@ -14,7 +14,7 @@ from tests.make import make_brand, make_context
 async def test_the_credential_decides_and_the_argument_may_agree(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand)
     for argument in (None, brand.name, brand.id):
-        assert await choose(ctx, argument) == brand
+        assert await choose_brand(ctx, argument) == brand
     assert expected_brand_id(ctx) == brand.id
 
 
@@ -23,23 +23,23 @@ async def test_it_may_not_disagree_known_or_not(server: Server, brand: ActiveBra
     other = await make_brand(server, "other")
     for argument in (other.name, other.id, "nobody", ""):
         with pytest.raises(BrandMismatch):
-            await choose(make_context(server, brand), argument)
+            await choose_brand(make_context(server, brand), argument)
 
 
 async def test_the_default_steps_back_for_the_argument(server: Server, brand: ActiveBrand) -> None:
     other = await make_brand(server, "other")
     ctx = make_context(server, brand, Anonymous(), brand_is_default=True)
-    assert await choose(ctx, None) == brand
-    assert await choose(ctx, "other") == other
+    assert await choose_brand(ctx, None) == brand
+    assert await choose_brand(ctx, "other") == other
     assert expected_brand_id(ctx) is None
 
 
 async def test_without_any_the_argument_suffices(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, None, Anonymous(), brand_is_default=True)
-    assert await choose(ctx, brand.name) == brand
-    assert await choose(ctx, brand.id) == brand
+    assert await choose_brand(ctx, brand.name) == brand
+    assert await choose_brand(ctx, brand.id) == brand
     await brands.set_disabled(make_context(server), brand.name, True)
     for argument, field in ((None, "brand"), *((name, "pylo_app_id") for name in ("nobody", "", brand.name))):
         with pytest.raises(BadUserInput) as refused:
-            await choose(ctx, argument, field="pylo_app_id")
+            await choose_brand(ctx, argument, field="pylo_app_id")
         assert refused.value.extensions["field"] == field

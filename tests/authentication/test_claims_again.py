@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication import address_claims
+from keystead.authentication import email_change
 from keystead.context import ActiveBrand, Server
 from keystead.errors import BadUserInput, TokenInvalid
 from keystead.users.model import User
@@ -59,7 +59,7 @@ async def test_by_link_that_logs_in_it_leaves_the_other_link_good(server: Server
     await change_brand(server, brand, {"features": {"magic_login": True}})
     guest = await make_anonymous(server, brand)
     await claim(server, guest)
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     assert await tokens_of(server, guest.user_id) == ["verify"]
     await verify(server, await newest_token(server))
 
@@ -125,7 +125,7 @@ async def test_what_it_costs_does_not_tell_that_the_address_became_somebodys(
     clock.advance(seconds=3)
     for ctx in contexts:
         seen, begun = watch(server), server.passwords.load.begun
-        await address_claims.claim(ctx, NEW, again)
+        await email_change.change_email(ctx, NEW, again)
         costs.append((list(seen), server.passwords.load.begun - begun))
         # For the second rival it is somebody's; and their mails are as limited as the first one's were.
         if ctx is contexts[0]:

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from keystead.authentication import address_claims, logout, open_links, password_change, proof, refresh
-from keystead.authentication.correspondence import open_correspondence
+from keystead.authentication import email_change, email_verification, links, logout, password_change, refresh
+from keystead.authentication.notifications import mail_context
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.errors import InvalidCredentials, RefreshTokenReused, TokenInvalid
-from keystead.sessions import service as sessions
+from keystead.sessions import refresh_token_store
 from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import NewUser, User
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens import store as tokens
 from tests.authentication.claimants import (
     NEW,
     PENDING,
@@ -46,11 +46,16 @@ async def while_another_proves(server: Server, brand: ActiveBrand, work: Any) ->
     """What becomes of ``work``, which is begun while the transaction that proves the newest claim is still open."""
     secret, ctx = secrets.parse(await newest_token(server), SecretKind.verify), reader(server)
     assert secret is not None
-    correspondence = await open_correspondence(ctx, brand)
+    correspondence = await mail_context(ctx, brand)
     async with server.db.transaction() as tx:
         token = await tokens.consume(tx, brand.id, secret, correspondence.now)
         assert token is not None
-        assert await proof.prove(tx, correspondence, token, proof.describe_proof(ctx, token)) is not None
+        assert (
+            await email_verification.verify_address(
+                tx, correspondence, token, email_verification.verification_event(ctx, token)
+            )
+            is not None
+        )
         task = asyncio.create_task(outcome(work))
         assert await is_held_up(task)
     return await task
@@ -105,7 +110,7 @@ async def test_what_a_session_claimed_goes_with_it_when_it_is_thrown_out(
     # However long it takes until the session itself is swept away.
     clock.advance(days=31)
     async with server.db.transaction() as tx:
-        await sessions.sweep(tx, clock.now(), 1000)
+        await refresh_token_store.sweep(tx, clock.now(), 1000)
     assert not await resend(server, await make_session(server, brand, ann.id))
     with pytest.raises(TokenInvalid):
         await verify(server, link)
@@ -141,17 +146,18 @@ async def test_a_login_that_waits_for_proof_can_be_proved_once_the_intruder_is_o
         # Its session is gone without having been thrown out: nobody can tell whose it was.
         await logout.log_out(await make_caller(server, evil))
         async with server.db.transaction() as tx:
-            await sessions.sweep(tx, clock.advance(seconds=1), 1000)
+            await refresh_token_store.sweep(tx, clock.advance(seconds=1), 1000)
     else:
         await throw_out(server, mine, evil, clock, "revoked")
-    assert await open_links.look_at(reader(server), await newest_token(server, EVE), SecretKind.verify) is None
+    with pytest.raises(TokenInvalid):
+        await links.preview(reader(server), secrets.parse(await newest_token(server, EVE), SecretKind.verify))
     with pytest.raises(TokenInvalid):
         await verify(server, await newest_token(server, EVE))
     assert await resend(server, mine)
     assert await mails_to(server, NEW) == ["verify_email"]
-    link = await open_links.look_at(reader(server), await newest_token(server), SecretKind.verify)
+    link = await links.preview(reader(server), secrets.parse(await newest_token(server), SecretKind.verify))
     assert link is not None
-    assert (link.current_address, link.claimed_at, link.sets_password) == (NEW, None, False)
+    assert (link.current_address, link.requested_at, link.sets_password) == (NEW, None, False)
     await verify(server, await newest_token(server))
     found = await row(server, user.id)
     assert (found["email"], found["verified_at"], found["pending_email"]) == (NEW, clock.now(), None)
@@ -166,9 +172,9 @@ async def test_of_a_session_that_is_swept_away_only_a_guests_claim_is_left(
     link = await newest_token(server)
     await logout.log_out(await make_caller(server, opened))
     async with server.db.transaction() as tx:
-        await sessions.sweep(tx, clock.advance(seconds=1), 1000)
-    is_shown = await open_links.look_at(reader(server), link, SecretKind.verify) is not None
-    assert is_shown is not has_login
+        await refresh_token_store.sweep(tx, clock.advance(seconds=1), 1000)
+    shown = await outcome(links.preview(reader(server), secrets.parse(link, SecretKind.verify)))
+    assert isinstance(shown, TokenInvalid) is has_login
     proved = await outcome(verify(server, link))
     assert isinstance(proved, TokenInvalid) is has_login
 
@@ -180,7 +186,7 @@ async def test_a_claim_made_while_its_session_is_revoked_goes_too(
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
     caller, claimer = await make_caller(server, mine), await make_caller(server, evil)
     await asyncio.gather(
-        outcome(address_claims.claim(claimer, EVE, PASSWORD)),
+        outcome(email_change.change_email(claimer, EVE, PASSWORD)),
         *(outcome(logout.revoke_session(caller, evil.session_id)) for _ in range(3)),
     )
     assert not await is_alive(server, evil)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication import address_claims, magic_login
-from keystead.authentication.open_links import look_at
+from keystead.authentication import email_change, magic_link
+from keystead.authentication.links import preview
 from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.mail.model import MailKind
-from keystead.users import credentials
+from keystead.users import passwords
 from keystead.users.model import User
 from tests.authentication.claimants import (
     NEW,
@@ -66,10 +67,10 @@ async def test_the_page_of_ones_own_address_says_that_a_password_comes_with_it(
 ) -> None:
     opened = await make_session(server, brand, bob.id)
     await claim(server, opened, BOB, PENDING)
-    link = await look_at(reader(server), await newest_token(server, BOB), SecretKind.verify)
+    link = await preview(reader(server), secrets.parse(await newest_token(server, BOB), SecretKind.verify))
     assert link is not None
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == (BOB, True, False)
-    assert link.claimed_from is not None
+    assert link.requested_from is not None
 
 
 async def test_the_owner_hears_of_the_password_that_their_click_has_set(
@@ -117,15 +118,15 @@ async def test_a_proof_that_comes_between_is_seen(
 ) -> None:
     """A guest claims and proves an address while the password for it is still being hashed by another request."""
     guest = await make_anonymous(server, brand)
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     token = await newest_token(server, NEW, MailKind.change_email)
-    hash_new = credentials.hash_new
+    hash_new = passwords.hash_new
 
     async def prove_meanwhile(*arguments: object, **more: object) -> str:
-        await magic_login.redeem(reader(server), token, None)
+        await magic_link.redeem(reader(server), secrets.parse(token), None)
         return await hash_new(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(credentials, "hash_new", prove_meanwhile)
+    monkeypatch.setattr(passwords, "hash_new", prove_meanwhile)
     await claim(server, guest, NEW, PENDING)
     assert await claimed(server, guest.user_id) == NEW
     assert not await can_log_in(server, brand, NEW, PENDING)

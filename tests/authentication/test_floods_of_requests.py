@@ -13,9 +13,10 @@ from prometheus_client import REGISTRY
 from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
-from keystead.authentication import magic_login, mail_resolver, recovery
-from keystead.authentication.mail_resolver import MOST_AT_ONCE, RETRY_AFTER, Turns, resolve_all
+from keystead.authentication import link_request_worker, magic_link, password_change
+from keystead.authentication.link_request_worker import LARGEST_BATCH, RETRY_AFTER, RoundRobin, process_all
 from keystead.context import ActiveBrand, Anonymous, RequestDetails, Server
+from keystead.crypto import secrets
 from keystead.db.interface import Tx
 from keystead.db.statements import Statement
 from keystead.errors import ServiceUnavailable
@@ -46,7 +47,7 @@ def source(number: int) -> RequestDetails:
 
 async def ask(server: Server, brand: ActiveBrand, email: str, request: RequestDetails = REQUEST) -> None:
     ctx = make_context(server, brand, Anonymous(), request=request, brand_is_default=True)
-    await recovery.request_reset(ctx, brand, email)
+    await password_change.request_reset(ctx, brand, email)
 
 
 async def flood(server: Server, brand: ActiveBrand, rows: int, networks: int) -> None:
@@ -76,15 +77,15 @@ async def test_a_flood_delays_no_other_brand_and_no_other_network(
     if networks == 1:
         await ask(server, brand, EMAIL, source(9999))
     rounds = []
-    next_batch = mail_resolver.Turns.next_batch
+    next_batch = link_request_worker.RoundRobin.next_batch
 
     async def watched(turns: Any, rows: int) -> Any:
         batch = await next_batch(turns, rows)
         rounds.append({(request.brand_id, request.source) for request in batch})
         return batch
 
-    monkeypatch.setattr(mail_resolver.Turns, "next_batch", watched)
-    await resolve_all(server)
+    monkeypatch.setattr(link_request_worker.RoundRobin, "next_batch", watched)
+    await process_all(server)
     assert (other.id, REQUEST.address_prefix) in rounds[0]
     assert networks > 1 or (brand.id, source(9999).address_prefix) in rounds[0]
     assert await waiting(server) == 0
@@ -94,9 +95,9 @@ async def test_a_flood_delays_no_other_brand_and_no_other_network(
 async def test_a_thousand_requests_are_decided_in_few_transactions(server: Server, brand: ActiveBrand) -> None:
     await flood(server, brand, 1000, 10)
     counted = count_queries(server)
-    assert await resolve_all(server) == 1000
+    assert await process_all(server) == 1000
     # A machine that is busy elsewhere takes smaller batches; one for each request would be 1,000.
-    assert 1000 // MOST_AT_ONCE <= counted.transactions <= 300
+    assert 1000 // LARGEST_BATCH <= counted.transactions <= 300
     assert await waiting(server) == 0
 
 
@@ -111,7 +112,7 @@ async def test_of_one_network_so_many_wait_and_more_are_dropped_and_logged(
     (line,) = lines
     assert (line["event"], line["brand"], line["ip_prefix"]) == ("mail_request_dropped", brand.id, "198.51.0.0")
     await ask(server, brand, EMAIL)
-    await resolve_all(server)
+    await process_all(server)
     assert await written(server) == [EMAIL]
     await ask(server, brand, "again@example.com", source(0))
     assert await waiting(server) == 1
@@ -121,25 +122,25 @@ async def test_of_one_network_so_many_wait_and_more_are_dropped_and_logged(
 async def test_one_that_fails_is_logged_once_and_tried_again_later(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide, fails = mail_resolver._to_login, [True]
+    decide, fails = link_request_worker._send_to_login, [True]
 
     async def failing(tx: Tx, correspondence: Any, asked: Any) -> Any:
         if fails and asked.canonical == "bad@example.com":
             raise error
         return await decide(tx, correspondence, asked)
 
-    monkeypatch.setattr(mail_resolver, "_to_login", failing)
+    monkeypatch.setattr(link_request_worker, "_send_to_login", failing)
     await ask(server, brand, "bad@example.com")
     await ask(server, brand, EMAIL)
     with capture_logs() as lines:
         for _ in range(3):
-            await resolve_all(server)
+            await process_all(server)
             clock.advance(seconds=RETRY_AFTER.total_seconds())
     assert [line["event"] for line in lines] == ["mail_request_not_decided"]
     assert lines[0]["exc_info"] is error
     assert (await waiting(server), await written(server)) == (1, [EMAIL])
     fails.clear()
-    await resolve_all(server)
+    await process_all(server)
     assert await waiting(server) == 0
 
 
@@ -149,12 +150,12 @@ async def test_one_that_fails_for_an_hour_is_dropped(
     async def failing(*_: Any) -> Any:
         raise ValueError("broken")
 
-    monkeypatch.setattr(mail_resolver, "_to_login", failing)
+    monkeypatch.setattr(link_request_worker, "_send_to_login", failing)
     await ask(server, brand, EMAIL)
-    await resolve_all(server)
+    await process_all(server)
     assert await waiting(server) == 1
     clock.advance(seconds=timedelta(hours=1, seconds=1).total_seconds())
-    await resolve_all(server)
+    await process_all(server)
     assert await waiting(server) == 0
 
 
@@ -176,17 +177,17 @@ async def test_one_process_decides_at_a_time(server: Server, brand: ActiveBrand,
 
 
 @pytest.mark.attack("A59")
-@pytest.mark.parametrize("request_mail", [recovery.request_reset, magic_login.request])
+@pytest.mark.parametrize("request_mail", [password_change.request_reset, magic_link.request_magic_link])
 async def test_what_was_asked_for_before_a_reset_brings_no_link_after_it(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Any
 ) -> None:
     ctx = make_context(server, brand, Anonymous(), brand_is_default=True)
-    await recovery.request_reset(ctx, brand, EMAIL)
+    await password_change.request_reset(ctx, brand, EMAIL)
     token = await only_token(server, MailKind.reset_password)
     clock.advance(seconds=61)
     await request_mail(ctx, brand, EMAIL)
     clock.advance(seconds=0.5)
-    await recovery.reset_password(ctx, token, NEW_PASSWORD)
+    await password_change.reset_password(ctx, secrets.parse(token), NEW_PASSWORD)
     assert [mail.kind for mail in await outbox(server)] == [MailKind.reset_password, MailKind.password_changed]
     clock.advance(seconds=61)
     await request_mail(ctx, brand, EMAIL)
@@ -195,7 +196,7 @@ async def test_what_was_asked_for_before_a_reset_brings_no_link_after_it(
 
 async def test_turns_go_through_all_networks_before_they_begin_again(server: Server, brand: ActiveBrand) -> None:
     await flood(server, brand, 80, 40)
-    turns = Turns(server)
+    turns = RoundRobin(server)
     taken = [{request.source for request in await turns.next_batch(8)} for _ in range(5)]
     assert len(set().union(*taken)) == 40
 
@@ -205,11 +206,11 @@ async def test_a_round_takes_up_the_turns_where_the_last_one_left_them(
 ) -> None:
     rounds = []
 
-    async def watched(_server: Server, _seconds: float, turns: Turns) -> int:
+    async def watched(_server: Server, _seconds: float, turns: RoundRobin) -> int:
         rounds.append(turns)
         return 0
 
-    monkeypatch.setattr("keystead.web.upkeep.resolve_all", watched)
+    monkeypatch.setattr("keystead.web.upkeep.process_all", watched)
     await flood(server, brand, 1, 1)
     upkeep = Upkeep(server)
     await upkeep.resolve_mail_requests()
@@ -228,7 +229,7 @@ async def test_a_batch_that_fails_ends_with_the_round(
 
     await flood(server, brand, 8, 8)
     seconds = count()
-    monkeypatch.setattr(mail_resolver, "_resolve", fail)
-    monkeypatch.setattr(mail_resolver, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
-    await resolve_all(server, 4)
+    monkeypatch.setattr(link_request_worker, "_process", fail)
+    monkeypatch.setattr(link_request_worker, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    await process_all(server, 4)
     assert tried == [8, 1, 1, 1]

@@ -6,15 +6,16 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import magic_login, recovery
+from keystead.authentication import magic_link, password_change
 from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.errors import TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.mailed import only_token, outbox
 from tests.authentication.observing import events
@@ -33,7 +34,7 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 async def hand_over(server: Server, token: str) -> Secret:
-    return await magic_login.hand_over(visitor(server), token)
+    return await magic_link.hand_over(visitor(server), secrets.parse(token))
 
 
 async def claim(server: Server, brand: ActiveBrand, user: User, email: str) -> str:
@@ -137,9 +138,9 @@ async def test_a_token_handed_over_ends_with_all_other_ways_in(
     if ending == "disabled":
         await users.update_user(make_context(server), brand.id, ann.id, UserChanges(is_disabled=True))
     else:
-        await recovery.request_reset(visitor(server), brand, EMAIL)
+        await password_change.request_reset(visitor(server), brand, EMAIL)
         token = await only_token(server, MailKind.reset_password)
-        await recovery.reset_password(visitor(server), token, "violet indigo blue")
+        await password_change.reset_password(visitor(server), secrets.parse(token), "violet indigo blue")
     await assert_refused(server, fresh)
 
 

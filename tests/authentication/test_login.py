@@ -14,7 +14,7 @@ from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
 from keystead.pagination import PageRequest
 from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
-from keystead.users import credentials
+from keystead.users import login_store, passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.authentication.conftest import PASSWORD
@@ -167,13 +167,13 @@ async def test_what_the_brand_does_not_have_is_forbidden(
 
 @pytest.mark.attack("A46")
 async def test_a_weak_hash_is_made_anew_once(server: Server, brand: ActiveBrand, ann: User) -> None:
-    before = await users.find_login_of(server.db.reads, brand.id, ann.id)
+    before = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
     cheap = server.passwords.profile
     stronger = Profile(cheap.memory_kib * 2, cheap.time_cost + 1, cheap.parallelism)
     server.passwords = PasswordPool(stronger, 1)
     await log_in(server, brand)
     assert server.passwords.load.begun == 2
-    after = await users.find_login_of(server.db.reads, brand.id, ann.id)
+    after = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
     assert before is not None
     assert after is not None
     assert before.password_hash != after.password_hash
@@ -185,20 +185,20 @@ async def test_a_password_changed_meanwhile_lets_nobody_in(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the verification and the closing step somebody else sets another password."""
-    real = credentials.check_password
+    real = passwords.check_password
 
     async def overtaken(*arguments: Any, **named: Any) -> bool:
         is_right = await real(*arguments, **named)
-        candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
+        candidate = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
         new_hash = await server.passwords.hash("another password")
         assert candidate is not None
         assert candidate.password_hash is not None
         if is_right:
             async with server.db.transaction() as tx:
-                await users.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
+                await login_store.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
         return is_right
 
-    monkeypatch.setattr(credentials, "check_password", overtaken)
+    monkeypatch.setattr(passwords, "check_password", overtaken)
     with pytest.raises(InvalidCredentials):
         await log_in(server, brand)
     assert await events(server, brand, "session.opened") == []
@@ -207,21 +207,21 @@ async def test_a_password_changed_meanwhile_lets_nobody_in(
 async def test_a_hash_renewed_meanwhile_is_no_reason_to_refuse(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = credentials.check_password
+    real = passwords.check_password
     calls = []
 
     async def overtaken(*arguments: Any, **named: Any) -> bool:
         calls.append(1)
-        candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
+        candidate = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
         new_hash = await server.passwords.hash(PASSWORD)
         assert candidate is not None
         assert candidate.password_hash is not None
         if len(calls) == 1:
             async with server.db.transaction() as tx:
-                await users.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
+                await login_store.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
         return await real(*arguments, **named)
 
-    monkeypatch.setattr(credentials, "check_password", overtaken)
+    monkeypatch.setattr(passwords, "check_password", overtaken)
     await log_in(server, brand)
     assert len(calls) == 2
 

@@ -75,8 +75,8 @@ async def test_all_of_both_contracts_end_at_once(
     pair, standing = two
     ctx = await make_caller(server, pair)
     with pytest.raises(NoLoginMethod):
-        await logout.end_all(await nobody_s(server, brand), force=False)
-    await logout.end_all(ctx, force=False)
+        await logout.log_out_everywhere(await nobody_s(server, brand), force=False)
+    await logout.log_out_everywhere(ctx, force=False)
     assert (await is_alive(server, pair), await is_alive(server, standing)) == (False, False)
     with pytest.raises(RefreshTokenInvalid):
         await refresh_pair(make_context(server), pair.refresh_token.reveal())
@@ -118,10 +118,10 @@ async def test_nobody_locks_themselves_out_by_accident(
     ctx = make_context(server, brand, ctx.principal)
     if not can_return:
         with pytest.raises(NoLoginMethod):
-            await logout.end_all(ctx, force=False)
-        await logout.end_all(ctx, force=True)
+            await logout.log_out_everywhere(ctx, force=False)
+        await logout.log_out_everywhere(ctx, force=True)
     else:
-        await logout.end_all(ctx, force=False)
+        await logout.log_out_everywhere(ctx, force=False)
     assert len(await events(server, brand, "session.all_ended")) == 1
 
 
@@ -143,7 +143,7 @@ async def test_each_end_is_on_record(
 
 async def test_nobody_has_nothing_to_end(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand, Anonymous())
-    for ending in (logout.log_out(ctx), logout.revoke_session(ctx, "x"), logout.end_all(ctx, force=True)):
+    for ending in (logout.log_out(ctx), logout.revoke_session(ctx, "x"), logout.log_out_everywhere(ctx, force=True)):
         with pytest.raises(Unauthenticated):
             await ending
 
@@ -155,7 +155,7 @@ async def test_what_an_intruder_began_ends_with_all_sessions(
     mine, theirs = two
     await claim(server, theirs, NEW, PASSWORD)
     link = await newest_token(server)
-    await logout.end_all(await make_caller(server, mine), force=False)
+    await logout.log_out_everywhere(await make_caller(server, mine), force=False)
     assert await claimed(server, ann.id) is None
     with pytest.raises(TokenInvalid):
         await verify(server, link)
@@ -166,7 +166,7 @@ async def test_a_claim_outlives_all_sessions_of_a_user_whose_only_way_back_it_is
 ) -> None:
     guest = await make_anonymous(server, brand)
     await claim(server, guest, NEW, PASSWORD)
-    await logout.end_all(await make_caller(server, guest), force=True)
+    await logout.log_out_everywhere(await make_caller(server, guest), force=True)
     assert not await is_alive(server, guest)
     await verify(server, await newest_token(server))
     assert await can_log_in(server, brand, NEW, PASSWORD)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication import address_claims, magic_login
-from keystead.authentication.bearer import Credentials, authenticate
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication import email_change, magic_link
+from keystead.authentication.authenticate import Credentials, authenticate
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Server, UserPrincipal
+from keystead.crypto import secrets
 from keystead.errors import Forbidden, InvalidCredentials, TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.sessions.model import Opened
@@ -42,8 +43,8 @@ async def test_a_claim_by_either_way_kills_the_link_of_the_other(
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
     await claim(server, guest, "first@example.com")
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
-    await resolve_all(server)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
+    await process_all(server)
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.claim]
     await claim(server, guest, "third@example.com")
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.verify]
@@ -53,7 +54,7 @@ async def test_a_magic_claim_goes_by_link_also_where_no_proof_is_asked(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True, "email_verification": False}})
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     (mail,) = await outbox(server)
     assert (mail.kind, mail.recipient) == (MailKind.change_email, NEW)
     assert mail.expires_at is not None
@@ -69,16 +70,16 @@ async def test_a_magic_claim_needs_the_feature_and_a_user_without_password(
     bob = await make_user(server, brand, "bob@example.com")
     contexts = [await make_caller(server, await make_session(server, brand, user.id)) for user in (ann, bob)]
     with pytest.raises(Forbidden) as refused:
-        await address_claims.claim_magically(contexts[1], NEW)
+        await email_change.change_email_by_link(contexts[1], NEW)
     assert refused.value.extensions["feature"] == "magic_login"
     open_brand = await change_brand(server, brand, {"features": {"magic_login": True}})
     by_ann, by_bob = (make_context(server, open_brand, ctx.principal) for ctx in contexts)
     with pytest.raises(InvalidCredentials):
-        await address_claims.claim_magically(by_ann, NEW)
+        await email_change.change_email_by_link(by_ann, NEW)
     assert await claimed(server, ann.id) is None
     (event,) = await events(server, brand, "email_claim.refused")
     assert event.reason == "has_password"
-    await address_claims.claim_magically(by_bob, NEW)
+    await email_change.change_email_by_link(by_bob, NEW)
     assert await claimed(server, bob.id) == NEW
 
 
@@ -87,8 +88,10 @@ async def test_the_link_proves_the_address_and_opens_a_session_beside_the_claimi
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
     other = await make_session(server, brand, guest.user_id)
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
-    opened = await magic_login.redeem(reader(server), await newest_token(server, NEW, MailKind.change_email), None)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
+    opened = await magic_link.redeem(
+        reader(server), secrets.parse(await newest_token(server, NEW, MailKind.change_email)), None
+    )
     assert opened.auth_token is not None
     assert (await row(server, guest.user_id))["email"] == NEW
     assert await is_alive(server, guest)
@@ -102,10 +105,12 @@ async def test_a_verification_link_for_a_magic_claim_proves_it_and_kills_the_oth
     server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     clock.advance(minutes=1)
     assert await resend(server, guest)
     assert await tokens_of(server, guest.user_id) == ["claim", "verify"]
     await verify(server, await newest_token(server))
     with pytest.raises(TokenInvalid):
-        await magic_login.redeem(reader(server), await newest_token(server, NEW, MailKind.change_email), None)
+        await magic_link.redeem(
+            reader(server), secrets.parse(await newest_token(server, NEW, MailKind.change_email)), None
+        )

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from keystead.authentication import login, magic_login, recovery
-from keystead.authentication.magic_login import MagicLogin
+from keystead.authentication import login, magic_link, password_change
+from keystead.authentication.magic_link import MagicLogin
 from keystead.authentication.refresh import get_access_token, refresh_pair
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import Forbidden, InvalidCredentials, TokenInvalid
 from keystead.mail.model import MailKind
@@ -43,12 +44,12 @@ def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
 
 async def ask(server: Server, brand: ActiveBrand, email: str = EMAIL) -> str:
     """The token in a link that was just mailed."""
-    await magic_login.request(visitor(server), brand, email)
+    await magic_link.request_magic_link(visitor(server), brand, email)
     return token_in(server, (await outbox(server, MailKind.magic_login))[-1])
 
 
 async def redeem(server: Server, token: str, kind: SessionKind | None = None) -> MagicLogin:
-    return await magic_login.redeem(visitor(server), token, kind)
+    return await magic_link.redeem(visitor(server), secrets.parse(token), kind)
 
 
 async def assert_refused(server: Server, token: str) -> None:
@@ -146,14 +147,14 @@ async def test_of_fifty_at_once_one_gets_in(server: Server, brand: ActiveBrand, 
 
 @pytest.mark.attack("A56")
 async def test_every_other_secret_is_refused(server: Server, brand: ActiveBrand, ann: User) -> None:
-    await recovery.request_reset(visitor(server), brand, EMAIL)
+    await password_change.request_reset(visitor(server), brand, EMAIL)
     (mail,) = await outbox(server, MailKind.reset_password)
     reset, good = token_in(server, mail), generate(SecretKind.magic).reveal()
     made_up = [generate(kind).reveal() for kind in SecretKind]
     for raw in [*made_up, reset, good[:-1], good[:-1] + "é", "", "x", "\0", "ks_ml_" + reset[6:], "x" * 1_000_000]:
         await assert_refused(server, raw)
     assert await events(server, brand, "session.opened") == []
-    await recovery.reset_password(visitor(server), reset, "a fresh secret sentence")
+    await password_change.reset_password(visitor(server), secrets.parse(reset), "a fresh secret sentence")
 
 
 async def test_a_token_of_another_brand_is_refused_and_stays_good(
@@ -166,8 +167,8 @@ async def test_a_token_of_another_brand_is_refused_and_stays_good(
     token = await ask(server, brand)
     for other in others:
         with pytest.raises(TokenInvalid):
-            await magic_login.redeem(visitor(server, other), token, None)
-    await magic_login.redeem(visitor(server, brand), token, None)
+            await magic_link.redeem(visitor(server, other), secrets.parse(token), None)
+    await magic_link.redeem(visitor(server, brand), secrets.parse(token), None)
 
 
 async def test_the_brand_of_the_token_need_not_be_the_default_one(server: Server, brand: ActiveBrand) -> None:
@@ -186,7 +187,7 @@ async def test_a_feature_switched_off_counts_for_links_that_are_out(
             await redeem(server, raw)
         assert refused.value.extensions["feature"] == "magic_login"
         with pytest.raises(Forbidden):
-            await magic_login.hand_over(visitor(server), raw)
+            await magic_link.hand_over(visitor(server), secrets.parse(raw))
     await change_brand(server, brand, {"features": {"magic_login": True}})
     await redeem(server, token)
 
@@ -202,7 +203,7 @@ async def test_whoever_may_not_sign_in_has_no_link(server: Server, brand: Active
         await brands.set_disabled(ctx, brand.name, True)
     await assert_refused(server, token)
     with pytest.raises(TokenInvalid):
-        await magic_login.hand_over(visitor(server), token)
+        await magic_link.hand_over(visitor(server), secrets.parse(token))
 
 
 async def set_columns(server: Server, brand: ActiveBrand, user_id: str, **values: Any) -> None:

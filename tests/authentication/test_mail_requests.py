@@ -9,14 +9,14 @@ from datetime import timedelta
 
 import pytest
 
-from keystead.authentication import magic_login, recovery
+from keystead.authentication import magic_link, password_change
 from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
 from keystead.crypto import secrets
 from keystead.errors import BadUserInput, Forbidden
 from keystead.mail.model import MailKind
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens import store as one_time_tokens
 from tests.authentication.counting import count_queries, watch
 from tests.authentication.mailed import only_token, outbox, token_in
 from tests.authentication.observing import events
@@ -28,8 +28,8 @@ AT_ONCE = 20
 
 Request = Callable[[Context, ActiveBrand, str], Awaitable[None]]
 KINDS: dict[Request, MailKind] = {
-    magic_login.request: MailKind.magic_login,
-    recovery.request_reset: MailKind.reset_password,
+    magic_link.request_magic_link: MailKind.magic_login,
+    password_change.request_reset: MailKind.reset_password,
 }
 LIFETIMES = {MailKind.magic_login: timedelta(minutes=10), MailKind.reset_password: timedelta(minutes=30)}
 
@@ -203,9 +203,9 @@ async def test_what_is_no_address_is_refused(
 @pytest.mark.parametrize(
     ("request_mail", "feature"),
     [
-        (magic_login.request, "magic_login"),
-        (recovery.request_reset, "password_reset"),
-        (recovery.request_reset, "password_login"),
+        (magic_link.request_magic_link, "magic_login"),
+        (password_change.request_reset, "password_reset"),
+        (password_change.request_reset, "password_login"),
     ],
 )
 async def test_a_feature_that_is_off_is_forbidden_before_anything_is_looked_up(

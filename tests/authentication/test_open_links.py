@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication import address_claims, user_creation
-from keystead.authentication.magic_login import request
-from keystead.authentication.open_links import OpenLink, look_at
-from keystead.authentication.recovery import request_reset
+from keystead.authentication import email_change, registration
+from keystead.authentication.links import LinkPreview, preview
+from keystead.authentication.magic_link import request_magic_link
+from keystead.authentication.password_change import request_reset
 from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
+from keystead.errors import TokenInvalid
 from keystead.mail.model import MailKind
-from keystead.sessions import service as sessions
+from keystead.sessions import store as session_store
 from keystead.sessions.model import Device, EndReason
 from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
@@ -42,8 +44,8 @@ async def brand(server: Server) -> ActiveBrand:
     return await change_brand(server, made, {"base_url": "https://auth.example.net", "redirect_urls": urls})
 
 
-async def look(server: Server, token: str, kind: SecretKind = SecretKind.verify) -> OpenLink:
-    found = await look_at(reader(server), token, kind)
+async def look(server: Server, token: str, kind: SecretKind = SecretKind.verify) -> LinkPreview:
+    found = await preview(reader(server), secrets.parse(token, kind))
     assert found is not None
     return found
 
@@ -52,19 +54,20 @@ async def test_a_claim_tells_who_claimed_when_and_from_where(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     guest, made_at = await make_anonymous(server, brand), clock.now()
-    claimed_at = clock.advance(hours=1)
+    requested_at = clock.advance(hours=1)
     await claim(server, guest, NEW, PENDING)
     before = await row(server, guest.user_id)
     link = await look(server, await newest_token(server))
     assert (link.token.email, link.token.user_id, link.current_address) == (NEW, guest.user_id, None)
-    assert (link.user_created_at, link.claimed_at, link.claimed_from) == (made_at, claimed_at, BROWSER)
+    assert (link.user_created_at, link.requested_at, link.requested_from) == (made_at, requested_at, BROWSER)
     assert (link.sets_password, link.ends_all_sessions) == (True, False)
     assert (link.brand.name, link.brand.base_url) == (brand.name, "https://auth.example.net")
     assert link.brand.redirect_urls == ("https://app.example.com/in",)
     assert await row(server, guest.user_id) == before
     assert await tokens_of(server, guest.user_id) == ["verify"]
     await verify(server, await newest_token(server))
-    assert await look_at(reader(server), await newest_token(server), SecretKind.verify) is None
+    with pytest.raises(TokenInvalid):
+        await preview(reader(server), secrets.parse(await newest_token(server), SecretKind.verify))
 
 
 async def test_a_change_names_the_address_of_before(server: Server, brand: ActiveBrand, ann: User) -> None:
@@ -75,17 +78,18 @@ async def test_a_change_names_the_address_of_before(server: Server, brand: Activ
 
 async def test_a_magic_claim_is_looked_at_like_any_other(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await address_claims.claim_magically(await make_caller(server, guest), NEW)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     token = await newest_token(server, NEW, MailKind.change_email)
     link = await look(server, token, SecretKind.magic)
-    assert (link.claimed_from, link.sets_password, link.ends_all_sessions) == (BROWSER, False, False)
-    assert await look_at(reader(server), token, SecretKind.verify) is None
+    assert (link.requested_from, link.sets_password, link.ends_all_sessions) == (BROWSER, False, False)
+    with pytest.raises(TokenInvalid):
+        await preview(reader(server), secrets.parse(token, SecretKind.verify))
 
 
 async def test_an_administrator_claims_from_nowhere(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
-    await user_creation.create_user(make_context(server), brand, NewUser(NEW, PENDING))
+    await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING))
     link = await look(server, await newest_token(server))
-    assert (link.claimed_at, link.claimed_from) == (clock.now(), None)
+    assert (link.requested_at, link.requested_from) == (clock.now(), None)
     assert (link.sets_password, link.ends_all_sessions) == (True, True)
 
 
@@ -98,16 +102,16 @@ async def test_a_login_that_was_never_proved_loses_its_password(server: Server, 
     await (resend(server, opened) if how == "resend" else claim(server, opened, NEW, PENDING))
     link = await look(server, await newest_token(server))
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == (NEW, False, True)
-    assert (link.claimed_from is None) is (how == "resend")
+    assert (link.requested_from is None) is (how == "resend")
 
 
 @pytest.mark.parametrize("is_verified", [True, False])
 async def test_links_to_come_in_by(server: Server, brand: ActiveBrand, is_verified: bool, clock: ManualClock) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     await users.create_user(make_context(server), lax, NewUser(NEW, PENDING, is_verified=is_verified))
-    await request(reader(server), brand, NEW)
+    await request_magic_link(reader(server), brand, NEW)
     link = await look(server, await newest_token(server, NEW, MailKind.magic_login), SecretKind.magic)
-    assert (link.current_address, link.claimed_at, link.claimed_from) == (NEW, None, None)
+    assert (link.current_address, link.requested_at, link.requested_from) == (NEW, None, None)
     assert (link.sets_password, link.ends_all_sessions) == (False, not is_verified)
     clock.advance(minutes=1)
     await request_reset(reader(server), brand, NEW)
@@ -135,10 +139,14 @@ async def test_a_link_that_would_be_refused_shows_nothing(
             clock.advance(hours=24)
         case _:
             async with server.db.transaction() as tx:
-                await sessions.end_own(tx, brand.id, ann.id, opened.session_id, EndReason.revoked, clock.now())
-    assert await look_at(ctx, token, SecretKind.verify) is None
+                await session_store.end_own_session(
+                    tx, brand.id, ann.id, opened.session_id, EndReason.revoked, clock.now()
+                )
+    with pytest.raises(TokenInvalid):
+        await preview(ctx, secrets.parse(token, SecretKind.verify))
 
 
 @pytest.mark.parametrize("raw", ["", "nothing", "ks_ev_" + "0" * 49])
 async def test_what_is_no_token_shows_nothing(server: Server, brand: ActiveBrand, raw: str) -> None:
-    assert await look_at(reader(server), raw, SecretKind.verify) is None
+    with pytest.raises(TokenInvalid):
+        await preview(reader(server), secrets.parse(raw, SecretKind.verify))

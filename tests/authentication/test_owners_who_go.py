@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from keystead.authentication import magic_login, recovery
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication import magic_link, password_change
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.db.interface import Contention
@@ -19,7 +19,7 @@ from keystead.mail.model import MailKind, NewMail
 from keystead.users import email_addresses
 from keystead.users import store as users
 from keystead.users.model import User
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.claimants import claim, claimed, make_anonymous, reader
 from tests.authentication.mailed import outbox
@@ -36,11 +36,11 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 async def ask_for_login(server: Server, brand: ActiveBrand) -> None:
-    await magic_login.request(reader(server), brand, ANN)
+    await magic_link.request_magic_link(reader(server), brand, ANN)
 
 
 async def ask_for_reset(server: Server, brand: ActiveBrand) -> None:
-    await recovery.request_reset(reader(server), brand, ANN)
+    await password_change.request_reset(reader(server), brand, ANN)
 
 
 @pytest.mark.race
@@ -51,7 +51,7 @@ async def test_a_request_for_an_owner_who_is_being_deleted_writes_no_mail(
     await ask(server, brand)
     async with server.db.transaction() as tx:
         assert await users.delete_users(tx, brand.id, [ann.id]) == 1
-        deciding = asyncio.create_task(outcome(resolve_all(server)))
+        deciding = asyncio.create_task(outcome(process_all(server)))
         assert await is_held_up(deciding)
     await deciding
     assert await outbox(server) == []

@@ -10,9 +10,9 @@ from keystead.context import ActiveBrand, Context, Server
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.policy import SessionKind
-from keystead.sessions import service as sessions
+from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason, Opened
-from keystead.users import service as users
+from keystead.users import login_store
 from keystead.users.model import User
 from tests.authentication.claimants import claim, claimed, newest_token, verify
 from tests.authentication.conftest import PASSWORD
@@ -98,10 +98,12 @@ async def test_a_session_that_was_ended_meanwhile_changes_nothing(
     server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context
 ) -> None:
     async with server.db.transaction() as tx:
-        await sessions.end_own(tx, brand.id, ann.id, mine.session_id, EndReason.revoked, server.clock.now())
+        await session_store.end_own_session(
+            tx, brand.id, ann.id, mine.session_id, EndReason.revoked, server.clock.now()
+        )
     with pytest.raises(InvalidCredentials):
         await change_password(ctx, NEW, PASSWORD)
-    candidate = await users.find_login_of(server.db.reads, brand.id, ann.id)
+    candidate = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
     assert candidate is not None
     assert await server.passwords.verify(candidate.password_hash, PASSWORD)
 

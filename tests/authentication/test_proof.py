@@ -6,14 +6,15 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import proof
+from keystead.authentication import email_verification
 from keystead.context import ActiveBrand, Server
+from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import TokenInvalid
 from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users.model import User
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.claimants import (
     NEW,
@@ -91,8 +92,8 @@ async def test_a_link_of_another_brand_stays_good(server: Server, brand: ActiveB
     token = await newest_token(server)
     await make_brand_token(server, other)
     with pytest.raises(TokenInvalid):
-        await proof.verify_email(make_context(server, other), token)
-    await proof.verify_email(make_context(server, brand), token)
+        await email_verification.verify_email(make_context(server, other), secrets.parse(token))
+    await email_verification.verify_email(make_context(server, brand), secrets.parse(token))
 
 
 @pytest.mark.attack("A60")

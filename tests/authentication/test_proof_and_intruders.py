@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import proof
-from keystead.authentication.correspondence import open_correspondence
-from keystead.authentication.proof import Proved
+from keystead.authentication import email_verification
+from keystead.authentication.email_verification import Verified
+from keystead.authentication.notifications import mail_context
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import TokenInvalid
-from keystead.sessions import service as sessions
-from keystead.sessions.model import THROWN_OUT, EndReason
+from keystead.sessions import store as session_store
+from keystead.sessions.model import REVOKING_REASONS, EndReason
 from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.claimants import (
     NEW,
@@ -39,16 +39,18 @@ from tests.clocks import ManualClock
 from tests.make import change_brand, make_context, make_session
 
 
-async def prove_login(server: Server, brand: ActiveBrand, user_id: str, email: str) -> Proved | None:
+async def prove_login(server: Server, brand: ActiveBrand, user_id: str, email: str) -> Verified | None:
     """What using a mailed link to log in proves, when it was sent to this address."""
     ctx, secret, address = reader(server), generate(SecretKind.magic), email_addresses.parse(email)
-    correspondence, now = await open_correspondence(ctx, brand), server.clock.now()
+    correspondence, now = await mail_context(ctx, brand), server.clock.now()
     async with server.db.transaction() as tx:
         await tokens.issue(tx, brand.id, user_id, TokenPurpose.login, address, secret, now)
         token = await tokens.consume(tx, brand.id, secret, now)
         if token is None:
             return None
-        return await proof.prove_login(tx, correspondence, token, proof.describe_proof(ctx, token))
+        return await email_verification.verify_login_address(
+            tx, correspondence, token, email_verification.verification_event(ctx, token)
+        )
 
 
 async def make_granted(server: Server, brand: ActiveBrand, email: str = NEW) -> str:
@@ -68,7 +70,7 @@ async def test_proof_of_what_was_granted_without_ends_all_sessions_and_passwords
     squatter = await make_session(server, brand, user_id)
     if how == "login":
         await claim(server, squatter, "squatter@example.com", PENDING)
-        assert await prove_login(server, brand, user_id, NEW) == Proved(user_id, ends_all=True)
+        assert await prove_login(server, brand, user_id, NEW) == Verified(user_id, ends_all=True)
     else:
         spelling = NEW if how == "resend" else "New@example.com"
         await (resend(server, squatter) if how == "resend" else claim(server, squatter, spelling, PENDING))
@@ -84,7 +86,7 @@ async def test_proof_of_what_was_granted_without_ends_all_sessions_and_passwords
 async def test_a_login_by_link_proves_nothing_anew(server: Server, brand: ActiveBrand, ann: User) -> None:
     opened = await make_session(server, brand, ann.id)
     await claim(server, opened, NEW, PASSWORD)
-    assert await prove_login(server, brand, ann.id, "Ann@Example.com") == Proved(ann.id, ends_all=False)
+    assert await prove_login(server, brand, ann.id, "Ann@Example.com") == Verified(ann.id, ends_all=False)
     assert await is_alive(server, opened)
     assert await claimed(server, ann.id) == NEW
     assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
@@ -138,8 +140,8 @@ async def test_what_a_session_began_dies_with_it_when_it_was_thrown_out(
     opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
     await claim(server, opened, NEW, PASSWORD)
     async with server.db.transaction() as tx:
-        await sessions.end_own(tx, brand.id, opened.user_id, opened.session_id, reason, server.clock.now())
-    if has_login and reason in THROWN_OUT:
+        await session_store.end_own_session(tx, brand.id, opened.user_id, opened.session_id, reason, server.clock.now())
+    if has_login and reason in REVOKING_REASONS:
         with pytest.raises(TokenInvalid):
             await verify(server, await newest_token(server))
         assert (await row(server, ann.id))["email"] == "ann@example.com"

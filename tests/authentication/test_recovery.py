@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import login, magic_login, recovery
+from keystead.authentication import login, magic_link, password_change
 from keystead.authentication.refresh import get_access_token
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, RefreshTokenInvalid, TokenInvalid
 from keystead.mail.model import MailKind
@@ -18,7 +19,7 @@ from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users import store as user_store
 from keystead.users.model import User, UserChanges
-from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
@@ -46,12 +47,12 @@ def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
 
 async def ask(server: Server, brand: ActiveBrand, email: str = EMAIL) -> str:
     """The token in a link that was just mailed."""
-    await recovery.request_reset(visitor(server), brand, email)
+    await password_change.request_reset(visitor(server), brand, email)
     return token_in(server, (await outbox(server, MailKind.reset_password))[-1])
 
 
 async def reset(server: Server, token: str, password: str = NEW) -> None:
-    await recovery.reset_password(visitor(server), token, password)
+    await password_change.reset_password(visitor(server), secrets.parse(token), password)
 
 
 async def assert_refused(server: Server, token: str) -> None:
@@ -118,7 +119,7 @@ async def test_claims_and_other_links_die(server: Server, brand: ActiveBrand, an
     await reset(server, await ask(server, brand))
     assert await one_time_tokens.find(server.db.reads, verify, now) is None
     with pytest.raises(TokenInvalid):
-        await magic_login.redeem(visitor(server), magic.reveal(), None)
+        await magic_link.redeem(visitor(server), secrets.parse(magic.reveal()), None)
     async with server.db.transaction() as tx:
         assert not await user_store.is_taken(tx, brand.id, theirs)
     assert (await users.get_user(make_context(server), brand.id, ann.id)).profile.email == EMAIL
@@ -151,7 +152,7 @@ async def test_a_password_that_the_rules_refuse_leaves_the_link_good(
         await reset(server, token, password)
     assert refused.value.extensions["field"] == "newPassword"
     with pytest.raises(BadUserInput) as refused:
-        await recovery.reset_password(visitor(server), token, password, field="password")
+        await password_change.reset_password(visitor(server), secrets.parse(token), password, field="password")
     assert refused.value.extensions["field"] == "password"
     assert server.passwords.load.begun == hashed
     await reset(server, token)
@@ -201,14 +202,14 @@ async def test_of_fifty_at_once_one_sets_the_password(server: Server, brand: Act
 
 @pytest.mark.attack("A56")
 async def test_every_other_secret_is_refused(server: Server, brand: ActiveBrand, ann: User) -> None:
-    await magic_login.request(visitor(server), brand, EMAIL)
+    await magic_link.request_magic_link(visitor(server), brand, EMAIL)
     (mail,) = await outbox(server, MailKind.magic_login)
     magic, good = token_in(server, mail), generate(SecretKind.reset).reveal()
     made_up = [generate(kind).reveal() for kind in SecretKind]
     for raw in [*made_up, magic, good[:-1], "", "x", "\0", "ks_pr_" + magic[6:], "x" * 1_000_000]:
         await assert_refused(server, raw)
     await log_in(server, brand, PASSWORD)
-    await magic_login.redeem(visitor(server), magic, None)
+    await magic_link.redeem(visitor(server), secrets.parse(magic), None)
 
 
 async def test_a_token_of_another_brand_is_refused_and_stays_good(
@@ -218,8 +219,8 @@ async def test_a_token_of_another_brand_is_refused_and_stays_good(
     token = await ask(server, brand)
     for other in others:
         with pytest.raises(TokenInvalid):
-            await recovery.reset_password(visitor(server, other), token, NEW)
-    await recovery.reset_password(visitor(server, brand), token, NEW)
+            await password_change.reset_password(visitor(server, other), secrets.parse(token), NEW)
+    await password_change.reset_password(visitor(server, brand), secrets.parse(token), NEW)
 
 
 @pytest.mark.parametrize("feature", ["password_reset", "password_login"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.audit import service as audit
-from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.crypto.secrets import SecretKind, generate
@@ -24,7 +24,7 @@ from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Opened
-from keystead.users import service as users
+from keystead.users import login_store
 from keystead.users.model import User
 from tests.authentication.counting import count_queries
 from tests.clocks import ManualClock
@@ -170,7 +170,7 @@ async def test_it_stands_for_years(
     clock.advance(days=400)
     assert await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
     async with server.db.transaction() as tx:
-        await users.bump_epoch(tx, brand.id, ann.id)
+        await login_store.bump_epoch(tx, brand.id, ann.id)
     with pytest.raises(RefreshTokenInvalid):
         await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token
 from keystead.authentication.registration import create_me
 from keystead.brands import service as brands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication import user_creation
+from keystead.authentication import registration
 from keystead.context import ActiveBrand, Server
 from keystead.errors import Conflict, RateLimited
 from keystead.mail.model import MailKind
@@ -32,7 +32,7 @@ from tests.make import change_brand, make_context, make_session
 
 
 async def test_without_a_claiming_session_all_end(server: Server, brand: ActiveBrand) -> None:
-    made = await user_creation.create_user(make_context(server), brand, NewUser(NEW, PENDING))
+    made = await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING))
     assert await mails_to(server, NEW) == ["verify_email"]
     stray = await make_session(server, brand, made.id)
     await verify(server, await newest_token(server))
@@ -47,7 +47,7 @@ async def test_a_user_whose_address_needs_no_proof_gets_no_mail(
 ) -> None:
     if not is_verified:
         brand = await change_brand(server, brand, {"features": {"email_verification": False}})
-    await user_creation.create_user(make_context(server), brand, NewUser(NEW, PENDING, is_verified=is_verified))
+    await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING, is_verified=is_verified))
     assert await can_log_in(server, brand, NEW, PENDING)
     assert await outbox(server) == []
 
@@ -59,13 +59,13 @@ async def test_when_the_hour_is_used_up_the_wait_ends_with_it(
         await claim(server, await make_anonymous(server, brand), NEW)
         clock.advance(minutes=2)
     with pytest.raises(RateLimited, match=r"try again in 3000 seconds") as refused:
-        await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+        await registration.create_user(make_context(server), brand, NewUser(NEW))
     assert refused.value.extensions["retryAfter"] == 3000
     clock.advance(seconds=2999)
     with pytest.raises(RateLimited):
-        await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+        await registration.create_user(make_context(server), brand, NewUser(NEW))
     clock.advance(seconds=1)
-    await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+    await registration.create_user(make_context(server), brand, NewUser(NEW))
 
 
 async def test_the_link_counts_against_the_recipients_share(
@@ -75,22 +75,22 @@ async def test_the_link_counts_against_the_recipients_share(
     await claim(server, await make_anonymous(server, brand), NEW)
     before = len((await users.list_users(make_context(server), brand.id, PageRequest())).items)
     with pytest.raises(RateLimited) as refused:
-        await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+        await registration.create_user(make_context(server), brand, NewUser(NEW))
     assert refused.value.extensions["retryAfter"] == 60
     assert len((await users.list_users(make_context(server), brand.id, PageRequest())).items) == before
     clock.advance(seconds=60)
-    made = await user_creation.create_user(make_context(server), brand, NewUser(NEW))
+    made = await registration.create_user(make_context(server), brand, NewUser(NEW))
     mails = await outbox(server, MailKind.verify_email)
     assert len(mails) == 2
     assert (await claimed(server, made.id), await tokens_of(server, made.id)) == (NEW, ["verify"])
     (token,) = [token_in(server, mail) for mail in mails if mail.user_id == made.id]
     await verify(server, token)
     assert (await row(server, made.id))["email"] == NEW
-    await user_creation.create_user(make_context(server), brand, NewUser("other@example.com"))
-    await user_creation.create_user(make_context(server), brand, NewUser("other@example.com", is_verified=True))
+    await registration.create_user(make_context(server), brand, NewUser("other@example.com"))
+    await registration.create_user(make_context(server), brand, NewUser("other@example.com", is_verified=True))
 
 
 async def test_a_taken_address_makes_neither_user_nor_mail(server: Server, brand: ActiveBrand, ann: User) -> None:
     with pytest.raises(Conflict):
-        await user_creation.create_user(make_context(server), brand, NewUser("Ann@example.com"))
+        await registration.create_user(make_context(server), brand, NewUser("Ann@example.com"))
     assert await outbox(server) == []

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from keystead.db import migrate, types
 from keystead.db.factory import open_database
 from keystead.users import email_addresses
-from keystead.users.claims.store import lock_addresses
+from keystead.users.email_change_store import lock_addresses
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PLAIN = ["Ann@Example.com", "IVAN@EXAMPLE.COM", "a+B@xn--mnchen-3ya.example"]

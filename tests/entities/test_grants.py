@@ -18,9 +18,9 @@ from keystead.entities.definition_service import Deletion
 from keystead.errors import BadUserInput
 from keystead.pagination import PageRequest
 from keystead.permissions import PermissionSet, entity_of, of_entity
+from keystead.users import roles
 from keystead.users import service as users
 from keystead.users.model import NewUser, UserChanges
-from keystead.users.roles import service as roles
 from tests.make import change_brand, make_api_key, make_brand, make_context, make_entities, make_role, make_user
 
 

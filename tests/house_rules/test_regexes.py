@@ -84,7 +84,7 @@ LISTED = {
     "keystead/settings/loading.py _URL_PATH": Listed("a setting", _CLASS),
     "keystead/users/email_addresses.py _INVISIBLE": Listed("an address, at most 254 characters", _CLASS),
     "keystead/users/email_addresses.py _PLAIN_DOMAIN": Listed("an address, at most 254 characters", _DISJOINT),
-    "keystead/users/roles/service.py _NAME": Listed("a role's name", _CLASS),
+    "keystead/users/roles.py _NAME": Listed("a role's name", _CLASS),
     "keystead/web/logs.py _AUTHORITY": Listed("log lines, with what clients sent", _CLASS),
     "keystead/web/logs.py _SECRETS": Listed("log lines, with what clients sent", "fixed letters, then takes the run"),
     "keystead/web/mailbox.py _LOOPBACK_NAME": Listed("the Host header", _CLASS),

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.refresh import refresh_pair
 from keystead.context import ActiveBrand, Server, UserPrincipal
 from keystead.crypto.keyring import Keyring

@@ -12,6 +12,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.schema import load_fixed
 from keystead.policy import SessionKind
+from keystead.sessions import refresh_token_store
 from keystead.sessions import service as sessions
 from keystead.users.model import User
 from keystead.web.upkeep import Upkeep
@@ -99,7 +100,7 @@ async def test_what_was_noted_is_written_when_the_process_ends(
     written = await api_keys.find_key(make_context(server), brand.id, key.id)
     assert written is not None
     assert written.last_used_at == clock.now()
-    token = await sessions.find_presented(server.db.reads, opened.refresh_token.digest(), brand.id)
+    token = await refresh_token_store.find_presented(server.db.reads, opened.refresh_token.digest(), brand.id)
     assert token is not None
     assert token.used_at == clock.now()
 

@@ -11,8 +11,8 @@ from keystead.mail import links, service
 from keystead.mail.model import MailKind, NewMail
 from keystead.users import email_addresses
 from keystead.users.model import User
-from keystead.users.one_time_tokens import service as one_time_tokens
-from keystead.users.one_time_tokens.model import TokenPurpose
+from keystead.users.one_time_tokens import store as one_time_tokens
+from keystead.users.one_time_tokens.model import TokenPurpose, lifetime_end
 
 PURPOSES = {
     MailKind.verify_email: TokenPurpose.verify,
@@ -50,7 +50,7 @@ async def make_link_mail(
 ) -> str:
     """The same with a link that leads somewhere, in the place of the user's older one for that purpose."""
     now, purpose = server.clock.now(), PURPOSES[kind]
-    expires_at = one_time_tokens.lifetime_end(purpose, now)
+    expires_at = lifetime_end(purpose, now)
     mail_id = await make_mail(server, brand, user, kind, **{"expires_at": expires_at, **choices})
     address = email_addresses.parse(str(user.profile.email))
     async with server.db.transaction() as tx:

@@ -21,8 +21,8 @@ from keystead.mail.sending import LEASE
 from keystead.mail.transport import DeliveryFailed, DeliveryRefused
 from keystead.mail.worker import MailWorker
 from keystead.users.model import User
-from keystead.users.one_time_tokens import service as one_time_tokens
-from keystead.users.one_time_tokens.service import is_good
+from keystead.users.one_time_tokens import store as one_time_tokens
+from keystead.users.one_time_tokens.store import is_valid
 from tests.clocks import ManualClock
 from tests.mail.letters import make_link_mail, make_mail, use_link
 from tests.mail.post import Post, make_delivery
@@ -43,7 +43,7 @@ async def second(server: Server, database_url: str, clock: ManualClock) -> Async
 
 def worker(server: Server, post: Post, holder: str = "node-1") -> MailWorker:
     """One that asks for the tokens that there are."""
-    return make_delivery(server, post, holder, is_link_good=is_good)
+    return make_delivery(server, post, holder, is_link_good=is_valid)
 
 
 async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
@@ -53,7 +53,7 @@ async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
 
 async def link_state(server: Server, mail_id: str) -> LinkState | None:
     mail = await outbox.get_mail(make_context(server), mail_id)
-    return await find_link_state(server.db.reads, mail, server.master_key, server.clock.now(), is_good)
+    return await find_link_state(server.db.reads, mail, server.master_key, server.clock.now(), is_valid)
 
 
 @KINDS
@@ -86,7 +86,7 @@ async def test_a_link_that_was_killed_is_not_sent(server: Server, brand: ActiveB
     """As by a new password, or by logging out everywhere."""
     mail_id, post = await make_link_mail(server, brand, ann), Post()
     async with server.db.transaction() as tx:
-        await one_time_tokens.forget(tx, brand.id, ann.id)
+        await one_time_tokens.delete_tokens(tx, brand.id, ann.id)
     await worker(server, post).deliver_all_due()
     assert mail_id not in post.mail_ids
     assert await state(server, mail_id) == (MailState.dead, GONE)
@@ -160,15 +160,15 @@ async def test_a_dead_mail_whose_link_was_used_or_replaced_stays_dead(
     old = await make_link_mail(server, brand, ann)
     post.error = DeliveryRefused("550 5.1.1 No such mailbox")
     await worker(server, post).deliver_all_due()
-    await outbox.retry(ctx, old, is_good)
+    await outbox.retry(ctx, old, is_valid)
     await worker(server, post).deliver_all_due()
     clock.advance(seconds=61)
     new = await make_link_mail(server, brand, ann)
     await worker(server, post).deliver_all_due()
     with pytest.raises(Conflict, match="used or replaced"):
-        await outbox.retry(ctx, old, is_good)
+        await outbox.retry(ctx, old, is_valid)
     assert (await state(server, old))[0] is MailState.dead
-    await outbox.retry(ctx, new, is_good)
+    await outbox.retry(ctx, new, is_valid)
     assert (await state(server, new))[0] is MailState.waiting
 
 

@@ -7,13 +7,15 @@ import asyncio
 import pytest
 
 from keystead.authentication import login, logout
-from keystead.authentication.bearer import Credentials, authenticate
+from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.password_change import change_password
 from keystead.authentication.refresh import TokenPair, get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Context, Server
 from keystead.errors import AccessTokenRefused, InvalidCredentials, RefreshTokenInvalid
 from keystead.policy import SessionKind
 from keystead.sessions import service as sessions
+from keystead.sessions.rotation import RotationKeys
+from keystead.users import login_store
 from keystead.users import service as users
 from keystead.users.model import User
 from tests.authentication.observing import is_alive
@@ -40,7 +42,7 @@ async def test_log_out_everywhere_against_twenty_refreshes(nodes: Nodes, brand: 
         contexts: list[Context] = [make_context(nodes[n % 2]) for n in range(20)]
         work = [refresh_pair(ctx, one.refresh_token.reveal()) for ctx, one in zip(contexts, pairs, strict=True)]
         work_too = [get_access_token(ctx, standing.refresh_token.reveal(), None) for ctx in contexts]
-        ending = logout.end_all(caller, force=False)
+        ending = logout.log_out_everywhere(caller, force=False)
         outcomes = await asyncio.gather(*(outcome(one) for one in (*work[:10], *work_too, ending, *work[10:])))
         for one in outcomes:
             if isinstance(one, TokenPair):
@@ -65,7 +67,7 @@ async def test_no_more_sessions_than_allowed_however_many_log_in(nodes: Nodes, b
 
 
 async def hash_of(server: Server, brand: ActiveBrand, user: User) -> str:
-    candidate = await users.find_login_of(server.db.reads, brand.id, user.id)
+    candidate = await login_store.find_login_of(server.db.reads, brand.id, user.id)
     assert candidate is not None
     assert candidate.password_hash is not None
     return candidate.password_hash
@@ -79,7 +81,7 @@ async def test_a_login_on_the_way_is_among_those_that_a_new_password_ends(
     mine = await make_session(first, brand, ann.id)
     caller = await make_caller(second, mine)
     old_hash = await hash_of(first, brand, ann)
-    keys, device = sessions.RotationKeys.of(first), sessions.device(REQUEST)
+    keys, device = RotationKeys.of(first), sessions.device(REQUEST)
     async with first.db.transaction() as tx:
         opened = await sessions.open_session(
             tx, brand, ann.id, SessionKind.pair, device, keys, first.clock.now(), password_hash=old_hash

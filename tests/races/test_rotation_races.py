@@ -10,8 +10,9 @@ from keystead.authentication.refresh import refresh_pair
 from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto.secrets import Secret, SecretKind, parse
 from keystead.errors import RefreshTokenInvalid, RefreshTokenReused
-from keystead.sessions import service as sessions
+from keystead.sessions import rotation
 from keystead.sessions.model import Replayed, Reused, Rotated, Verdict
+from keystead.sessions.rotation import RotationKeys
 from keystead.users.model import User
 from tests.authentication.observing import events
 from tests.clocks import ManualClock
@@ -22,8 +23,8 @@ AT_ONCE = 50
 
 
 async def rotate(server: Server, secret: Secret) -> Verdict:
-    keys, now = sessions.RotationKeys.of(server), server.clock.now()
-    return await server.db.run(lambda tx: sessions.rotate(tx, None, secret, keys, now))
+    keys, now = RotationKeys.of(server), server.clock.now()
+    return await server.db.run(lambda tx: rotation.rotate(tx, None, secret, keys, now))
 
 
 @pytest.mark.race
@@ -60,11 +61,11 @@ async def test_clients_that_run_ahead_meet_at_the_head(nodes: Nodes, brand: Acti
 async def test_who_comes_second_waits_for_the_first(nodes: Nodes, brand: ActiveBrand, ann: User, ending: str) -> None:
     first, second = nodes
     secret = (await make_session(first, brand, ann.id)).refresh_token
-    keys, now = sessions.RotationKeys.of(first), first.clock.now()
+    keys, now = RotationKeys.of(first), first.clock.now()
 
     async def hold() -> Secret:
         async with first.db.transaction() as tx:
-            verdict = await sessions.rotate(tx, None, secret, keys, now)
+            verdict = await rotation.rotate(tx, None, secret, keys, now)
             assert isinstance(verdict, Rotated)
             waiting.append(asyncio.create_task(rotate(second, secret)))
             assert await is_held_up(waiting[0])

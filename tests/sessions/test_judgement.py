@@ -9,7 +9,7 @@ import pytest
 
 from keystead.policy import BrandPolicy, Preset, SessionKind
 from keystead.sessions.model import PresentedToken
-from keystead.sessions.refresh_tokens.judgement import LONGEST_WALK, Judgement, judge, judge_standing
+from keystead.sessions.rotation import LONGEST_WALK, Judgement, judge, judge_standing
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = BrandPolicy()
@@ -126,7 +126,7 @@ def test_an_end_that_the_brand_sets_counts_for_the_tokens_that_are_out(
     expires_at = None if stored is None else NOW + timedelta(seconds=stored)
     token = msgspec.structs.replace(STANDING, expires_at=expires_at)
     policy = BrandPolicy(standing_refresh_ttl=set_by_now)
-    assert token.standing_end(policy) == (None if end is None else NOW + timedelta(seconds=end))
+    assert token.standing_expiry(policy) == (None if end is None else NOW + timedelta(seconds=end))
     if end is not None:
         assert judge_standing(token, NOW + timedelta(seconds=end - 0.1), policy) is Judgement.usable
         assert judge_standing(token, NOW + timedelta(seconds=end), policy) is Judgement.expired

@@ -11,7 +11,10 @@ from keystead.context import ActiveBrand, Server
 from keystead.pagination import PageRequest
 from keystead.policy import SessionKind
 from keystead.sessions import service as sessions
+from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason, Opened
+from keystead.sessions.rotation import RotationKeys
+from keystead.users import login_store
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.clocks import ManualClock
@@ -19,7 +22,7 @@ from tests.make import REQUEST, change_brand, make_caller, make_context, make_se
 
 
 async def open_with(server: Server, brand: ActiveBrand, user_id: str, password_hash: str) -> Opened | None:
-    keys, device = sessions.RotationKeys.of(server), sessions.device(REQUEST)
+    keys, device = RotationKeys.of(server), sessions.device(REQUEST)
     async with server.db.transaction() as tx:
         return await sessions.open_session(
             tx, brand, user_id, SessionKind.pair, device, keys, server.clock.now(), password_hash=password_hash
@@ -27,7 +30,7 @@ async def open_with(server: Server, brand: ActiveBrand, user_id: str, password_h
 
 
 async def hash_of(server: Server, brand: ActiveBrand, user: User) -> str:
-    candidate = await users.find_login_of(server.db.reads, brand.id, user.id)
+    candidate = await login_store.find_login_of(server.db.reads, brand.id, user.id)
     assert candidate is not None
     assert candidate.password_hash is not None
     return candidate.password_hash
@@ -97,7 +100,9 @@ async def test_of_two_who_end_one_session_one_is_told(server: Server, brand: Act
     for _ in range(2):
         async with server.db.transaction() as tx:
             ends.append(
-                await sessions.end_own(tx, brand.id, ann.id, opened.session_id, EndReason.logout, server.clock.now())
+                await session_store.end_own_session(
+                    tx, brand.id, ann.id, opened.session_id, EndReason.logout, server.clock.now()
+                )
             )
     assert ends == [True, False]
 

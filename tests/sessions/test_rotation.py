@@ -7,8 +7,9 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.policy import SessionKind
-from keystead.sessions import service as sessions
+from keystead.sessions import rotation
 from keystead.sessions.model import Expired, KindOff, Opened, Replayed, Reused, Rotated, Unknown, Verdict
+from keystead.sessions.rotation import RotationKeys
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.clocks import ManualClock
@@ -16,9 +17,9 @@ from tests.make import change_brand, make_brand, make_context, make_session
 
 
 async def rotate(server: Server, secret: Secret, expected: str | None = None) -> Verdict:
-    keys = sessions.RotationKeys.of(server)
+    keys = RotationKeys.of(server)
     async with server.db.transaction() as tx:
-        return await sessions.rotate(tx, expected, secret, keys, server.clock.now())
+        return await rotation.rotate(tx, expected, secret, keys, server.clock.now())
 
 
 async def rotated(server: Server, secret: Secret) -> Secret:

@@ -11,7 +11,8 @@ from keystead.authentication.refresh import refresh_pair
 from keystead.context import ActiveBrand, Server
 from keystead.db.statements import Statement
 from keystead.policy import Preset, SessionKind
-from keystead.sessions import service as sessions
+from keystead.sessions import refresh_token_store
+from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason
 from keystead.sessions.store import refresh_tokens
 from keystead.sessions.store import sessions as session_table
@@ -34,14 +35,14 @@ async def left(server: Server) -> tuple[int, int]:
 
 async def sweep(server: Server, limit: int = 100) -> int:
     async with server.db.transaction() as tx:
-        return await sessions.sweep(tx, server.clock.now() - timedelta(days=30), limit)
+        return await refresh_token_store.sweep(tx, server.clock.now() - timedelta(days=30), limit)
 
 
 async def test_an_ended_session_goes_after_its_time(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     user = await make_user(server, brand)
     opened = await make_session(server, brand, user.id, SessionKind.standing)
     async with server.db.transaction() as tx:
-        await sessions.end_own(tx, brand.id, user.id, opened.session_id, EndReason.logout, clock.now())
+        await session_store.end_own_session(tx, brand.id, user.id, opened.session_id, EndReason.logout, clock.now())
     clock.advance(days=29)
     assert (await sweep(server), await left(server)) == (0, (1, 1))
     clock.advance(days=2)
@@ -101,7 +102,7 @@ async def test_a_session_that_was_refreshed_often_goes_piece_by_piece(
         clock.advance(minutes=1)
         raw = (await refresh_pair(make_context(server, brand), raw)).refresh_token
     async with server.db.transaction() as tx:
-        await sessions.end_own(tx, brand.id, user.id, opened.session_id, EndReason.logout, clock.now())
+        await session_store.end_own_session(tx, brand.id, user.id, opened.session_id, EndReason.logout, clock.now())
     clock.advance(days=31)
     assert [(await sweep(server, 4), await left(server)) for _ in range(4)] == [
         (4, (1, 7)),

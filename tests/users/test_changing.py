@@ -12,7 +12,7 @@ from keystead.db.interface import Database
 from keystead.db.statements import Statement
 from keystead.errors import BadUserInput, Conflict, Forbidden, NotFound
 from keystead.pagination import PageRequest
-from keystead.users import service
+from keystead.users import login_store, service
 from keystead.users.model import UserChanges
 from keystead.users.store import users
 from tests.clocks import ManualClock
@@ -173,6 +173,6 @@ async def test_the_epoch_of_one_user_of_the_brand_is_bumped(server: Server, admi
     ann = await make_user(server, brand)
     await make_user(server, brand, "bob@example.com")
     async with admin.db.transaction() as tx:
-        await service.bump_epoch(tx, brand.id, ann.id)
-        await service.bump_epoch(tx, other.id, ann.id)
+        await login_store.bump_epoch(tx, brand.id, ann.id)
+        await login_store.bump_epoch(tx, other.id, ann.id)
     assert sorted(await epochs(admin.db)) == [0, 1]

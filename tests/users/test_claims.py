@@ -11,12 +11,10 @@ from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.db.interface import Contention, UniqueViolation
 from keystead.db.statements import Statement
-from keystead.users import email_addresses, service
-from keystead.users.claims import service as claims
-from keystead.users.claims import store
-from keystead.users.claims.model import Addresses, AddressOwner
-from keystead.users.model import NewUser, User, UserChanges
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users import email_addresses, email_change_store, service
+from keystead.users import email_change as claims
+from keystead.users.model import Addresses, AddressOwner, NewUser, User, UserChanges
+from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.store import users
 from tests.make import make_brand, make_context, make_user
@@ -38,12 +36,12 @@ async def stored(server: Server, user_id: str) -> dict[str, Any]:
 
 async def addresses(server: Server, brand: ActiveBrand, user_id: str) -> Addresses | None:
     async with server.db.transaction() as tx:
-        return await claims.lock_addresses(tx, brand.id, user_id)
+        return await email_change_store.lock_addresses(tx, brand.id, user_id)
 
 
 async def grant(server: Server, brand: ActiveBrand, user_id: str, canonical: str = ANN.canonical) -> bool:
     async with server.db.transaction() as tx:
-        return await claims.grant_claim(tx, brand.id, user_id, canonical, server.clock.now())
+        return await claims.complete(tx, brand.id, user_id, canonical, server.clock.now())
 
 
 async def test_the_addresses_of_a_user(server: Server, brand: ActiveBrand) -> None:
@@ -54,15 +52,15 @@ async def test_the_addresses_of_a_user(server: Server, brand: ActiveBrand) -> No
     assert found == Addresses(None, False, ANN, None, found.pending_hash)
     assert found.pending_hash not in (None, "rainbow123")
     assert str(found.pending_hash) not in repr(found)
-    assert found.is_claim_on(ANN.canonical)
+    assert found.is_pending(ANN.canonical)
     assert not found.is_login(ANN.canonical)
-    assert found.proved_other("bob@example.com") is None
+    assert found.verified_other("bob@example.com") is None
     bob = email_addresses.parse("bob@example.com")
     found = await addresses(server, brand, proved.id)
     assert found == Addresses(bob, True, None, None)
-    assert found.proved_other(ANN.canonical) == bob
-    assert found.proved_other(bob.canonical) is None
-    assert not found.is_unproved_login(bob.canonical)
+    assert found.verified_other(ANN.canonical) == bob
+    assert found.verified_other(bob.canonical) is None
+    assert not found.is_unverified_login(bob.canonical)
 
 
 @pytest.mark.parametrize("whose", ["nobody", "another brand", "disabled"])
@@ -103,13 +101,13 @@ async def test_the_owner_is_found_by_address_and_by_looks(server: Server, brand:
     ann = await make_user(server, brand)
     expected = AddressOwner(ann.id, "ann@example.com", "ann@example.com")
     for address in (ANN, LOOK_ALIKE):
-        assert await claims.find_owner(server.db.reads, brand.id, "somebody", address) == expected
-        assert await claims.find_owner(server.db.reads, brand.id, ann.id, address) is None
+        assert await email_change_store.find_owner(server.db.reads, brand.id, "somebody", address) == expected
+        assert await email_change_store.find_owner(server.db.reads, brand.id, ann.id, address) is None
     other = await make_brand(server, "other")
-    assert await claims.find_owner(server.db.reads, other.id, "somebody", ANN) is None
+    assert await email_change_store.find_owner(server.db.reads, other.id, "somebody", ANN) is None
     await make_claim(server, brand, "bob@example.com")
     bob = email_addresses.parse("bob@example.com")
-    assert await claims.find_owner(server.db.reads, brand.id, "somebody", bob) is None
+    assert await email_change_store.find_owner(server.db.reads, brand.id, "somebody", bob) is None
 
 
 async def test_rivals_of_the_brand_lose_their_passwords_and_nobody_else_does(
@@ -119,7 +117,7 @@ async def test_rivals_of_the_brand_lose_their_passwords_and_nobody_else_does(
     winner, rival = await make_claim(server, brand), await make_claim(server, brand, LOOK_ALIKE.display)
     elsewhere, neighbour = await make_claim(server, other), await make_claim(server, brand, "bob@example.com")
     async with server.db.transaction() as tx:
-        await store.disarm_rivals(tx, brand.id, winner.id, ANN.skeleton)
+        await email_change_store.disarm_competing(tx, brand.id, winner.id, ANN.skeleton)
     for user in (winner, elsewhere, neighbour):
         assert (await stored(server, user.id))["pending_password_hash"] is not None
     row = await stored(server, rival.id)
@@ -134,7 +132,7 @@ async def test_only_who_has_a_login_loses_claim_and_links(server: Server, brand:
         for user in (ann, waiting):
             secrets[user.id] = generate(SecretKind.verify)
             await tokens.issue(tx, brand.id, user.id, TokenPurpose.verify, ANN, secrets[user.id], now)
-            await claims.withdraw(tx, brand.id, user.id)
+            await claims.cancel(tx, brand.id, user.id)
     assert await tokens.find(server.db.reads, secrets[ann.id], now) is None
     assert await tokens.find(server.db.reads, secrets[waiting.id], now) is not None
     assert (await stored(server, waiting.id))["pending_email"] == "bob@example.com"
@@ -151,11 +149,11 @@ async def test_two_who_are_given_one_address_try_again_and_see(
     async def clash(*_: object) -> bool:
         raise UniqueViolation("users", ("brand_id", "email_canonical"))
 
-    monkeypatch.setattr(store, "grant_claim", clash)
+    monkeypatch.setattr(email_change_store, "complete", clash)
     with pytest.raises(Contention):
         await grant(server, brand, one.id)
 
 
 async def run(server: Server, brand: ActiveBrand, user_id: str) -> bool:
     now = server.clock.now()
-    return await server.db.run(lambda tx: claims.grant_claim(tx, brand.id, user_id, ANN.canonical, now))
+    return await server.db.run(lambda tx: claims.complete(tx, brand.id, user_id, ANN.canonical, now))

@@ -9,7 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Context, Server
 from keystead.db.statements import Statement
 from keystead.errors import BadUserInput, Conflict, Forbidden
-from keystead.users import email_addresses, service
+from keystead.users import email_addresses, login_store, service
 from keystead.users.model import NewUser
 from keystead.users.store import users
 from tests.make import change_brand, make_brand, make_role, make_user
@@ -29,7 +29,7 @@ async def test_a_verified_user_can_log_in_at_once(admin: Context, brand: ActiveB
     assert (made.profile.email, made.profile.username) == ("Ann@Example.com", "Ann")
     assert made.profile.is_verified
     assert not made.profile.is_anonymous
-    found = await service.find_login(admin.db.reads, brand.id, ANN)
+    found = await login_store.find_login(admin.db.reads, brand.id, ANN.canonical)
     assert found is not None
     assert found.user_id == made.id
     assert found.password_hash is not None
@@ -40,8 +40,8 @@ async def test_without_proof_the_address_is_no_login(admin: Context, brand: Acti
     made = await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     assert made.profile.email == "ann@example.com"
     assert not made.profile.is_verified
-    assert await service.find_login(admin.db.reads, brand.id, ANN) is None
-    assert await service.find_login_of(admin.db.reads, brand.id, made.id) is None
+    assert await login_store.find_login(admin.db.reads, brand.id, ANN.canonical) is None
+    assert await login_store.find_login_of(admin.db.reads, brand.id, made.id) is None
 
 
 async def test_the_password_waits_with_the_address(admin: Context, brand: ActiveBrand) -> None:
@@ -55,7 +55,7 @@ async def test_the_password_waits_with_the_address(admin: Context, brand: Active
 async def test_where_no_proof_is_asked_the_address_is_a_login(admin: Context, brand: ActiveBrand) -> None:
     made = await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     assert not made.profile.is_verified
-    found = await service.find_login(admin.db.reads, brand.id, ANN)
+    found = await login_store.find_login(admin.db.reads, brand.id, ANN.canonical)
     assert found is not None
     assert found.user_id == made.id
 
@@ -64,7 +64,7 @@ async def test_a_login_stays_one_when_proof_is_asked_later(server: Server, admin
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     await service.create_user(admin, lax, NewUser("ann@example.com", PASSWORD))
     await change_brand(server, brand, {"features": {"email_verification": True}})
-    assert await service.find_login(admin.db.reads, brand.id, ANN) is not None
+    assert await login_store.find_login(admin.db.reads, brand.id, ANN.canonical) is not None
 
 
 @pytest.mark.parametrize("is_verified", [True, False])

@@ -9,7 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.errors import BadUserInput
-from keystead.users import credentials, email_addresses, service
+from keystead.users import email_addresses, login_store, passwords, service
 from keystead.users.model import LoginCandidate, UserChanges
 from tests.make import make_user
 
@@ -18,7 +18,7 @@ ANN = email_addresses.parse("ann@example.com")
 
 
 async def candidate(ctx: Context, brand: ActiveBrand) -> LoginCandidate:
-    found = await service.find_login(ctx.db.reads, brand.id, ANN)
+    found = await login_store.find_login(ctx.db.reads, brand.id, ANN.canonical)
     assert found is not None
     return found
 
@@ -26,18 +26,18 @@ async def candidate(ctx: Context, brand: ActiveBrand) -> LoginCandidate:
 async def test_only_the_password_is_the_password(server: Server, admin: Context, brand: ActiveBrand) -> None:
     await make_user(server, brand, password=PASSWORD)
     ann = await candidate(admin, brand)
-    assert await credentials.check_password(server.passwords, ann, PASSWORD)
-    assert not await credentials.check_password(server.passwords, ann, PASSWORD + " ")
-    assert not await credentials.check_password(server.passwords, ann, PASSWORD.title())
+    assert await passwords.check_password(server.passwords, ann, PASSWORD)
+    assert not await passwords.check_password(server.passwords, ann, PASSWORD + " ")
+    assert not await passwords.check_password(server.passwords, ann, PASSWORD.title())
 
 
 async def test_a_login_is_found_in_any_spelling(server: Server, admin: Context, brand: ActiveBrand) -> None:
     ann = await make_user(server, brand, "Ann@Example.com")
     spelled = email_addresses.parse("aNN@eXAMPLE.COM")
-    found = await service.find_login(admin.db.reads, brand.id, spelled)
+    found = await login_store.find_login(admin.db.reads, brand.id, spelled.canonical)
     assert found is not None
     assert found.user_id == ann.id
-    by_id = await service.find_login_of(admin.db.reads, brand.id, ann.id)
+    by_id = await login_store.find_login_of(admin.db.reads, brand.id, ann.id)
     assert by_id == found
 
 
@@ -46,10 +46,10 @@ async def test_nobody_and_who_may_not_cost_one_hash_as_well(server: Server, admi
     ann = await make_user(server, brand, password=PASSWORD)
     await make_user(server, brand, "bob@example.com")
     await service.update_user(admin, brand.id, ann.id, UserChanges(is_disabled=True))
-    bob = await service.find_login(admin.db.reads, brand.id, email_addresses.parse("bob@example.com"))
+    bob = await login_store.find_login(admin.db.reads, brand.id, "bob@example.com")
     for one in (None, bob, await candidate(admin, brand)):
         begun = server.passwords.load.begun
-        assert not await credentials.check_password(server.passwords, one, PASSWORD)
+        assert not await passwords.check_password(server.passwords, one, PASSWORD)
         assert server.passwords.load.begun == begun + 1
 
 
@@ -58,7 +58,7 @@ async def test_nobody_and_who_may_not_cost_one_hash_as_well(server: Server, admi
 async def test_what_can_be_no_password_is_never_hashed(server: Server, brand: ActiveBrand, raw: str) -> None:
     begun = server.passwords.load.begun
     with pytest.raises(BadUserInput) as refused:
-        await credentials.check_password(server.passwords, None, raw, field="oldPassword")
+        await passwords.check_password(server.passwords, None, raw, field="oldPassword")
     assert refused.value.extensions["field"] == "oldPassword"
     assert server.passwords.load.begun == begun
 
@@ -69,9 +69,9 @@ async def test_a_weaker_hash_is_replaced_once(server: Server, admin: Context, br
     ann = await candidate(admin, brand)
     as_read = ann.password_hash
     assert as_read is not None
-    assert await credentials.strengthen_hash(server.passwords, ann, PASSWORD) is None
+    assert await passwords.rehash(server.passwords, ann, PASSWORD) is None
     stronger = PasswordPool(Profile(64, 1, 1), 1)
-    new = await credentials.strengthen_hash(stronger, ann, PASSWORD)
+    new = await passwords.rehash(stronger, ann, PASSWORD)
     assert new is not None
 
     barrier = asyncio.Barrier(2)
@@ -79,13 +79,13 @@ async def test_a_weaker_hash_is_replaced_once(server: Server, admin: Context, br
     async def replace() -> bool:
         await barrier.wait()
         async with admin.db.transaction() as tx:
-            return await service.replace_hash(tx, brand.id, ann.user_id, as_read, new)
+            return await login_store.replace_hash(tx, brand.id, ann.user_id, as_read, new)
 
     assert sorted(await asyncio.gather(replace(), replace())) == [False, True]
     renewed = await candidate(admin, brand)
     assert renewed.password_hash == new
-    assert await credentials.check_password(server.passwords, renewed, PASSWORD)
-    assert await credentials.strengthen_hash(stronger, renewed, PASSWORD) is None
+    assert await passwords.check_password(server.passwords, renewed, PASSWORD)
+    assert await passwords.rehash(stronger, renewed, PASSWORD) is None
     stronger.close()
 
 
@@ -94,7 +94,7 @@ async def test_a_full_queue_does_not_fail_the_login(server: Server, admin: Conte
     await make_user(server, brand, password=PASSWORD)
     closed = PasswordPool(Profile(64, 1, 1), 1)
     closed.close()
-    assert await credentials.strengthen_hash(closed, await candidate(admin, brand), PASSWORD) is None
+    assert await passwords.rehash(closed, await candidate(admin, brand), PASSWORD) is None
 
 
 async def test_an_anonymous_user_has_neither_address_nor_password(
@@ -105,7 +105,7 @@ async def test_an_anonymous_user_has_neither_address_nor_password(
     profile = (await service.get_user(admin, brand.id, user_id)).profile
     assert profile.is_anonymous
     assert (profile.email, profile.is_verified, len(profile.granted)) == (None, False, 0)
-    assert await service.find_login_of(admin.db.reads, brand.id, user_id) is None
+    assert await login_store.find_login_of(admin.db.reads, brand.id, user_id) is None
 
 
 def test_no_hash_shows_in_a_repr() -> None:

@@ -12,10 +12,9 @@ from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND_ID, ActiveBrand, Context, Server
 from keystead.db.interface import Database
 from keystead.errors import Conflict
-from keystead.users import service
+from keystead.users import roles, service
 from keystead.users.grants import rights_guard
 from keystead.users.model import NewUser, User, UserChanges
-from keystead.users.roles import service as roles
 from tests.make import change_brand, make_caller, make_context, make_role, make_session, make_user
 from tests.users.actors import acting
 

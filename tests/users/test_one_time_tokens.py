@@ -10,11 +10,11 @@ import pytest
 from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret, SecretKind, generate
-from keystead.users import email_addresses
+from keystead.users import email_addresses, login_store
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from keystead.users.one_time_tokens import service as tokens
-from keystead.users.one_time_tokens.model import HANDED_OVER, KINDS, OneTimeToken, TokenPurpose
+from keystead.users.one_time_tokens import store as tokens
+from keystead.users.one_time_tokens.model import KINDS, OneTimeToken, TokenPurpose, lifetime_end
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 from tests.races.conftest import is_held_up
@@ -79,7 +79,7 @@ async def test_a_token_says_what_it_is_bound_to(
         email_canonical=ADDRESS.canonical,
         email_skeleton=ADDRESS.skeleton,
         created_at=now,
-        expires_at=tokens.lifetime_end(purpose, now),
+        expires_at=lifetime_end(purpose, now),
     )
     assert await consume(server, brand, secret) == token
 
@@ -135,11 +135,11 @@ async def test_who_changes_the_user_first_kills_the_token_that_others_wait_for(
 ) -> None:
     secret = await issue(server, ann, brand, TokenPurpose.login)
     async with server.db.transaction() as tx:
-        await users.bump_epoch(tx, brand.id, ann.id)
+        await login_store.bump_epoch(tx, brand.id, ann.id)
         waiting = asyncio.create_task(consume(server, brand, secret))
         assert await is_held_up(waiting)
         # Neither of the two waits for what the other one holds.
-        await tokens.forget(tx, brand.id, ann.id)
+        await tokens.delete_tokens(tx, brand.id, ann.id)
     assert await waiting is None
 
 
@@ -195,14 +195,14 @@ async def test_a_mail_asks_whether_its_token_was_used_replaced_or_ran_out(
     older, newer = [await issue(server, ann, brand, purpose) for _ in range(2)]
 
     async def ask(*secrets: Secret) -> list[bool]:
-        return [await tokens.is_good(server.db.reads, secret, clock.now()) for secret in secrets]
+        return [await tokens.is_valid(server.db.reads, secret, clock.now()) for secret in secrets]
 
     assert await ask(older, newer, generate(KINDS[purpose])) == [False, True, False]
     await brands.set_disabled(make_context(server), brand.name, True)
     assert await ask(newer) == [True], "the brand may be enabled again before it runs out"
     await brands.set_disabled(make_context(server), brand.name, False)
     used, late = newer, await issue(server, ann, brand, purpose)
-    clock.advance(seconds=(tokens.lifetime_end(purpose, clock.now()) - clock.now()).total_seconds())
+    clock.advance(seconds=(lifetime_end(purpose, clock.now()) - clock.now()).total_seconds())
     assert await ask(used, late) == [False, False]
     last = await issue(server, ann, brand, purpose)
     assert await consume(server, brand, last) is not None
@@ -244,9 +244,9 @@ async def test_a_page_puts_a_short_lived_token_in_its_place(
     async with server.db.transaction() as tx:
         token = await tokens.consume(tx, brand.id, secret, now)
         assert token is not None
-        await tokens.hand_over(tx, token, new, now)
+        await tokens.issue(tx, brand.id, ann.id, TokenPurpose.handed_over, token.address, new, now)
     assert not await is_good(server, secret)
-    clock.advance(seconds=HANDED_OVER.total_seconds() - 1)
+    clock.advance(seconds=119)
     found = await tokens.find(server.db.reads, new, clock.now())
     assert found is not None
     assert (found[0].purpose, found[0].user_id, found[0].email) == (TokenPurpose.handed_over, ann.id, token.email)
@@ -262,10 +262,10 @@ async def test_tokens_of_a_user_are_forgotten(server: Server, brand: ActiveBrand
         for purpose in (TokenPurpose.verify, TokenPurpose.login, TokenPurpose.reset)
     ]
     async with server.db.transaction() as tx:
-        await tokens.forget(tx, brand.id, ann.id, [TokenPurpose.verify, TokenPurpose.claim])
+        await tokens.delete_tokens(tx, brand.id, ann.id, [TokenPurpose.verify, TokenPurpose.claim])
     assert [await is_good(server, secret) for secret in (verify, login, reset)] == [False, True, True]
     async with server.db.transaction() as tx:
-        await tokens.forget(tx, brand.id, ann.id)
+        await tokens.delete_tokens(tx, brand.id, ann.id)
     assert [await is_good(server, secret) for secret in (verify, login, reset)] == [False, False, False]
     assert await is_good(server, theirs)
 
@@ -276,7 +276,7 @@ async def test_rivals_for_an_address_are_forgotten(server: Server, brand: Active
     own, rival = [await issue(server, user, brand, TokenPurpose.verify) for user in (ann, bob)]
     _, unrelated = await issue_to_login(server, brand, "bob@example.com")
     async with server.db.transaction() as tx:
-        await tokens.forget_rivals(tx, brand.id, ann.id, ADDRESS.skeleton)
+        await tokens.delete_competing(tx, brand.id, ann.id, ADDRESS.skeleton)
     good = [await is_good(server, secret) for secret in (own, rival, unrelated, elsewhere)]
     assert good == [True, False, True, True]
 

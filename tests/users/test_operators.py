@@ -7,9 +7,8 @@ import pytest
 from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND, ActiveBrand, Server
 from keystead.errors import BadUserInput, Forbidden
-from keystead.users import service
+from keystead.users import roles, service
 from keystead.users.model import NewUser, UserChanges
-from keystead.users.roles import service as roles
 from tests.api import make_api
 from tests.make import (
     change_brand,

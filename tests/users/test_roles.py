@@ -8,16 +8,16 @@ from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND, ActiveBrand, Context, Server
 from keystead.errors import BadUserInput, Conflict, Forbidden, NotFound
 from keystead.pagination import PageRequest
+from keystead.users import roles
 from keystead.users import service as users
-from keystead.users.roles import service
 from tests.make import make_brand, make_role, make_user
 from tests.users.actors import acting, audited
 
 
 async def test_a_role_is_made_and_replaced(admin: Context, brand: ActiveBrand) -> None:
-    await service.define_role(admin, brand.id, "editor", ["write", "read", "read"])
-    await service.define_role(admin, brand.id, "editor", ["customer:read"])
-    page = await service.list_roles(admin, brand.id, PageRequest(), with_total=True)
+    await roles.define_role(admin, brand.id, "editor", ["write", "read", "read"])
+    await roles.define_role(admin, brand.id, "editor", ["customer:read"])
+    page = await roles.list_roles(admin, brand.id, PageRequest(), with_total=True)
     assert [(role.name, list(role.permissions)) for role in page.items] == [("editor", ["customer:read"])]
     assert page.total == 1
     assert await audited(admin, brand) == ["role.defined"] * 2
@@ -27,9 +27,9 @@ async def test_a_role_is_made_and_replaced(admin: Context, brand: ActiveBrand) -
 async def test_a_change_of_a_role_counts_at_once(server: Server, admin: Context, brand: ActiveBrand) -> None:
     await make_role(server, brand, "editor", "write")
     made = await make_user(server, brand, roles=("editor",))
-    await service.define_role(admin, brand.id, "editor", ["read"])
+    await roles.define_role(admin, brand.id, "editor", ["read"])
     assert list((await users.get_user(admin, brand.id, made.id)).profile.granted) == ["read"]
-    await service.delete_roles(admin, brand.id, ["editor"])
+    await roles.delete_roles(admin, brand.id, ["editor"])
     profile = (await users.get_user(admin, brand.id, made.id)).profile
     assert (profile.roles, list(profile.granted)) == ((), [])
 
@@ -38,7 +38,7 @@ async def test_roles_are_listed_by_name_byte_by_byte(server: Server, admin: Cont
     for name in ("b", "a_b", "aB", "a-b", "B", "ab"):
         await make_role(server, brand, name, "read")
     await make_role(server, await make_brand(server, "otherBrand"), "a", "read")
-    page = await service.list_roles(admin, brand.id, PageRequest(1, 4))
+    page = await roles.list_roles(admin, brand.id, PageRequest(1, 4))
     assert [role.name for role in page.items] == ["B", "a-b", "aB", "a_b"]
     assert page.has_more_pages
 
@@ -46,22 +46,22 @@ async def test_roles_are_listed_by_name_byte_by_byte(server: Server, admin: Cont
 @pytest.mark.parametrize("name", ["", "1st", "a b", "a.b", "é", "a\n", "x" * 49])
 async def test_a_bad_name_is_refused(admin: Context, brand: ActiveBrand, name: str) -> None:
     with pytest.raises(BadUserInput) as refused:
-        await service.define_role(admin, brand.id, name, ["read"])
+        await roles.define_role(admin, brand.id, name, ["read"])
     assert refused.value.extensions == {"field": "name"}
 
 
 @pytest.mark.parametrize("permission", ["operator", "everything", "customer:read:all", ""])
 async def test_an_unknown_permission_is_refused(admin: Context, brand: ActiveBrand, permission: str) -> None:
     with pytest.raises(BadUserInput) as refused:
-        await service.define_role(admin, brand.id, "editor", [permission])
+        await roles.define_role(admin, brand.id, "editor", [permission])
     assert refused.value.extensions == {"field": "permissions"}
 
 
 async def test_nobody_defines_more_than_they_hold(server: Server, brand: ActiveBrand) -> None:
     writer = acting(server, brand, "write")
-    await service.define_role(writer, brand.id, "editor", ["customer:write"])
+    await roles.define_role(writer, brand.id, "editor", ["customer:write"])
     with pytest.raises(Forbidden) as refused:
-        await service.define_role(writer, brand.id, "editor", ["customer:read"])
+        await roles.define_role(writer, brand.id, "editor", ["customer:read"])
     assert refused.value.extensions == {"permission": "customer:read"}
 
 
@@ -69,10 +69,10 @@ async def test_all_roles_are_deleted_or_none(server: Server, admin: Context, bra
     await make_role(server, brand, "editor", "write")
     await make_role(server, await make_brand(server, "otherBrand"), "reader", "read")
     with pytest.raises(NotFound):
-        await service.delete_roles(admin, brand.id, ["editor", "reader"])
-    assert len((await service.list_roles(admin, brand.id, PageRequest())).items) == 1
-    await service.delete_roles(admin, brand.id, ["editor"])
-    assert (await service.list_roles(admin, brand.id, PageRequest())).items == []
+        await roles.delete_roles(admin, brand.id, ["editor", "reader"])
+    assert len((await roles.list_roles(admin, brand.id, PageRequest())).items) == 1
+    await roles.delete_roles(admin, brand.id, ["editor"])
+    assert (await roles.list_roles(admin, brand.id, PageRequest())).items == []
     assert await audited(admin, brand) == ["role.defined", "role.deleted"]
 
 
@@ -83,6 +83,6 @@ async def test_the_role_of_the_last_operator_stays(server: Server) -> None:
     await make_user(server, keystead, roles=("chief",))
     ctx = acting(server, keystead, "admin")
     with pytest.raises(Conflict):
-        await service.define_role(ctx, keystead.id, "chief", ["read"])
+        await roles.define_role(ctx, keystead.id, "chief", ["read"])
     with pytest.raises(Conflict):
-        await service.delete_roles(ctx, keystead.id, ["chief"])
+        await roles.delete_roles(ctx, keystead.id, ["chief"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.errors import BadUserInput
-from keystead.users.usernames import parse
+from keystead.users.model import parse_username
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from keystead.users.usernames import parse
     ],
 )
 def test_a_name_is_kept_without_the_space_around_it(raw: str, name: str) -> None:
-    assert parse(raw) == name
+    assert parse_username(raw) == name
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,5 @@ def test_a_name_is_kept_without_the_space_around_it(raw: str, name: str) -> None
 )
 def test_control_characters_and_bad_lengths_are_refused(raw: str) -> None:
     with pytest.raises(BadUserInput) as refused:
-        parse(raw, field="username")
+        parse_username(raw, field="username")
     assert refused.value.extensions == {"field": "username"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keystead.authentication.bearer import Credentials
+from keystead.authentication.authenticate import Credentials
 from keystead.errors import MalformedRequest
 from keystead.mail.request_headers import preferred_languages
 from keystead.settings import load_settings

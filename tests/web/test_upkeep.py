@@ -24,7 +24,7 @@ from keystead.mail import outbox
 from keystead.mail.model import MailState
 from keystead.sessions.store import sessions
 from keystead.users import email_addresses
-from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.store import one_time_tokens as token_table
 from keystead.web import upkeep as upkeep_module

@@ -20,7 +20,7 @@ from keystead.errors import BadUserInput, Forbidden, KeysteadError, NotFound, Un
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import READ, PermissionSet
-from keystead.users import service as users
+from keystead.users import store as user_store
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 1000
@@ -195,7 +195,7 @@ async def _lock_creator(tx: Tx, brand_id: str, principal: Principal) -> None:
     creator_id = _creator(principal)
     if creator_id is None:
         return
-    is_valid = await users.hold_active(tx, brand_id, creator_id)
+    is_valid = await user_store.lock_active(tx, brand_id, creator_id)
     if isinstance(principal, ApiKeyPrincipal):
         is_valid = await store.find_key(tx, brand_id, principal.key_id) is not None
     if not is_valid:

@@ -1,1 +1,1 @@
-"""Authentication: the journeys that join users, sessions, API keys and brands. Owns no table."""
+"""Use cases that combine users, sessions, API keys and brands: login, refresh, logout, mailed links. Has no tables."""

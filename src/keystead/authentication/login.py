@@ -1,11 +1,11 @@
-"""Logging in with an e-mail address and a password, by either contract.
+"""Log in with an e-mail address and a password, and open a session of either kind.
 
-    read the user (no transaction stays open)  →  one Argon2 verification, for everybody  →  one transaction:
-    the user is admitted only with the hash that was verified, session, refresh token, audit  →  sign after the commit
+    read the user (no transaction stays open)  →  one Argon2 verification, whether or not the user exists  →  one
+    transaction: admit the user if the verified hash is still theirs, session, refresh token, audit  →  sign after it
 
-Every refusal does the same work in the same order, so that text, shape and time tell nothing (contract §1, A40): one
-read, one verification, and one audit row, written before the answer. Each row carries the HMAC of the address, whether
-or not somebody has it; only the audit log knows the reason.
+Every rejection does the same work in the same order, so that text, format and time reveal nothing (contract §1, A40):
+one read, one verification, and one audit row, committed before the response. The row holds the HMAC of the address,
+whether or not it exists; only the audit log has the reason.
 """
 
 from __future__ import annotations
@@ -13,50 +13,83 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
-from keystead.authentication import opening
-from keystead.authentication.pseudonyms import pseudonym
+from keystead.audit.model import AuditEvent
 from keystead.authentication.refresh import TokenPair
 from keystead.context import ActiveBrand, Context
 from keystead.crypto.passwords import Share
 from keystead.db.interface import Tx
 from keystead.errors import InvalidCredentials
+from keystead.installation import keyring_updates
 from keystead.policy import SessionKind, require_feature, require_kind
+from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
-from keystead.sessions.model import Opened
-from keystead.users import credentials, email_addresses
-from keystead.users import service as users
+from keystead.sessions.model import EndReason, Opened
+from keystead.sessions.rotation import RotationKeys
+from keystead.users import email_addresses, login_store, passwords
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.model import LoginCandidate
 
 _ATTEMPTS = 2
-"""A second one for who is overtaken: another login of the same user may have renewed the hash in between."""
+"""A second one after a lost race: a concurrent login of the same user may have rehashed the password."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A user whose password was found right."""
+class _Verified:
+    """A user whose password was verified."""
 
     candidate: LoginCandidate
     as_read: str = field(repr=False)
-    stronger_hash: str | None = field(repr=False)
+    rehashed: str | None = field(repr=False)
 
 
 async def log_in_pair(ctx: Context, brand: ActiveBrand, email: str, password: str) -> TokenPair:
-    """A session of the pair contract.
+    """Open a pair session.
 
-    :raises Forbidden: when the brand has no such sessions or no password login; names the feature.
-    :raises BadUserInput: for text that is no address, or can be nobody's password; names the field.
-    :raises InvalidCredentials: whatever else is wrong.
+    :raises Forbidden: when the brand has no pair sessions or no password login; names the feature.
+    :raises BadUserInput: for text that is no address or cannot be a password; names the field.
+    :raises InvalidCredentials: for every other reason.
     """
     opened = await _log_in(ctx, brand, email, password, SessionKind.pair)
-    auth_token = await opening.first_access_token(ctx, brand, opened)
+    auth_token = await first_access_token(ctx, brand, opened)
     return TokenPair(auth_token, opened.refresh_token.reveal())
 
 
 async def log_in_standing(ctx: Context, brand: ActiveBrand, email: str, password: str) -> str:
-    """The refresh token of a new standing session. Raises as :func:`log_in_pair` does."""
+    """Open a standing session and return its refresh token. Raises as :func:`log_in_pair` does."""
     opened = await _log_in(ctx, brand, email, password, SessionKind.standing)
     return opened.refresh_token.reveal()
+
+
+def session_events(ctx: Context, opened: Opened, kind: SessionKind, **details: str) -> list[AuditEvent]:
+    """The audit events of a new session, and of the sessions that were ended to keep ``max_sessions``."""
+
+    def describe(event: str, session_id: str, reason: str | None = None) -> AuditEvent:
+        return audit.describe(
+            ctx,
+            event,
+            brand_id=opened.brand_id,
+            reason=reason,
+            subject_id=opened.user_id,
+            session_id=session_id,
+            details={"kind": kind.value, **details},
+        )
+
+    ended = [describe("session.ended", session_id, EndReason.limit.value) for session_id in opened.ended]
+    return [describe("session.opened", opened.session_id), *ended]
+
+
+async def first_access_token(ctx: Context, brand: ActiveBrand, opened: Opened) -> str:
+    """Issue the first access token of a pair session. Call it after the commit."""
+    await keyring_updates.sign_with(ctx.server, opened.keyring_version)
+    return access_tokens.issue(
+        ctx.server,
+        opened.brand_id,
+        opened.user_id,
+        opened.session_id,
+        brand.policy.access_ttl,
+        ctx.now(),
+        not_after=opened.expires_at,
+    )
 
 
 async def _log_in(ctx: Context, brand: ActiveBrand, email: str, password: str, kind: SessionKind) -> Opened:
@@ -66,42 +99,43 @@ async def _log_in(ctx: Context, brand: ActiveBrand, email: str, password: str, k
     candidate: LoginCandidate | None = None
     reason = ""
     for _ in range(_ATTEMPTS):
-        candidate = await users.find_login(ctx.db.reads, brand.id, address)
-        found = await _check(ctx, brand, candidate, password)
-        if found is None:
+        candidate = await login_store.find_login(ctx.db.reads, brand.id, address.canonical)
+        verified = await _verify(ctx, brand, candidate, password)
+        if verified is None:
             reason = _why_not(candidate)
             break
-        opened = await _open(ctx, brand, found, kind)
+        opened = await _open(ctx, brand, verified, kind)
         if opened is not None:
             return opened
         reason = "overtaken"
-    await _record_refusal(ctx, brand, address, candidate, reason)
+    await _record_rejection(ctx, brand, address, candidate, reason)
     raise InvalidCredentials
 
 
-async def _check(ctx: Context, brand: ActiveBrand, candidate: LoginCandidate | None, password: str) -> _Found | None:
-    passwords, share = ctx.server.passwords, Share(brand.id, ctx.request.address_prefix)
-    is_right = await credentials.check_password(passwords, candidate, password, share=share)
+async def _verify(
+    ctx: Context, brand: ActiveBrand, candidate: LoginCandidate | None, password: str
+) -> _Verified | None:
+    pool, share = ctx.server.passwords, Share(brand.id, ctx.request.address_prefix)
+    is_right = await passwords.check_password(pool, candidate, password, share=share)
     if not is_right or candidate is None or candidate.password_hash is None:
         return None
-    stronger = await credentials.strengthen_hash(passwords, candidate, password, share=share)
-    return _Found(candidate, candidate.password_hash, stronger)
+    return _Verified(candidate, candidate.password_hash, await passwords.rehash(pool, candidate, password, share=share))
 
 
-async def _open(ctx: Context, brand: ActiveBrand, found: _Found, kind: SessionKind) -> Opened | None:
-    """The closing step; None when the user was disabled, or given another password, since they were read."""
-    now, keys, opened_from = ctx.now(), sessions.RotationKeys.of(ctx.server), sessions.device(ctx.request)
-    user_id = found.candidate.user_id
+async def _open(ctx: Context, brand: ActiveBrand, verified: _Verified, kind: SessionKind) -> Opened | None:
+    """The closing step; None when the user was disabled, or the password changed, since the read."""
+    now, keys, opened_from = ctx.now(), RotationKeys.of(ctx.server), sessions.device(ctx.request)
+    user_id = verified.candidate.user_id
 
     async def close(tx: Tx) -> Opened | None:
         opened = await sessions.open_session(
-            tx, brand, user_id, kind, opened_from, keys, now, password_hash=found.as_read
+            tx, brand, user_id, kind, opened_from, keys, now, password_hash=verified.as_read
         )
         if opened is None:
             return None
-        if found.stronger_hash is not None:
-            await users.replace_hash(tx, brand.id, user_id, found.as_read, found.stronger_hash)
-        for event in opening.events(ctx, opened, kind):
+        if verified.rehashed is not None:
+            await login_store.replace_hash(tx, brand.id, user_id, verified.as_read, verified.rehashed)
+        for event in session_events(ctx, opened, kind):
             await audit.record(tx, event)
         return opened
 
@@ -116,7 +150,7 @@ def _why_not(candidate: LoginCandidate | None) -> str:
     return "no_password" if candidate.password_hash is None else "wrong_password"
 
 
-async def _record_refusal(
+async def _record_rejection(
     ctx: Context, brand: ActiveBrand, address: EmailAddress, candidate: LoginCandidate | None, reason: str
 ) -> None:
     event = audit.describe(
@@ -126,6 +160,6 @@ async def _record_refusal(
         outcome="refused",
         reason=reason,
         subject_id=candidate.user_id if candidate else None,
-        details={"address": pseudonym(ctx, brand.id, address)},
+        details={"address": address.pseudonym(ctx.server.master_key, brand.id)},
     )
     await audit.record_alone(ctx, event)

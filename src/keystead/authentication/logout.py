@@ -1,29 +1,19 @@
-"""Ending sessions: one's own, another of one's own, or all of them. Contract §2, §3."""
+"""End the caller's session, another of theirs, all of them, or the session of a refresh token (RFC 7009)."""
 
 from __future__ import annotations
 
 from keystead.audit import service as audit
-from keystead.authentication import store
-from keystead.authentication.brand_choice import expected_brand_id
-from keystead.context import Context, UserPrincipal
+from keystead.authentication.authenticate import expected_brand_id, signed_in_user
+from keystead.context import Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
 from keystead.db.interface import Tx
-from keystead.errors import NoLoginMethod, NotFound, Unauthenticated
+from keystead.errors import NoLoginMethod, NotFound
 from keystead.policy import Features
-from keystead.sessions import service as sessions
-from keystead.sessions.model import THROWN_OUT, EndReason
-from keystead.users.claims import service as claims
-
-
-def signed_in_user(ctx: Context) -> UserPrincipal:
-    """The user who calls.
-
-    :raises Unauthenticated: when nobody is signed in.
-    """
-    if not isinstance(ctx.principal, UserPrincipal):
-        raise Unauthenticated("Sign in first: this needs an access token.")
-    return ctx.principal
+from keystead.sessions import store as sessions
+from keystead.sessions.model import REVOKING_REASONS, EndReason
+from keystead.sessions.refresh_token_store import find_presented
+from keystead.users import email_change, email_change_store, login_store
 
 
 async def log_out(ctx: Context) -> None:
@@ -47,25 +37,26 @@ async def revoke_refresh_token(ctx: Context, raw: str) -> None:
     secret = secrets.parse(raw, SecretKind.refresh)
     if secret is None:
         return
-    token = await sessions.find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
+    token = await find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
     if token is not None and token.is_alive:
         await _end(ctx, token.brand_id, token.user_id, token.session_id, EndReason.logout)
 
 
 async def revoke_session(ctx: Context, session_id: str) -> None:
-    """Ends a session of the caller's; an address that it has claimed is claimed no more, and its links are dead.
+    """Revoke a session of the caller; an e-mail change that it requested is cancelled, with its links.
 
-    :raises NotFound: when they have no such session, or it is over.
+    :raises NotFound: when they have no such session alive.
     """
     caller = signed_in_user(ctx)
     if not await _end(ctx, caller.brand_id, caller.user_id, session_id, EndReason.revoked):
         raise NotFound("You have no such session.")
 
 
-async def end_all(ctx: Context, *, force: bool) -> None:
-    """Ends all sessions of the caller's, of both contracts, on every node, and with them what was begun in one.
+async def log_out_everywhere(ctx: Context, *, force: bool) -> None:
+    """End all sessions of the caller, of both kinds, on every node.
 
-    Claims and links that are out die, but for a user without login address: theirs are the only way back.
+    A pending e-mail change is cancelled and mailed links are invalidated, but for a user without login address: those
+    are their only way to log in again.
 
     :raises NoLoginMethod: when they could not log in again, unless ``force``.
     """
@@ -80,7 +71,7 @@ async def end_all(ctx: Context, *, force: bool) -> None:
     )
 
     async def end(tx: Tx) -> bool:
-        is_done = await store.end_all_sessions(
+        is_done = await login_store.end_all_sessions(
             tx,
             caller.brand_id,
             caller.user_id,
@@ -89,7 +80,7 @@ async def end_all(ctx: Context, *, force: bool) -> None:
             force=force,
         )
         if is_done:
-            await claims.withdraw(tx, caller.brand_id, caller.user_id)
+            await email_change.cancel(tx, caller.brand_id, caller.user_id)
             await audit.record(tx, event)
         return is_done
 
@@ -101,13 +92,13 @@ async def _end(ctx: Context, brand_id: str, user_id: str, session_id: str, reaso
     now = ctx.now()
 
     async def end(tx: Tx) -> bool:
-        if reason in THROWN_OUT:
-            # Before the session is touched: all who end sessions lock the user first, and it may be claiming just now.
-            await claims.lock_addresses(tx, brand_id, user_id)
-        is_ended = await sessions.end_own(tx, brand_id, user_id, session_id, reason, now)
+        if reason in REVOKING_REASONS:
+            # Lock order: the user before the session, which may be requesting an e-mail change concurrently.
+            await email_change_store.lock_addresses(tx, brand_id, user_id)
+        is_ended = await sessions.end_own_session(tx, brand_id, user_id, session_id, reason, now)
         if is_ended:
-            if reason in THROWN_OUT:
-                await claims.withdraw_of_session(tx, brand_id, user_id, session_id)
+            if reason in REVOKING_REASONS:
+                await email_change.cancel_of_session(tx, brand_id, user_id, session_id)
             event = audit.describe(
                 ctx,
                 "session.ended",

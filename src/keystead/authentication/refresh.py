@@ -1,4 +1,4 @@
-"""Exchanging a refresh token: for the next pair, or for an access token of a standing session. Contract §2, §3."""
+"""Exchange a refresh token for the next pair, or for an access token of a standing session. Contract §2, §3."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
-from keystead.authentication import notices, store
-from keystead.authentication.brand_choice import expected_brand_id
-from keystead.authentication.correspondence import without_link
+from keystead.authentication import store
+from keystead.authentication.authenticate import expected_brand_id
+from keystead.authentication.notifications import notice_context, notify_reuse
 from keystead.context import Context
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind
@@ -31,42 +31,43 @@ from keystead.policy import (
 from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Expired, KindOff, Reused, Rotated, Unknown, Verdict
-from keystead.sessions.refresh_tokens.judgement import Judgement, judge_standing
-from keystead.users.claims import service as claims
+from keystead.sessions.refresh_token_store import find_presented
+from keystead.sessions.rotation import Judgement, RotationKeys, judge_standing, rotate
+from keystead.users import email_change
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What the pair contract hands out: an access token and a refresh token."""
+    """An access token and the refresh token of a pair session."""
 
     auth_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
 
 
 async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
-    """The session's current refresh token and a fresh access token.
+    """Rotate the refresh token; return the session's current one and a new access token.
 
-    :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session is over.
-    :raises RefreshTokenExpired: past its life.
-    :raises RefreshTokenReused: rotated before; the session has been ended, and its owner gets a notice.
-    :raises Forbidden: when the brand has no sessions of the pair contract any more.
+    :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session has ended.
+    :raises RefreshTokenExpired: when it has expired.
+    :raises RefreshTokenReused: when it was rotated before; the session was ended, and its owner gets a notice.
+    :raises Forbidden: when the brand no longer allows pair sessions.
     """
-    secret = _parsed(raw)
-    now, keys, expected = ctx.now(), sessions.RotationKeys.of(ctx.server), expected_brand_id(ctx)
+    secret = _parse(raw)
+    now, keys, expected = ctx.now(), RotationKeys.of(ctx.server), expected_brand_id(ctx)
 
     async def decide(tx: Tx) -> Verdict:
-        verdict = await sessions.rotate(tx, expected, secret, keys, now)
+        verdict = await rotate(tx, expected, secret, keys, now)
         event = _event(ctx, verdict)
         if event is not None:
             await audit.record(tx, event)
         if isinstance(verdict, Reused) and verdict.is_first:
-            await claims.withdraw_of_session(tx, verdict.brand_id, verdict.user_id, verdict.session_id)
+            await email_change.cancel_of_session(tx, verdict.brand_id, verdict.user_id, verdict.session_id)
             owner = await store.find_session_owner(tx, verdict.brand_id, verdict.session_id)
             if owner is not None:
-                await notices.session_reused(tx, without_link(ctx, owner.brand), owner)
+                await notify_reuse(tx, notice_context(ctx, owner.brand), owner)
         return verdict
 
-    # Committed before anything is raised: an exception inside would undo the very revocation it reports.
+    # Raised after the commit: an exception inside would roll back the revocation that it reports.
     verdict = await ctx.db.run(decide)
     match verdict:
         case Unknown():
@@ -93,18 +94,18 @@ async def refresh_pair(ctx: Context, raw: str) -> TokenPair:
 
 
 async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> str:
-    """An access token of a standing session. A read: the refresh token stays as it is.
+    """Issue an access token of a standing session. The refresh token is not rotated.
 
     ``expires_in`` is in seconds, 30 to the brand's ``access_ttl``; None means 900, or the brand's where that is less.
 
-    :raises BadUserInput: when it is outside; names the field ``expiresIn``.
-    :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session is over.
-    :raises RefreshTokenExpired: past its life, where the brand sets one.
-    :raises Forbidden: when the brand has no standing sessions any more.
+    :raises BadUserInput: when it is out of range; names ``expiresIn``.
+    :raises RefreshTokenInvalid: unknown, of another kind or brand, or its session has ended.
+    :raises RefreshTokenExpired: when it has expired, where the brand sets a lifetime.
+    :raises Forbidden: when the brand no longer allows standing sessions.
     """
-    secret = _parsed(raw)
+    secret = _parse(raw)
     now = ctx.now()
-    token = await sessions.find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
+    token = await find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
     if token is None:
         raise RefreshTokenInvalid
     match judge_standing(token, now, token.policy):
@@ -116,7 +117,7 @@ async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> st
             pass
         case _:
             raise RefreshTokenInvalid
-    lifetime, end = _lifetime(expires_in, token.policy), token.standing_end(token.policy)
+    lifetime, end = _lifetime(expires_in, token.policy), token.standing_expiry(token.policy)
     if not access_tokens.has_time_left(end, now):
         raise RefreshTokenExpired
     sessions.note_use(ctx.server, token.brand_id, token.session_id, token.used_at, now)
@@ -126,10 +127,10 @@ async def get_access_token(ctx: Context, raw: str, expires_in: int | None) -> st
     )
 
 
-def _parsed(raw: str) -> Secret:
+def _parse(raw: str) -> Secret:
     secret = secrets.parse(raw, SecretKind.refresh)
     if secret is None:
-        raise RefreshTokenInvalid(cause="not the shape of a refresh token")
+        raise RefreshTokenInvalid(cause="not the format of a refresh token")
     return secret
 
 

@@ -1,4 +1,4 @@
-"""SQL that joins sessions with their users and brands. No table stands here."""
+"""SQL that joins sessions with their users and brands; has no tables."""
 
 from __future__ import annotations
 
@@ -6,68 +6,26 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, select
 
 from keystead.brands.model import active_brand
-from keystead.brands.store import BRAND_COLUMNS, brands
+from keystead.brands.store import BRAND_COLUMNS
 from keystead.context import ActiveBrand, Profile
 from keystead.db.interface import Row, Tx
 from keystead.db.statements import Statement
+from keystead.db.types import Text
 from keystead.policy import SessionKind
-from keystead.sessions.model import Device
-from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, b, s, sessions, u
-from keystead.users.claims.store import NO_CLAIM
+from keystead.sessions.model import REVOKING_REASONS, Device
+from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, s, sessions, u
+from keystead.users.email_change_store import is_taken
 from keystead.users.store import PROFILE_COLUMNS, read_profile, users
 
 _KINDS = {kind.value: kind for kind in SessionKind}
 _BRAND_WIDTH = len(BRAND_COLUMNS)
 
-_ONE_USER = (u.brand_id == bindparam("brand_id"), u.id == bindparam("user_id"))
-
-_CAN_LOG_IN = and_(
-    u.email_canonical.is_not(None),
-    or_(
-        and_(u.password_hash.is_not(None), bindparam("password_login", type_=Boolean()).is_(True)),
-        bindparam("magic_login", type_=Boolean()).is_(True),
-    ),
-)
-_END_ALL = Statement(
-    update(users)
-    .where(*_ONE_USER, or_(bindparam("force", type_=Boolean()).is_(True), _CAN_LOG_IN))
-    .values(session_epoch=u.session_epoch + 1)
-)
-IS_STILL_SIGNED_IN = (
-    select(s.id)
-    .select_from(sessions.join(brands, b.id == s.brand_id))
-    .where(s.id == bindparam("session_id"), s.brand_id == u.brand_id, s.user_id == u.id, ALIVE)
-    .correlate(users)
-    .exists()
-)
-"""In a statement on users: whether the session ``session_id`` is that user's, and alive."""
-
-_CHANGE_PASSWORD = Statement(
-    update(users)
-    .where(*_ONE_USER, u.password_hash == bindparam("as_read"), IS_STILL_SIGNED_IN)
-    .values(password_hash=bindparam("new"), updated_at=bindparam("at"))
-)
-
-# Claims and sessions go with the old password: whoever has been in the account is out of it (security §4, §13).
-_RESET_PASSWORD = Statement(
-    update(users)
-    .where(*_ONE_USER, u.email_canonical == bindparam("canonical"), u.is_disabled.is_(False))
-    .values(
-        {
-            **NO_CLAIM,
-            "password_hash": bindparam("new"),
-            "session_epoch": u.session_epoch + 1,
-            "updated_at": bindparam("at"),
-        }
-    )
-)
-
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """What the row of a session that is alive says of its user."""
+    """A session that is alive, with its user and brand."""
 
     kind: SessionKind
     brand: ActiveBrand
@@ -75,14 +33,34 @@ class SignedIn(msgspec.Struct, frozen=True):
 
 
 class SessionOwner(msgspec.Struct, frozen=True):
-    """Whom a session belongs to, and from where it was opened."""
+    """The owner of a session, and where it was opened from."""
 
     user_id: str
     email: str
-    """The login address as it is stored: mail goes there."""
+    """The login address as it is stored; mail goes there."""
     email_canonical: str
     device: Device
     brand: ActiveBrand
+
+
+class AddressState(msgspec.Struct, frozen=True):
+    """What an address that a link was sent to is to its user: the login, a pending address, or neither."""
+
+    user_created_at: datetime
+    login: str | None
+    """The login address as it is stored."""
+    is_login: bool
+    """Whether the address is the login."""
+    is_verified: bool
+    """Whether the login was ever verified."""
+    is_pending: bool
+    """Whether the address is pending, and the session that requested it was not revoked."""
+    requested_at: datetime | None
+    requested_by_session: bool
+    requested_from: Device
+    sets_password: bool
+    is_taken: bool
+    """Whether another user logs in with the address, or with a look-alike."""
 
 
 def _signed_in(row: Row) -> SignedIn:
@@ -108,62 +86,62 @@ _FIND_SESSION_OWNER = Statement(
     select(u.id, u.email, u.email_canonical, s.ip_prefix, s.user_agent, *BRAND_COLUMNS)
     .select_from(OF_ONE_PERSON_AND_BRAND)
     .where(s.id == bindparam("session_id"), s.brand_id == bindparam("brand_id"))
-    # An address that was never proved may be anybody's: mail would go to them, as often as somebody likes.
+    # An unverified address may be a stranger's: repeated reuse would send them mail.
     .where(u.email_canonical.is_not(None), u.verified_at.is_not(None))
+)
+
+_FIND_ADDRESS_STATE = Statement(
+    select(
+        u.created_at,
+        u.email,
+        u.email_canonical,
+        u.verified_at.is_not(None),
+        u.pending_email_canonical,
+        u.pending_at,
+        u.pending_session_id.is_not(None),
+        u.pending_password_hash.is_not(None),
+        s.ip_prefix,
+        s.user_agent,
+        s.id.is_(None),
+        s.end_reason,
+        is_taken(bindparam("canonical", type_=Text()), bindparam("skeleton", type_=Text())),
+    )
+    .select_from(
+        users.outerjoin(sessions, and_(s.id == u.pending_session_id, s.brand_id == u.brand_id, s.user_id == u.id))
+    )
+    .where(u.brand_id == bindparam("brand_id"), u.id == bindparam("user_id"), u.is_disabled.is_(False))
 )
 
 
 async def find_signed_in(tx: Tx, brand_id: str, user_id: str, session_id: str) -> SignedIn | None:
-    """The session, its user and its brand; None unless all three are there and alive."""
+    """The session, its user and its brand; None unless the session is alive and both are active."""
     found: Any = await tx.find(_FIND_SIGNED_IN, brand_id=brand_id, user_id=user_id, session_id=session_id)
     signed_in: SignedIn | None = found
     return signed_in
 
 
-async def end_all_sessions(
-    tx: Tx, brand_id: str, user_id: str, *, password_login: bool, magic_login: bool, force: bool
-) -> bool:
-    """Ends every session of the user at once, by their epoch; False when they could not log in again.
-
-    ``password_login`` and ``magic_login`` say which ways in the brand offers.
-    """
-    changed = await tx.execute(
-        _END_ALL,
-        brand_id=brand_id,
-        user_id=user_id,
-        password_login=password_login,
-        magic_login=magic_login,
-        force=force,
-    )
-    return changed > 0
-
-
-async def change_password(
-    tx: Tx, brand_id: str, user_id: str, session_id: str, as_read: str, new: str, at: datetime
-) -> bool:
-    """Sets the new hash; False when the old one is not ``as_read`` any more, or the session is over."""
-    changed = await tx.execute(
-        _CHANGE_PASSWORD,
-        brand_id=brand_id,
-        user_id=user_id,
-        session_id=session_id,
-        as_read=as_read,
-        new=new,
-        at=at,
-    )
-    return changed > 0
-
-
-async def reset_password(tx: Tx, brand_id: str, user_id: str, canonical: str, new: str, at: datetime) -> bool:
-    """Sets the hash, drops what the user claims and ends all their sessions, by their epoch.
-
-    False when the address is not their login any more, or they are disabled.
-    """
-    changed = await tx.execute(_RESET_PASSWORD, brand_id=brand_id, user_id=user_id, canonical=canonical, new=new, at=at)
-    return changed > 0
-
-
 async def find_session_owner(tx: Tx, brand_id: str, session_id: str) -> SessionOwner | None:
-    """Whom the session belongs to, alive or ended; None for a user without a login address that was proved."""
+    """The owner of a session, alive or ended; None for a user without a verified login address."""
     row = await tx.find(_FIND_SESSION_OWNER, brand_id=brand_id, session_id=session_id)
     return None if row is None else SessionOwner(row[0], row[1], row[2], Device(row[3], row[4]), active_brand(row[5:]))
+
+
+async def find_address_state(tx: Tx, brand_id: str, user_id: str, canonical: str, skeleton: str) -> AddressState | None:
+    """What the address is to the user; None for an unknown or disabled user."""
+    row = await tx.find(_FIND_ADDRESS_STATE, brand_id=brand_id, user_id=user_id, canonical=canonical, skeleton=skeleton)
+    if row is None:
+        return None
+    # As in ``email_change_steps``: a session that no longer exists counts as revoked.
+    was_revoked = bool(row[6]) and (bool(row[10]) or row[11] in REVOKING_REASONS)
+    return AddressState(
+        user_created_at=row[0],
+        login=row[1],
+        is_login=row[2] == canonical,
+        is_verified=bool(row[3]),
+        is_pending=row[4] == canonical and not (row[1] and was_revoked),
+        requested_at=row[5],
+        requested_by_session=bool(row[6]),
+        sets_password=bool(row[7]),
+        requested_from=Device(row[8], row[9]),
+        is_taken=bool(row[12]),
+    )

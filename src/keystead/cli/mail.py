@@ -58,11 +58,11 @@ def show(mail_id: MailId, html: Html = False, as_json: AsJson = False) -> None:
         from keystead.mail import outbox
         from keystead.mail.links import find_link_state
         from keystead.mail.rendering import render
-        from keystead.users.one_time_tokens.service import is_good
+        from keystead.users.one_time_tokens.store import is_valid
 
         tx, master_key = ctx.db.reads, ctx.server.master_key
         mail = await outbox.get_mail(ctx, mail_id)
-        link = await find_link_state(tx, mail, master_key, ctx.now(), is_good)
+        link = await find_link_state(tx, mail, master_key, ctx.now(), is_valid)
         brand = (await brands.get_brand(ctx, mail.brand_id)).name
         return brand, mail, link, await render(tx, mail, master_key)
 
@@ -81,9 +81,9 @@ def retry(mail_id: MailId, as_json: AsJson = False) -> None:
 
     async def work(ctx: Context) -> None:
         from keystead.mail import outbox
-        from keystead.users.one_time_tokens.service import is_good
+        from keystead.users.one_time_tokens.store import is_valid
 
-        await outbox.retry(ctx, mail_id, is_good)
+        await outbox.retry(ctx, mail_id, is_valid)
 
     run(work)
     if as_json:

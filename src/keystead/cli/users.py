@@ -40,13 +40,13 @@ def create(
     password = _password_from_stdin() if password_stdin else None
 
     async def work(ctx: Context) -> tuple[User, Brand, Settings]:
-        from keystead.authentication import user_creation
+        from keystead.authentication import registration
         from keystead.brands import service as brands
         from keystead.users.model import NewUser
 
         found = await brands.get_brand_by_name(ctx, brand)
         new = NewUser(email, password, is_verified=verified, permissions=tuple(permission or ()))
-        return await user_creation.create_user(ctx, found.active(), new), found, ctx.server.settings
+        return await registration.create_user(ctx, found.active(), new), found, ctx.server.settings
 
     user, home, settings = run(work)
     if home.features.email_verification and not verified:

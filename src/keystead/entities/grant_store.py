@@ -22,7 +22,7 @@ from keystead.db.interface import Tx
 from keystead.db.statements import Statement
 from keystead.db.types import Text
 from keystead.permissions import of_entity
-from keystead.users.roles.store import roles
+from keystead.users.role_store import roles
 from keystead.users.store import users
 
 Kind = Literal["roles", "users", "api_keys"]

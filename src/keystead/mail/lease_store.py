@@ -143,7 +143,10 @@ def _in_order(rows: list[Row]) -> list[Mail]:
 
 
 async def release(tx: Tx, holder: str, kept: list[str]) -> int:
-    """Release the leases of ``holder`` as if the mails had not been leased, except ``kept`` ones; return how many."""
+    """Release the leases of ``holder`` on mails of every brand, except ``kept`` ones; return how many.
+
+    The mails are as they were before they were leased.
+    """
     return await tx.execute(_RELEASE, held_by=holder, kept=kept)
 
 

@@ -76,7 +76,7 @@ async def find_oldest(tx: Tx) -> datetime | None:
 
 
 async def list_brands(tx: Tx, after: str, limit: int, now: datetime) -> list[str]:
-    """Up to ``limit`` ids, after ``after``, of brands with due requests."""
+    """Up to ``limit`` ids, after ``after``, of every brand with due requests."""
     found: list[str] = []
     while len(found) < limit and (row := await tx.find(_NEXT_BRAND, after=after, now=now)) is not None:
         after = row[0]

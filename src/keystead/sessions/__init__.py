@@ -1,1 +1,1 @@
-"""Sessions: signed-in devices, the refresh tokens that keep them alive, and the claims of access tokens."""
+"""Sessions, the refresh tokens that renew them, and the claims of access tokens."""

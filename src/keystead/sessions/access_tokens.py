@@ -1,4 +1,4 @@
-"""Access tokens of sessions: what goes into one, and how long it lives. Security §1, §3."""
+"""Issue and verify the access tokens of sessions (JWT). Security §1, §3."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ def issue(
     *,
     not_after: datetime | None = None,
 ) -> str:
-    """A new access token, signed with the active key.
+    """Issue an access token, signed with the active key. Call it after the commit of the session.
 
-    ``lifetime`` is in seconds; ``not_after`` is the end of the refresh token, which no access token outlives.
-    To be called after the commit: what it speaks of must be on record.
+    ``lifetime`` is in seconds; ``not_after`` is the expiry of the refresh token, which no access token outlives.
 
     :raises ValueError: when ``not_after`` leaves less than a second.
     """
@@ -36,18 +35,18 @@ def issue(
 
 
 def has_time_left(not_after: datetime | None, now: datetime) -> bool:
-    """Whether an access token that ends by ``not_after`` would live for a second: its times are whole seconds."""
+    """Return whether an access token that expires by ``not_after`` would live for a second: its times are whole."""
     return not_after is None or not_after >= now + timedelta(seconds=1)
 
 
 def verify(server: Server, raw: str, now: datetime) -> Claims | None:
-    """The claims of a good access token, else None; one that was found good before is not verified again.
+    """The claims of a valid access token, else None. Signatures of verified tokens are cached.
 
-    Each time its expiry is checked and that its key is still accepted. Its session's row is the caller's to read.
+    Every call checks the expiry and that the signing key is still accepted; the caller checks the session's row.
     """
     return server.token_cache.verify(raw, server.keyring.verifying, server.settings.base_url, now)
 
 
 def names_unknown_key(server: Server, raw: str) -> bool:
-    """Whether the token may have been signed by a key that this process has not loaded yet."""
+    """Return whether the token may be signed by a key that this process has not loaded yet."""
     return jwt.names_unknown_key(raw, server.keyring.verifying)

@@ -1,7 +1,7 @@
-"""A session is one signed-in device; it owns its refresh tokens. What the store reads and the service answers.
+"""Sessions, refresh tokens and what rotating one results in, as values.
 
-Security §3: a session is alive when it is not ended, its epoch equals the user's, and user and brand are active.
-Refresh tokens belong to a session and carry no epoch of their own, so none can outlive it.
+A session is alive when it is not ended, its epoch equals the user's, and user and brand are active (security §3).
+Refresh tokens belong to a session and have no epoch, so none can outlive it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LAST_USE_PRECISION = 60
 
 
 class EndReason(StrEnum):
-    """Why a session was ended; kept with it, and in the audit log."""
+    """Why a session was ended; stored with it and in the audit log."""
 
     logout = "logout"
     revoked = "revoked"
@@ -30,19 +30,19 @@ class EndReason(StrEnum):
     address_proved = "address_proved"
 
 
-THROWN_OUT = frozenset({EndReason.revoked, EndReason.reuse, EndReason.password_changed, EndReason.address_proved})
-"""Why a session is ended that need not be its owner's: what it has begun must not be finished."""
+REVOKING_REASONS = frozenset({EndReason.revoked, EndReason.reuse, EndReason.password_changed, EndReason.address_proved})
+"""Reasons for which a session is revoked, as it may be an intruder's: e-mail changes that it requested are void."""
 
 
 class Device(msgspec.Struct, frozen=True):
-    """From where a session was opened, as its owner is shown it."""
+    """Where a session was opened from, as shown to its owner."""
 
     ip_prefix: str | None = None
     user_agent: str | None = None
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as its owner sees it."""
+    """A session as shown to its owner."""
 
     id: str
     kind: str
@@ -53,7 +53,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class PresentedToken(msgspec.Struct, frozen=True):
-    """All that is known of a refresh token somebody presents, read in one go. Input of the judgement."""
+    """A presented refresh token with its session and brand, read in one query: input of ``rotation.judge``."""
 
     brand_id: str
     session_id: str
@@ -63,7 +63,7 @@ class PresentedToken(msgspec.Struct, frozen=True):
     preset: Preset
     policy: BrandPolicy
     keyring_version: int
-    """What the installation's keyring had in the database when this was read: no older one may sign now."""
+    """The keyring's version in the database when this was read: no older keyring may sign an access token now."""
     generation: int
     head_generation: int
     """The generation of the session's current token: the only one that was never presented."""
@@ -71,10 +71,10 @@ class PresentedToken(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     rotated_at: datetime | None
     used_at: datetime
-    """When its session was last seen, up to a minute behind."""
+    """The last use of its session, up to a minute behind."""
 
-    def standing_end(self, policy: BrandPolicy) -> datetime | None:
-        """When a standing token is over; None: never. A brand that sets an end sets it for those that are out too."""
+    def standing_expiry(self, policy: BrandPolicy) -> datetime | None:
+        """When a standing token expires; None: never. A lifetime that the brand sets applies to issued tokens too."""
         if policy.standing_refresh_ttl is None:
             return self.expires_at
         set_by_now = self.issued_at + timedelta(seconds=policy.standing_refresh_ttl)
@@ -82,7 +82,7 @@ class PresentedToken(msgspec.Struct, frozen=True):
 
 
 class RotatedRow(msgspec.Struct, frozen=True):
-    """A token that has just been marked as rotated: what its successor is made from."""
+    """A token that was just marked as rotated: input for its successor."""
 
     brand_id: str
     session_id: str
@@ -95,7 +95,7 @@ class RotatedRow(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One token in a session's chain: enough to derive the next one and to recognise it."""
+    """One token in a session's chain of rotations."""
 
     generation: int
     rotation_key_id: str
@@ -112,11 +112,11 @@ class Opened:
     session_id: str
     refresh_token: Secret
     expires_at: datetime | None
-    """When the refresh token is over; None: never."""
+    """When the refresh token expires; None: never."""
     keyring_version: int
     """As in ``PresentedToken``."""
     ended: tuple[str, ...] = ()
-    """Ids of the sessions that had to make room."""
+    """Ids of the user's oldest sessions, which were ended to keep ``max_sessions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,11 @@ class _Renewed:
 
 
 class Rotated(_Renewed):
-    """The token was current: it is rotated now, and here is its successor."""
+    """The token was current: it is rotated now; with its successor."""
 
 
 class Replayed(_Renewed):
-    """The token was rotated a moment ago: here is the current one, the same for everybody who asks."""
+    """The token was rotated a moment ago; with the current token, the same for every caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +148,20 @@ class Reused:
     user_id: str
     session_id: str
     is_first: bool
-    """False when somebody else has just ended the session for the same reason."""
+    """False when the session was already ended for the same reason by a concurrent request."""
 
 
 class Expired:
-    """The token is past its life."""
+    """The token has expired."""
 
 
 class Unknown:
-    """No such token, or not of this kind or brand, or its session is over. Nothing was changed."""
+    """No such token, or of another kind or brand, or its session has ended. Nothing was changed."""
 
 
 class KindOff:
-    """The brand has no sessions of this kind any more. Nothing was changed."""
+    """The brand no longer allows sessions of this kind. Nothing was changed."""
 
 
 Verdict = Rotated | Replayed | Reused | Expired | Unknown | KindOff
-"""What became of a presented refresh token; a value, so that an error is raised after the commit."""
+"""The result of presenting a refresh token; a value, so that an error is raised after the commit."""

@@ -1,4 +1,4 @@
-"""Opening, renewing and ending sessions: the steps that the journeys of authentication are made of."""
+"""Open and list sessions, and record their use."""
 
 from __future__ import annotations
 
@@ -11,36 +11,14 @@ from keystead.pagination import Page, PageRequest
 from keystead.policy import SessionKind
 from keystead.sessions import store
 from keystead.sessions.model import Device, Opened, SessionRow
-from keystead.sessions.refresh_tokens import rotation
-from keystead.sessions.refresh_tokens.rotation import issue_first, lifetime_end
-from keystead.sessions.refresh_tokens.rotation_keys import RotationKeys
-from keystead.sessions.refresh_tokens.store import find_presented
-from keystead.sessions.sweeping.store import sweep
+from keystead.sessions.rotation import RotationKeys, issue_first, lifetime_end
+from keystead.users import login_store
 
 LONGEST_USER_AGENT = 200
 
-__all__ = [
-    "RotationKeys",
-    "device",
-    "end_others",
-    "end_own",
-    "find_presented",
-    "list_own",
-    "note_use",
-    "open_session",
-    "rotate",
-    "sweep",
-    "was_thrown_out",
-    "write_uses",
-]
-
-end_own = store.end_own_session
-end_others = store.end_other_sessions
-was_thrown_out = store.was_thrown_out
-
 
 def device(request: RequestDetails) -> Device:
-    """What a session keeps of the request that opened it."""
+    """What a session stores of the request that opened it."""
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in request.user_agent)
     return Device(request.address_prefix or None, shown[:LONGEST_USER_AGENT] or None)
 
@@ -56,13 +34,13 @@ async def open_session(
     *,
     password_hash: str | None,
 ) -> Opened | None:
-    """A new session, with the epoch that the user has at this moment; None when the user may not come in.
+    """Open a session with the user's current epoch; None when the user may not log in.
 
-    ``password_hash`` is the hash that a password was checked against: when it is not the user's any more, the answer is
-    None (security §3, "Login, closing step"). It is None only where no password is asked for. Of the pair contract, no
-    more than ``max_sessions`` stay: the oldest make room.
+    ``password_hash`` is the hash that the password was verified against: None is returned when it is no longer the
+    user's (security §3, "Login, closing step"). It is None only where no password is asked for. A user has at most
+    ``max_sessions`` pair sessions: the oldest ones are ended.
     """
-    admitted = await store.admit_user(tx, brand.id, user_id, password_hash, now)
+    admitted = await login_store.admit(tx, brand.id, user_id, password_hash, now)
     if admitted is None:
         return None
     epoch, keyring_version = admitted
@@ -76,21 +54,21 @@ async def open_session(
     return Opened(brand.id, user_id, session_id, secret, expires_at, keyring_version, ended)
 
 
-rotate = rotation.rotate
-
-
 def note_use(server: Server, brand_id: str, session_id: str, used_at: datetime, now: datetime) -> None:
-    """Remembers that a session is in use; ``used_at`` is its last use on record. :func:`write_uses` writes it."""
+    """Note that a session is in use; ``used_at`` is its last recorded use. :func:`write_uses` writes it later."""
     server.session_uses.note(brand_id, session_id, used_at, now)
 
 
 async def write_uses(server: Server) -> None:
-    """Writes ``last_used_at`` of the sessions in use. Raises ServiceUnavailable; then nothing is forgotten."""
+    """Write ``last_used_at`` of the sessions in use.
+
+    :raises ServiceUnavailable: when the database is unavailable; then every noted use is kept.
+    """
     await server.session_uses.write(server.db, store.touch_session, server.clock.now())
 
 
 async def list_own(ctx: Context, caller: UserPrincipal, request: PageRequest, *, with_total: bool) -> Page[SessionRow]:
-    """One page of the caller's sessions that can still be used, the newest first."""
+    """One page of the caller's sessions that can still be used, newest first."""
     now, reads = ctx.now(), ctx.db.scans
     rows = await store.list_own_sessions(reads, caller.brand_id, caller.user_id, now, request.probe, request.offset)
     total = await store.count_own_sessions(reads, caller.brand_id, caller.user_id, now) if with_total else None

@@ -1,4 +1,4 @@
-"""SQL of sessions and their refresh tokens."""
+"""SQL of sessions, and the tables of sessions and refresh tokens."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from keystead.brands.store import brands
 from keystead.db.interface import Tx
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
-from keystead.installation.store import CURRENT_KEYRING_VERSION
 from keystead.policy import SessionKind
-from keystead.sessions.model import THROWN_OUT, Device, EndReason, SessionRow
+from keystead.sessions.model import REVOKING_REASONS, Device, EndReason, SessionRow
 from keystead.users.store import users
 
 sessions = Table(
@@ -55,7 +54,7 @@ refresh_tokens = Table(
     Column("brand_id", Id, nullable=False),
     Column("session_id", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
     Column("generation", Integer, nullable=False),
-    # The key from which the token's successor is derived.
+    # The key that derives the token's successor.
     Column("rotation_key_id", Text, nullable=False),
     Column("issued_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
@@ -65,7 +64,7 @@ refresh_tokens = Table(
 )
 
 s, t, u, b = sessions.c, refresh_tokens.c, users.c, brands.c
-"""Columns: of a session, of a refresh token, of a user, of a brand."""
+"""Columns of sessions, refresh tokens, users and brands."""
 _brand_id: BindParameter[str] = bindparam("brand_id")
 _OF_ONE_PERSON = sessions.join(users, and_(u.id == s.user_id, u.brand_id == s.brand_id))
 OF_ONE_PERSON_AND_BRAND = _OF_ONE_PERSON.join(brands, b.id == s.brand_id)
@@ -74,19 +73,6 @@ ALIVE: ColumnElement[bool] = and_(
     s.ended_at.is_(None), s.epoch == u.session_epoch, u.is_disabled.is_(False), b.is_disabled.is_(False)
 )
 """Security §3. Over ``OF_ONE_PERSON_AND_BRAND``."""
-
-_OPEN_BRAND = select(b.id).where(b.id == u.brand_id, b.is_disabled.is_(False)).correlate(users).exists()
-
-# The row of the user is locked and judged first, so that nothing can come between: neither a new password nor a
-# log-out-everywhere. The epoch that it returns is the one that the session is opened with.
-_ADMIT = (
-    update(users)
-    .where(u.brand_id == _brand_id, u.id == bindparam("user_id"), u.is_disabled.is_(False), _OPEN_BRAND)
-    .values(last_login_at=bindparam("at"))
-    .returning(u.session_epoch, CURRENT_KEYRING_VERSION)
-)
-_ADMIT_ANYHOW = Statement(_ADMIT)
-_ADMIT_WITH_PASSWORD = Statement(_ADMIT.where(u.password_hash == bindparam("as_read")))
 
 _OPEN = Statement(
     insert(sessions).values(
@@ -125,6 +111,11 @@ _STILL_OF_USER = (
     .exists()
 )
 _END_OWN = Statement(_END.where(s.id == bindparam("session_id"), s.user_id == bindparam("user_id"), _STILL_OF_USER))
+_IS_ALIVE = Statement(
+    select(s.id)
+    .select_from(OF_ONE_PERSON_AND_BRAND)
+    .where(s.brand_id == _brand_id, s.user_id == bindparam("user_id"), s.id == bindparam("session_id"), ALIVE)
+)
 _FIND_END_REASON = Statement(select(s.end_reason).where(s.brand_id == _brand_id, s.id == bindparam("session_id")))
 _TOUCH = Statement(
     update(sessions)
@@ -136,7 +127,7 @@ _TOUCH = Statement(
 _HAS_TOKEN = (
     select(t.digest)
     .where(t.session_id == s.id, t.brand_id == s.brand_id, t.rotated_at.is_(None))
-    # Written so that no index fits: by one on this column, PostgreSQL would read the tokens of all sessions.
+    # Written so that no index applies: with one on this column, PostgreSQL would read the tokens of all sessions.
     .where((t.expires_at <= bindparam("at")).is_not(true()))
     .correlate(sessions)
     .exists()
@@ -161,25 +152,10 @@ _LIST_OWN = Statement(
 _COUNT_OWN = Statement(select(func.count()).select_from(_OF_ONE_PERSON).where(_OWN, _HAS_TOKEN))
 
 
-async def admit_user(
-    tx: Tx, brand_id: str, user_id: str, password_hash: str | None, at: datetime
-) -> tuple[int, int] | None:
-    """Notes a login and gives the user's epoch and the keyring's version; None when the user may not come in.
-
-    ``password_hash`` is the one that the password was checked against: should it have changed since, nobody comes in.
-    None where no password was asked for.
-    """
-    if password_hash is None:
-        row = await tx.find(_ADMIT_ANYHOW, brand_id=brand_id, user_id=user_id, at=at)
-    else:
-        row = await tx.find(_ADMIT_WITH_PASSWORD, brand_id=brand_id, user_id=user_id, as_read=password_hash, at=at)
-    return None if row is None else (int(row[0]), int(row[1]))
-
-
 async def insert_session(
     tx: Tx, brand_id: str, user_id: str, session_id: str, kind: SessionKind, epoch: int, device: Device, at: datetime
 ) -> None:
-    """Adds a session of that epoch."""
+    """Add a session of that epoch."""
     await tx.execute(
         _OPEN,
         brand_id=brand_id,
@@ -194,7 +170,7 @@ async def insert_session(
 
 
 async def end_surplus(tx: Tx, brand_id: str, user_id: str, epoch: int, keep: int, at: datetime) -> tuple[str, ...]:
-    """Ends the user's oldest sessions of the pair contract, so that ``keep`` of them are left; gives their ids."""
+    """End the user's oldest pair sessions, so that ``keep`` of them are left; return the ids of those that ended."""
     rows = await tx.list(
         _END_SURPLUS,
         brand_id=brand_id,
@@ -208,7 +184,7 @@ async def end_surplus(tx: Tx, brand_id: str, user_id: str, epoch: int, keep: int
 
 
 async def end_session(tx: Tx, brand_id: str, session_id: str, reason: EndReason, at: datetime) -> bool:
-    """Ends a session; False when it had ended before."""
+    """End a session; False when it had ended before."""
     changed = await tx.execute(_END_ONE, brand_id=brand_id, session_id=session_id, reason=reason.value, at=at)
     return changed > 0
 
@@ -216,7 +192,7 @@ async def end_session(tx: Tx, brand_id: str, session_id: str, reason: EndReason,
 async def end_own_session(
     tx: Tx, brand_id: str, user_id: str, session_id: str, reason: EndReason, at: datetime
 ) -> bool:
-    """Ends a session of the user's; False when they have no such session alive."""
+    """End a session of the user; False when they have no such session alive."""
     changed = await tx.execute(
         _END_OWN, brand_id=brand_id, user_id=user_id, session_id=session_id, reason=reason.value, at=at
     )
@@ -224,33 +200,42 @@ async def end_own_session(
 
 
 async def end_other_sessions(tx: Tx, brand_id: str, user_id: str, kept_id: str, reason: EndReason, at: datetime) -> int:
-    """Ends all sessions of the user's but one; gives how many."""
+    """End all sessions of the user but one; return how many."""
     return await tx.execute(
         _END_OTHERS, brand_id=brand_id, user_id=user_id, kept_id=kept_id, reason=reason.value, at=at
     )
 
 
-async def was_thrown_out(tx: Tx, brand_id: str, session_id: str) -> bool:
-    """Whether the session was ended as an intruder's; True as well for one of which nothing is known any more."""
+async def is_alive(tx: Tx, brand_id: str, user_id: str, session_id: str) -> bool:
+    """Return whether the session is the user's and alive.
+
+    With the user's row locked this holds until the transaction ends, but for a logout: what revokes a session locks the
+    user before it commits.
+    """
+    return await tx.find(_IS_ALIVE, brand_id=brand_id, user_id=user_id, session_id=session_id) is not None
+
+
+async def was_revoked(tx: Tx, brand_id: str, session_id: str) -> bool:
+    """Return whether the session was revoked; also True for one that no longer exists."""
     row = await tx.find(_FIND_END_REASON, brand_id=brand_id, session_id=session_id)
-    return row is None or row[0] in THROWN_OUT
+    return row is None or row[0] in REVOKING_REASONS
 
 
 async def touch_session(tx: Tx, brand_id: str, session_id: str, at: datetime, latest: datetime) -> None:
-    """Note that the session was used at ``at``, unless a later use is on record that is not after ``latest``."""
+    """Set ``last_used_at`` to ``at``, unless a later use is recorded that is not after ``latest``."""
     await tx.execute(_TOUCH, brand_id=brand_id, session_id=session_id, at=at, latest=latest)
 
 
 async def list_own_sessions(
     tx: Tx, brand_id: str, user_id: str, at: datetime, limit: int, offset: int
 ) -> list[SessionRow]:
-    """The user's sessions that can still be used, the newest first."""
+    """The user's sessions that can still be used, newest first."""
     rows = await tx.list(_LIST_OWN, brand_id=brand_id, user_id=user_id, at=at, limit=limit, offset=offset)
     return [_session(*row) for row in rows]
 
 
 async def count_own_sessions(tx: Tx, brand_id: str, user_id: str, at: datetime) -> int:
-    """How many of them there are."""
+    """The number of those sessions."""
     row = await tx.find(_COUNT_OWN, brand_id=brand_id, user_id=user_id, at=at)
     return int(row[0]) if row else 0
 
@@ -264,5 +249,5 @@ def _session(
     user_agent: str | None,
     last_issued: datetime,
 ) -> SessionRow:
-    # A rotation is a use too, and leaves its mark with the token alone.
+    # A rotation is a use too, and is recorded with the token only.
     return SessionRow(session_id, kind, created_at, max(last_used_at or created_at, last_issued), ip_prefix, user_agent)

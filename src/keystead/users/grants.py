@@ -10,8 +10,7 @@ from keystead.context import RESERVED_BRAND_ID, Principal, System, UserPrincipal
 from keystead.db.interface import Tx
 from keystead.errors import BadUserInput, Conflict, Forbidden
 from keystead.permissions import ADMIN, OPERATOR, PermissionSet
-from keystead.users import store
-from keystead.users.roles import store as role_store
+from keystead.users import role_store, store
 
 _LAST_ADMIN = "This is the last administrator of the brand: give another user 'admin' first."
 _LAST_OPERATOR = "This is the last operator: make another one first."

@@ -1,4 +1,4 @@
-"""Users: as administrators see and change them, and the steps that other slices build their journeys from."""
+"""Create, read, update, list and delete users: use cases of administrators, and one step for anonymous users."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from keystead.errors import Conflict, InternalError, NotFound
 from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
-from keystead.users import credentials, email_addresses, store, usernames
-from keystead.users.claims import service as claims
+from keystead.users import email_addresses, email_change, passwords, role_store, store
 from keystead.users.email_addresses import EmailAddress
 from keystead.users.grants import check_not_creator, require_held, require_roles, rights_guard
-from keystead.users.model import LoginCandidate, NewUser, User, UserChanges, UserRow
-from keystead.users.roles import store as role_store
+from keystead.users.model import NewUser, User, UserChanges, UserRow, parse_username
 
 Finish = Callable[[Tx, User], Awaitable[None]]
-"""A step that is taken in the transaction that makes a user."""
-
-# --- what administrators do
+"""The last step of the transaction that creates a user."""
 
 
 async def find_user(ctx: Context, brand_id: str, user_id: str) -> User | None:
-    """The user, or None when the brand has none of this id."""
+    """The user of this id, or None when the brand has none."""
     return await store.find_user(ctx.db.reads, brand_id, user_id)
 
 
 async def get_user(ctx: Context, brand_id: str, user_id: str) -> User:
-    """:raises NotFound: when the brand has no user of this id."""
+    """The user of this id.
+
+    :raises NotFound: when the brand has none.
+    """
     user = await find_user(ctx, brand_id, user_id)
     if user is None:
         raise _unknown_user()
@@ -43,29 +42,29 @@ async def get_user(ctx: Context, brand_id: str, user_id: str) -> User:
 
 
 async def list_users(ctx: Context, brand_id: str, page: PageRequest, *, with_total: bool = False) -> Page[User]:
-    """One page of the brand's users, the oldest first."""
+    """One page of the brand's users, oldest first."""
     rows = await store.list_users(ctx.db.scans, brand_id, page.probe, page.offset)
     total = await store.count_users(ctx.db.scans, brand_id) if with_total else None
     return Page.cut(rows, page, total)
 
 
 async def has_admin(ctx: Context, brand_id: str) -> bool:
-    """Whether the brand has an active administrator who can log in."""
+    """Return whether the brand has an active administrator who can log in."""
     return await store.has_admin(ctx.db.scans, brand_id)
 
 
 async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish: Finish | None = None) -> User:
-    """Makes a user with an address: a login at once where the brand asks for no proof or the caller vouches for it.
+    """Create a user with an e-mail address.
 
-    Else the address waits, and ``finish``, the last step of the same transaction, asks it for proof.
+    The address is a login immediately where the brand asks for no verification or the caller vouches for it. Else it is
+    pending, and ``finish``, the last step of the same transaction, requests the mail that verifies it.
 
-    :raises BadUserInput: for a bad address, password, name or role, or a permission that is none or names no entity;
-        names the field.
+    :raises BadUserInput: for an invalid address, password, name, role or permission; names the field.
     :raises Forbidden: for a permission that the caller does not hold.
-    :raises Conflict: when the address, or one that looks the same, is a login of the brand; field ``email``.
+    :raises Conflict: when the address, or a look-alike, is a login of the brand; names ``email``.
     """
     address = email_addresses.parse(new.email)
-    username = None if new.username is None else usernames.parse(new.username)
+    username = None if new.username is None else parse_username(new.username)
     permissions = PermissionSet.of(new.permissions)
     require_held(ctx.permissions, permissions, brand.id)
     password_hash = await _hash(ctx, brand, new.password, address)
@@ -82,7 +81,7 @@ async def create_user(ctx: Context, brand: ActiveBrand, new: NewUser, *, finish:
             raise Conflict("This e-mail address is taken.", field="email")
         await role_store.set_roles(tx, brand.id, row.id, roles)
         await record(tx, event)
-        user = await _known(tx, brand.id, row.id)
+        user = await _read_back(tx, brand.id, row.id)
         if finish is not None:
             await finish(tx, user)
         return user
@@ -98,12 +97,12 @@ async def update_user(
     *,
     finish: Callable[[Tx], Awaitable[None]] | None = None,
 ) -> User:
-    """Changes what ``changes`` names. Permissions count from the user's next request, disabling ends their sessions.
+    """Apply ``changes``. Permissions take effect on the user's next request; disabling ends all their sessions.
 
     ``finish`` is the last step of the same transaction.
 
-    :raises BadUserInput: for a bad name, role or permission; names the field.
-    :raises Forbidden: for a permission, added or kept, that the caller does not hold, or by a key the user made.
+    :raises BadUserInput: for an invalid name, role or permission; names the field.
+    :raises Forbidden: for a permission, added or kept, that the caller does not hold; to a key that the user created.
     :raises NotFound: when the brand has no user of this id.
     :raises Conflict: when no administrator or operator would be left.
     """
@@ -127,12 +126,12 @@ async def update_user(
             off = wanted.is_disabled
             if off is not None and await store.set_disabled(tx, brand_id, user_id, off):
                 if off:
-                    await claims.withdraw(tx, brand_id, user_id)
+                    await email_change.cancel(tx, brand_id, user_id)
                 event = describe(ctx, "user.disabled" if off else "user.enabled", brand_id=brand_id, subject_id=user_id)
                 await record(tx, event)
         if finish is not None:
             await finish(tx)
-        return await _known(tx, brand_id, user_id)
+        return await _read_back(tx, brand_id, user_id)
 
     return await ctx.db.run(update)
 
@@ -140,12 +139,12 @@ async def update_user(
 async def delete_users(
     ctx: Context, brand_id: str, user_ids: Sequence[str], *, finish: Callable[[Tx], Awaitable[None]] | None = None
 ) -> None:
-    """Deletes all of ``user_ids``, with their sessions; the records they made stay.
+    """Delete all of ``user_ids``, with their sessions; records that they created stay.
 
     ``finish`` is the last step of the same transaction.
 
     :raises NotFound: when one of them is no user of the brand; then none is deleted.
-    :raises Forbidden: when the caller is an API key that one of them made.
+    :raises Forbidden: when the caller is an API key that one of them created.
     :raises Conflict: when no administrator or operator would be left.
     """
     check_not_creator(ctx.principal, user_ids)
@@ -163,46 +162,18 @@ async def delete_users(
     await ctx.db.run(delete)
 
 
-# --- the steps that other slices take
-
-
 async def create_anonymous(tx: Tx, brand_id: str, now: datetime) -> str:
-    """A new user with neither address nor password; returns the id."""
+    """Create a user with neither address nor password; return the id."""
     row = UserRow(id=new_id(now), created_at=now, updated_at=now)
     await store.insert_user(tx, brand_id, row)
     return row.id
-
-
-async def hold_active(tx: Tx, brand_id: str, user_id: str) -> bool:
-    """Whether the user is there and not disabled; neither changes until the transaction ends."""
-    return await store.hold_active(tx, brand_id, user_id)
-
-
-async def find_login(tx: Tx, brand_id: str, address: EmailAddress) -> LoginCandidate | None:
-    """Whom the login address belongs to. An address that waits for proof is nobody's."""
-    return await store.find_login(tx, brand_id, address.canonical)
-
-
-async def find_login_of(tx: Tx, brand_id: str, user_id: str) -> LoginCandidate | None:
-    """The same by the user's id; None for a user without a login address."""
-    return await store.find_login_of(tx, brand_id, user_id)
-
-
-async def replace_hash(tx: Tx, brand_id: str, user_id: str, as_read: str, new: str) -> bool:
-    """Replaces the password's hash unless it was changed since it was read; whether it did."""
-    return await store.replace_hash(tx, brand_id, user_id, as_read, new)
-
-
-async def bump_epoch(tx: Tx, brand_id: str, user_id: str) -> None:
-    """Ends all sessions of the user at once (security §3)."""
-    await store.bump_epoch(tx, brand_id, user_id)
 
 
 async def _hash(ctx: Context, brand: ActiveBrand, raw: str | None, address: EmailAddress) -> str | None:
     if raw is None:
         return None
     share = Share(brand.id, ctx.request.address_prefix)
-    return await credentials.hash_new(ctx.server.passwords, brand, raw, address=address, share=share)
+    return await passwords.hash_new(ctx.server.passwords, brand, raw, address=address, share=share)
 
 
 def _new_row(
@@ -234,10 +205,10 @@ def _new_row(
 
 
 def _checked(changes: UserChanges) -> UserChanges:
-    """The changes in the form that is stored."""
+    """The changes validated, in the form that is stored."""
     username, roles, permissions = changes.username, changes.roles, changes.permissions
     return UserChanges(
-        username=usernames.parse(username) if isinstance(username, str) else username,
+        username=parse_username(username) if isinstance(username, str) else username,
         is_disabled=changes.is_disabled,
         roles=None if roles is None else tuple(sorted(set(roles))),
         permissions=None if permissions is None else tuple(PermissionSet.of(permissions)),
@@ -245,7 +216,7 @@ def _checked(changes: UserChanges) -> UserChanges:
 
 
 async def _set(tx: Tx, brand_id: str, user_id: str, wanted: UserChanges) -> bool:
-    """Writes name, permissions and roles; False when none of them is to change."""
+    """Write name, permissions and roles; False when none of them is to change."""
     if wanted.username is not UNSET:
         await store.set_username(tx, brand_id, user_id, wanted.username)
     if wanted.permissions is not None:
@@ -255,11 +226,11 @@ async def _set(tx: Tx, brand_id: str, user_id: str, wanted: UserChanges) -> bool
     return wanted.username is not UNSET or wanted.permissions is not None or wanted.roles is not None
 
 
-async def _known(tx: Tx, brand_id: str, user_id: str) -> User:
-    """The user as the transaction leaves them; the row is locked, so it is there."""
+async def _read_back(tx: Tx, brand_id: str, user_id: str) -> User:
+    """The user as this transaction leaves them; the row is locked, so it exists."""
     user = await store.find_user(tx, brand_id, user_id)
     if user is None:
-        raise InternalError(cause="a user vanished inside the transaction that wrote them")
+        raise InternalError(cause="a user vanished inside the transaction that wrote the row")
     return user
 
 

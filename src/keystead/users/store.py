@@ -1,4 +1,4 @@
-"""SQL of users. Their roles have a store of their own, in ``roles``."""
+"""SQL of users and their profiles. Logins are in ``login_store``, e-mail changes in ``email_change_store``."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from keystead.db.types import Boolean, Id, Text, UtcTime, Words, metadata
 from keystead.permissions import ADMIN, PermissionSet
 from keystead.policy import parse_policy
 from keystead.users.email_addresses import EmailAddress
-from keystead.users.model import LoginCandidate, User, UserRow
-from keystead.users.roles.store import JoinedWords, roles, user_roles
+from keystead.users.model import User, UserRow
+from keystead.users.role_store import JoinedWords, roles, user_roles
 
 _IS_GRANTED = text("permissions <> ''")
 
@@ -44,13 +44,13 @@ users = Table(
     Column("id", Id, primary_key=True),
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
     Column("username", Text),
-    # The login address: as its owner writes it, as it is compared, and as look-alikes are told apart.
+    # The login address: as its owner writes it, as it is compared, and the form that look-alikes share.
     Column("email", Text),
     Column("email_canonical", Text),
     Column("email_skeleton", Text),
     Column("verified_at", UtcTime),
-    # An address that waits for proof, in its three forms; the password that comes with it, and the session that
-    # claimed it. See the slice ``claims``.
+    # A pending e-mail change: the address in its three forms, the password that was chosen with it, and the session
+    # that requested it. See ``email_change_store``.
     Column("pending_email", Text),
     Column("pending_email_canonical", Text),
     Column("pending_email_skeleton", Text),
@@ -68,7 +68,7 @@ users = Table(
     Index("uq_users_brand_id_email_skeleton", "brand_id", "email_skeleton", unique=True),
     Index("ix_users_brand_id_pending_email_skeleton", "brand_id", "pending_email_skeleton"),
     Index("ix_users_brand_id_id", "brand_id", "id"),
-    # The few with permissions of their own: what was granted on an entity is found among them.
+    # Users with permissions of their own, few: finds who was granted one on an entity.
     Index("ix_users_granted", "brand_id", "id", sqlite_where=_IS_GRANTED, postgresql_where=_IS_GRANTED),
 )
 
@@ -78,9 +78,9 @@ ROLE_NAMES = (
     .correlate(users)
     .scalar_subquery()
 )
-"""The names of the user's roles, with spaces between them, in no order; NULL without any."""
+"""The names of the user's roles, separated by spaces, in no order; NULL without any."""
 
-# No join: PostgreSQL without statistics would begin with all roles of the brand, for each user.
+# No join: PostgreSQL without statistics would start from all roles of the brand, for each user.
 _PERMISSIONS_OF_ROLE = (
     select(type_coerce(roles.c.permissions, Text))
     .where(roles.c.brand_id == user_roles.c.brand_id, roles.c.name == user_roles.c.role_name)
@@ -97,7 +97,7 @@ _ROLE_PERMISSIONS = (
 EFFECTIVE_PERMISSIONS = (
     type_coerce(users.c.permissions, Text) + literal(" ", Text) + func.coalesce(_ROLE_PERMISSIONS, literal("", Text))
 )
-"""The user's own permissions and those of their roles, as words for ``PermissionSet.parse``; the brand's are not in."""
+"""The user's own permissions and those of their roles, as words for ``PermissionSet.parse``; without the brand's."""
 
 PROFILE_COLUMNS = (
     users.c.email,
@@ -114,7 +114,7 @@ PROFILE_COLUMNS = (
 
 
 def read_profile(row: Row, default_permissions: Sequence[str]) -> Profile:
-    """The profile in a row of ``PROFILE_COLUMNS``; ``default_permissions`` are those of the brand's policy."""
+    """Build the profile from a row of ``PROFILE_COLUMNS``; ``default_permissions`` are those of the brand's policy."""
     email, pending, username, verified_at, created_at, updated_at, last_login_at, role_names, words = row
     if default_permissions:
         words = f"{words} {' '.join(default_permissions)}"
@@ -135,7 +135,6 @@ _IN_BRAND = users.c.brand_id == bindparam("brand_id")
 _ONE_USER = (_IN_BRAND, users.c.id == bindparam("user_id"))
 _POLICY = select(brands.c.policy).where(brands.c.id == users.c.brand_id).correlate(users).scalar_subquery()
 _USERS = select(users.c.id, users.c.is_disabled, _POLICY, *PROFILE_COLUMNS).where(_IN_BRAND)
-_LOGINS = select(users.c.id, users.c.password_hash, users.c.is_disabled).where(_IN_BRAND)
 
 
 def _change(*conditions: ColumnElement[bool], **values: Any) -> Statement:
@@ -146,8 +145,6 @@ _FIND_USER = Statement(_USERS.where(users.c.id == bindparam("user_id")))
 _PAGE = paged(select(users.c.id).where(_IN_BRAND).order_by(users.c.id))
 _LIST_USERS = Statement(_USERS.where(users.c.id.in_(_PAGE)).order_by(users.c.id))
 _COUNT_USERS = Statement(select(func.count()).select_from(users).where(_IN_BRAND))
-_FIND_LOGIN = Statement(_LOGINS.where(users.c.email_canonical == bindparam("canonical")))
-_FIND_LOGIN_OF = Statement(_LOGINS.where(users.c.id == bindparam("user_id"), users.c.email_canonical.is_not(None)))
 _IS_TAKEN = Statement(
     select(users.c.id).where(
         _IN_BRAND,
@@ -168,11 +165,9 @@ _SET_PERMISSIONS = _change(permissions=bindparam("new"))
 _TOUCH = _change(updated_at=bindparam("now"))
 _DISABLE = _change(users.c.is_disabled.is_(False), is_disabled=True, session_epoch=users.c.session_epoch + 1)
 _ENABLE = _change(users.c.is_disabled.is_(True), is_disabled=False)
-_BUMP_EPOCH = _change(session_epoch=users.c.session_epoch + 1)
-_REPLACE_HASH = _change(users.c.password_hash == bindparam("as_read"), password_hash=bindparam("new"))
 _DELETE_USERS = Statement(delete(users).where(_IN_BRAND, any_of(users.c.id, "ids")).returning(users.c.id))
 _ACTIVE = (_IN_BRAND, users.c.is_disabled.is_(False))
-_HOLD_USER = Statement(select(users.c.is_disabled).where(*_ONE_USER).with_for_update(read=True))
+_LOCK_USER = Statement(select(users.c.is_disabled).where(*_ONE_USER).with_for_update(read=True))
 _FIND_POLICY = Statement(select(brands.c.policy).where(brands.c.id == bindparam("brand_id")))
 
 
@@ -192,7 +187,7 @@ _HOLDS_ADMIN_BY_ROLE = (
     .correlate(users)
     .exists()
 )
-# Unindexed, and run only where an administrator gives up their own ``admin``: it ends at the first one it finds.
+# Not indexed; runs only where an administrator gives up their own ``admin``, and stops at the first match.
 _FIND_ADMIN = Statement(
     select(users.c.id)
     .where(
@@ -211,89 +206,67 @@ def _user(row: Row) -> User:
 
 
 async def find_user(tx: Tx, brand_id: str, user_id: str) -> User | None:
-    """The user, or None when the brand has none of this id."""
+    """The user of this id, or None when the brand has none."""
     row = await tx.find(_FIND_USER, brand_id=brand_id, user_id=user_id)
     return None if row is None else _user(row)
 
 
 async def list_users(tx: Tx, brand_id: str, limit: int, offset: int) -> list[User]:
-    """Up to ``limit`` users of the brand, the oldest first."""
+    """Up to ``limit`` users of the brand, oldest first."""
     return [_user(row) for row in await tx.list(_LIST_USERS, brand_id=brand_id, limit=limit, offset=offset)]
 
 
 async def count_users(tx: Tx, brand_id: str) -> int:
-    """How many users the brand has."""
+    """The number of users of the brand."""
     row = await tx.find(_COUNT_USERS, brand_id=brand_id)
     return int(row[0]) if row else 0
 
 
-async def find_login(tx: Tx, brand_id: str, canonical: str) -> LoginCandidate | None:
-    """Whom the login address belongs to; an address that waits for proof is nobody's."""
-    row = await tx.find(_FIND_LOGIN, brand_id=brand_id, canonical=canonical)
-    return None if row is None else LoginCandidate(*row)
-
-
-async def find_login_of(tx: Tx, brand_id: str, user_id: str) -> LoginCandidate | None:
-    """The same by the user's id; None for a user without a login address."""
-    row = await tx.find(_FIND_LOGIN_OF, brand_id=brand_id, user_id=user_id)
-    return None if row is None else LoginCandidate(*row)
-
-
 async def is_taken(tx: Tx, brand_id: str, address: EmailAddress) -> bool:
-    """Whether the address, or one that looks the same, is a login of the brand."""
+    """Return whether the address, or a look-alike, is a login of the brand."""
     canonical, skeleton = address.canonical, address.skeleton
     return await tx.find(_IS_TAKEN, brand_id=brand_id, canonical=canonical, skeleton=skeleton) is not None
 
 
 async def insert_user(tx: Tx, brand_id: str, user: UserRow) -> bool:
-    """Adds the user; False when the login address is taken."""
+    """Add the user; False when the login address is taken."""
     return await tx.find(_INSERT_USER, brand_id=brand_id, **asdict(user)) is not None
 
 
 async def set_username(tx: Tx, brand_id: str, user_id: str, username: str | None) -> None:
-    """Names the user, or takes the name away."""
+    """Set or remove the username."""
     await tx.execute(_SET_USERNAME, brand_id=brand_id, user_id=user_id, new=username)
 
 
 async def set_permissions(tx: Tx, brand_id: str, user_id: str, permissions: Sequence[str]) -> None:
-    """Replaces what the user is allowed directly."""
+    """Replace the user's own permissions."""
     await tx.execute(_SET_PERMISSIONS, brand_id=brand_id, user_id=user_id, new=permissions)
 
 
 async def set_disabled(tx: Tx, brand_id: str, user_id: str, is_disabled: bool) -> bool:
-    """Disables the user and ends all their sessions, or lets them in again; whether that was a change."""
+    """Disable the user and end all their sessions, or enable them; return whether that was a change."""
     statement = _DISABLE if is_disabled else _ENABLE
     return await tx.execute(statement, brand_id=brand_id, user_id=user_id) > 0
 
 
 async def touch(tx: Tx, brand_id: str, user_id: str, now: datetime) -> bool:
-    """Notes that the user was changed; False when there is none. Locks the row until the transaction ends."""
+    """Set ``updated_at``; False when there is no such user. Locks the row until the transaction ends."""
     return await tx.execute(_TOUCH, brand_id=brand_id, user_id=user_id, now=now) > 0
 
 
-async def bump_epoch(tx: Tx, brand_id: str, user_id: str) -> None:
-    """Ends all sessions of the user at once (security §3)."""
-    await tx.execute(_BUMP_EPOCH, brand_id=brand_id, user_id=user_id)
-
-
-async def replace_hash(tx: Tx, brand_id: str, user_id: str, as_read: str, new: str) -> bool:
-    """Replaces the password's hash unless it was changed since it was read; whether it did."""
-    return await tx.execute(_REPLACE_HASH, brand_id=brand_id, user_id=user_id, as_read=as_read, new=new) > 0
-
-
 async def delete_users(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> int:
-    """Deletes users of the brand, with their sessions; how many there were."""
+    """Delete users of the brand, with their sessions; return how many."""
     return len(await tx.list(_DELETE_USERS, brand_id=brand_id, ids=list(user_ids)))
 
 
-async def hold_active(tx: Tx, brand_id: str, user_id: str) -> bool:
-    """Whether the user is there and not disabled; neither changes until the transaction ends."""
-    row = await tx.find(_HOLD_USER, brand_id=brand_id, user_id=user_id)
+async def lock_active(tx: Tx, brand_id: str, user_id: str) -> bool:
+    """Return whether the user exists and is not disabled; the row stays locked until the transaction ends."""
+    row = await tx.find(_LOCK_USER, brand_id=brand_id, user_id=user_id)
     return row is not None and not row[0]
 
 
 async def has_admin(tx: Tx, brand_id: str) -> bool:
-    """Whether an active user with a login address holds ``admin``, directly, by a role or by the brand's defaults."""
+    """Return whether an active user with a login address has ``admin``: directly, by a role or by default."""
     row = await tx.find(_FIND_POLICY, brand_id=brand_id)
     is_default = row is not None and ADMIN in parse_policy(row[0]).default_permissions
     return await tx.find(_FIND_ADMIN, brand_id=brand_id, is_default=is_default) is not None

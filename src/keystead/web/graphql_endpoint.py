@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
 from typing import Any
 
-from keystead.authentication import bearer
-from keystead.authentication.bearer import Credentials
-from keystead.authentication.brand_choice import default_brand
+from keystead.authentication import authenticate
+from keystead.authentication.authenticate import Credentials, default_brand
 from keystead.context import Context, RequestDetails, Server
 from keystead.db.interface import OutcomeUnknown
 from keystead.errors import MalformedRequest
@@ -121,7 +120,7 @@ class RequestTarget(Target):
 
         :raises AccessTokenRefused: and what else :func:`bearer.authenticate` raises.
         """
-        self.ctx = await bearer.authenticate(self._server, self._details, self._credentials)
+        self.ctx = await authenticate.authenticate(self._server, self._details, self._credentials)
         self.version = await self._schemas.get(self.ctx.brand)
         self.is_partial = self.ctx.brand is None
 

@@ -25,7 +25,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.brands import service as brands
 from keystead.context import Context, Server
 from keystead.errors import NotFound
@@ -34,7 +34,7 @@ from keystead.mail.links import describe_link_state, find_link_state
 from keystead.mail.model import Mail, RenderedMail
 from keystead.mail.rendering import render
 from keystead.pagination import Page, PageRequest
-from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.web.bootstrap import system_context
 
 MOST_SHOWN: Final = 50
@@ -182,7 +182,7 @@ async def _list_page(ctx: Context, _: Request) -> Response:
 
 async def _mail_page(ctx: Context, request: Request) -> Response:
     mail = await _get_mail(ctx, request)
-    link = await find_link_state(ctx.db.reads, mail, ctx.server.master_key, ctx.now(), one_time_tokens.is_good)
+    link = await find_link_state(ctx.db.reads, mail, ctx.server.master_key, ctx.now(), one_time_tokens.is_valid)
     shown = {
         "mail": mail,
         "rendered": await _rendered(ctx, mail),
@@ -224,7 +224,7 @@ async def _get_mail(ctx: Context, request: Request) -> Mail:
 
 async def _newest(ctx: Context) -> Page[Mail]:
     """The newest mails, after resolving pending requests: the tour does not wait for the mail worker."""
-    await resolve_all(ctx.server)
+    await process_all(ctx.server)
     return await outbox.list_mails(ctx, PageRequest(1, MOST_SHOWN))
 
 

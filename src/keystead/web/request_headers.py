@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from keystead.authentication.bearer import Credentials
+from keystead.authentication.authenticate import Credentials
 from keystead.context import RequestDetails
 from keystead.errors import MalformedRequest
 from keystead.settings import Network, Settings

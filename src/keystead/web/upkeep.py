@@ -17,7 +17,7 @@ import structlog
 
 from keystead.aio import is_being_cancelled
 from keystead.api_keys import service as api_keys
-from keystead.authentication.mail_resolver import Turns, resolve_all
+from keystead.authentication.link_request_worker import RoundRobin, process_all
 from keystead.context import Server
 from keystead.db.clock import MEASURE_SECONDS, DatabaseClock, time_in
 from keystead.db.interface import Tx
@@ -29,8 +29,9 @@ from keystead.installation import service as installation
 from keystead.installation.keyring_updates import follow_keyring
 from keystead.mail import request_store as mail_requests
 from keystead.mail import service as mail
+from keystead.sessions import refresh_token_store
 from keystead.sessions import service as sessions
-from keystead.users.one_time_tokens import service as one_time_tokens
+from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.web import metrics
 from keystead.web.bootstrap import system_context
 
@@ -60,7 +61,7 @@ class Upkeep:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._name = os.urandom(8).hex()
-        self._turns = Turns(server)
+        self._turns = RoundRobin(server)
         self._tasks: list[asyncio.Task[None]] = []
         self._delivery = _delivery(server, self._name)
         self._are_clocks_apart = False
@@ -126,7 +127,7 @@ class Upkeep:
             return
         ctx, lease = system_context(self._server, f"mail-{self._name}"), timedelta(seconds=2 * RESOLVE_SECONDS)
         if await installation.take_lease(ctx, "mail_requests", self._name, lease):
-            await resolve_all(self._server, RESOLVE_SECONDS, self._turns)
+            await process_all(self._server, RESOLVE_SECONDS, self._turns)
 
     async def sweep(self) -> None:
         """One round of upkeep, by one node at a time; none while the database's time cannot be measured."""
@@ -138,7 +139,7 @@ class Upkeep:
         if not await installation.take_lease(ctx, "upkeep", self._name, lease):
             return
         await installation.maintain(ctx)
-        await self._sweep(lambda tx, now, rows: sessions.sweep(tx, now - KEEP_ENDED, rows))
+        await self._sweep(lambda tx, now, rows: refresh_token_store.sweep(tx, now - KEEP_ENDED, rows))
         await self._sweep(one_time_tokens.sweep)
         await self._sweep(mail.sweep)
 
@@ -160,7 +161,7 @@ def _delivery(server: Server, holder: str) -> MailWorker | None:
 
     hostname = server.settings.mail_sender.domain
     transports = [SmtpTransport(mail_server, hostname) for _ in range(CONNECTIONS)]
-    return MailWorker(server, transports, holder, one_time_tokens.is_good, count=metrics.count_mail)
+    return MailWorker(server, transports, holder, one_time_tokens.is_valid, count=metrics.count_mail)
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:

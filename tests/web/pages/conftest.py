@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from keystead.authentication import address_claims, magic_login, recovery
+from keystead.authentication import email_change, magic_link, password_change
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.mail.model import MailKind
 from keystead.policy import SessionKind
@@ -65,13 +65,13 @@ def asked(server: Server, brand: ActiveBrand, ann: User, nobody: Context) -> Ask
     async def ask(kind: MailKind) -> str:
         match kind:
             case MailKind.verify_email:
-                await address_claims.claim(nobody, NEW, PASSWORD)
+                await email_change.change_email(nobody, NEW, PASSWORD)
             case MailKind.change_email:
-                await address_claims.claim_magically(nobody, NEW)
+                await email_change.change_email_by_link(nobody, NEW)
             case MailKind.magic_login:
-                await magic_login.request(stranger, brand, ANN)
+                await magic_link.request_magic_link(stranger, brand, ANN)
             case _:
-                await recovery.request_reset(stranger, brand, ANN)
+                await password_change.request_reset(stranger, brand, ANN)
         return await newest_link(server, kind)
 
     return ask

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from keystead.authentication import address_claims
+from keystead.authentication import email_change
 from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto import secrets
 from keystead.mail.model import LINK_KINDS, LINK_PATHS, MailKind
-from keystead.users.one_time_tokens import service as tokens
+from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import LIFETIMES
 from keystead.web.pages.csrf import FormSeal
 from tests.clocks import ManualClock
@@ -100,7 +100,7 @@ async def test_what_a_page_hands_over_opens_no_page(
     code = next(word for word in (await visitor.press(await visitor.open(link))).text.split() if word[:6] == "ks_ml_")
     if claims_again:
         # The address is a claim as well as the login: there would be something to prove.
-        await address_claims.claim(nobody, NEW, PASSWORD)
+        await email_change.change_email(nobody, NEW, PASSWORD)
     secret = secrets.parse(code)
     assert secret
     assert (await visitor.open(f"/link/login?token={code}")).status == 410

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from keystead.authentication import magic_login, proof, recovery
+from keystead.authentication import email_verification, magic_link, password_change
 from keystead.context import Server
 from keystead.errors import InternalError, KeysteadError, RateLimited, ServerBusy, ServiceUnavailable, StorageFull
 from keystead.mail.model import LINK_KINDS, MailKind
@@ -63,7 +63,11 @@ async def test_a_fault_of_ours_has_a_number_and_no_text(
         raise error
 
     page = await visitor.open(await asked(kind))
-    for module, name in ((proof, "verify_email"), (magic_login, "hand_over"), (recovery, "reset_password")):
+    for module, name in (
+        (email_verification, "verify_email"),
+        (magic_link, "hand_over"),
+        (password_change, "reset_password"),
+    ):
         monkeypatch.setattr(module, name, fail)
     with capture_logs() as log:
         failed = await visitor.press(page, TWICE if page.form.typed else None)
@@ -85,7 +89,7 @@ async def test_too_much_at_once_is_said_and_the_link_stays_good(
 
     page = await visitor.open(await asked(MailKind.reset_password))
     with monkeypatch.context() as patched:
-        patched.setattr(recovery, "reset_password", refuse)
+        patched.setattr(password_change, "reset_password", refuse)
         answer = await visitor.press(page, TWICE)
     assert answer.status == status
     assert answer.response.headers["retry-after"] == str(error.retry_after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystead.authentication import address_claims, magic_login
+from keystead.authentication import email_change, magic_link
 from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
@@ -57,7 +57,7 @@ async def test_another_address_is_joined_to_the_account_of_the_old_one(
     server: Server, brand: ActiveBrand, visitor: Visitor, ann: User
 ) -> None:
     caller = await make_caller(server, await make_session(server, brand, ann.id))
-    await address_claims.claim(caller, NEW, PASSWORD)
+    await email_change.change_email(caller, NEW, PASSWORD)
     page = await visitor.open(await newest_link(server, MailKind.verify_email))
     assert f"Address {NEW}" in page.text
     assert f"Account {ANN}" in page.text
@@ -90,7 +90,7 @@ async def test_a_login_is_handed_to_the_app_in_the_fragment(
     assert secrets.parse(fresh, SecretKind.magic)
     assert fresh not in link
     ctx = Context(server, nobody.request, make_context(server).principal)
-    assert (await magic_login.redeem(ctx, fresh, None)).refresh_token
+    assert (await magic_link.redeem(ctx, secrets.parse(fresh), None)).refresh_token
     assert (await visitor.open(link)).status == 410
 
 
@@ -102,7 +102,7 @@ async def test_a_login_without_an_app_shows_a_code(
     answer = await visitor.press(page)
     assert answer.status == 200
     code = next(word for word in answer.text.split() if word.startswith("ks_ml_"))
-    assert (await magic_login.redeem(make_context(server), code, None)).refresh_token
+    assert (await magic_link.redeem(make_context(server), secrets.parse(code), None)).refresh_token
 
 
 async def test_a_new_password_is_set_and_is_held_to_the_rules_before_the_link_is_used(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from keystead.authentication import address_claims
+from keystead.authentication import email_change
 from keystead.context import ActiveBrand, Context, RequestDetails, Server, UserPrincipal
 from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.policy import SessionKind
 from keystead.sessions import service as sessions
+from keystead.sessions.rotation import RotationKeys
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_caller
 from tests.web.pages.conftest import PASSWORD, Asked
@@ -139,7 +140,7 @@ async def test_a_stranger_s_texts_do_not_speak_to_the_reader(
     server: Server, brand: ActiveBrand, visitor: Visitor, nobody: Context, agent: str
 ) -> None:
     caller = await _caller_with(server, brand, nobody, agent)
-    await address_claims.claim(caller, "o'brien&co+x@example.com", PASSWORD)
+    await email_change.change_email(caller, "o'brien&co+x@example.com", PASSWORD)
     page = await visitor.open(await newest_link(server, MailKind.verify_email))
     assert page.status == 200
     assert "Address o'brien&co+x@example.com" in page.text
@@ -152,7 +153,7 @@ async def _caller_with(server: Server, brand: ActiveBrand, nobody: Context, agen
     """A request of the same user, in a session that was opened by something that calls itself ``agent``."""
     assert isinstance(nobody.principal, UserPrincipal)
     opened_from = sessions.device(RequestDetails("request-2", address_prefix="192.0.2.7", user_agent=agent))
-    keys, now = sessions.RotationKeys.of(server), server.clock.now()
+    keys, now = RotationKeys.of(server), server.clock.now()
     async with server.db.transaction() as tx:
         opened = await sessions.open_session(
             tx, brand, nobody.principal.user_id, SessionKind.standing, opened_from, keys, now, password_hash=None

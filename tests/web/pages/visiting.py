@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import httpx
 
-from keystead.authentication.mail_resolver import resolve_all
+from keystead.authentication.link_request_worker import process_all
 from keystead.context import Server
 from keystead.mail import links, outbox
 from keystead.mail.model import LINK_KINDS, MailKind
@@ -21,7 +21,7 @@ BASE = "https://auth.example.com"
 
 async def newest_link(server: Server, kind: MailKind) -> str:
     """The link in the newest mail of this kind."""
-    await resolve_all(server)
+    await process_all(server)
     page = await outbox.list_mails(make_context(server), PageRequest(1, 100))
     mail = next(mail for mail in page.items if mail.kind is kind)
     assert kind in LINK_KINDS

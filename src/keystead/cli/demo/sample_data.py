@@ -27,7 +27,7 @@ from keystead.mail import service as mail
 from keystead.mail.links import recipient_key
 from keystead.pagination import PageRequest
 from keystead.policy import Features
-from keystead.users import credentials, email_addresses
+from keystead.users import email_addresses, login_store, passwords
 from keystead.users import service as users
 from keystead.users.model import NewUser
 
@@ -149,9 +149,9 @@ async def _users(ctx: Context, brand: Brand, kept: DemoSecrets) -> None:
 
 async def _user(ctx: Context, brand: Brand, wanted: NewUser) -> None:
     """Create the user; replace one with another password (the secrets file was lost, or the password changed)."""
-    candidate = await users.find_login(ctx.db.reads, brand.id, email_addresses.parse(wanted.email))
+    candidate = await login_store.find_login(ctx.db.reads, brand.id, email_addresses.parse(wanted.email).canonical)
     if candidate is not None:
-        if await credentials.check_password(ctx.server.passwords, candidate, wanted.password or ""):
+        if await passwords.check_password(ctx.server.passwords, candidate, wanted.password or ""):
             return
         await users.delete_users(ctx, brand.id, [candidate.user_id])
     await users.create_user(ctx, brand.active(), wanted)

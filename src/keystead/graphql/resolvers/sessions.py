@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keystead.authentication import login, logout, password_change, refresh, registration
-from keystead.authentication.brand_choice import choose
-from keystead.authentication.logout import signed_in_user
+from keystead.authentication.authenticate import choose_brand, signed_in_user
 from keystead.authentication.refresh import TokenPair
 from keystead.context import Context
 from keystead.graphql.executor.selection import Selection
@@ -44,7 +43,7 @@ async def me(ctx: Context, _arguments: Arguments, selection: Selection) -> dict[
 @resolver("Query.login")
 async def log_in_standing(ctx: Context, arguments: Arguments, _: Selection) -> str:
     """A standing session's refresh token."""
-    brand = await choose(ctx, arguments.get("brand"))
+    brand = await choose_brand(ctx, arguments.get("brand"))
     return await login.log_in_standing(ctx, brand, arguments["email"], arguments["password"])
 
 
@@ -52,7 +51,7 @@ async def log_in_standing(ctx: Context, arguments: Arguments, _: Selection) -> s
 async def log_in_pair(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
     """A pair of tokens."""
     given = arguments["input"]
-    brand = await choose(ctx, given.get("pylo_app_id"), field="pylo_app_id")
+    brand = await choose_brand(ctx, given.get("pylo_app_id"), field="pylo_app_id")
     return _pair(await login.log_in_pair(ctx, brand, given["email"], given["password"]))
 
 
@@ -105,7 +104,7 @@ async def revoke_session(ctx: Context, arguments: Arguments, _: Selection) -> di
 @resolver("Mutation.invalidateRefreshToken")
 async def invalidate_refresh_token(ctx: Context, arguments: Arguments, _: Selection) -> bool:
     """Ends all of the caller's sessions."""
-    await logout.end_all(ctx, force=bool(arguments.get("force")))
+    await logout.log_out_everywhere(ctx, force=bool(arguments.get("force")))
     return True
 
 

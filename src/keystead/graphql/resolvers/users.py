@@ -7,16 +7,14 @@ from typing import Any
 from msgspec import UNSET
 
 from keystead.api_keys import creators
-from keystead.authentication import user_creation
+from keystead.authentication import registration
 from keystead.context import Context, Profile
 from keystead.graphql.executor.selection import Selection
 from keystead.graphql.resolvers import refuse_filter, require_brand, resolver
 from keystead.graphql.resolvers.api_keys import shown_key
 from keystead.pagination import PageRequest, needs_total
-from keystead.users import service
-from keystead.users.model import NewUser, User, UserChanges
-from keystead.users.roles import service as roles
-from keystead.users.roles.model import Role
+from keystead.users import roles, service
+from keystead.users.model import NewUser, Role, User, UserChanges
 
 Arguments = dict[str, Any]
 
@@ -49,7 +47,7 @@ async def create_user(ctx: Context, arguments: Arguments, selection: Selection) 
         roles=tuple(given.get("roles") or ()),
         permissions=tuple(given.get("permissions") or ()),
     )
-    return await _answer(ctx, await user_creation.create_user(ctx, require_brand(ctx), new), selection)
+    return await _answer(ctx, await registration.create_user(ctx, require_brand(ctx), new), selection)
 
 
 @resolver("Mutation.updateUser")

@@ -1,4 +1,4 @@
-"""What a one-time token is for and how long it lives."""
+"""Purposes and lifetimes of one-time tokens."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from enum import StrEnum
 import msgspec
 
 from keystead.crypto.secrets import SecretKind
+from keystead.users.email_addresses import EmailAddress
 
 
 class TokenPurpose(StrEnum):
     """What the holder of a token may do, once."""
 
     verify = "verify"
-    """Prove an address."""
+    """Verify an address."""
     claim = "claim"
-    """Prove an address and log in: ``changeEmailMagically``."""
+    """Verify an address and log in: ``changeEmailMagically``."""
     login = "login"
     """Log in."""
     handed_over = "handed_over"
-    """Log in, once more: what a hosted page hands to the brand's app for a token to log in or to claim."""
+    """Log in: what a hosted page gives the brand's app in exchange for a mailed token."""
     reset = "reset"
     """Set a new password."""
 
@@ -40,12 +41,19 @@ LIFETIMES: dict[SecretKind, timedelta] = {
 }
 """How long the token in a mailed link lives."""
 
-HANDED_OVER = timedelta(minutes=2)
-"""How long a token lives that a hosted page hands to the brand's app."""
+_HANDED_OVER_LIFETIME = timedelta(minutes=2)
+
+VERIFYING = (TokenPurpose.verify, TokenPurpose.claim)
+"""The purposes that verify an address."""
+
+
+def lifetime_end(purpose: TokenPurpose, now: datetime) -> datetime:
+    """When a token that is issued now expires."""
+    return now + (_HANDED_OVER_LIFETIME if purpose is TokenPurpose.handed_over else LIFETIMES[KINDS[purpose]])
 
 
 class OneTimeToken(msgspec.Struct, frozen=True):
-    """What a token is bound to. Its kind follows from its purpose."""
+    """What a token is bound to; its purpose determines its kind of secret."""
 
     brand_id: str
     user_id: str
@@ -55,3 +63,8 @@ class OneTimeToken(msgspec.Struct, frozen=True):
     email_skeleton: str
     created_at: datetime
     expires_at: datetime
+
+    @property
+    def address(self) -> EmailAddress:
+        """The address that the token was sent to."""
+        return EmailAddress(self.email, self.email_canonical, self.email_skeleton)

@@ -1,4 +1,9 @@
-"""SQL of one-time tokens. A user has at most one for each purpose: the newest (security §13)."""
+"""SQL of one-time tokens: issue, find and consume the tokens that mailed links carry. Security §13.
+
+A token is bound to its purpose, its user, an address and a brand. A user has at most one per purpose, the newest; it
+replaces none of another purpose, since strangers can request links to log in and must not invalidate the link that the
+owner is about to use. One conditional UPDATE consumes it, so of concurrent callers only one succeeds.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +16,31 @@ from sqlalchemy.dialects.postgresql import Insert
 from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
 from keystead.context import ActiveBrand
+from keystead.crypto.secrets import Secret
 from keystead.db.interface import Row, Tx, pointing_at_what_was_there
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, metadata
 from keystead.users.email_addresses import EmailAddress
-from keystead.users.one_time_tokens.model import OneTimeToken, TokenPurpose
+from keystead.users.one_time_tokens.model import KINDS, VERIFYING, OneTimeToken, TokenPurpose, lifetime_end
 from keystead.users.store import users
 
 one_time_tokens = Table(
     "one_time_tokens",
     metadata,
-    # One row for each purpose: a new token takes the place of the older one, which is dead with that. Not for each kind
-    # of secret: whoever asks for a link to log in would kill the link for a claim, and the token that an app waits for.
+    # One row per purpose: a new token replaces the older one. Not per kind of secret: a request for a link to log in
+    # would replace the link of an e-mail change, and the token that an app waits for.
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     Column("purpose", Text, primary_key=True),
     Column("brand_id", Id, ForeignKey("brands.id"), nullable=False),
     Column("digest", Digest, nullable=False, unique=True),
-    # The address that it was sent to, in its three forms: of another one it proves nothing.
+    # The address that it was sent to, in its three forms: it verifies no other.
     Column("email", Text, nullable=False),
     Column("email_canonical", Text, nullable=False),
     Column("email_skeleton", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     Column("consumed_at", UtcTime),
-    # The brand last: an index that begins with it would be taken for a user's tokens, too, and read all of the brand.
+    # The brand last: a planner would use an index that begins with it for one user's tokens, and read the whole brand.
     Index("ix_one_time_tokens_email_skeleton_brand_id", "email_skeleton", "brand_id"),
     Index("ix_one_time_tokens_expires_at", "expires_at"),
 )
@@ -65,7 +71,7 @@ _LOGIN = select(
 
 
 def _replacing(statement: Insert) -> Statement:
-    """The statement, putting the new token in the place of the user's older one for that purpose."""
+    """The statement as an upsert: the new token replaces the user's older one for that purpose."""
     changed = {name: statement.excluded[name] for name in _REPLACED} | {"consumed_at": None}
     return Statement(
         statement.on_conflict_do_update(
@@ -74,7 +80,7 @@ def _replacing(statement: Insert) -> Statement:
     )
 
 
-# What is not allowed makes no row and costs the same.
+# What is not allowed adds no row and takes the same time.
 _TO_ONE = select(*_given.values()).where(
     _U.brand_id == _given["brand_id"],
     _U.id == _given["user_id"],
@@ -83,9 +89,9 @@ _TO_ONE = select(*_given.values()).where(
 _ISSUE = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _TO_ONE))
 _ISSUE_TO_LOGIN = _replacing(insert(one_time_tokens).from_select([*_NEW, *_TIMES], _LOGIN))
 
-# Good at this moment: neither used nor run out. To be of use, its user and brand have to be open, too.
-_IS_GOOD = and_(_T.digest == bindparam("digest"), _T.consumed_at.is_(None), _T.expires_at > bindparam("now"))
-_USER_IS_OPEN = (
+# Neither used nor expired. To be usable, its user and brand have to be active, too.
+_IS_VALID = and_(_T.digest == bindparam("digest"), _T.consumed_at.is_(None), _T.expires_at > bindparam("now"))
+_USER_IS_ACTIVE = (
     select(_U.id)
     .join(brands, brands.c.id == _U.brand_id)
     .where(_U.id == _T.user_id, _U.brand_id == _T.brand_id, _U.is_disabled.is_(False), IS_ACTIVE)
@@ -95,47 +101,50 @@ _USER_IS_OPEN = (
 _FIND = Statement(
     select(*_SHOWN, *BRAND_COLUMNS)
     .join_from(one_time_tokens, brands, brands.c.id == _T.brand_id)
-    .where(_IS_GOOD, IS_ACTIVE, _USER_IS_OPEN),
+    .where(_IS_VALID, IS_ACTIVE, _USER_IS_ACTIVE),
     unbranded="the digest of the token names the brand",
 )
-_LOOK = Statement(select(_T.digest).where(_IS_GOOD), unbranded="the digest of the token names the brand")
-_OWN = (_T.brand_id == bindparam("brand_id"), _IS_GOOD, _USER_IS_OPEN)
+_FIND_VALID = Statement(select(_T.digest).where(_IS_VALID), unbranded="the digest of the token names the brand")
+_OWN = (_T.brand_id == bindparam("brand_id"), _IS_VALID, _USER_IS_ACTIVE)
 _PRESENTED = (_T.brand_id == bindparam("brand_id"), _T.digest == bindparam("digest"))
-_RIVALS = users.alias("rivals")
-# Its user and, where it proves an address, all others who claim that: in one order, so that two of them who prove it at
-# the same moment wait for each other instead of dead-locking.
-_CONCERNED = select(_T.user_id).where(*_PRESENTED)
-_CONCERNED_RIVALS = select(_RIVALS.c.id).where(
+_COMPETING = users.alias("competing")
+# The token's user and, where it verifies an address, all users with a pending change to it: locked in one order, so
+# that concurrent verifications wait for each other instead of deadlocking.
+_OWNER_ID = select(_T.user_id).where(*_PRESENTED)
+_COMPETING_IDS = select(_COMPETING.c.id).where(
     *_PRESENTED,
-    any_of(_T.purpose, "proving"),
-    _RIVALS.c.brand_id == _T.brand_id,
-    _RIVALS.c.pending_email_skeleton == _T.email_skeleton,
+    any_of(_T.purpose, "verifying"),
+    _COMPETING.c.brand_id == _T.brand_id,
+    _COMPETING.c.pending_email_skeleton == _T.email_skeleton,
 )
 _LOCK_USERS = Statement(
     select(_U.id)
-    .where(_U.brand_id == bindparam("brand_id"), _U.id.in_(union_all(_CONCERNED, _CONCERNED_RIVALS)))
+    .where(_U.brand_id == bindparam("brand_id"), _U.id.in_(union_all(_OWNER_ID, _COMPETING_IDS)))
     .order_by(_U.id)
     .with_for_update(key_share=True, of=users)
 )
 _CONSUME = Statement(update(one_time_tokens).where(*_OWN).values(consumed_at=bindparam("now")).returning(*_SHOWN))
 _IN_BRAND = _T.brand_id == bindparam("brand_id")
-_FORGET = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id")))
-_FORGET_FOR = Statement(
+_DELETE = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id")))
+_DELETE_FOR = Statement(
     delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), any_of(_T.purpose, "purposes"))
 )
-# Where a mailbox was proved, what was sent to that very mailbox stays good; what proves an address is not needed again.
-_STAYS = and_(_T.email_canonical == bindparam("canonical"), any_of(_T.purpose, "kept"))
-_FORGET_OTHERS = Statement(delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), ~_STAYS))
-_FORGET_RIVALS = Statement(
+# What was sent to the mailbox that was verified stays valid, but for what verifies an address.
+_IS_RELATED = and_(_T.email_canonical == bindparam("canonical"), any_of(_T.purpose, "kept"))
+_DELETE_UNRELATED = Statement(
+    delete(one_time_tokens).where(_IN_BRAND, _T.user_id == bindparam("user_id"), ~_IS_RELATED)
+)
+_DELETE_COMPETING = Statement(
     delete(one_time_tokens).where(
         _IN_BRAND, _T.email_skeleton == bindparam("skeleton"), _T.user_id != bindparam("user_id")
     )
 )
-_RUN_OUT = (
+_EXPIRED = (
     select(_T.digest).where(_T.expires_at < bindparam("before")).order_by(_T.expires_at).limit(bindparam("limit"))
 )
 _SWEEP = Statement(
-    delete(one_time_tokens).where(_T.digest.in_(_RUN_OUT)), unbranded="the sweep removes what is over in every brand"
+    delete(one_time_tokens).where(_T.digest.in_(_EXPIRED)),
+    unbranded="the sweep removes what has expired in every brand",
 )
 
 
@@ -149,16 +158,18 @@ async def issue(
     user_id: str,
     purpose: TokenPurpose,
     address: EmailAddress,
-    digest: bytes,
+    secret: Secret,
     now: datetime,
-    expires_at: datetime,
     *,
-    is_allowed: bool,
+    is_allowed: bool = True,
 ) -> bool:
-    """Adds a token in the place of the user's older one for that purpose; whether it did, which it does if allowed.
+    """Bind ``secret`` to the user and the address, in place of the user's older token for that purpose.
 
-    :raises Contention: when the user is deleted at this moment.
+    False, and the older token stays valid, unless ``is_allowed`` and the user exists.
+
+    :raises Contention: when the user is deleted concurrently.
     """
+    _require_kind(secret, purpose)
     with pointing_at_what_was_there():
         row = await tx.find(
             _ISSUE,
@@ -168,80 +179,83 @@ async def issue(
             email=address.display,
             email_canonical=address.canonical,
             email_skeleton=address.skeleton,
-            digest=digest,
+            digest=secret.digest(),
             created_at=now,
-            expires_at=expires_at,
+            expires_at=lifetime_end(purpose, now),
             is_allowed=is_allowed,
         )
     return row is not None
 
 
 async def issue_to_login(
-    tx: Tx,
-    brand_id: str,
-    canonical: str,
-    purpose: TokenPurpose,
-    digest: bytes,
-    now: datetime,
-    expires_at: datetime,
+    tx: Tx, brand_id: str, canonical: str, purpose: TokenPurpose, secret: Secret, now: datetime
 ) -> OneTimeToken | None:
-    """The same for the user who logs in with the address; None when there is none or they are disabled."""
+    """The same for the user who logs in with the address; the token carries the address as it is stored.
+
+    None when there is no such user, or they are disabled.
+    """
+    _require_kind(secret, purpose)
     with pointing_at_what_was_there():
         row = await tx.find(
             _ISSUE_TO_LOGIN,
             brand_id=brand_id,
             canonical=canonical,
             purpose=purpose.value,
-            digest=digest,
+            digest=secret.digest(),
             created_at=now,
-            expires_at=expires_at,
+            expires_at=lifetime_end(purpose, now),
         )
     return None if row is None else _token(row)
 
 
-async def find_token(tx: Tx, digest: bytes, now: datetime) -> tuple[OneTimeToken, ActiveBrand] | None:
-    """The token and its brand, if it is good at this moment; nothing is consumed."""
-    row = await tx.find(_FIND, digest=digest, now=now)
+async def find(tx: Tx, secret: Secret, now: datetime) -> tuple[OneTimeToken, ActiveBrand] | None:
+    """The token and its brand if the token is valid; it is not consumed."""
+    row = await tx.find(_FIND, digest=secret.digest(), now=now)
     return None if row is None else (_token(row[: len(_SHOWN)]), active_brand(row[len(_SHOWN) :]))
 
 
-async def is_good(tx: Tx, digest: bytes, now: datetime) -> bool:
-    """Whether there is such a token, neither used nor run out; whatever has become of its user and its brand."""
-    return await tx.find(_LOOK, digest=digest, now=now) is not None
+async def is_valid(tx: Tx, secret: Secret, now: datetime) -> bool:
+    """Return whether the token exists and is neither used nor expired; its user or brand may be disabled."""
+    return await tx.find(_FIND_VALID, digest=secret.digest(), now=now) is not None
 
 
-async def consume(tx: Tx, brand_id: str, digest: bytes, now: datetime) -> OneTimeToken | None:
-    """Uses the token up; None unless it was good until now. One caller alone gets it.
+async def consume(tx: Tx, brand_id: str, secret: Secret, now: datetime) -> OneTimeToken | None:
+    """Use the token up; None unless it was valid and of this brand. Of concurrent callers only one gets it.
 
-    Locks its user first: so do all who change a user and kill their tokens after it, and nobody waits for one another.
-    A token that proves an address locks those who claim the same one, too: their claims are about to die.
+    Locks the token's user first, as every change of a user does before it deletes tokens: that rules out deadlocks. A
+    token that verifies an address also locks the users with competing changes, which are about to be invalidated.
     """
-    proving = [TokenPurpose.verify.value, TokenPurpose.claim.value]
-    await tx.list(_LOCK_USERS, brand_id=brand_id, digest=digest, proving=proving)
+    digest = secret.digest()
+    await tx.list(_LOCK_USERS, brand_id=brand_id, digest=digest, verifying=[purpose.value for purpose in VERIFYING])
     row = await tx.find(_CONSUME, brand_id=brand_id, digest=digest, now=now)
     return None if row is None else _token(row)
 
 
-async def forget(tx: Tx, brand_id: str, user_id: str, purposes: Sequence[TokenPurpose] | None = None) -> None:
-    """Kills the user's tokens: those for ``purposes``, or all."""
+async def delete_tokens(tx: Tx, brand_id: str, user_id: str, purposes: Sequence[TokenPurpose] | None = None) -> None:
+    """Delete the user's tokens for ``purposes``; None: for all."""
     if purposes is None:
-        await tx.execute(_FORGET, brand_id=brand_id, user_id=user_id)
+        await tx.execute(_DELETE, brand_id=brand_id, user_id=user_id)
     else:
         names = [purpose.value for purpose in purposes]
-        await tx.execute(_FORGET_FOR, brand_id=brand_id, user_id=user_id, purposes=names)
+        await tx.execute(_DELETE_FOR, brand_id=brand_id, user_id=user_id, purposes=names)
 
 
-async def forget_others(tx: Tx, brand_id: str, user_id: str, canonical: str) -> None:
-    """Kills the user's tokens, but for those that log in with this address or reset its password."""
+async def delete_unrelated(tx: Tx, brand_id: str, user_id: str, canonical: str) -> None:
+    """Delete the user's tokens, but for those that log in with this address or reset its password."""
     kept = [TokenPurpose.login.value, TokenPurpose.handed_over.value, TokenPurpose.reset.value]
-    await tx.execute(_FORGET_OTHERS, brand_id=brand_id, user_id=user_id, canonical=canonical, kept=kept)
+    await tx.execute(_DELETE_UNRELATED, brand_id=brand_id, user_id=user_id, canonical=canonical, kept=kept)
 
 
-async def forget_rivals(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:
-    """Kills everybody else's tokens for this address and those that look the same."""
-    await tx.execute(_FORGET_RIVALS, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
+async def delete_competing(tx: Tx, brand_id: str, user_id: str, skeleton: str) -> None:
+    """Delete other users' tokens for this address and its look-alikes."""
+    await tx.execute(_DELETE_COMPETING, brand_id=brand_id, user_id=user_id, skeleton=skeleton)
 
 
 async def sweep(tx: Tx, before: datetime, limit: int) -> int:
-    """Removes up to ``limit`` tokens of every brand that ran out before ``before``; how many."""
+    """Delete up to ``limit`` tokens of every brand that expired before ``before``; return how many."""
     return await tx.execute(_SWEEP, before=before, limit=limit)
+
+
+def _require_kind(secret: Secret, purpose: TokenPurpose) -> None:
+    if secret.kind is not KINDS[purpose]:
+        raise ValueError(f"a token to {purpose} is no {secret.kind.name} secret")

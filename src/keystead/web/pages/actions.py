@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from keystead.authentication import magic_login, open_links, proof, recovery
-from keystead.authentication.open_links import OpenLink
+from keystead.authentication import email_verification, links, magic_link, password_change
+from keystead.authentication.links import LinkPreview
 from keystead.context import Context
-from keystead.crypto import secrets
 from keystead.crypto.password_rules import SHORTEST
 from keystead.crypto.secrets import Secret, SecretKind
 from keystead.errors import BadUserInput, TokenInvalid
@@ -42,7 +41,7 @@ class Visit:
     ctx: Context
     path: str
     secret: Secret
-    link: OpenLink
+    link: LinkPreview
     asked_redirect: str | None
     wording: Wording
     seal: str = field(repr=False)
@@ -54,16 +53,15 @@ class Visit:
 
 
 async def find_visit(
-    ctx: Context, path: str, kind: SecretKind, raw: str | None, asked_redirect: str | None, seals: FormSeal
+    ctx: Context, path: str, kind: SecretKind, secret: Secret | None, asked_redirect: str | None, seals: FormSeal
 ) -> Visit:
     """Look up the link of a token without consuming it.
 
     :raises TokenInvalid: for every token that is not valid now, or of another kind.
     :raises Forbidden: when the brand has disabled the link's feature.
     """
-    secret = secrets.parse(raw, kind)
-    link = None if secret is None else await open_links.look_at(ctx, secret.reveal(), kind)
-    if secret is None or link is None or link.token.purpose is TokenPurpose.handed_over:
+    link = await links.preview(ctx, secret)
+    if secret is None or link.token.purpose is TokenPurpose.handed_over:
         # A token that a page has passed on to an app is accepted from the app alone.
         raise TokenInvalid
     for feature in _FEATURES.get(kind, ()):
@@ -109,10 +107,10 @@ async def carry_out(visit: Visit, form: dict[str, str]) -> Answer:
     require_own_origin(visit.ctx.request.origin, settings.base_url, visit.link.brand.base_url)
     match visit.secret.kind:
         case SecretKind.verify:
-            await proof.verify_email(visit.ctx, visit.secret.reveal())
+            await email_verification.verify_email(visit.ctx, visit.secret)
             return _done(visit, "done_verify")
         case SecretKind.magic:
-            return _handed_over(visit, await magic_login.hand_over(visit.ctx, visit.secret.reveal()))
+            return _handed_over(visit, await magic_link.hand_over(visit.ctx, visit.secret))
         case _:
             return await _reset(visit, form)
 
@@ -123,7 +121,7 @@ async def _reset(visit: Visit, form: dict[str, str]) -> Answer:
         too_short = [_wrong(visit, "length")] if len(password) < _minimum(visit.link) else []
         return show(visit, wrong=[*too_short, _wrong(visit, "differ")])
     try:
-        await recovery.reset_password(visit.ctx, visit.secret.reveal(), password, field="password")
+        await password_change.reset_password(visit.ctx, visit.secret, password, field="password")
     except BadUserInput as error:
         reason = error.extensions.get("reason")
         return show(visit, wrong=[_wrong(visit, reason if reason in _REASONS else "other")])
@@ -153,7 +151,7 @@ def _done(visit: Visit, name: str) -> Answer:
     return Answer(200, text, base_url=visit.link.brand.base_url)
 
 
-def _minimum(link: OpenLink) -> int:
+def _minimum(link: LinkPreview) -> int:
     return max(link.brand.policy.password_minimum, SHORTEST)
 
 
@@ -165,19 +163,19 @@ class Fact:
     text: Markup | str
 
 
-def _facts(link: OpenLink, wording: Wording) -> list[Fact]:
+def _facts(link: LinkPreview, wording: Wording) -> list[Fact]:
     """Account, address, time and device of the request that the link belongs to."""
     say = wording.say
     found = [Fact(say("fact.account"), _account(link, wording))]
     if link.token.purpose in _JOINS:
         found.insert(0, Fact(say("fact.address"), link.token.email))
-    found.append(Fact(say("fact.asked"), wording.moment(link.claimed_at or link.token.created_at)))
-    if link.claimed_from is not None:
-        found.append(Fact(say("fact.device"), _device(link.claimed_from, wording)))
+    found.append(Fact(say("fact.asked"), wording.moment(link.requested_at or link.token.created_at)))
+    if link.requested_from is not None:
+        found.append(Fact(say("fact.device"), _device(link.requested_from, wording)))
     return found
 
 
-def _consequences(link: OpenLink, wording: Wording) -> list[Markup]:
+def _consequences(link: LinkPreview, wording: Wording) -> list[Markup]:
     """Side effects: a new password, ended sessions."""
     notes = [wording.say("note.password")] if link.sets_password else []
     if link.ends_all_sessions:
@@ -187,7 +185,7 @@ def _consequences(link: OpenLink, wording: Wording) -> list[Markup]:
     return notes
 
 
-def _account(link: OpenLink, wording: Wording) -> Markup | str:
+def _account(link: LinkPreview, wording: Wording) -> Markup | str:
     return link.current_address or wording.say("fact.guest", moment=wording.moment(link.user_created_at))
 
 

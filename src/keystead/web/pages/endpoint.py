@@ -76,8 +76,9 @@ class LinkPages:
         if method == "POST":
             return await self._post(ctx, path, receive, scope, values)
         query = scope["query_string"]
-        raw, redirect = find_once(query, "token"), find_once(query, "redirect")
-        return actions.show(await actions.find_visit(ctx, path, KINDS[path], raw, redirect, self._seals))
+        secret = secrets.parse(find_once(query, "token"), KINDS[path])
+        visit = await actions.find_visit(ctx, path, KINDS[path], secret, find_once(query, "redirect"), self._seals)
+        return actions.show(visit)
 
     async def _post(self, ctx: Context, path: str, receive: Receive, scope: Scope, values: HeaderValues) -> Answer:
         require_same_site(scope["headers"])
@@ -89,7 +90,7 @@ class LinkPages:
         if secret is None:
             raise TokenInvalid
         self._seals.require(secret, form.get("seal"))
-        visit = await actions.find_visit(ctx, path, kind, secret.reveal(), form.get("redirect"), self._seals)
+        visit = await actions.find_visit(ctx, path, kind, secret, form.get("redirect"), self._seals)
         return await actions.carry_out(visit, form)
 
 

@@ -12,17 +12,17 @@ from keystead.entity_names.service import require_entities
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import Page, PageRequest
 from keystead.permissions import PermissionSet
+from keystead.users import role_store
 from keystead.users.grants import require_held, rights_guard
-from keystead.users.roles import store
-from keystead.users.roles.model import Role
+from keystead.users.model import Role
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,47}", re.ASCII)
 
 
 async def list_roles(ctx: Context, brand_id: str, page: PageRequest, *, with_total: bool = False) -> Page[Role]:
     """One page of the brand's roles, by name."""
-    rows = await store.list_roles(ctx.db.scans, brand_id, page.probe, page.offset)
-    total = await store.count_roles(ctx.db.scans, brand_id) if with_total else None
+    rows = await role_store.list_roles(ctx.db.scans, brand_id, page.probe, page.offset)
+    total = await role_store.count_roles(ctx.db.scans, brand_id) if with_total else None
     return Page.cut(rows, page, total)
 
 
@@ -44,7 +44,7 @@ async def define_role(ctx: Context, brand_id: str, name: str, permissions: Seque
     async def define(tx: Tx) -> None:
         async with rights_guard(tx, brand_id, ctx.principal):
             await require_entities(tx, brand_id, role.permissions)
-            await store.save_role(tx, brand_id, role, ctx.now())
+            await role_store.save_role(tx, brand_id, role, ctx.now())
             await record(tx, event)
 
     await ctx.db.run(define)
@@ -60,7 +60,7 @@ async def delete_roles(ctx: Context, brand_id: str, names: Sequence[str]) -> Non
 
     async def delete(tx: Tx) -> None:
         async with rights_guard(tx, brand_id, ctx.principal):
-            if await store.delete_roles(tx, brand_id, wanted) < len(wanted):
+            if await role_store.delete_roles(tx, brand_id, wanted) < len(wanted):
                 raise NotFound("There is no such role.")
             for name in wanted:
                 await record(tx, describe(ctx, "role.deleted", brand_id=brand_id, details={"role": name}))

@@ -1,18 +1,18 @@
-"""SQL of refresh tokens. Their table stands with that of the sessions that own them."""
+"""SQL of refresh tokens, and the sweep of expired tokens and sessions; their tables are in ``store``."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
-from keystead.db.interface import Tx
-from keystead.db.statements import Statement, insert
-from keystead.db.types import Id, UtcTime
+from keystead.db.interface import Row, Tx
+from keystead.db.statements import Statement, any_of, insert
+from keystead.db.types import Id, Integer, UtcTime
 from keystead.installation.store import CURRENT_KEYRING_VERSION
 from keystead.policy import Preset, SessionKind, parse_policy
 from keystead.sessions.model import Link, PresentedToken, RotatedRow
-from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, b, refresh_tokens, s, t
+from keystead.sessions.store import ALIVE, OF_ONE_PERSON_AND_BRAND, b, refresh_tokens, s, sessions, t
 
 _BY_DIGEST = "the digest of 256 random bits names the row, and the row its brand"
 
@@ -32,7 +32,7 @@ _ALIVE_PAIR = (
 _USER_ID = select(s.user_id).where(s.id == t.session_id, s.brand_id == t.brand_id).scalar_subquery()
 _POLICY = select(b.policy).where(b.id == t.brand_id).scalar_subquery()
 _expected = bindparam("expected_brand_id", type_=Id())
-# Decides by itself. On PostgreSQL, whoever comes second waits for the row and then finds it rotated.
+# Decides who rotates: on PostgreSQL, a concurrent caller waits for the row and then finds it rotated.
 _ROTATE = Statement(
     update(refresh_tokens)
     .where(t.digest == bindparam("digest"), t.rotated_at.is_(None), t.expires_at > bindparam("at"))
@@ -77,9 +77,41 @@ _CHAIN = Statement(
     .order_by(t.generation)
 )
 
+# The sweep: few rows at a time, each found by an index, of all brands.
+_SWEEP = "the sweep removes what has expired in every brand"
+_before = bindparam("before", type_=UtcTime())
+_limit = bindparam("limit", type_=Integer())
+_OF_SESSION = refresh_tokens.alias("of_session").c
+
+# By the unique index on both columns: the oldest token of a session, and its head.
+_GENERATIONS = [
+    select(end(_OF_SESSION.generation)).where(_OF_SESSION.session_id == s.id).correlate(sessions).scalar_subquery()
+    for end in (func.min, func.max)
+]
+# Ordered by the indexed column: otherwise PostgreSQL, which does not know the values, reads the whole table.
+_FIND_ENDED = Statement(
+    select(s.id, *_GENERATIONS).where(s.ended_at < _before).order_by(s.ended_at).limit(_limit), unbranded=_SWEEP
+)
+_EXPIRED = select(t.digest, t.session_id, t.rotated_at).where(t.expires_at < _before).order_by(t.expires_at)
+_OLDEST = _EXPIRED.limit(_limit).subquery("oldest").c
+# Only the head of a chain is not rotated. Once it has expired, the session cannot be used again.
+_FIND_LAPSED = Statement(
+    select(s.id, *_GENERATIONS).where(s.id.in_(select(_OLDEST.session_id).where(_OLDEST.rotated_at.is_(None)))),
+    unbranded=_SWEEP,
+)
+_DELETE_ROTATED = Statement(
+    delete(refresh_tokens).where(t.digest.in_(select(_OLDEST.digest).where(_OLDEST.rotated_at.is_not(None)))),
+    unbranded=_SWEEP,
+)
+_SHORTEN = Statement(
+    delete(refresh_tokens).where(t.session_id == bindparam("session_id"), t.generation < bindparam("end")),
+    unbranded=_SWEEP,
+)
+_DELETE_SESSIONS = Statement(delete(sessions).where(any_of(s.id, "session_ids")), unbranded=_SWEEP)
+
 
 async def insert_token(tx: Tx, brand_id: str, session_id: str, link: Link, issued_at: datetime) -> None:
-    """Adds a refresh token to a session."""
+    """Add a refresh token to a session."""
     await tx.execute(
         _INSERT,
         brand_id=brand_id,
@@ -93,9 +125,9 @@ async def insert_token(tx: Tx, brand_id: str, session_id: str, link: Link, issue
 
 
 async def rotate_token(tx: Tx, digest: bytes, expected_brand_id: str | None, at: datetime) -> RotatedRow | None:
-    """Marks the token as rotated if it is current, in time, and of a session of the pair contract that is alive.
+    """Mark the token as rotated if it is current, not expired, and of a pair session that is alive.
 
-    ``expected_brand_id`` is the brand that the rest of the request speaks for; None: the token alone decides.
+    ``expected_brand_id`` is the brand of the request's credentials; None: a token of any brand.
     """
     row = await tx.find(_ROTATE, digest=digest, expected_brand_id=expected_brand_id, at=at)
     if row is None:
@@ -107,7 +139,7 @@ async def rotate_token(tx: Tx, digest: bytes, expected_brand_id: str | None, at:
 
 
 async def find_presented(tx: Tx, digest: bytes, expected_brand_id: str | None) -> PresentedToken | None:
-    """What is known of a token; None when there is none of that digest in the expected brand."""
+    """The token, its session and brand; None when the expected brand has no token of that digest."""
     row = await tx.find(_FIND_PRESENTED, digest=digest, expected_brand_id=expected_brand_id)
     if row is None:
         return None
@@ -126,6 +158,36 @@ async def find_presented(tx: Tx, digest: bytes, expected_brand_id: str | None) -
 
 
 async def list_chain(tx: Tx, brand_id: str, session_id: str, first: int, last: int) -> list[Link]:
-    """The tokens of a session from one generation to another, both included, in order."""
+    """The tokens of a session between two generations, both included, in order."""
     rows = await tx.list(_CHAIN, brand_id=brand_id, session_id=session_id, first=first, last=last)
     return [Link(*row) for row in rows]
+
+
+async def sweep(tx: Tx, before: datetime, limit: int) -> int:
+    """Delete, in every brand, about ``limit`` sessions and rotated refresh tokens that ended before ``before``.
+
+    Return how many; 0 means that none is left.
+    """
+    swept = await tx.execute(_DELETE_ROTATED, before=before, limit=limit)
+    for find in (_FIND_ENDED, _FIND_LAPSED):
+        if swept < limit:
+            over = await tx.list(find, before=before, limit=limit - swept)
+            swept += await _sweep_sessions(tx, over, limit - swept) if over else 0
+    return swept
+
+
+async def _sweep_sessions(tx: Tx, over: list[Row], limit: int) -> int:
+    """Delete as many sessions of every brand as have ``limit`` tokens together, with their tokens.
+
+    A session that was refreshed often has thousands, too many for one slice: its oldest ones are deleted first.
+    """
+    fitting, tokens = [], 0
+    for session_id, first, last in over:
+        tokens += 1 if first is None else last - first + 1
+        if tokens > limit:
+            break
+        fitting.append(session_id)
+    if fitting:
+        return await tx.execute(_DELETE_SESSIONS, session_ids=fitting)
+    session_id, first, _ = over[0]
+    return await tx.execute(_SHORTEN, session_id=session_id, end=first + limit)

@@ -1,4 +1,4 @@
-"""Passwords of users: checked, set, and hashed anew. The hashing runs outside of every transaction."""
+"""Check, hash and rehash users' passwords. Hashing runs outside every transaction."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ async def check_password(
     field: str = "password",
     share: Share | None = None,
 ) -> bool:
-    """Whether ``raw`` is the password of a user who may sign in. The one way to find out, for every journey.
+    """Return whether ``raw`` is the password of a user who may log in. Every login uses this function.
 
-    It takes as long for nobody, for a user without a password and for a disabled one (security §6, §8).
+    It takes equally long for an unknown user, one without a password and a disabled one (security §6, §8).
 
-    :raises BadUserInput: for text that can be nobody's password; names ``field``.
-    :raises ServerBusy: when too many hashes are waiting.
+    :raises BadUserInput: for text that cannot be a password; names ``field``.
+    :raises ServerBusy: when the hashing queue is full.
     """
     password = normalise(raw, field)
     stored = None if candidate is None or candidate.is_disabled else candidate.password_hash
@@ -39,22 +39,22 @@ async def hash_new(
     field: str = "password",
     share: Share | None = None,
 ) -> str:
-    """The hash of a password that may be set in the brand, by a user with this address.
+    """Check a new password against the brand's rules and the user's address, and return its hash.
 
-    :raises BadUserInput: when the rules refuse it; names ``field``.
-    :raises ServerBusy: when too many hashes are waiting.
+    :raises BadUserInput: when the rules reject it; names ``field``.
+    :raises ServerBusy: when the hashing queue is full.
     """
     context_words = [brand.name] if address is None else [brand.name, address.local_part]
     password = check_new(raw, minimum=brand.policy.password_minimum, context_words=context_words, field=field)
     return await passwords.hash(password, share=share)
 
 
-async def strengthen_hash(
+async def rehash(
     passwords: PasswordPool, candidate: LoginCandidate, raw: str, *, share: Share | None = None
 ) -> str | None:
-    """A hash with today's parameters for a password just found right; None when the stored one is as strong.
+    """Hash a password that was just verified with the current parameters; None when the stored hash has them.
 
-    None as well when too many hashes are waiting: the login goes on, and the next one tries again.
+    Also None when the hashing queue is full: the login succeeds, and the next one tries again.
     """
     if candidate.password_hash is None or not passwords.needs_rehash(candidate.password_hash):
         return None

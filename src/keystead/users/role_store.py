@@ -15,7 +15,7 @@ from keystead.db.interface import Tx
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Id, Text, UtcTime, Words, metadata
 from keystead.permissions import PermissionSet
-from keystead.users.roles.model import Role
+from keystead.users.model import Role
 
 roles = Table(
     "roles",

@@ -1,1 +1,0 @@
-"""Roles: named sets of permissions of one brand, and who has which."""
