@@ -183,11 +183,8 @@ async def test_what_is_stored_cannot_be_presented(server: Server, api: Api, bran
     for place, secret in ((SecretKind.secret_key, key), (SecretKind.refresh, standing)):
         digest = secret.digest()
         texts = [
-            digest.hex(),
-            base64.b64encode(digest).decode(),
-            place.prefix + digest.hex(),
-            secret.hint.encode().hex(),
-        ]
+            digest.hex(), base64.b64encode(digest).decode(), place.prefix + digest.hex(), secret.hint.encode().hex(),
+        ]  # fmt: skip
         texts.append(secrets.generate(place, random=lambda _, digest=digest: digest).reveal())  # type: ignore[misc]
         for text in texts:
             assert not await _opens(api, place, text), (place, text)

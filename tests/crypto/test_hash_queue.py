@@ -1,4 +1,4 @@
-"""Fair shares: nobody is limited while alone, and nobody can shut the others out."""
+"""Fair shares: no limit for a single prefix, and no prefix or brand can starve the others."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_first_in_first_out() -> None:
     assert [queue.take() for _ in range(4)] == [*jobs, None]
 
 
-def test_one_alone_may_fill_it_and_no_more() -> None:
+def test_a_single_prefix_may_fill_the_queue() -> None:
     queue, _ = filled(SIZE)
-    newcomer = of("a")
-    assert queue.put(newcomer) is newcomer
+    new = of("a")
+    assert queue.put(new) is new
     assert len(queue) == SIZE
 
 
@@ -43,8 +43,8 @@ def test_an_address_has_a_quarter_while_another_waits() -> None:
     queue, _ = filled(1, prefix="other", brand="other")
     for _ in range(SIZE // 4):
         assert queue.put(of("a")) is None
-    refused = of("a")
-    assert queue.put(refused) is refused
+    rejected = of("a")
+    assert queue.put(rejected) is rejected
     assert queue.put(of("b")) is None
 
 
@@ -52,38 +52,32 @@ def test_a_brand_has_half_while_another_waits() -> None:
     queue, _ = filled(1, prefix="other", brand="other")
     for number in range(SIZE // 2):
         assert queue.put(of(f"address {number}")) is None
-    refused = of("one more")
-    assert queue.put(refused) is refused
+    rejected = of("one more")
+    assert queue.put(rejected) is rejected
 
 
-def test_addresses_of_one_brand_alone_may_fill_it() -> None:
-    queue: HashQueue[Job] = HashQueue(SIZE)
-    for number in range(SIZE):
-        assert queue.put(of(f"address {number}")) is None
-
-
-def test_a_full_queue_makes_room_for_another_one() -> None:
+def test_a_full_queue_evicts_for_another_prefix() -> None:
     queue, jobs = filled(SIZE)
-    newcomer = of("b")
-    assert queue.put(newcomer) is jobs[-1]
+    new = of("b")
+    assert queue.put(new) is jobs[-1]
     assert len(queue) == SIZE
     assert queue.put(of("c")) is jobs[-2]
 
 
 def test_a_flood_keeps_no_more_than_its_share_against_others() -> None:
     queue, jobs = filled(SIZE)
-    sent_away = [queue.put(of(f"address {number}", f"brand {number % 4}")) for number in range(SIZE // 4 * 3)]
-    assert sent_away == jobs[: SIZE // 4 - 1 : -1]
-    refused = of("late", "late brand")
-    assert queue.put(refused) is refused
+    evicted = [queue.put(of(f"address {number}", f"brand {number % 4}")) for number in range(SIZE // 4 * 3)]
+    assert evicted == jobs[: SIZE // 4 - 1 : -1]
+    rejected = of("late", "late brand")
+    assert queue.put(rejected) is rejected
 
 
-def test_a_full_queue_where_everyone_has_a_fair_share_sends_the_newcomer_away() -> None:
+def test_a_full_queue_where_everyone_has_a_fair_share_rejects_the_new_job() -> None:
     queue: HashQueue[Job] = HashQueue(8)
     for number in range(8):
         queue.put(of(f"address {number}", f"brand {number % 2}"))
-    newcomer = of("late", "late brand")
-    assert queue.put(newcomer) is newcomer
+    new = of("late", "late brand")
+    assert queue.put(new) is new
 
 
 def test_without_a_share_there_is_no_limit_but_the_size() -> None:
@@ -91,20 +85,20 @@ def test_without_a_share_there_is_no_limit_but_the_size() -> None:
     queue.put(of("a"))
     for _ in range(SIZE - 1):
         assert queue.put(Job(None)) is None
-    refused = Job(None)
-    assert queue.put(refused) is refused
+    rejected = Job(None)
+    assert queue.put(rejected) is rejected
 
 
-def test_who_withdraws_leaves_the_others_in_order() -> None:
+def test_withdrawing_keeps_the_order() -> None:
     queue, jobs = filled(3)
     assert queue.withdraw(jobs[1])
     assert not queue.withdraw(jobs[1])
-    assert queue.empty() == [jobs[0], jobs[2]]
+    assert queue.clear() == [jobs[0], jobs[2]]
     assert len(queue) == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_a_small_queue_still_lets_everyone_in(size: int) -> None:
+def test_a_small_queue_has_room_for_each(size: int) -> None:
     queue: HashQueue[Job] = HashQueue(size)
     for number in range(size):
         assert queue.put(of(f"address {number}", f"brand {number}")) is None

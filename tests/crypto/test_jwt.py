@@ -1,4 +1,4 @@
-"""Access tokens that are good: their form, and joserfc's agreement in both directions."""
+"""Valid access tokens: their form, and interoperability with joserfc."""
 
 from __future__ import annotations
 
@@ -40,10 +40,6 @@ def plain_base64(text: str) -> Any:
     return json.loads(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
 
 
-def test_what_is_signed_is_verified() -> None:
-    assert jwt.verify(jwt.sign(KEY, CLAIMS, ISSUER), KEYS, ISSUER, NOW) == CLAIMS
-
-
 def test_the_form() -> None:
     token = jwt.sign(KEY, CLAIMS, ISSUER)
     assert json.loads(base64.urlsafe_b64decode(part(token, 0) + "==")) == {
@@ -72,18 +68,6 @@ def test_the_payload_decodes_with_plain_base64_for_every_issuer(issuer: str, shi
     assert jwt.verify(token, KEYS, issuer, NOW) == claims
 
 
-@pytest.mark.parametrize("letter", ">?~")
-def test_the_letters_that_would_need_the_other_alphabet(letter: str) -> None:
-    for shift in range(3):
-        issuer = f"https://example.com/{'x' * shift}{letter}user"
-        naive = base64.urlsafe_b64encode(json.dumps({"iss": issuer}, separators=(",", ":")).encode())
-        payload = part(jwt.sign(KEY, CLAIMS, issuer), 1)
-        assert not {"-", "_"} & set(payload)
-        if {b"-", b"_"} & {naive[place : place + 1] for place in range(len(naive))}:
-            return
-    pytest.fail("the letter never needed '-' or '_': it need not be escaped")
-
-
 def test_an_issuer_outside_ascii_still_gives_ascii() -> None:
     issuer = "https://bücher.example/~\U0001f511"
     token = jwt.sign(KEY, CLAIMS, issuer)
@@ -100,10 +84,6 @@ def test_an_issuer_is_too_long_at_start_exactly_when_it_is_for_a_token() -> None
             jwt.require_usable_issuer(f"https://{letter * (max(fitting) + 1)}")
 
 
-def test_an_issuer_of_150_characters_fits() -> None:
-    assert fits("https://" + "a" * 142)
-
-
 def fits(issuer: str) -> bool:
     try:
         return len(jwt.sign(KEY, CLAIMS, issuer)) <= 768
@@ -114,20 +94,12 @@ def fits(issuer: str) -> bool:
 @pytest.mark.parametrize(
     "broken",
     [
-        {"user_id": ""},
-        {"user_id": "a b"},
-        {"user_id": "a" * 65},
-        {"session_id": "ümlaut"},
-        {"brand_id": "x:y"},
-        {"token_id": "line\n"},
-        {"issued_at": True},
-        {"expires_at": float(SECONDS + 900)},
-        {"expires_at": SECONDS},
-        {"issued_at": -1},
-        {"expires_at": 2**53 + 1},
+        {"user_id": ""}, {"user_id": "a b"}, {"user_id": "a" * 65}, {"session_id": "ümlaut"}, {"brand_id": "x:y"},
+        {"token_id": "line\n"}, {"issued_at": True}, {"expires_at": float(SECONDS + 900)}, {"expires_at": SECONDS},
+        {"issued_at": -1}, {"expires_at": 2**53 + 1},
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_nothing_is_signed_that_would_not_be_accepted(broken: dict[str, Any]) -> None:
     fields = {name: getattr(CLAIMS, name) for name in Claims.__slots__}
     with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""The cache of good tokens: quicker, and never kinder."""
+"""The cache of verified tokens."""
 
 from __future__ import annotations
 
@@ -79,18 +79,6 @@ def test_it_is_bounded_and_forgets_what_was_used_least_recently(checks: list[str
     assert checks == []
     cache.verify(two, KEYS, ISSUER, NOW)
     assert checks == [two]
-
-
-def test_it_can_be_emptied() -> None:
-    cache = TokenCache()
-    cache.verify(token(), KEYS, ISSUER, NOW)
-    cache.clear()
-    assert len(cache) == 0
-
-
-@pytest.mark.parametrize("raw", [None, "", "\ud800", "x" * 5_000_000, b"bytes"], ids=lambda raw: repr(raw)[:12])
-def test_hostile_text_is_refused(raw: Any) -> None:
-    assert TokenCache().verify(raw, KEYS, ISSUER, NOW) is None
 
 
 def test_it_holds_no_token() -> None:

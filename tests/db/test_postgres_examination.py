@@ -26,12 +26,10 @@ from tests.databases import PostgresTemplate
 from tests.db.things import dsn, postgres
 
 EVERYTHING = (
-    "GRANT CREATE ON DATABASE {database} TO {role}",
-    "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
-    "GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
-    "GRANT ALL ON {schema}.customer TO {role}",
+    "GRANT CREATE ON DATABASE {database} TO {role}", "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+    "GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}", "GRANT ALL ON {schema}.customer TO {role}",
     "ALTER TABLE {schema}.customer OWNER TO {role}",
-)
+)  # fmt: skip
 SCHEMA = "brand_" + "0" * 32
 
 
@@ -76,16 +74,13 @@ async def limited(postgres_template: PostgresTemplate) -> AsyncIterator[Limited]
 @pytest.mark.parametrize(
     ("family", "peer", "is_local"),
     [
-        (socket.AF_UNIX, "/var/run/postgresql/.s.PGSQL.5432", True),
-        (socket.AF_UNIX, "", True),
-        (socket.AF_INET, ("127.0.0.1", 5432), True),
-        (socket.AF_INET6, ("::1", 5432, 0, 0), True),
-        (socket.AF_INET6, ("::ffff:127.0.0.1", 5432, 0, 0), True),
-        (socket.AF_INET, ("10.1.2.3", 5432), False),
+        (socket.AF_UNIX, "/var/run/postgresql/.s.PGSQL.5432", True), (socket.AF_UNIX, "", True),
+        (socket.AF_INET, ("127.0.0.1", 5432), True), (socket.AF_INET6, ("::1", 5432, 0, 0), True),
+        (socket.AF_INET6, ("::ffff:127.0.0.1", 5432, 0, 0), True), (socket.AF_INET, ("10.1.2.3", 5432), False),
         (socket.AF_INET6, ("::ffff:10.1.2.3", 5432, 0, 0), False),
         (socket.AF_INET6, ("fe80::1%eth0", 5432, 0, 2), False),
     ],
-)
+)  # fmt: skip
 def test_the_address_of_the_peer_tells_whether_a_network_is_crossed(family: int, peer: Any, is_local: bool) -> None:
     """A URL without a host connects to wherever PGHOST says."""
     assert is_on_this_machine(family, peer) is is_local

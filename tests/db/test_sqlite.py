@@ -229,14 +229,10 @@ class _FailingCommit:
 @pytest.mark.parametrize(
     ("code", "is_unknown"),
     [
-        (sqlite3.SQLITE_IOERR_FSYNC, True),
-        (sqlite3.SQLITE_IOERR_WRITE, True),
-        (sqlite3.SQLITE_CORRUPT, True),
-        (sqlite3.SQLITE_NOTADB, True),
-        (sqlite3.SQLITE_BUSY, False),
-        (sqlite3.SQLITE_FULL, False),
+        (sqlite3.SQLITE_IOERR_FSYNC, True), (sqlite3.SQLITE_IOERR_WRITE, True), (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_NOTADB, True), (sqlite3.SQLITE_BUSY, False), (sqlite3.SQLITE_FULL, False),
     ],
-)
+)  # fmt: skip
 async def test_a_commit_that_fails_says_whether_its_outcome_is_known(
     file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, code: int, is_unknown: bool
 ) -> None:

@@ -13,22 +13,12 @@ from keystead.db.sqlite_errors import _MEANINGS, Meaning, is_undone_at_commit, m
 
 PRIMARY = [
     *(
-        "OK",
-        "ERROR",
-        "INTERNAL",
-        "PERM",
-        "ABORT",
-        "BUSY",
-        "LOCKED",
-        "NOMEM",
-        "READONLY",
-        "INTERRUPT",
-        "IOERR",
+        "OK", "ERROR", "INTERNAL", "PERM", "ABORT", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT", "IOERR",
         "CORRUPT",
     ),
     *("NOTFOUND", "FULL", "CANTOPEN", "PROTOCOL", "EMPTY", "SCHEMA", "TOOBIG", "CONSTRAINT", "MISMATCH", "MISUSE"),
     *("NOLFS", "AUTH", "FORMAT", "RANGE", "NOTADB", "NOTICE", "WARNING", "ROW", "DONE"),
-]
+]  # fmt: skip
 """As https://www.sqlite.org/rescode.html lists them: Python's module has names of other things beside them."""
 CODES = sorted(
     (name, getattr(sqlite3, name))
@@ -60,17 +50,13 @@ def test_each_code_is_translated_as_the_row_of_its_primary_code_says(name: str, 
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        (sqlite3.SQLITE_CORRUPT, Unusable),
-        (sqlite3.SQLITE_CORRUPT_INDEX, Unusable),
-        (sqlite3.SQLITE_NOTADB, Unusable),
-        (sqlite3.SQLITE_IOERR_SHORT_READ, errors.ServiceUnavailable),
+        (sqlite3.SQLITE_CORRUPT, Unusable), (sqlite3.SQLITE_CORRUPT_INDEX, Unusable),
+        (sqlite3.SQLITE_NOTADB, Unusable), (sqlite3.SQLITE_IOERR_SHORT_READ, errors.ServiceUnavailable),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, errors.ServiceUnavailable),
-        (sqlite3.SQLITE_INTERRUPT, errors.ServiceUnavailable),
-        (sqlite3.SQLITE_READONLY_DBMOVED, ReadOnly),
-        (sqlite3.SQLITE_FULL, errors.StorageFull),
-        (sqlite3.SQLITE_SCHEMA, SchemaChanged),
+        (sqlite3.SQLITE_INTERRUPT, errors.ServiceUnavailable), (sqlite3.SQLITE_READONLY_DBMOVED, ReadOnly),
+        (sqlite3.SQLITE_FULL, errors.StorageFull), (sqlite3.SQLITE_SCHEMA, SchemaChanged),
     ],
-)
+)  # fmt: skip
 def test_what_passes_or_is_to_be_mended_by_the_operator_is_a_503(code: int, kind: type[Exception]) -> None:
     ours = translate(raised(code, kind=sqlite3.DatabaseError))
     assert isinstance(ours, kind)

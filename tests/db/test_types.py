@@ -26,23 +26,12 @@ async def _stored(db: Database, column: str, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("name", "Zoë ‖ 🌈 'quoted' %s :x ?"),
-        ("name", ""),
-        ("at", datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)),
-        ("at", datetime(1999, 12, 31, tzinfo=UTC)),
-        ("settings", {"a": [1, 2.5, None, True], "ü": "☃"}),
-        ("settings", []),
-        ("words", ("read", "customer:write:own")),
-        ("words", ()),
-        ("digest", bytes(range(256))),
-        ("digest", b""),
-        ("is_open", True),
-        ("is_open", False),
-        ("number", 2**62),
-        ("number", -1),
-        ("share", 0.1),
+        ("name", "Zoë ‖ 🌈 'quoted' %s :x ?"), ("name", ""), ("at", datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)),
+        ("at", datetime(1999, 12, 31, tzinfo=UTC)), ("settings", {"a": [1, 2.5, None, True], "ü": "☃"}),
+        ("settings", []), ("words", ("read", "customer:write:own")), ("words", ()), ("digest", bytes(range(256))),
+        ("digest", b""), ("is_open", True), ("is_open", False), ("number", 2**62), ("number", -1), ("share", 0.1),
     ],
-)
+)  # fmt: skip
 async def test_a_value_comes_back_as_it_went_in(stocked: Database, column: str, value: Any) -> None:
     stored = await _stored(stocked, column, value)
 

@@ -34,18 +34,13 @@ async def test_what_can_be_undone_is_undone(postgres_template: PostgresTemplate,
 @pytest.mark.parametrize(
     "text",
     [
-        "CREATE INDEX added ON users (created_at)",
-        "ALTER TABLE users ADD COLUMN added text",
-        "ALTER TABLE users ALTER COLUMN created_at DROP NOT NULL",
-        "DROP TABLE api_key_secrets",
-        "TRUNCATE users CASCADE",
-        "ANALYZE",
-        "UPDATE alembic_version SET version_num = version_num",
-        "DELETE FROM alembic_version",
-        "CREATE FUNCTION added() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE INDEX added ON users (created_at)", "ALTER TABLE users ADD COLUMN added text",
+        "ALTER TABLE users ALTER COLUMN created_at DROP NOT NULL", "DROP TABLE api_key_secrets",
+        "TRUNCATE users CASCADE", "ANALYZE", "UPDATE alembic_version SET version_num = version_num",
+        "DELETE FROM alembic_version", "CREATE FUNCTION added() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         ROWS.format(10_000),
     ],
-)
+)  # fmt: skip
 async def test_what_cannot_is_thrown_away(postgres_template: PostgresTemplate, text: str) -> None:
     url = postgres_template.copy()
     await act(url, text)

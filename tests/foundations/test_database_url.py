@@ -96,16 +96,14 @@ def test_what_a_hoster_hands_out() -> None:
 @pytest.mark.parametrize(
     ("url", "places"),
     [
-        ("postgresql://db.internal/k", "db.internal:5432"),
-        ("postgresql://k:p@a:1,b/k", "a:1, b:5432"),
+        ("postgresql://db.internal/k", "db.internal:5432"), ("postgresql://k:p@a:1,b/k", "a:1, b:5432"),
         ("postgresql://[2001:db8::1]:6432/k", "[2001:db8::1]:6432"),
         ("postgresql://%2Fvar%2Frun%2Fpostgresql/k", "/var/run/postgresql/.s.PGSQL.5432"),
         ("postgresql:///k?host=/var/run/postgresql", "/var/run/postgresql/.s.PGSQL.5432"),
-        ("postgresql:///k?host=a,b&port=1,2", "a:1, b:2"),
-        ("postgresql:///k?host=a,b&port=7", "a:7, b:7"),
+        ("postgresql:///k?host=a,b&port=1,2", "a:1, b:2"), ("postgresql:///k?host=a,b&port=7", "a:7, b:7"),
         ("postgresql:///k", "the local socket or localhost (the URL names no host)"),
     ],
-)
+)  # fmt: skip
 def test_the_place_is_the_one_that_is_tried(url: str, places: str) -> None:
     assert postgres(url).places == places
 

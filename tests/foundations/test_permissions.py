@@ -10,14 +10,10 @@ from keystead.errors import BadUserInput
 from keystead.permissions import EVERYTHING, NOTHING, PermissionSet, is_permission
 
 NAMES = [
-    "read",
-    "write",
-    "admin",
+    "read", "write", "admin",
     *(f"{entity}:{action}" for entity in ("customer", "order") for action in ("read", "write", "create", "update")),
-    "customer:delete",
-    "customer:read:own",
-    "customer:write:own",
-]
+    "customer:delete", "customer:read:own", "customer:write:own",
+]  # fmt: skip
 sets = st.sets(st.sampled_from(NAMES)).map(PermissionSet)
 names = st.sampled_from(NAMES)
 
@@ -25,16 +21,11 @@ names = st.sampled_from(NAMES)
 @pytest.mark.parametrize(
     ("held", "needed"),
     [
-        ("admin", "read"),
-        ("admin", "customer:delete"),
-        ("read", "customer:read"),
-        ("read", "customer:read:own"),
-        ("write", "customer:create"),
-        ("customer:write", "customer:update"),
-        ("customer:write", "customer:write:own"),
+        ("admin", "read"), ("admin", "customer:delete"), ("read", "customer:read"), ("read", "customer:read:own"),
+        ("write", "customer:create"), ("customer:write", "customer:update"), ("customer:write", "customer:write:own"),
         ("operator", "operator"),
     ],
-)
+)  # fmt: skip
 def test_a_permission_covers(held: str, needed: str) -> None:
     assert PermissionSet([held]).covers(needed)
 
@@ -42,18 +33,11 @@ def test_a_permission_covers(held: str, needed: str) -> None:
 @pytest.mark.parametrize(
     ("held", "needed"),
     [
-        ("write", "read"),
-        ("read", "write"),
-        ("write", "admin"),
-        ("admin", "operator"),
-        ("operator", "admin"),
-        ("customer:read", "read"),
-        ("customer:read", "order:read"),
-        ("customer:read:own", "customer:read"),
-        ("customer:create", "customer:write"),
-        ("customer:write:own", "customer:update"),
+        ("write", "read"), ("read", "write"), ("write", "admin"), ("admin", "operator"), ("operator", "admin"),
+        ("customer:read", "read"), ("customer:read", "order:read"), ("customer:read:own", "customer:read"),
+        ("customer:create", "customer:write"), ("customer:write:own", "customer:update"),
     ],
-)
+)  # fmt: skip
 def test_a_permission_does_not_cover(held: str, needed: str) -> None:
     assert not PermissionSet([held]).covers(needed)
 

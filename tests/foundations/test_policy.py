@@ -29,14 +29,11 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("preset", "kind", "expected"),
     [
-        (Preset.pair, SessionKind.pair, True),
-        (Preset.pair, SessionKind.standing, False),
-        (Preset.standing, SessionKind.standing, True),
-        (Preset.standing, SessionKind.pair, False),
-        (Preset.both, SessionKind.pair, True),
-        (Preset.both, SessionKind.standing, True),
+        (Preset.pair, SessionKind.pair, True), (Preset.pair, SessionKind.standing, False),
+        (Preset.standing, SessionKind.standing, True), (Preset.standing, SessionKind.pair, False),
+        (Preset.both, SessionKind.pair, True), (Preset.both, SessionKind.standing, True),
     ],
-)
+)  # fmt: skip
 def test_a_preset_allows_its_kinds(preset: Preset, kind: SessionKind, expected: bool) -> None:
     assert allows(preset, kind) is expected
     if expected:
@@ -62,16 +59,12 @@ def test_a_change_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"access_ttl": 3601}, "policy.access_ttl"),
-        ({"access_ttl": 29}, "policy.access_ttl"),
-        ({"access_ttl": "60"}, "policy.access_ttl"),
-        ({"access_ttl": True}, "policy.access_ttl"),
-        ({"grace": None}, "policy.grace"),
-        ({"nope": 1}, "policy.nope"),
-        ({"default_permissions": ["operator"]}, "policy.default_permissions"),
-        ([], "policy"),
+        ({"access_ttl": 3601}, "policy.access_ttl"), ({"access_ttl": 29}, "policy.access_ttl"),
+        ({"access_ttl": "60"}, "policy.access_ttl"), ({"access_ttl": True}, "policy.access_ttl"),
+        ({"grace": None}, "policy.grace"), ({"nope": 1}, "policy.nope"),
+        ({"default_permissions": ["operator"]}, "policy.default_permissions"), ([], "policy"),
     ],
-)
+)  # fmt: skip
 def test_a_bad_change_names_its_field(changes: object, field: str) -> None:
     with pytest.raises(BadUserInput) as caught:
         changed_policy(BrandPolicy(), changes)

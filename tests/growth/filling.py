@@ -109,13 +109,9 @@ def _values(sql: _Sql, users: int) -> dict[str, dict[str, str]]:
 def _default(column: Column[Any], sql: _Sql, kind: str) -> str:
     """The SQL of a value for a column that must have one."""
     known: list[tuple[type[sa.TypeEngine[Any]], str]] = [
-        (Digest, sql.digest.format(kind=kind)),
-        (UtcTime, f"'{TIME}'"),
-        (Boolean, sql.false),
-        (Integer, "0"),
-        (Json, "'{}'"),
-        (Id, f"'{BRAND}'"),
-    ]
+        (Digest, sql.digest.format(kind=kind)), (UtcTime, f"'{TIME}'"), (Boolean, sql.false), (Integer, "0"),
+        (Json, "'{}'"), (Id, f"'{BRAND}'"),
+    ]  # fmt: skip
     return next((value for type_, value in known if isinstance(column.type, type_)), "''")
 
 

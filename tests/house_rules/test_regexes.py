@@ -38,7 +38,6 @@ LISTED = {
     "keystead/brands/model.py _NAME_OR_ID": Listed("the argument brand", _CLASS),
     "keystead/brands/model.py _URL_TEXT": Listed("web addresses of a brand", _CLASS),
     "keystead/cli/demo/runner.py extract": Listed("the demo's own answers", _NOT_OUTSIDE),
-    "keystead/crypto/argon2id.py _PHC": Listed("a stored hash", "bounded by its lookaheads", 200),
     "keystead/crypto/jwt.py _ID": Listed("claims of a signed token", _CLASS),
     "keystead/crypto/jwt.py _TOKEN": Listed("an access token", "at most 2,048 characters", 2_048),
     "keystead/crypto/secrets.py PATTERNS": Listed("a secret, at most 128 characters", _CLASS),

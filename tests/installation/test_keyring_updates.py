@@ -1,4 +1,4 @@
-"""How a process learns of a new signing key: with the first token that it signed, and before it signs itself."""
+"""Keyring updates: on the first token with an unknown ``kid``, and before signing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def opened(server: Server, brand: ActiveBrand, ann: User) -> Opened:
     return await make_session(server, brand, ann.id)
 
 
-async def is_admitted(server: Server, token: str) -> bool:
+async def is_accepted(server: Server, token: str) -> bool:
     try:
         ctx = await authenticate(server, REQUEST, Credentials(token))
     except AccessTokenRefused:
@@ -67,16 +67,16 @@ async def revoke_active(server: Server) -> None:
     await keyring_updates.follow_keyring(server)
 
 
-async def test_a_token_of_a_new_key_is_admitted_with_the_first_request(
+async def test_a_token_of_a_new_key_is_accepted_on_the_first_request(
     server: Server, other: Server, opened: Opened
 ) -> None:
     await revoke_active(server)
     tokens = [make_access_token(server, opened) for _ in range(5)]
-    assert await asyncio.gather(*(is_admitted(other, token) for token in tokens)) == [True] * 5
+    assert await asyncio.gather(*(is_accepted(other, token) for token in tokens)) == [True] * 5
     assert other.keyring.version == server.keyring.version
 
 
-async def test_made_up_keys_cost_one_read_a_second(
+async def test_unknown_keys_cost_one_read_per_second(
     server: Server, other: Server, opened: Opened, watched: WatchedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = 0.0
@@ -89,34 +89,33 @@ async def test_made_up_keys_cost_one_read_a_second(
     for second in range(3):
         passed = float(second)
         watched.forget()
-        assert not any([await is_admitted(other, token) for token in forged])
+        assert not any([await is_accepted(other, token) for token in forged])
         assert [asked.values for asked in watched.asked] == [{"named": store.KEYRING_VERSION}]
-    assert await is_admitted(other, make_access_token(server, opened))
+    assert await is_accepted(other, make_access_token(server, opened))
 
 
-async def test_what_cannot_be_a_key_costs_nothing(
+async def test_malformed_tokens_cost_no_read(
     server: Server, other: Server, opened: Opened, watched: WatchedDatabase
 ) -> None:
     good = make_access_token(server, opened)
     watched.forget()
     for token in ("x", good[:-10], f"{good}.x", "a.b.c"):
-        assert not await is_admitted(other, token)
+        assert not await is_accepted(other, token)
     assert watched.asked == []
 
 
-async def test_a_revoked_key_signs_nothing_more_in_a_process_that_has_not_seen_it_go(
+async def test_a_process_reloads_the_keyring_before_it_signs(
     server: Server, other: Server, brand: ActiveBrand, opened: Opened
 ) -> None:
-    """Its tokens would be refused by the processes that have."""
     revoked = other.keyring.active.kid
     await revoke_active(server)
     pair = await refresh_pair(make_context(other, brand), opened.refresh_token.reveal())
     assert other.keyring.active.kid != revoked
-    assert await is_admitted(server, pair.auth_token)
+    assert await is_accepted(server, pair.auth_token)
 
 
 @pytest.mark.parametrize("kind", list(SessionKind))
-async def test_what_opens_or_renews_a_session_knows_the_keyrings_version(
+async def test_opening_a_session_reads_the_keyring_version(
     server: Server, brand: ActiveBrand, ann: User, kind: SessionKind
 ) -> None:
     await revoke_active(server)
@@ -124,9 +123,7 @@ async def test_what_opens_or_renews_a_session_knows_the_keyrings_version(
     assert made.keyring_version == server.keyring.version == 2
 
 
-async def test_a_keyring_that_cannot_be_read_refuses_nobody_for_good(
-    server: Server, other: Server, opened: Opened
-) -> None:
+async def test_an_unreadable_keyring_is_503_not_401(server: Server, other: Server, opened: Opened) -> None:
     """The token may be good: 401 would say that it is dead."""
     await revoke_active(server)
     token = make_access_token(server, opened)

@@ -1,9 +1,8 @@
-"""Who waits for a hash, and who is sent away: a bounded queue with fair shares (security §6).
+"""Bounded fair-share queue for password hashing: load shedding per address prefix and brand (security.md §6).
 
-While everybody in the queue is of one address prefix (or of one brand), it may use the whole queue. As
-soon as another one waits, 25 % is for one prefix and 50 % for one brand: who comes above that is sent
-away, and a full queue makes room for a newcomer by sending away the newest of whoever holds more than its
-share.
+While all waiting jobs are of one address prefix (or one brand), they may fill the queue. Once another one waits, a
+prefix has at most 25 % and a brand 50 %: jobs beyond that are rejected, and a full queue admits a new job by evicting
+the newest job of a prefix or brand that is over its share.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class Share(NamedTuple):
-    """On whose account a hash is."""
+    """The brand and address prefix that a hash counts against."""
 
     brand_id: str
     address_prefix: str
 
 
 class Waiting(Protocol):
-    """Something in the queue. Without a share it is on nobody's account and no share limits it."""
+    """A job in the queue. Without a share it counts against no limit."""
 
     @property
     def share(self) -> Share | None: ...
@@ -31,7 +30,7 @@ W = TypeVar("W", bound=Waiting)
 
 
 class HashQueue(Generic[W]):
-    """First in, first out. Not safe for threads by itself: its owner holds a lock."""
+    """First in, first out. Not thread-safe: its owner holds a lock."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -41,52 +40,51 @@ class HashQueue(Generic[W]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, newcomer: W) -> W | None:
-        """Let ``newcomer`` wait; returns who is sent away for it, if need be the newcomer itself."""
-        places = _places([*self._waiting, newcomer])
-        if self._holds_too_much(newcomer, places):
-            return newcomer
-        sent_away = None
+    def put(self, job: W) -> W | None:
+        """Admit ``job``; returns the job that is evicted for it, or ``job`` itself when it is rejected."""
+        counts = _counts([*self._waiting, job])
+        if self._is_over_share(job, counts):
+            return job
+        evicted = None
         if len(self._waiting) >= self._size:
-            greedy = (job for job in reversed(self._waiting) if self._holds_too_much(job, places))
-            sent_away = next(greedy, None)
-            if sent_away is None:
-                return newcomer
-            self._waiting.remove(sent_away)
-        self._waiting.append(newcomer)
-        return sent_away
+            evicted = next((other for other in reversed(self._waiting) if self._is_over_share(other, counts)), None)
+            if evicted is None:
+                return job
+            self._waiting.remove(evicted)
+        self._waiting.append(job)
+        return evicted
 
     def take(self) -> W | None:
-        """Whoever has waited longest, or None."""
+        """The job that has waited longest, or None."""
         return self._waiting.popleft() if self._waiting else None
 
     def withdraw(self, job: W) -> bool:
-        """Take ``job`` out; False when it waits no more."""
+        """Remove ``job``; False when it no longer waits."""
         try:
             self._waiting.remove(job)
         except ValueError:
             return False
         return True
 
-    def empty(self) -> list[W]:
-        """Take all out."""
-        everyone = list(self._waiting)
+    def clear(self) -> list[W]:
+        """Remove and return all jobs."""
+        jobs = list(self._waiting)
         self._waiting.clear()
-        return everyone
+        return jobs
 
-    def _holds_too_much(self, job: W, places: list[Counter[str | None]]) -> bool:
-        """Whether an account of ``job`` has more places than its share while another one waits."""
+    def _is_over_share(self, job: W, counts: list[Counter[str | None]]) -> bool:
+        """Whether the prefix or brand of ``job`` has more jobs than its share while another one waits."""
         if job.share is None:
             return False
-        pairs = zip(_accounts(job.share), places, self._limits, strict=True)
-        return any(limit < held[account] < held.total() for account, held, limit in pairs)
+        shares = zip(_names(job.share), counts, self._limits, strict=True)
+        return any(limit < count[name] < count.total() for name, count, limit in shares)
 
 
-def _accounts(share: Share) -> tuple[str, str]:
+def _names(share: Share) -> tuple[str, str]:
     return share.address_prefix, share.brand_id
 
 
-def _places(everyone: Sequence[Waiting]) -> list[Counter[str | None]]:
-    """How many places each address prefix has, and each brand; those on nobody's account are under None."""
-    accounts = [_accounts(job.share) if job.share else (None, None) for job in everyone]
-    return [Counter(column) for column in zip(*accounts, strict=True)]
+def _counts(jobs: Sequence[Waiting]) -> list[Counter[str | None]]:
+    """The number of jobs of each address prefix, and of each brand; jobs without a share are under None."""
+    names = [_names(job.share) if job.share else (None, None) for job in jobs]
+    return [Counter(column) for column in zip(*names, strict=True)]

@@ -1,9 +1,8 @@
-"""Access tokens: JWTs of type ``at+jwt`` (RFC 9068), ES256, with exactly the claims of security §1.
+"""Access tokens: JWTs of type ``at+jwt`` (RFC 9068), ES256, with exactly the claims of security.md §1.
 
-Signing is done straight with `cryptography`, since it is on the path of every login and refresh; what
-comes out is an ordinary JWS. Verifying goes from cheap to dear: length, shape, header, ``kid``, then the
-signature by joserfc, then the claims by type. Whatever is wrong, the answer is None: nothing is learnt
-from how it fails.
+Tokens are signed with `cryptography` directly, since every login and refresh does it; the result is an ordinary JWS.
+Verification does the cheapest checks first: length, shape, header, ``kid``, then the signature by joserfc, then the
+types of the claims. It returns None for every failure, so that callers learn nothing from how it fails.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ TYPE: Final = "at+jwt"
 LONGEST_MADE: Final = 768
 LONGEST_READ: Final = 2048
 CLOCK_DIFFERENCE: Final = 5
-"""How many seconds ``iat`` may lie in the future: nodes measure the database's clock. ``exp`` has no leeway."""
+"""Leeway of ``iat`` in seconds, since nodes only measure the database's clock. ``exp`` has none."""
 THUMBPRINT_LENGTH: Final = 43
 """Of a ``kid``: SHA-256 in base64url (RFC 7638)."""
 
@@ -41,15 +40,14 @@ _LETTER = "[A-Za-z0-9_-]"
 _PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
 _TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
-# Among the letters that JSON leaves as they are, only these three can end, at the end of a group of three bytes,
-# in the bits of '-' or '_' (62 and 63 of base64). As JSON escapes they cannot, and the payload part decodes with
-# plain base64 as well (contract §2); clients add the padding, as they do for any JWT.
+# Of the characters that JSON leaves unescaped, only these can encode to '-' or '_' (62 and 63 of base64url). Escaped,
+# they cannot, and clients that decode the payload with plain base64 work too (contract.md §2).
 _ESCAPES = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in ">?~"})
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an access token says. Times are whole seconds since 1970, UTC."""
+    """The claims of an access token. Times are whole seconds since 1970, UTC."""
 
     brand_id: str
     user_id: str
@@ -59,23 +57,23 @@ class Claims:
     token_id: str
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether the token is over: from the second ``expires_at`` on (RFC 7519 §4.1.4), without leeway."""
+        """Whether the token has expired: from the second ``expires_at`` on (RFC 7519 §4.1.4), without leeway."""
         return now.timestamp() >= self.expires_at
 
 
 class Verified(NamedTuple):
-    """A token that was found good, and the key that vouches for it."""
+    """The claims of a verified token, and the ``kid`` of its key."""
 
     claims: Claims
     kid: str
 
 
 def sign(key: SigningKey, claims: Claims, issuer: str) -> str:
-    """The access token for ``claims``: at most 768 bytes, no ``-`` or ``_`` in the payload part.
+    """Sign an access token: at most 768 bytes, no ``-`` or ``_`` in the payload part.
 
-    :raises ValueError: when a claim would not be accepted by :func:`verify`, or the issuer makes it too long.
+    :raises ValueError: when :func:`verify` would not accept a claim, or the issuer makes the token too long.
     """
-    if not _is_sound(claims):
+    if not _is_valid(claims):
         raise ValueError("ids are 1..64 of A-Z a-z 0-9 . _ -, and a token expires after it is issued")
     message = _message(key.kid, claims, issuer)
     if not _fits(message):
@@ -84,7 +82,7 @@ def sign(key: SigningKey, claims: Claims, issuer: str) -> str:
 
 
 def require_usable_issuer(issuer: str) -> None:
-    """To be asked once, at start: else the first login would find out.
+    """Check the issuer once, at start.
 
     :raises SettingsError: when access tokens with this issuer would be longer than 768 bytes.
     """
@@ -94,7 +92,7 @@ def require_usable_issuer(issuer: str) -> None:
 
 
 def verify(raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime) -> Claims | None:
-    """The claims of a good access token of ours, else None. Never raises on what ``raw`` holds."""
+    """The claims of a valid access token, else None. Never raises, whatever ``raw`` holds."""
     verified = check(raw, keyring, issuer, now)
     return verified.claims if verified else None
 
@@ -115,7 +113,7 @@ def check(raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, 
 
 
 def names_unknown_key(raw: str, keyring: Mapping[str, VerificationKey]) -> bool:
-    """Whether the token has the shape of ours and names a key that is not in the keyring, but could be one."""
+    """Whether the token is well formed and its ``kid`` could be that of a key that the keyring does not hold yet."""
     parts = _TOKEN.fullmatch(raw) if len(raw) <= LONGEST_READ else None
     kid = _kid(parts[1]) if parts else None
     if kid is None or kid in keyring or len(kid) != THUMBPRINT_LENGTH:
@@ -132,7 +130,7 @@ def _is_signed(raw: str, key: VerificationKey) -> bool:
 
 
 def _kid(header_part: str) -> str | None:
-    """The key's name out of a header that is exactly ``{alg, typ, kid}`` with our values, in any order."""
+    """The ``kid`` of a header that is exactly ``{alg, typ, kid}`` with our values, in any order."""
     header = _json_object(header_part)
     kid = header.get("kid") if header else None
     if not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
@@ -141,7 +139,7 @@ def _kid(header_part: str) -> str | None:
 
 
 def _claims(payload: dict[str, Any] | None, issuer: str) -> Claims | None:
-    """The payload as claims: exactly ours, each of its type, ``iss`` as expected."""
+    """The payload as claims: exactly ours, of the right types, with the expected ``iss``."""
     if payload is None or payload.keys() != _CLAIMS or payload["iss"] != issuer:
         return None
     audience = payload["aud"]
@@ -155,10 +153,10 @@ def _claims(payload: dict[str, Any] | None, issuer: str) -> Claims | None:
         expires_at=payload["exp"],
         token_id=payload["jti"],
     )
-    return claims if _is_sound(claims) else None
+    return claims if _is_valid(claims) else None
 
 
-def _is_sound(claims: Claims) -> bool:
+def _is_valid(claims: Claims) -> bool:
     ids: tuple[object, ...] = (claims.brand_id, claims.user_id, claims.session_id, claims.token_id)
     # `type(...) is int`: True is an instance of int.
     return (
@@ -173,7 +171,7 @@ def _json_object(part: str) -> dict[str, Any] | None:
     """The JSON object in a base64url part: UTF-8, no duplicate names, no NaN; None for anything else."""
     try:
         text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
-        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refused)
+        value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -186,12 +184,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _refused(constant: str) -> float:
+def _reject_constant(constant: str) -> float:
     raise ValueError(constant)
 
 
 def _message(kid: str, claims: Claims, issuer: str) -> bytes:
-    """What is signed: header and payload, encoded."""
+    """The signing input: header and payload, encoded."""
     payload = _ENCODER.encode(
         {
             "iss": issuer,

@@ -1,4 +1,4 @@
-"""The signing keys of the installation at one moment: one signs, several are verified with (security §5)."""
+"""The installation's keyring: the key that signs, and the keys that tokens are verified with (security.md §5)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FOREVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Replaced whole when a key is added, promoted, dropped or revoked; never changed in place."""
+    """Immutable: replaced as a whole when a key is added, promoted, dropped or revoked."""
 
     version: int
-    """The number of the installation's keyring that this is; another one in the database means: read it again."""
+    """The version of the installation's keyring; a different one in the database means: reload."""
     active: SigningKey = field(repr=False)
-    """What new access tokens are signed with."""
+    """Signs new access tokens."""
     verifying: Mapping[str, VerificationKey] = field(repr=False)
-    """By ``kid``: next, active and retiring. What JWKS publishes and what tokens are checked with."""
+    """By ``kid``: next, active and retiring. Published by JWKS, and used to verify tokens."""
     jwks: bytes = field(repr=False)
     """The document of ``/.well-known/jwks.json`` (RFC 7517 §5)."""
     valid_until: datetime = FOREVER
-    """When the next key is promoted or dropped, so that time alone makes this keyring out of date."""
+    """When a key is promoted or dropped next: the keyring is out of date from then on."""
 
     @classmethod
     def of(
@@ -38,11 +38,11 @@ class Keyring:
         *,
         valid_until: datetime = FOREVER,
     ) -> Keyring:
-        """A keyring that signs with ``active`` and verifies with it and with ``others``."""
+        """A keyring that signs with ``active``, and verifies with it and ``others``."""
         keys = {key.kid: key for key in (active.verification, *others)}
         document = msgspec.json.encode({"keys": [key.jwk for key in keys.values()]})
         return cls(version, active, MappingProxyType(keys), document, valid_until)
 
     def is_current(self, version: int, now: datetime) -> bool:
-        """Whether it may still be used, when the database's keyring has the number ``version``."""
+        """Whether it is up to date, given the ``version`` in the database."""
         return self.version == version and now < self.valid_until

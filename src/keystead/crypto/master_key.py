@@ -1,7 +1,7 @@
 """The master key, and every other key derived from it: HKDF-SHA256 (RFC 5869), one purpose each.
 
-The installation has one master key. It is never stored in the database; a check value derived from it is, so
-that a process with another master key finds out before it writes anything that the others cannot read.
+The installation has one master key. The database stores only a check value derived from it, so that a process with
+another master key stops before it writes anything that the others cannot decrypt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keystead.settings.database_url import sqlite_path
 
 SHORTEST = 32
 FEWEST_BYTE_VALUES = 8
-"""Different bytes in a master key: 32 random hexadecimal digits have fewer less than once in 20 million."""
+"""Distinct bytes in a master key: 32 random hexadecimal digits have fewer less than once in 20 million."""
 PLACEHOLDERS = frozenset(
     b"a admin app asdf asdfghjkl be bytes change changed changeme characters compose config default demo dev"
     b" development do docker dummy env environment example fake file fixme for generate generated here in insecure it"
@@ -32,7 +32,7 @@ PLACEHOLDERS = frozenset(
     b" staging string super supersecret temp test testing the this to todo token unsafe use value very with your"
     b" zxcvbnm".split()
 )
-"""Words of which placeholders are made; a key has to be more than these."""
+"""Words of placeholders, which do not count towards a key."""
 _LONGEST_WORD = max(map(len, PLACEHOLDERS))
 MOST_LOOKED_AT = 4096
 KNOWN = frozenset(
@@ -43,31 +43,31 @@ KNOWN = frozenset(
         b"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
     )
 )
-"""Digests of nothing, which a script prints whose source of randomness failed."""
+"""Digests of empty input, which scripts print whose source of randomness failed."""
 GUESSABLE_ADVICE = (
-    "an attacker who guesses it can sign access tokens. Do not replace the key of an existing database, no other opens"
-    " it: move its users to a new installation, whose key is made with: openssl rand -base64 32"
+    "an attacker who guesses it can sign access tokens. Do not replace the key of an existing database, which no other"
+    " key decrypts: move its users to a new installation, with a key from: openssl rand -base64 32"
 )
 KEY_FILE_SUFFIX = ".master-key"
 _CHECK_PURPOSE = "check-value"
 
 
 class MasterKey:
-    """The secret at the root of all others. Hidden in ``repr``, refused by ``pickle``."""
+    """The key that all others are derived from. Hidden in ``repr``, rejected by ``pickle``."""
 
     __slots__ = ("_material", "origin")
 
     def __init__(self, material: bytes, origin: str = "KEYSTEAD_MASTER_KEY") -> None:
-        """Use :meth:`from_text` for what comes from outside."""
+        """Use :meth:`from_text` for external input."""
         self._material = material
         self.origin = origin
         """The setting or file that it was read from."""
 
     @classmethod
     def from_text(cls, text: bytes, *, origin: str = "KEYSTEAD_MASTER_KEY") -> MasterKey:
-        """The key that an operator set: the bytes as they are, trailing white space stripped.
+        """The key that an operator set, without trailing white space.
 
-        :raises SettingsError: when fewer than 32 bytes are left; names ``origin``.
+        :raises SettingsError: when it has fewer than 32 bytes; names ``origin``.
         """
         material = text.rstrip()
         if len(material) < SHORTEST:
@@ -78,31 +78,32 @@ class MasterKey:
 
     @property
     def is_guessable(self) -> bool:
-        """Whether no new installation may be made with it."""
+        """Whether it is too easy to guess for a new installation."""
         return is_guessable(self._material)
 
     def derive(self, purpose: str, length: int = 32) -> bytes:
-        """``length`` bytes for one ``purpose``; other purposes tell nothing about them."""
+        """Derive ``length`` bytes for one ``purpose``; those of different purposes are independent."""
         return HKDF(SHA256(), length, salt=None, info=b"keystead/" + purpose.encode()).derive(self._material)
 
     def check_value(self) -> str:
-        """64 hexadecimal digits that tell two master keys apart and give neither away."""
+        """64 hexadecimal digits that identify the master key without revealing it."""
         return self.derive(_CHECK_PURPOSE).hex()
 
     def __repr__(self) -> str:
         return "MasterKey(hidden)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a master key does not leave the process")
+        raise TypeError("a master key cannot be serialized")
 
 
 def load_master_key(settings: Settings) -> MasterKey:
-    """The master key of this installation.
+    """Load the master key of this installation.
 
-    ``KEYSTEAD_MASTER_KEY`` or its ``_FILE``; else, on SQLite, a file beside the database, made on first use.
+    From ``KEYSTEAD_MASTER_KEY`` or its ``_FILE``; otherwise, with SQLite, from a file beside the database that is
+    created on first use.
 
     :raises SettingsError: when it is set twice, missing (PostgreSQL), unreadable or too short.
-    :raises StartupError: when the file beside the database can be read by others or cannot be made.
+    :raises StartupError: when the file beside the database is readable by others or cannot be created.
     """
     if settings.master_key is not None and settings.master_key_file is not None:
         raise SettingsError("KEYSTEAD_MASTER_KEY: set it or KEYSTEAD_MASTER_KEY_FILE, not both")
@@ -117,10 +118,10 @@ def load_master_key(settings: Settings) -> MasterKey:
 
 
 def is_guessable(material: bytes) -> bool:
-    """Whether a master key is of too little variety or a placeholder: few different bytes, a repeated part, a sequence.
+    """Whether a master key has too little variety (few distinct bytes, a repetition, a sequence) or is a placeholder.
 
-    What is left without the words of placeholders is held to the same. Random bytes pass, and random keys in
-    hexadecimal, base64, or letters and digits; of 32 random decimal digits, one key in 700 does not.
+    The same rules apply to the rest without words of placeholders. Random bytes pass, and random keys in hexadecimal,
+    base64, or letters and digits; of 32 random decimal digits, one key in 700 does not.
     """
     material = material[:MOST_LOOKED_AT]
     return material in KNOWN or _is_uniform(material) or _is_uniform(b"".join(_unusual_parts(material)))
@@ -137,7 +138,7 @@ def _is_uniform(material: bytes) -> bool:
 
 
 def _unusual_parts(material: bytes) -> Iterator[bytes]:
-    """The runs of letters that are no words of placeholders, and all other bytes but separators."""
+    """The runs of letters that are not words of placeholders, and all other bytes but separators."""
     for is_word, run in groupby(material, key=lambda byte: chr(byte).isalpha() and byte < 128):
         part = bytes(run)
         if not is_word:
@@ -147,7 +148,7 @@ def _unusual_parts(material: bytes) -> Iterator[bytes]:
 
 
 def _is_placeholder(letters: bytes) -> bool:
-    """Whether ``letters`` are words of placeholders, one after the other."""
+    """Whether ``letters`` is a concatenation of words of placeholders."""
     ends = {0}
     for end in range(1, len(letters) + 1):
         starts = ends.intersection(range(end - _LONGEST_WORD, end))
@@ -157,20 +158,20 @@ def _is_placeholder(letters: bytes) -> bool:
 
 
 def missing_key_file(settings: Settings) -> Path | None:
-    """The file that :func:`load_master_key` would make; None when nothing has to be made."""
+    """The file that :func:`load_master_key` would create; None when it would not."""
     path = key_file_beside(settings.database_url)
     is_set = settings.master_key is not None or settings.master_key_file is not None
     return None if path is None or is_set or path.exists() else path
 
 
 def key_file_beside(database_url: str) -> Path | None:
-    """Where the master key of a SQLite database lives when none is set; None for other databases."""
+    """The file of a SQLite database's master key when none is set; None for other databases."""
     path = sqlite_path(database_url)
     return None if path is None else Path(path + KEY_FILE_SUFFIX)
 
 
 def _from_named_file(path: Path) -> MasterKey:
-    # Readable by others is let pass here (secrets are often mounted so); `doctor` speaks about it.
+    # Permissions are not checked: secrets are often mounted readable. `doctor` warns.
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -187,12 +188,12 @@ def _from_own_file(path: Path) -> MasterKey:
     except OSError as error:
         raise StartupError(f"cannot read or make the master key file {path}: {error.strerror}") from None
     if mode & 0o077:
-        raise StartupError(f"the master key file {path} can be read by others: chmod 600 it")
+        raise StartupError(f"the master key file {path} can be read by others: run chmod 600 {path}")
     return MasterKey.from_text(text, origin=str(path))
 
 
 def _write_new(path: Path) -> None:
-    """Make the file whole or not at all: workers that start together all end up with the first one's key."""
+    """Create the file atomically: workers that start concurrently all get the first one's key."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,9 +1,8 @@
-"""Password hashing in a small pool of threads of its own (security §6).
+"""Password hashing in a small thread pool with a bounded queue (security.md §6).
 
-Argon2 takes 35-52 ms of a core and 19 MiB each: unbounded, a hundred logins would take 2 GiB and starve
-the event loop. So there are few threads, a bounded queue, and 503 for who waits too long. A slot belongs
-to the thread that hashes, not to the request that asked: a client that disconnects takes its place in the
-queue with it, but a hash that has begun counts until it is done.
+Argon2 takes 35-52 ms of a core and 19 MiB each: unbounded, a hundred logins would take 2 GiB and starve the event loop.
+A slot belongs to the thread that hashes, not to the request: a client that disconnects leaves the queue, but a hash
+that has started occupies its slot until it is done.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class PoolLoad(NamedTuple):
-    """How busy the pool is, and how many hashes it has begun since it was made."""
+    """How many hashes wait, run now, and were started since the pool was created."""
 
     waiting: int
     running: int
@@ -52,11 +52,11 @@ class _Job:
     answer: asyncio.Future[Any]
 
     def finish(self, result: Any, error: BaseException | None = None) -> None:
-        """From any thread. The request may be gone, and the loop too."""
+        """Deliver the outcome, from any thread. The request may be gone, and the event loop too."""
         with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._settle, result, error)
+            self.loop.call_soon_threadsafe(self._deliver, result, error)
 
-    def _settle(self, result: Any, error: BaseException | None) -> None:
+    def _deliver(self, result: Any, error: BaseException | None) -> None:
         if self.answer.done():
             return
         if error is not None:
@@ -66,7 +66,7 @@ class _Job:
 
 
 class PasswordPool:
-    """Hashes and verifies. Threads start with the first use and end with :meth:`close`."""
+    """Hashes and verifies passwords. Threads start with the first use and end with :meth:`close`."""
 
     def __init__(
         self,
@@ -77,14 +77,15 @@ class PasswordPool:
         max_wait: float = MAX_WAIT,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``threads``: by default one per core of ours, at most 2. ``max_wait`` is in seconds."""
+        """``threads``: by default one per usable core, at most 2. ``max_wait`` is in seconds."""
         self.profile = profile or Profile()
-        self._thread_count = threads or min(_usable_cores(), _MOST_THREADS)
+        self.thread_count = threads or min(_usable_cores(), _MOST_THREADS)
         self._max_wait = max_wait
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._queue: HashQueue[_Job] = HashQueue(queue)
-        self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        # Each admitted job submits one call of _run_next, which takes whichever job is next by then.
+        self._executor = ThreadPoolExecutor(self.thread_count, "password", initializer=_lower_priority)
         self._running = 0
         self._begun = 0
         self._is_closed = False
@@ -92,18 +93,18 @@ class PasswordPool:
     @property
     def load(self) -> PoolLoad:
         """For the metrics."""
-        with self._changed:
+        with self._lock:
             return PoolLoad(len(self._queue), self._running, self._begun)
 
     async def hash(self, password: str, *, share: Share | None = None) -> str:
-        """The PHC string to store for a password that the rules have passed.
+        """The PHC string to store for a password that satisfies the rules.
 
         :raises ServerBusy: when the queue is full, or the wait in it was too long.
         """
         return await self._run(partial(argon2id.make, self.profile, password.encode()), share)
 
     async def verify(self, stored: str | None, password: str, *, share: Share | None = None) -> bool:
-        """Whether the password is that of the stored hash. Without a usable one: False, after as long.
+        """Whether the password is that of the stored hash. Without a usable hash: False, after the same time.
 
         :raises ServerBusy: when the queue is full, or the wait in it was too long.
         """
@@ -122,15 +123,13 @@ class PasswordPool:
         return usable is None or usable.is_weaker_than(self.profile)
 
     def close(self) -> None:
-        """Send away who waits, and end the threads after the hash that each is at."""
-        with self._changed:
+        """Reject the waiting jobs, and end the threads after the hashes that have started."""
+        with self._lock:
             self._is_closed = True
-            left = self._queue.empty()
-            self._changed.notify_all()
-        for job in left:
+            waiting = self._queue.clear()
+        for job in waiting:
             job.finish(None, _busy("the server is stopping"))
-        for thread in self._threads:
-            thread.join()
+        self._executor.shutdown()
 
     async def _run(self, work: Callable[[], T], share: Share | None) -> T:
         loop = asyncio.get_running_loop()
@@ -145,50 +144,39 @@ class PasswordPool:
             self._withdraw(job)
 
     def _admit(self, job: _Job) -> None:
-        with self._changed:
+        with self._lock:
             if self._is_closed:
                 raise _busy("the server is stopping")
-            sent_away = self._queue.put(job)
-            if sent_away is not job:
-                self._start_threads()
-                self._changed.notify()
-        if sent_away is job:
-            raise _busy("the queue is full, or one account's share of it")
-        if sent_away is not None:
-            sent_away.finish(None, _busy("sent away for another account: more than its share of a full queue"))
+            evicted = self._queue.put(job)
+            if evicted is not job:
+                self._executor.submit(self._run_next)
+        if evicted is job:
+            raise _busy("the queue is full, or the job's share of it")
+        if evicted is not None:
+            evicted.finish(None, _busy("evicted from a full queue: more than its share"))
 
     def _give_up(self, job: _Job) -> None:
         if self._withdraw(job):
             job.finish(None, _busy("waited too long"))
 
     def _withdraw(self, job: _Job) -> bool:
-        with self._changed:
+        with self._lock:
             return self._queue.withdraw(job)
 
-    def _start_threads(self) -> None:
-        # With the first job, not before: a process that never hashes has no threads, and may fork.
-        while len(self._threads) < self._thread_count:
-            name = f"password-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self) -> None:
-        _step_back()
-        while (job := self._next_job()) is not None:
-            result, error = _outcome(job.work)
-            with self._changed:
-                self._running -= 1
-            job.finish(result, error)
+    def _run_next(self) -> None:
+        """On a thread: the next job, unless it was withdrawn."""
+        job = self._next_job()
+        if job is None:
+            return
+        result, error = _outcome(job.work)
+        with self._lock:
+            self._running -= 1
+        job.finish(result, error)
 
     def _next_job(self) -> _Job | None:
-        """The next one that has not waited too long; None when the pool is closed."""
-        with self._changed:
-            while not self._is_closed:
-                job = self._queue.take()
-                if job is None:
-                    self._changed.wait()
-                elif self._monotonic() - job.queued_at > self._max_wait:
+        with self._lock:
+            while (job := self._queue.take()) is not None:
+                if self._monotonic() - job.queued_at > self._max_wait:
                     job.finish(None, _busy("waited too long"))
                 elif not job.answer.cancelled():
                     self._running += 1
@@ -200,7 +188,7 @@ class PasswordPool:
 def _outcome(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
         return work(), None
-    except Argon2Error as error:  # a mismatch is an answer; what is left is a lack of memory
+    except Argon2Error as error:  # a mismatch is a result: what is left is a lack of memory
         return None, _busy(f"{type(error).__name__}: {error}")
     except Exception as error:
         return None, error
@@ -216,7 +204,7 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """On Linux niceness belongs to the thread."""
     with contextlib.suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

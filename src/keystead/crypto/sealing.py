@@ -1,6 +1,6 @@
-"""Authenticated encryption of what the database keeps: AES-256-GCM, a random nonce in front of the ciphertext.
+"""Authenticated encryption at rest: AES-256-GCM, with the random nonce in front of the ciphertext.
 
-What a value belongs to (a key's id, a row's) is its associated data: moved elsewhere it does not open.
+The id of the row that a value belongs to is its associated data: copied to another row, it does not decrypt.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _NONCE: Final = 12
 
 
 class SealBroken(Exception):
-    """The value does not open: another key, another place, or damage."""
+    """The value does not decrypt: wrong key, wrong row, or damage."""
 
 
 def seal(key: bytes, plain: bytes, belongs_to: str, *, random: Callable[[int], bytes] = os.urandom) -> bytes:
-    """12 bytes of nonce, then ciphertext and tag. ``key`` has 32 bytes and serves one purpose."""
+    """Encrypt ``plain``: 12 bytes of nonce, then ciphertext and tag. ``key`` has 32 bytes and one purpose."""
     nonce = random(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, plain, belongs_to.encode())
 
 
 def unseal(key: bytes, sealed: bytes, belongs_to: str) -> bytes:
-    """What :func:`seal` was given.
+    """Decrypt what :func:`seal` returned.
 
-    :raises SealBroken: when it does not open.
+    :raises SealBroken: when it does not decrypt.
     """
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], belongs_to.encode())

@@ -1,7 +1,7 @@
-"""Opaque secrets: ``ks_<kind>_<43 base62 of 256 bits><6 base62 of CRC32>`` (security §1).
+"""Opaque secrets: ``ks_<kind>_<43 base62 of 256 bits><6 base62 of CRC32>`` (security.md §1).
 
-The check sum lets a mistyped or made-up secret be refused without asking the database, and lets secret
-scanners be sure of a find. It protects nothing: the 256 random bits do. What is stored is the digest.
+The checksum lets a mistyped or invented secret be rejected without a query, and secret scanners be sure of a match. It
+is no protection: the 256 random bits are. Only the digest is stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHECK_WIDTH = 6
 
 
 class SecretKind(StrEnum):
-    """What a secret is for; part of its text and of its digest, so that none passes for another."""
+    """The kind of a secret: part of its text and its digest, so that no kind passes for another."""
 
     refresh = "rt"
     secret_key = "sk"
@@ -37,14 +37,14 @@ class SecretKind(StrEnum):
 
     @property
     def prefix(self) -> str:
-        """The text in front of every secret of this kind, for example ``ks_rt_``."""
+        """The prefix of every secret of this kind, for example ``ks_rt_``."""
         return f"ks_{self.value}_"
 
 
 PATTERNS: dict[SecretKind, re.Pattern[str]] = {
     kind: re.compile(f"{kind.prefix}[0-9A-Za-z]{{{_RANDOM_WIDTH + _CHECK_WIDTH}}}") for kind in SecretKind
 }
-"""One expression per kind, to be published for secret scanners. Meant for ``fullmatch`` or for searching."""
+"""One pattern per kind, published for secret scanners; for ``fullmatch`` or ``search``."""
 
 _KIND_OF_PREFIX = {kind.prefix: kind for kind in SecretKind}
 _PREFIX_WIDTH = len(SecretKind.refresh.prefix)
@@ -52,10 +52,10 @@ _MADE_HERE = object()
 
 
 class Secret:
-    """A plain secret in memory. Comes only from :func:`generate`, :func:`parse` and :func:`successor`.
+    """A plaintext secret in memory, made only by :func:`generate`, :func:`parse` and :func:`successor`.
 
-    ``repr``, ``str`` and formatting hide it, ``pickle``, ``copy`` and JSON encoders refuse it, and ``==``
-    compares digests in constant time. The text leaves through :meth:`reveal` alone: easy to search for.
+    ``repr``, ``str`` and formatting hide it, ``pickle``, ``copy`` and JSON encoders reject it, and ``==`` compares
+    digests in constant time. Only :meth:`reveal` returns the text.
     """
 
     __slots__ = ("_text", "kind")
@@ -69,16 +69,16 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself: for the one answer, mail or cookie that carries it."""
+        """The plaintext, for the one response, mail or cookie that carries it."""
         return self._text
 
     def digest(self) -> bytes:
-        """What is stored and looked up: 32 bytes, SHA-256 over ``kind ‖ 0 ‖ text``."""
+        """The stored form: 32 bytes, SHA-256 over ``kind ‖ 0 ‖ text``."""
         return hashlib.sha256(b"%s\0%s" % (self.kind.value.encode(), self._text.encode())).digest()
 
     @property
     def hint(self) -> str:
-        """Enough for its owner to recognise it: the prefix and the last four characters."""
+        """The prefix and the last four characters, by which the owner recognises it."""
         return f"{self.kind.prefix}…{self._text[-4:]}"
 
     def __eq__(self, other: object) -> bool:
@@ -91,18 +91,18 @@ class Secret:
         return f"Secret({self.kind.prefix}…)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret does not leave the process unless revealed")
+        raise TypeError("a Secret cannot be serialized")
 
 
 def generate(kind: SecretKind, *, random: Callable[[int], bytes] = os.urandom) -> Secret:
     """A new secret of this kind; ``random(32)`` gives its 256 bits."""
-    return _built(kind, random(_RANDOM_BYTES))
+    return _build(kind, random(_RANDOM_BYTES))
 
 
 def parse(raw: str | None, *kinds: SecretKind) -> Secret | None:
-    """The secret in ``raw``; None when its shape is bad or it is of none of the ``kinds`` (default: any).
+    """Parse a secret; None when it is malformed or of none of the ``kinds`` (default: any).
 
-    Length, prefix, alphabet, check sum, in this order, each cheaper than the next; none asks the database.
+    Checks length, prefix, alphabet and checksum, the cheapest first; no query.
     """
     if not isinstance(raw, str) or len(raw) > LONGEST:
         return None
@@ -112,8 +112,8 @@ def parse(raw: str | None, *kinds: SecretKind) -> Secret | None:
     if not PATTERNS[kind].fullmatch(raw):
         return None
     body = raw[:-_CHECK_WIDTH]
-    # The alphabet is in ASCII order and the width is fixed: text compares like the number it stands for.
-    if body[_PREFIX_WIDTH:] > _GREATEST or raw[-_CHECK_WIDTH:] != _check_sum(body):
+    # The alphabet is in ASCII order and the width is fixed: texts compare like their numbers.
+    if body[_PREFIX_WIDTH:] > _GREATEST or raw[-_CHECK_WIDTH:] != _checksum(body):
         return None
     return Secret(kind, raw, _MADE_HERE)
 
@@ -121,23 +121,23 @@ def parse(raw: str | None, *kinds: SecretKind) -> Secret | None:
 def successor(rotation_key: bytes, secret: Secret, session_id: str, generation: int) -> Secret:
     """The refresh token after ``secret``: HMAC-SHA256(rotation key, secret bytes ‖ session id ‖ generation).
 
-    Derived, not random, so that a replay can be answered with the same token although only digests are
-    stored (security §3). ``generation`` is the number of the token to be made, 8 bytes big-endian; with 32
-    bytes in front and 8 behind, no two triples share a message.
+    Derived, not random, so that a replay within the grace period gets the same token although only digests are stored
+    (security.md §3). ``generation`` is that of the new token, 8 bytes big-endian; with 32 bytes before and 8 after the
+    session id, no two triples share a message.
 
-    :raises ValueError: when ``secret`` is no refresh token.
+    :raises ValueError: when ``secret`` is not a refresh token.
     """
     if secret.kind is not SecretKind.refresh:
         raise ValueError("only refresh tokens have successors")
     message = _random_bytes(secret.reveal()) + session_id.encode() + generation.to_bytes(8, "big")
-    return _built(SecretKind.refresh, hmac.digest(rotation_key, message, "sha256"))
+    return _build(SecretKind.refresh, hmac.digest(rotation_key, message, "sha256"))
 
 
-def _built(kind: SecretKind, random_bytes: bytes) -> Secret:
+def _build(kind: SecretKind, random_bytes: bytes) -> Secret:
     if len(random_bytes) != _RANDOM_BYTES:
         raise ValueError(f"a secret is made of {_RANDOM_BYTES} bytes")
     body = kind.prefix + _base62(int.from_bytes(random_bytes, "big"), _RANDOM_WIDTH)
-    return Secret(kind, body + _check_sum(body), _MADE_HERE)
+    return Secret(kind, body + _checksum(body), _MADE_HERE)
 
 
 def _random_bytes(text: str) -> bytes:
@@ -147,7 +147,7 @@ def _random_bytes(text: str) -> bytes:
     return number.to_bytes(_RANDOM_BYTES, "big")
 
 
-def _check_sum(body: str) -> str:
+def _checksum(body: str) -> str:
     return _base62(zlib.crc32(body.encode()), _CHECK_WIDTH)
 
 

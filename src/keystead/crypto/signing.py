@@ -1,7 +1,7 @@
-"""The installation's ES256 keys: P-256 pairs named by their RFC 7638 thumbprint, and their form at rest.
+"""The installation's ES256 keys: P-256 key pairs named by their RFC 7638 thumbprint, and their form at rest.
 
-A private key is stored as AES-256-GCM over its PKCS#8 DER form, with its ``kid`` as associated data, under a
-key derived from the master key: a row copied to another name, or read with another master key, does not open.
+A private key is stored as AES-256-GCM over its PKCS#8 DER form, with its ``kid`` as associated data, under a key
+derived from the master key: a row copied to another ``kid``, or read with another master key, does not decrypt.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _COORDINATE = 32
 
 
 class KeyUnreadable(Exception):
-    """A stored private key does not open: another master key, another row's key, or damage."""
+    """A stored private key does not decrypt: another master key, another row, or damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """The public half of a signing key: what JWKS publishes and what tokens are checked with."""
+    """The public half of a signing key, published by JWKS."""
 
     kid: str
     jwk: dict[str, str]
@@ -46,7 +46,7 @@ class VerificationKey:
 
     @classmethod
     def of(cls, public: ec.EllipticCurvePublicKey) -> VerificationKey:
-        """The key with its name and its published form.
+        """The verification key with its ``kid`` and JWK.
 
         :raises ValueError: when the key is not on P-256.
         """
@@ -73,7 +73,7 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> SigningKey:
-        """A new pair on P-256."""
+        """A new key pair on P-256."""
         return cls._of(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
@@ -81,26 +81,26 @@ class SigningKey:
         return cls(VerificationKey.of(private.public_key()), private)
 
     def to_encrypted(self, master_key: MasterKey, *, random: Callable[[int], bytes] = os.urandom) -> bytes:
-        """The form at rest: 12 bytes of nonce, then ciphertext and tag."""
+        """Encrypt for storage: 12 bytes of nonce, then ciphertext and tag."""
         plain = self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return seal(master_key.derive(SIGNING_KEYS_PURPOSE), plain, self.kid, random=random)
 
     @classmethod
     def from_encrypted(cls, kid: str, stored: bytes, master_key: MasterKey) -> SigningKey:
-        """The pair that :meth:`to_encrypted` stored under the name ``kid``.
+        """Decrypt the key pair that :meth:`to_encrypted` stored as ``kid``.
 
-        :raises KeyUnreadable: when it does not open, or is not the key of that name.
+        :raises KeyUnreadable: when it does not decrypt, or has another thumbprint.
         """
         try:
             plain = unseal(master_key.derive(SIGNING_KEYS_PURPOSE), stored, kid)
             private = load_der_private_key(plain, password=None)
         except (SealBroken, ValueError) as error:
-            raise KeyUnreadable(f"the signing key {kid} does not open: {type(error).__name__}") from None
+            raise KeyUnreadable(f"the signing key {kid} does not decrypt: {type(error).__name__}") from None
         if not isinstance(private, ec.EllipticCurvePrivateKey) or cls._of(private).kid != kid:
-            raise KeyUnreadable(f"what is stored as signing key {kid} is another key")
+            raise KeyUnreadable(f"the key stored as signing key {kid} is another one")
         return cls._of(private)
 
     def signature(self, message: bytes) -> bytes:
-        """The 64 bytes of ES256 over ``message``: r ‖ s (RFC 7518 §3.4)."""
+        """Sign ``message`` with ES256: 64 bytes, r ‖ s (RFC 7518 §3.4)."""
         r, s = decode_dss_signature(self.private.sign(message, _ECDSA))
         return r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")

@@ -1,7 +1,7 @@
-"""Tokens found good before: spares the ~100 µs of ES256, and nothing else (security §1).
+"""LRU cache of verified access tokens: saves the ~100 µs of ES256, and nothing else (security.md §1).
 
-Every hit still checks the clock and the keyring, so a token dies when it expires and when its key is dropped;
-and the caller still reads the session's row. The keys are digests: the cache holds no token.
+A hit still checks expiry and keyring, and the caller still reads the session row. Cache keys are digests: no token is
+held.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keystead.crypto.signing import VerificationKey
 
 
 class TokenCache:
-    """A bounded cache, least recently used out first. For one issuer, and for one event loop."""
+    """Bounded LRU cache for one issuer. Not thread-safe: it belongs to one event loop."""
 
     def __init__(self, maxsize: int = 8192) -> None:
         self._maxsize = maxsize
@@ -29,7 +29,7 @@ class TokenCache:
     def verify(
         self, raw: str | None, keyring: Mapping[str, VerificationKey], issuer: str, now: datetime
     ) -> Claims | None:
-        """As :func:`keystead.crypto.jwt.verify`, and quicker for a token that was found good before."""
+        """As :func:`keystead.crypto.jwt.verify`, but cached."""
         if not isinstance(raw, str) or len(raw) > jwt.LONGEST_READ:
             return None
         digest = hashlib.sha256(raw.encode("utf-8", "surrogatepass")).digest()
@@ -43,7 +43,7 @@ class TokenCache:
         return known.claims
 
     def clear(self) -> None:
-        """Forget all tokens."""
+        """Remove all entries."""
         self._entries.clear()
 
     def _verify_new(

@@ -1,4 +1,4 @@
-"""Keeping a process's keyring current: by polling, and when a token names a key that is not in it (security §5)."""
+"""Keep a process's keyring current: by polling, and when a token has an unknown ``kid`` (security.md §5)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from keystead.errors import ServiceUnavailable, StartupError
 from keystead.installation import service
 
 CHECK_SECONDS = 1.0
-"""Requests with made-up keys cost one read of the keyring's version in this time, not more."""
+"""Requests with unknown keys cost at most one read of the keyring's version per interval."""
 
 
 async def follow_keyring(server: Server) -> None:
-    """Load the keyring again if its version in the database is another one, or if its schedule has moved on.
+    """Reload the keyring when its version in the database has changed, or a scheduled change is due.
 
-    :raises StartupError: when there is no key to sign with, or one does not open.
+    :raises StartupError: when there is no active key, or one does not decrypt.
     """
     async with server.keyring_lock:
         now = server.clock.now()
@@ -27,9 +27,9 @@ async def follow_keyring(server: Server) -> None:
 
 
 async def sign_with(server: Server, version: int) -> None:
-    """Load the keyring again before an access token is signed, unless it has the ``version`` that was just read.
+    """Reload the keyring before an access token is signed, unless it has the ``version`` that was just read.
 
-    A key that was revoked a moment ago must sign nothing: the other processes refuse it already.
+    A revoked key must not sign: other processes reject it already.
 
     :raises ServiceUnavailable: when the keyring cannot be read.
     """
@@ -38,16 +38,16 @@ async def sign_with(server: Server, version: int) -> None:
 
 
 async def follow_keyring_for_request(server: Server) -> None:
-    """As :func:`follow_keyring`, at most once a second: for a token whose key is not in the keyring.
+    """As :func:`follow_keyring`, at most once a second: for a token with an unknown ``kid``.
 
-    Another process may have seen a new key first, and signed with it. Concurrent requests, and those of the rest of
-    the second, share one check. What the token says takes no part in it.
+    Another process may have loaded a new key first and signed with it. All requests within the second share one check,
+    which does not depend on the token.
 
     :raises ServiceUnavailable: when the keyring cannot be read.
     """
     if server.keyring_check is None or elapsed() - server.keyring_check[0] >= CHECK_SECONDS:
         server.keyring_check = elapsed(), asyncio.create_task(follow_keyring(server))
-    # Shielded: a client that disconnects does not end the check for the others.
+    # Shielded: a client that disconnects does not cancel the check for the others.
     await _available(asyncio.shield(server.keyring_check[1]))
 
 

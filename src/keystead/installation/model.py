@@ -1,7 +1,7 @@
-"""The life of a signing key, told from its times alone. Pure; security §5.
+"""The states of a signing key, derived from its times. Pure; security.md §5.
 
-``next`` until it activates, ``active`` until it retires, ``retiring`` until it is dropped, then ``retired``.
-JWKS publishes the first three. A revoked key is retired on every node, however its clock goes.
+``next`` until it activates, ``active`` until it retires, ``retiring`` until it is dropped, then ``retired``. JWKS
+publishes the first three. A revoked key is retired on every node, whatever its clock.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from keystead.crypto.keyring import FOREVER
 from keystead.policy import LONGEST_ACCESS_TTL
 
 PUBLISHED_BEFORE_USE: Final = timedelta(minutes=10)
-"""How long a key stands in JWKS before it signs, so that everybody who verifies has seen it."""
+"""How long JWKS publishes a key before it signs, so that every verifier has loaded it."""
 KEPT_AFTER_USE: Final = timedelta(seconds=LONGEST_ACCESS_TTL + 60)
-"""How long a key is accepted after it last signed: the longest access token, and a minute for slow nodes."""
+"""How long a key is accepted after it last signed: the longest access token's lifetime, and a minute for slow nodes."""
 LONGEST_USE: Final = timedelta(days=30)
-"""How old the active key grows before it is rotated."""
+"""The age at which the active key is rotated."""
 
 
 class KeyState(StrEnum):
-    """Where in its life a key is."""
+    """The state of a key."""
 
     next = "next"
     active = "active"
@@ -34,7 +34,7 @@ class KeyState(StrEnum):
 
 
 class KeyTimes(msgspec.Struct, frozen=True):
-    """A signing key without the key itself."""
+    """The id and times of a signing key."""
 
     kid: str
     created_at: datetime
@@ -44,7 +44,7 @@ class KeyTimes(msgspec.Struct, frozen=True):
     revoked_at: datetime | None = None
 
     def state(self, now: datetime) -> KeyState:
-        """Where in its life the key is at ``now``."""
+        """The state at ``now``."""
         if self.revoked_at is not None or (self.dropped_at is not None and self.dropped_at <= now):
             return KeyState.retired
         if self.retires_at is not None and self.retires_at <= now:
@@ -55,8 +55,8 @@ class KeyTimes(msgspec.Struct, frozen=True):
 def find_active(keys: Sequence[KeyTimes], now: datetime) -> KeyTimes | None:
     """The key that signs at ``now``.
 
-    A node whose clock lags behind may read a key that was made active "in the future": where no key is active, the
-    first one to become so signs. None when there is neither.
+    A node whose clock is behind may read a key that was activated "in the future": when no key is active, the next one
+    signs. None when there is neither.
     """
     active = [key for key in keys if key.state(now) is KeyState.active]
     if active:
@@ -65,13 +65,13 @@ def find_active(keys: Sequence[KeyTimes], now: datetime) -> KeyTimes | None:
 
 
 def find_next(keys: Sequence[KeyTimes], now: datetime) -> KeyTimes | None:
-    """The key that will sign after the active one, or None when no rotation is under way."""
+    """The key that becomes active next, or None when no rotation is in progress."""
     waiting = [key for key in keys if key.state(now) is KeyState.next]
     return min(waiting, key=lambda key: (key.activates_at, key.kid), default=None)
 
 
 def next_change(keys: Iterable[KeyTimes], now: datetime) -> datetime:
-    """When time alone changes the state of a key; FOREVER when it does not."""
+    """When the state of a key changes next; FOREVER when none does."""
     moments = [
         moment
         for key in keys
@@ -83,7 +83,7 @@ def next_change(keys: Iterable[KeyTimes], now: datetime) -> datetime:
 
 
 def is_rotation_due(keys: Sequence[KeyTimes], now: datetime) -> bool:
-    """Whether the active key is old enough to be replaced, and nothing replaces it yet."""
+    """Whether the active key is old enough to be rotated and has no next key."""
     active = find_active(keys, now)
     if active is None or find_next(keys, now) is not None:
         return False

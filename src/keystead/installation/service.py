@@ -20,15 +20,15 @@ from keystead.installation.signing_keys import Revocation
 
 EX_CONFIG = 78
 CURRENT_ROTATION_KEY = "1"
-"""The id of the key that successors of new refresh tokens are derived with; stored in each row."""
+"""The id of the key from which successors of new refresh tokens are derived; stored in each row."""
 
 _WRONG_MASTER_KEY = "KEYSTEAD_MASTER_KEY: this is not the master key this database was made with"
 
 
 async def prepare(db: Database, master_key: MasterKey, now: datetime) -> None:
-    """What a first start makes and every later one checks: the master key's check value and a signing key.
+    """Create, at the first start, the master key's check value and a signing key; verify them at later ones.
 
-    :raises StartupError: when the database was made with another master key. Nothing is written then.
+    :raises StartupError: when the database belongs to another master key. Nothing is written then.
     """
     ours = master_key.check_value()
     async with db.transaction() as tx:
@@ -42,9 +42,9 @@ async def prepare(db: Database, master_key: MasterKey, now: datetime) -> None:
 
 
 async def refuse_guessable(db: Database, master_key: MasterKey) -> None:
-    """Hold the master key of a new installation to what cannot be guessed; an existing one cannot change its key.
+    """Reject a master key that is easy to guess for a new installation; an existing one cannot change its key.
 
-    :raises StartupError: when the key is easy to guess and the database was never started with any.
+    :raises StartupError: when the key is easy to guess and the database has none yet.
     """
     if master_key.is_guessable and not await is_prepared(db):
         line = f"{master_key.origin}: the master key is easy to guess; make one with: openssl rand -base64 32"
@@ -52,27 +52,27 @@ async def refuse_guessable(db: Database, master_key: MasterKey) -> None:
 
 
 async def is_prepared(db: Database) -> bool:
-    """Whether the database was ever started, and so belongs to some master key."""
+    """Whether the database belongs to a master key already."""
     return await store.find_value(db.reads, store.CHECK_VALUE) is not None
 
 
 async def is_master_key_of(db: Database, master_key: MasterKey) -> bool | None:
-    """Whether the database was made with this master key; None when it was never started with any."""
+    """Whether the database belongs to this master key; None when it has none yet."""
     stored = await store.find_value(db.reads, store.CHECK_VALUE)
     return None if stored is None else hmac.compare_digest(stored, master_key.check_value())
 
 
 async def keyring_version(db: Database) -> int:
-    """The number of the keyring in the database: one more after each change of it. One read by primary key."""
+    """The version of the keyring in the database, incremented by each change. One read by primary key."""
     return int(await store.find_value(db.reads, store.KEYRING_VERSION) or 0)
 
 
 async def load_keyring(db: Database, master_key: MasterKey, now: datetime) -> Keyring:
-    """The keyring as it is at ``now``; to be loaded again when its version or its ``valid_until`` says so.
+    """Load the keyring as it is at ``now``; :meth:`Keyring.is_current` says when to reload it.
 
-    :raises StartupError: when there is no key to sign with, or it does not open.
+    :raises StartupError: when there is no active key, or a key does not decrypt.
     """
-    # The version first: a change between the reads then makes this keyring look old, never newer than it is.
+    # The version is read first: a concurrent change makes this keyring look outdated, never newer than it is.
     version = await keyring_version(db)
     keys = await store.list_keys(db.reads)
     active = find_active(keys, now)
@@ -80,7 +80,7 @@ async def load_keyring(db: Database, master_key: MasterKey, now: datetime) -> Ke
         raise StartupError("there is no signing key in the database: it was never started, or was emptied")
     stored = await store.list_private_keys(db.reads)
     published = [key.kid for key in keys if key.kid in stored and key.state(now) is not KeyState.retired]
-    # Public halves come out of the sealed private ones: a key slipped into the table does not open, so is not trusted.
+    # Public halves come from the encrypted private ones: a key inserted into the table does not decrypt.
     try:
         opened = {kid: SigningKey.from_encrypted(kid, stored[kid], master_key) for kid in published}
     except KeyUnreadable as error:
@@ -90,37 +90,37 @@ async def load_keyring(db: Database, master_key: MasterKey, now: datetime) -> Ke
 
 
 async def list_keys(ctx: Context) -> Sequence[KeyTimes]:
-    """Every signing key there ever was, the oldest first."""
+    """All signing keys, retired ones too, the oldest first."""
     return await list_keys_of(ctx.db)
 
 
 async def list_keys_of(db: Database) -> Sequence[KeyTimes]:
-    """As :func:`list_keys`, where no server is open: ``doctor`` looks at databases that none could start on."""
+    """As :func:`list_keys`, without a running server: ``doctor`` also examines databases that none can start on."""
     return await store.list_keys(db.scans)
 
 
 async def rotate(ctx: Context) -> KeyTimes:
-    """Makes a new signing key, which takes over in ten minutes.
+    """Create a new signing key, which becomes active in ten minutes.
 
-    :raises Conflict: when one is waiting to take over already.
+    :raises Conflict: when another one is about to become active.
     """
     made = await _rotate(ctx, only_if_due=False)
     if made is None:
-        raise Conflict("A new signing key is waiting to take over already.")
+        raise Conflict("A new signing key is about to become active already.")
     return made
 
 
 async def maintain(ctx: Context) -> bool:
-    """Rotates the signing key when it is 30 days old. Returns whether it did; two nodes at once make one key."""
+    """Rotate the signing key when it is 30 days old; returns whether it did. Concurrent nodes create one key."""
     if not is_rotation_due(await store.list_keys(ctx.db.reads), ctx.now()):
         return False
     return await _rotate(ctx, only_if_due=True) is not None
 
 
 async def revoke(ctx: Context, kid: str) -> None:
-    """Drops a signing key at once: tokens it signed are refused as soon as the nodes have seen it, within 5 s.
+    """Revoke a signing key: every node rejects its tokens within 5 s.
 
-    If it was the active one, another key is active from now on. A key that is retired already stays so.
+    If it was active, another key becomes active. Revoking a retired key changes nothing.
 
     :raises NotFound: when there is no such key.
     """
@@ -135,10 +135,10 @@ async def revoke(ctx: Context, kid: str) -> None:
 
 
 async def take_lease(ctx: Context, name: str, holder: str, duration: timedelta) -> bool:
-    """Whether ``holder`` alone may do the work called ``name`` for ``duration``, by the database's clock.
+    """Take or renew the lease ``name`` for ``duration``, by the database's clock; False while another holder has it.
 
-    The holder may take it again before it ends. A lease that ends later than twice the ``duration`` from now was taken
-    by a clock that was wrong, and does not count: it would hold up the work for as long as the clock was ahead.
+    A lease that ends later than twice the ``duration`` from now was taken while the clock was wrong, and is ignored: it
+    would block the work for as long as the clock was ahead.
     """
     async with ctx.db.transaction() as tx:
         now = await time_in(tx, ctx.server.clock)
@@ -147,7 +147,7 @@ async def take_lease(ctx: Context, name: str, holder: str, duration: timedelta) 
 
 
 def rotation_key(master_key: MasterKey, key_id: str) -> bytes:
-    """The 32 bytes that successors of refresh tokens are derived with, by the id stored in their row."""
+    """The 32 bytes from which successors of refresh tokens are derived, by the key id stored in their row."""
     return master_key.derive(f"refresh/{key_id}")
 
 

@@ -1,7 +1,7 @@
-"""Steps in the life of the signing keys. Each begins by locking the keyring, so that they happen one after another.
+"""Create, rotate and revoke signing keys, serialized by a lock on the keyring.
 
-The lock is the row of the keyring's version: on PostgreSQL the second of two processes waits there, then sees what
-the first one did and judges anew; on SQLite there is one writer anyway.
+The lock is the row of the keyring's version: on PostgreSQL the second of two processes waits for it and then reads the
+first one's changes; SQLite has one writer anyway.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keystead.installation.model import (
 
 
 class Revocation(StrEnum):
-    """What came of revoking a key."""
+    """The outcome of revoking a key."""
 
     revoked = "revoked"
     retired_before = "retired_before"
@@ -33,36 +33,37 @@ class Revocation(StrEnum):
 
 
 async def ensure_active(tx: Tx, master_key: MasterKey, now: datetime) -> None:
-    """Makes the first key, active at once; nothing when there is one."""
+    """Create the first key, active immediately, unless there is an active one."""
     await store.insert_value(tx, store.KEYRING_VERSION, "0")
     keys = await _lock(tx)
     if find_active(keys, now) is None:
         await _add(tx, master_key, now, activates_at=now)
-        await _count_change(tx)
+        await _increment_version(tx)
 
 
 async def rotate(tx: Tx, master_key: MasterKey, now: datetime, *, only_if_due: bool) -> KeyTimes | None:
-    """Makes the next key, which takes over in ten minutes, and lets the active one retire then.
+    """Create the next key, which becomes active in ten minutes, and schedule the active one to retire then.
 
-    None, and no change, when a next key waits already, or when ``only_if_due`` and the active key is young.
+    None, and no change, when there is a next key already, or with ``only_if_due`` when the active key is not old
+    enough.
     """
     keys = await _lock(tx)
     active = find_active(keys, now)
     if find_next(keys, now) is not None or (only_if_due and not is_rotation_due(keys, now)):
         return None
-    takes_over = now + PUBLISHED_BEFORE_USE if active else now
-    made = await _add(tx, master_key, now, activates_at=takes_over)
+    activates_at = now + PUBLISHED_BEFORE_USE if active else now
+    made = await _add(tx, master_key, now, activates_at=activates_at)
     if active is not None:
-        await store.schedule_key(tx, active.kid, active.activates_at, takes_over, takes_over + KEPT_AFTER_USE)
-    await _count_change(tx)
+        await store.schedule_key(tx, active.kid, active.activates_at, activates_at, activates_at + KEPT_AFTER_USE)
+    await _increment_version(tx)
     return made
 
 
 async def revoke(tx: Tx, master_key: MasterKey, kid: str, now: datetime) -> Revocation:
-    """Drops a key at once, and sees to it that another one is active.
+    """Revoke a key, and make sure that another one is active.
 
-    In the place of the active key steps the next one, without waiting, or a new one. When the next key is revoked,
-    the rotation is called off: the active key stays.
+    The active key is replaced by the next one immediately, or by a new one. Revoking the next key cancels the rotation:
+    the active key stays active.
     """
     keys = await _lock(tx)
     revoked = next((key for key in keys if key.kid == kid), None)
@@ -76,8 +77,8 @@ async def revoke(tx: Tx, master_key: MasterKey, kid: str, now: datetime) -> Revo
     if state is KeyState.active:
         await _replace_active(tx, master_key, others, now)
     elif state is KeyState.next:
-        await _call_off_rotation(tx, others, now)
-    await _count_change(tx)
+        await _cancel_rotation(tx, others, now)
+    await _increment_version(tx)
     return Revocation.revoked
 
 
@@ -89,7 +90,7 @@ async def _replace_active(tx: Tx, master_key: MasterKey, others: list[KeyTimes],
         await store.schedule_key(tx, waiting.kid, now, waiting.retires_at, waiting.dropped_at)
 
 
-async def _call_off_rotation(tx: Tx, others: list[KeyTimes], now: datetime) -> None:
+async def _cancel_rotation(tx: Tx, others: list[KeyTimes], now: datetime) -> None:
     active = find_active(others, now)
     if active is not None:
         await store.schedule_key(tx, active.kid, active.activates_at, None, None)
@@ -107,6 +108,6 @@ async def _add(tx: Tx, master_key: MasterKey, now: datetime, *, activates_at: da
     return times
 
 
-async def _count_change(tx: Tx) -> None:
+async def _increment_version(tx: Tx) -> None:
     version = await store.find_value(tx, store.KEYRING_VERSION) or "0"
     await store.change_value(tx, store.KEYRING_VERSION, version, str(int(version) + 1))

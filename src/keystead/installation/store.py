@@ -32,7 +32,7 @@ signing_keys = Table(
     Column("dropped_at", UtcTime),
     Column("revoked_at", UtcTime),
 )
-"""The states that these times mean: ``model.KeyTimes.state``."""
+"""``model.KeyTimes.state`` derives the state from these times."""
 
 _KEY = signing_keys.c
 _TIMES = [_KEY[name] for name in KeyTimes.__struct_fields__]
@@ -64,7 +64,7 @@ _TAKE_LEASE = Statement(
 )
 
 CURRENT_KEYRING_VERSION = select(installation.c.value).where(installation.c.name == KEYRING_VERSION).scalar_subquery()
-"""Part of the statements after which an access token is signed: without a separate read. A text, as stored."""
+"""For statements after which an access token is signed: saves a separate read. A text, as stored."""
 
 _LIST_KEYS = Statement(select(*_TIMES).order_by(_KEY.activates_at, _KEY.kid))
 _LIST_PRIVATE = Statement(select(_KEY.kid, _KEY.private_key).where(_KEY.revoked_at.is_(None)))
@@ -89,31 +89,31 @@ _REVOKE = Statement(update(signing_keys).where(_IS_KEY, _KEY.revoked_at.is_(None
 
 
 async def find_value(tx: Tx, name: str) -> str | None:
-    """What the installation keeps under ``name``."""
+    """The installation's value of ``name``."""
     row = await tx.find(_FIND_VALUE, named=name)
     return row[0] if row else None
 
 
 async def lock_value(tx: Tx, name: str) -> str | None:
-    """As :func:`find_value`; whoever else asks for the same lock waits until this transaction ends."""
+    """As :func:`find_value`, and lock the row until the transaction ends."""
     row = await tx.find(_LOCK_VALUE, named=name)
     return row[0] if row else None
 
 
 async def insert_value(tx: Tx, name: str, value: str) -> None:
-    """Keeps ``value`` under ``name``, unless there is one already."""
+    """Insert ``value`` as ``name``, unless there is one."""
     await tx.execute(_INSERT_VALUE, name=name, value=value)
 
 
 async def change_value(tx: Tx, name: str, old: str, new: str) -> bool:
-    """Puts ``new`` in the place of ``old``; False when there is another value by now."""
+    """Replace ``old`` by ``new`` (compare-and-swap); False when the value is another one."""
     return await tx.execute(_CHANGE_VALUE, named=name, old=old, new=new) == 1
 
 
 async def take_lease(tx: Tx, name: str, holder: str, now: str, until: str, latest: str) -> bool:
-    """Takes the lease unless another one holds it until some time between ``now`` and ``latest``.
+    """Take the lease unless another holder has it until between ``now`` and ``latest``.
 
-    The times are texts of one width, in which order is time order.
+    The times are texts of one width, whose order is time order.
     """
     await tx.execute(_INSERT_VALUE, name=name, value="")
     value = f"{until} {holder}"
@@ -121,7 +121,7 @@ async def take_lease(tx: Tx, name: str, holder: str, now: str, until: str, lates
 
 
 async def list_keys(tx: Tx) -> list[KeyTimes]:
-    """Every signing key there ever was, the oldest first."""
+    """All signing keys, retired ones too, the oldest first."""
     return [KeyTimes(*row) for row in await tx.list(_LIST_KEYS)]
 
 
@@ -131,7 +131,7 @@ async def list_private_keys(tx: Tx) -> dict[str, bytes]:
 
 
 async def insert_key(tx: Tx, times: KeyTimes, private_key: bytes) -> None:
-    """Adds a signing key that nothing retires yet."""
+    """Insert a signing key that is not scheduled to retire."""
     await tx.execute(
         _INSERT_KEY,
         kid=times.kid,
@@ -144,10 +144,10 @@ async def insert_key(tx: Tx, times: KeyTimes, private_key: bytes) -> None:
 async def schedule_key(
     tx: Tx, kid: str, activates_at: datetime, retires_at: datetime | None, dropped_at: datetime | None
 ) -> None:
-    """Gives a key other times, unless it was revoked."""
+    """Change the schedule of a key, unless it was revoked."""
     await tx.execute(_SCHEDULE, key_id=kid, activates_at=activates_at, retires_at=retires_at, dropped_at=dropped_at)
 
 
 async def revoke_key(tx: Tx, kid: str, now: datetime) -> bool:
-    """Revokes a key; False when there is none, or it was revoked before."""
+    """Revoke a key; False when there is none, or it is revoked already."""
     return await tx.execute(_REVOKE, key_id=kid, now=now) == 1
