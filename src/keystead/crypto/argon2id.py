@@ -1,6 +1,6 @@
 """Argon2id (RFC 9106) as PHC strings: hash, verify, and judge stored hashes. Blocking; see ``passwords``.
 
-A stored hash is not trusted: one that is malformed, or would cost more than the limits of security.md §6, is treated as
+A stored hash is not trusted: one that is malformed, or would cost more than the limits of security §6, is treated as
 no hash.
 """
 

@@ -1,4 +1,4 @@
-"""Bounded fair-share queue for password hashing: load shedding per address prefix and brand (security.md §6).
+"""Bounded fair-share queue for password hashing: load shedding per address prefix and brand (security §6).
 
 While all waiting jobs are of one address prefix (or one brand), they may fill the queue. Once another one waits, a
 prefix has at most 25 % and a brand 50 %: jobs beyond that are rejected, and a full queue admits a new job by evicting

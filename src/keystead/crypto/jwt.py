@@ -1,4 +1,4 @@
-"""Access tokens: JWTs of type ``at+jwt`` (RFC 9068), ES256, with exactly the claims of security.md §1.
+"""Access tokens: JWTs of type ``at+jwt`` (RFC 9068), ES256, with exactly the claims of security §1.
 
 Tokens are signed with `cryptography` directly, since every login and refresh does it; the result is an ordinary JWS.
 Verification does the cheapest checks first: length, shape, header, ``kid``, then the signature by joserfc, then the
@@ -41,7 +41,7 @@ _PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER
 _TOKEN = re.compile(rf"({_PART})\.({_PART})\.{_LETTER}{{85}}[AQgw]")
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 # Of the characters that JSON leaves unescaped, only these can encode to '-' or '_' (62 and 63 of base64url). Escaped,
-# they cannot, and clients that decode the payload with plain base64 work too (contract.md §2).
+# they cannot, and clients that decode the payload with plain base64 work too (contract §2).
 _ESCAPES = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in ">?~"})
 
 

@@ -1,4 +1,4 @@
-"""The installation's keyring: the key that signs, and the keys that tokens are verified with (security.md §5)."""
+"""The installation's keyring: the key that signs, and the keys that tokens are verified with (security §5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Password rules (security.md §6; NIST SP 800-63B §3.1.1.2): length, and no common or guessable password.
+"""Password rules (security §6; NIST SP 800-63B §3.1.1.2): length, and no common or guessable password.
 
 There are no composition rules. Messages never repeat the password.
 """

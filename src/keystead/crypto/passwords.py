@@ -1,4 +1,4 @@
-"""Password hashing in a small thread pool with a bounded queue (security.md §6).
+"""Password hashing in a small thread pool with a bounded queue (security §6).
 
 Argon2 takes 35-52 ms of a core and 19 MiB each: unbounded, a hundred logins would take 2 GiB and starve the event loop.
 A slot belongs to the thread that hashes, not to the request: a client that disconnects leaves the queue, but a hash

@@ -1,4 +1,4 @@
-"""Opaque secrets: ``ks_<kind>_<43 base62 of 256 bits><6 base62 of CRC32>`` (security.md §1).
+"""Opaque secrets: ``ks_<kind>_<43 base62 of 256 bits><6 base62 of CRC32>`` (security §1).
 
 The checksum lets a mistyped or invented secret be rejected without a query, and secret scanners be sure of a match. It
 is no protection: the 256 random bits are. Only the digest is stored.
@@ -122,7 +122,7 @@ def successor(rotation_key: bytes, secret: Secret, session_id: str, generation: 
     """The refresh token after ``secret``: HMAC-SHA256(rotation key, secret bytes ‖ session id ‖ generation).
 
     Derived, not random, so that a replay within the grace period gets the same token although only digests are stored
-    (security.md §3). ``generation`` is that of the new token, 8 bytes big-endian; with 32 bytes before and 8 after the
+    (security §3). ``generation`` is that of the new token, 8 bytes big-endian; with 32 bytes before and 8 after the
     session id, no two triples share a message.
 
     :raises ValueError: when ``secret`` is not a refresh token.

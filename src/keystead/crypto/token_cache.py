@@ -1,4 +1,4 @@
-"""LRU cache of verified access tokens: saves the ~100 µs of ES256, and nothing else (security.md §1).
+"""LRU cache of verified access tokens: saves the ~100 µs of ES256, and nothing else (security §1).
 
 A hit still checks expiry and keyring, and the caller still reads the session row. Cache keys are digests: no token is
 held.

@@ -1,4 +1,4 @@
-"""Keep a process's keyring current: by polling, and when a token has an unknown ``kid`` (security.md §5)."""
+"""Keep a process's keyring current: by polling, and when a token has an unknown ``kid`` (security §5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of a signing key, derived from its times. Pure; security.md §5.
+"""The states of a signing key, derived from its times. Pure; security §5.
 
 ``next`` until it activates, ``active`` until it retires, ``retiring`` until it is dropped, then ``retired``. JWKS
 publishes the first three. A revoked key is retired on every node, whatever its clock.
