@@ -199,8 +199,3 @@ async def test_cookies_that_the_browser_will_drop_are_told_of_once(
             assert (await browser.post("/auth/login", json=ANN, headers=headers)).json()["success"] is True
     assert ["CookieOptions(secure=False)" in line for _, line in ours()] == [True] * is_told
     await site.sdk.close()
-
-
-async def test_another_mode_is_no_way_to_ask() -> None:
-    with pytest.raises(ValueError, match="mode"):
-        await auth.require_auth(mode="rais")  # type: ignore[arg-type]

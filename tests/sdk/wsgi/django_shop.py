@@ -105,6 +105,6 @@ urlpatterns = [
     path("auth/awaited", awaited),
     path("stream", stream),
     path("own-cookies", own_cookies),
-    path("crash", crash),
+    path("auth/crash", crash),
     re_path("", page),
 ]

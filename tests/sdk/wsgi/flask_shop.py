@@ -28,7 +28,7 @@ def make_flask(*, with_adapter: bool = True) -> Flask:
     app.add_url_rule("/auth/refresh", view_func=lambda: shown(auth.refresh_tokens()), endpoint="new", methods=["POST"])
     for path, view in (("/auth/whoami", whoami), ("/auth/members", members), ("/auth/awaited", awaited)):
         app.add_url_rule(path, view_func=view)
-    for path, view in (("/stream", stream), ("/own-cookies", own_cookies), ("/crash", crash)):
+    for path, view in (("/stream", stream), ("/own-cookies", own_cookies), ("/auth/crash", crash)):
         app.add_url_rule(path, view_func=view)
     app.add_url_rule("/<path:path>", view_func=page, methods=["GET", "POST"])
     return app
