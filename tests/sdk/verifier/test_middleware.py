@@ -14,8 +14,8 @@ from keystead_client._checks import TokenChecks
 from keystead_client.errors import NetworkError
 from keystead_client.middleware import KeysteadMiddleware, Receive, Scope, Send
 from keystead_client.verify import Verifier
-from tests.attacks.forging import Forge
 from tests.clocks import ManualClock
+from tests.forging import Forge
 from tests.make import make_user
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, set_cookies
