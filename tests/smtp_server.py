@@ -110,7 +110,7 @@ class SmtpServer(Script):
         """Every verb so far, once this one has come so often."""
         return await self._once(lambda: self.commands.count(verb) >= times, lambda: list(self.commands))
 
-    async def nobody_is_connected(self) -> None:
+    async def no_connection_is_open(self) -> None:
         """Waits until every client has hung up, or has been."""
         await self._once(lambda: not self.open, lambda: None)
 

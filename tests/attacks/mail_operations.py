@@ -66,12 +66,12 @@ async def resend(api: Api, token: str) -> Answer:
 
 
 async def request_login(api: Api, email: str, brand: str | None = None, **request: Any) -> Answer:
-    """Somebody asks for a link that logs in."""
+    """Request a magic link."""
     return await _resolved(api, await api.send(REQUEST_LOGIN, {"email": email, "brand": brand}, **request))
 
 
 async def request_reset(api: Api, email: str, brand: str | None = None, **request: Any) -> Answer:
-    """Somebody asks for a link to a new password."""
+    """Request a password reset."""
     return await _resolved(api, await api.send(REQUEST_RESET, {"email": email, "brand": brand}, **request))
 
 
@@ -107,7 +107,7 @@ async def cause_mail(api: Api, purpose: TokenPurpose, email: str, *, token: str)
 
 
 async def mailed_token(api: Api, server: Server, purpose: TokenPurpose, email: str, *, token: str = "") -> str:
-    """The same, which must succeed; the token in the mail."""
+    """As :func:`cause_mail`, which must succeed; return the token in the mail."""
     answer = await cause_mail(api, purpose, email, token=token)
     assert set(answer.data.values()) == {True}, (purpose, answer)
     return token_in(server, await newest(server, email, LINK_MAILS[purpose]))
@@ -172,7 +172,7 @@ def ways(purpose: TokenPurpose) -> list[Callable[[Api, str], Awaitable[bool]]]:
 
 
 class Holder:
-    """Somebody to whom a link for any purpose can be mailed."""
+    """A user who can request a link for any purpose."""
 
     def __init__(self, api: Api, server: Server, email: str, refresh_token: str) -> None:
         self._api, self._server = api, server
@@ -192,7 +192,7 @@ class Holder:
 async def make_holder(
     api: Api, server: Server, brand: ActiveBrand, purpose: TokenPurpose, email: str = "holder@example.com"
 ) -> Holder:
-    """Whoever asks for a link for this purpose: a user without an address, or one who logs in with ``email``."""
+    """A user who can request a link for this purpose: without an address, or with the login ``email``."""
     if purpose in CLAIMS:
         brand_token = (await make_brand_token(server, brand)).reveal()
         return Holder(api, server, email, (await sign_up(api, brand_token))[0])

@@ -1,4 +1,4 @@
-"""Attacker and victim of one address, and what is to be true in the end."""
+"""Attacker and victim of one address, and the expected outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVES = "what the attacker wants"
 
 @dataclass(frozen=True)
 class Guest:
-    """Somebody with a session in an account that may not be theirs."""
+    """A session of an account, possibly the attacker's."""
 
     id: str
     refresh: str = field(repr=False)
@@ -60,7 +60,7 @@ async def assert_owned(
         answer = await api.send(WHO_AM_I, token=thief.access)
         if answer.status != 401:
             me = answer.data["me"]
-            # A claim on an address that is taken waits for ever, and looks like any other.
+            # A pending change to a registered address looks like any other.
             assert me["id"] != user_id
             assert (me["email"], me["verified"]) != (VICTIM, True)
     access, _ = await log_in(api, VICTIM, password)

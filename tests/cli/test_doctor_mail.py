@@ -43,7 +43,7 @@ async def test_a_server_that_takes_our_login(servers: SmtpServers, trusted: Auth
     at = f"127.0.0.1:{server.port}"
     assert found["mail_server"] == Finding("mail_server", Status.ok, f"{at}, TLSv1.3, the login is accepted")
     assert found["mail_from"] == Finding("mail_from", Status.ok, "hello@shop.example")
-    await server.nobody_is_connected()
+    await server.no_connection_is_open()
     assert server.commands[-2:] == ["NOOP", "QUIT"]
     assert "MAIL" not in server.commands
 

@@ -71,11 +71,11 @@ EXCEPTIONS = {
     "mail.store._COUNT_ALL": "the same",
     "mail.store._COUNT_STATES": "the same",
     "mail.store._COUNT_LATE": "doctor counts the mails that wait",
-    "mail.deliveries.store._FIND_DUE": "mails that are due, the first by an index; and the few in hand",
-    "mail.deliveries.store._LEASE_NEW": "mails that are due, in the order of an index",
-    "mail.deliveries.store._LEASE_WAITING": "mails that are due, in the order of an index",
-    "mail.deliveries.store._LEASE_EXPIRED": "mails in hand: four for each process",
-    "mail.deliveries.store._RELEASE": "mails in hand: four for each process",
+    "mail.lease_store._FIND_DUE": "mails that are due, the first by an index; and the few in hand",
+    "mail.lease_store._LEASE_NEW": "mails that are due, in the order of an index",
+    "mail.lease_store._LEASE_WAITING": "mails that are due, in the order of an index",
+    "mail.lease_store._LEASE_EXPIRED": "mails in hand: four for each process",
+    "mail.lease_store._RELEASE": "mails in hand: four for each process",
 }
 """What reads more than that, by name, and why it may."""
 

@@ -1,12 +1,16 @@
-"""A brand with one user to write to."""
+"""A brand with one user, and a second node on the same database."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 import pytest
 
 from keystead.context import ActiveBrand, Server
+from keystead.db.factory import open_database
 from keystead.users.model import User
-from tests.make import make_brand, make_user
+from tests.clocks import ManualClock
+from tests.make import make_brand, make_server, make_user
 
 
 @pytest.fixture
@@ -19,3 +23,12 @@ async def brand(server: Server) -> ActiveBrand:
 async def ann(server: Server, brand: ActiveBrand) -> User:
     """A user with a login address."""
     return await make_user(server, brand)
+
+
+@pytest.fixture
+async def second(server: Server, database_url: str, clock: ManualClock) -> AsyncIterator[Server]:
+    """Another node on the same database."""
+    database = open_database(database_url)
+    await database.open()
+    yield await make_server(database, clock)
+    await database.close()

@@ -1,4 +1,4 @@
-"""Mails for tests: written as journeys write them, without the journeys."""
+"""Mails for tests, written without the use cases that cause them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret
 from keystead.ids import new_id
-from keystead.mail import links, service
-from keystead.mail.model import MailKind, NewMail
+from keystead.mail import links, outbox, service
+from keystead.mail.model import Mail, MailKind, MailState, NewMail
 from keystead.users import email_addresses
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose, lifetime_end
+from tests.make import make_context
 
 PURPOSES = {
     MailKind.verify_email: TokenPurpose.verify,
@@ -25,7 +26,7 @@ PURPOSES = {
 async def make_mail(
     server: Server, brand: ActiveBrand, user: User, kind: MailKind = MailKind.password_changed, **choices: Any
 ) -> str:
-    """The id of a mail to the user that waits for its delivery; ``choices`` are those of ``NewMail``."""
+    """Write a mail to the user and return its id; ``choices`` are fields of ``NewMail``."""
     now, recipient = server.clock.now(), str(user.profile.email)
     mail = NewMail(
         **{
@@ -48,7 +49,7 @@ async def make_mail(
 async def make_link_mail(
     server: Server, brand: ActiveBrand, user: User, kind: MailKind = MailKind.magic_login, **choices: Any
 ) -> str:
-    """The same with a link that leads somewhere, in the place of the user's older one for that purpose."""
+    """As :func:`make_mail`, with a valid link that replaces the user's older one of that purpose."""
     now, purpose = server.clock.now(), PURPOSES[kind]
     expires_at = lifetime_end(purpose, now)
     mail_id = await make_mail(server, brand, user, kind, **{"expires_at": expires_at, **choices})
@@ -59,7 +60,7 @@ async def make_link_mail(
 
 
 async def use_link(server: Server, brand: ActiveBrand, mail_id: str, kind: MailKind = MailKind.magic_login) -> None:
-    """As a click does."""
+    """Consume the mail's link."""
     async with server.db.transaction() as tx:
         secret = secret_of(server, mail_id, kind)
         assert await one_time_tokens.consume(tx, brand.id, secret, server.clock.now()) is not None
@@ -68,3 +69,14 @@ async def use_link(server: Server, brand: ActiveBrand, mail_id: str, kind: MailK
 def secret_of(server: Server, mail_id: str, kind: MailKind) -> Secret:
     """The token in the mail's link."""
     return links.link_secret(server.master_key, kind, mail_id)
+
+
+async def find(server: Server, mail_id: str) -> Mail:
+    """The mail with this id."""
+    return await outbox.get_mail(make_context(server), mail_id)
+
+
+async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
+    """State and last error of the mail with this id."""
+    mail = await find(server, mail_id)
+    return mail.state, mail.last_error

@@ -1,4 +1,4 @@
-"""A mail server that is told what to do, without sockets."""
+"""A fake transport, without sockets."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def compose(_: Server, mail: Mail) -> EmailMessage:
 
 
 async def always_good(_tx: Tx, _secret: Secret, _now: datetime) -> bool:
-    """For mails without a token: whoever asks is told that the link leads somewhere."""
+    """Every link is valid."""
     return True
 
 
@@ -116,7 +116,7 @@ def make_delivery(
     composing: Callable[[Server, Mail], Awaitable[EmailMessage]] = compose,
     count: Callable[[MailState], None] = lambda _: None,
 ) -> MailWorker:
-    """The worker of one process. It rests for no time at all."""
+    """A worker that does not wait between attempts."""
     return MailWorker(server, [post] * CONNECTIONS, holder, is_link_good, composing, count, rest)
 
 

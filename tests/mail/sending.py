@@ -1,4 +1,4 @@
-"""One mail to one server, and what becomes of it."""
+"""Send one mail to one server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAIL_ID = "019b7a2e-6c00-7000-8000-000000000001"
 
 
 def make_letter(recipient: str = TO, mail_id: str = MAIL_ID) -> Mail:
-    """A mail in the hands of whoever delivers it."""
+    """A leased mail."""
     return Mail(
         id=mail_id,
         brand_id="brand",
@@ -58,7 +58,7 @@ async def sent(server: SmtpServer, *, option: str = "", recipient: str = TO) -> 
     transport = transport_to(server, option=option)
     await transport.send(message(), FROM, recipient)
     await transport.close()
-    await server.nobody_is_connected()
+    await server.no_connection_is_open()
     return server.received[-1]
 
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from email.message import EmailMessage
 
 import pytest
 from sqlalchemy import bindparam, update
+from structlog.testing import capture_logs
 
 from keystead.context import ActiveBrand, Server
-from keystead.db.factory import open_database
+from keystead.db.interface import Tx
 from keystead.db.statements import Statement
-from keystead.mail import lease_store, outbox
+from keystead.errors import ServiceUnavailable
+from keystead.mail import lease_store, outbox, sending
 from keystead.mail.model import Mail, MailState
-from keystead.mail.retry_policy import MOST_ATTEMPTS
-from keystead.mail.sending import LEASE
+from keystead.mail.retry_policy import AMBIGUOUS_DELAY, MOST_ATTEMPTS
+from keystead.mail.sending import CLOCK_SKEW, LEASE, RECORD_BACKOFF, SEND_TIMEOUT
 from keystead.mail.store import mails
-from keystead.mail.transport import DeliveryFailed
-from keystead.mail.worker import CONNECTIONS
+from keystead.mail.transport import DeliveryFailed, DeliveryRefused, DeliveryUncertain
+from keystead.mail.worker import CONNECTIONS, MailWorker
 from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.mail.letters import make_mail
-from tests.mail.post import Post, make_delivery
+from tests.mail.letters import find, make_mail
+from tests.mail.post import Post, Sent, always_good, compose, make_delivery
 from tests.make import make_brand, make_context, make_server, make_user
 
 _SET_KIND = Statement(
@@ -30,25 +34,12 @@ _SET_KIND = Statement(
 )
 
 
-@pytest.fixture
-async def second(server: Server, database_url: str, clock: ManualClock) -> AsyncIterator[Server]:
-    """Another node on the same database."""
-    database = open_database(database_url)
-    await database.open()
-    yield await make_server(database, clock)
-    await database.close()
-
-
-async def find(server: Server, mail_id: str) -> Mail:
-    return await outbox.get_mail(make_context(server), mail_id)
-
-
 async def take(server: Server, holder: str, limit: int = 10) -> list[Mail]:
     now = server.clock.now()
     return await server.db.run(lambda tx: lease_store.lease_due(tx, holder, now, now + LEASE, limit))
 
 
-async def settle(server: Server, mail: Mail, holder: str, *, brand_id: str | None = None) -> bool:
+async def record(server: Server, mail: Mail, holder: str, *, brand_id: str | None = None) -> bool:
     now = server.clock.now()
     async with server.db.transaction() as tx:
         of = brand_id or mail.brand_id
@@ -73,7 +64,6 @@ async def test_two_workers_deliver_each_mail_once(
 async def test_both_of_two_workers_have_something_to_do(
     server: Server, second: Server, brand: ActiveBrand, ann: User
 ) -> None:
-    """While one waits for the mail server, the other goes on."""
     made = [await make_mail(server, brand, ann) for _ in range(3 * CONNECTIONS)]
     slow, quick = Post(), Post()
     is_over = slow.hold_up()
@@ -103,7 +93,7 @@ async def test_a_mail_of_a_dead_worker_is_delivered_by_another_when_its_lease_is
 
 
 @pytest.mark.parametrize("error", [None, DeliveryFailed("451 later")], ids=["delivered", "failed"])
-async def test_what_a_worker_says_after_its_lease_counts_no_more(
+async def test_an_outcome_after_the_lease_is_ignored(
     server: Server, second: Server, brand: ActiveBrand, ann: User, clock: ManualClock, error: Exception | None
 ) -> None:
     mail_id = await make_mail(server, brand, ann)
@@ -131,23 +121,21 @@ async def test_two_leases_of_one_holder_are_told_apart(
     (first,) = await take(server, "here")
     clock.advance(seconds=LEASE.total_seconds())
     (again,) = await take(server, "here")
-    assert [await settle(server, mail, "here") for mail in (first, again, again)] == [False, True, False]
+    assert [await record(server, mail, "here") for mail in (first, again, again)] == [False, True, False]
 
 
-async def test_a_mail_is_settled_by_its_holder_and_in_its_brand_alone(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
+async def test_only_the_holder_records_an_outcome(server: Server, brand: ActiveBrand, ann: User) -> None:
     other = await make_brand(server, "otherBrand")
     await make_mail(server, brand, ann)
     (mail,) = await take(server, "here")
-    assert not await settle(server, mail, "there")
-    assert not await settle(server, mail, "here", brand_id=other.id)
-    assert await settle(server, mail, "here")
+    assert not await record(server, mail, "there")
+    assert not await record(server, mail, "here", brand_id=other.id)
+    assert await record(server, mail, "here")
 
 
-# SQLite has one writer at a time: nobody can be taking beside it.
+# SQLite has one writer at a time.
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-async def test_nobody_waits_for_what_another_one_is_just_taking(
+async def test_rows_locked_by_another_worker_are_skipped(
     server: Server, second: Server, brand: ActiveBrand, ann: User
 ) -> None:
     made = sorted([await make_mail(server, brand, ann) for _ in range(3)])
@@ -179,7 +167,7 @@ async def test_a_mail_that_ends_the_process_each_time_is_given_up(
 ) -> None:
     mail_id, post = await make_mail(server, brand, ann), Post()
     for _ in range(MOST_ATTEMPTS):
-        assert len(await take(server, "somebody who dies")) == 1
+        assert len(await take(server, "dies")) == 1
         clock.advance(seconds=LEASE.total_seconds())
     assert (await make_delivery(server, post).deliver_all_due(), post.attempts) == (1, 0)
     mail = await find(server, mail_id)
@@ -193,3 +181,177 @@ async def test_a_mail_of_a_newer_release_is_left_to_it(server: Server, brand: Ac
     post = Post()
     await make_delivery(server, post).deliver_all_due()
     assert post.mail_ids == [known]
+
+
+UNCERTAIN = DeliveryUncertain("the server did not say whether it takes the mail")
+AGAIN = "It may have arrived: an earlier attempt was not confirmed."
+
+
+def fail_to_record(
+    monkeypatch: pytest.MonkeyPatch, times: int, only: str | None = None, meanwhile: Callable[[], object] = int
+) -> None:
+    """The database is away so many times when an outcome is to be written; of one mail, where one is named."""
+    usual: Callable[..., Awaitable[bool]] = lease_store.record_outcome
+    left = times
+
+    async def settle(tx: Tx, brand_id: str, mail: Mail, *rest: object, **choices: object) -> bool:
+        nonlocal left
+        if left and only in (None, mail.id):
+            left -= 1
+            meanwhile()
+            raise ServiceUnavailable(cause="the database went away")
+        return await usual(tx, brand_id, mail, *rest, **choices)
+
+    monkeypatch.setattr(lease_store, "record_outcome", settle)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (UNCERTAIN, f"It may have arrived: {UNCERTAIN}"),
+        (DeliveryFailed("421 away"), f"{AGAIN} 421 away"),
+        (DeliveryRefused("550 no such mailbox"), f"{AGAIN} 550 no such mailbox"),
+    ],
+    ids=["uncertain", "failed", "refused"],
+)
+async def test_an_ambiguous_delivery_is_retried_once(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, second: Exception, said: str
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    post.error = UNCERTAIN
+    worker = make_delivery(server, post)
+    assert await worker.deliver_all_due() == 0
+    mail = await find(server, mail_id)
+    assert (mail.state, mail.is_doubtful, mail.last_error) == (
+        MailState.waiting,
+        True,
+        f"It may have arrived: {UNCERTAIN}",
+    )
+    clock.advance(seconds=AMBIGUOUS_DELAY.total_seconds() - 1)
+    assert (await worker.deliver_all_due(), post.attempts) == (0, 1)
+    clock.advance(seconds=1)
+    post.error = second
+    assert await worker.deliver_all_due() == 1
+    mail = await find(server, mail_id)
+    assert (mail.state, mail.last_error, post.attempts) == (MailState.dead, said, 2)
+
+
+async def test_the_second_try_may_end_well_and_a_mail_put_back_is_without_doubt(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    lucky, unlucky = [await make_mail(server, brand, ann, recipient=f"{name}@example.com") for name in ("bob", "cid")]
+    post = Post()
+    post.error = UNCERTAIN
+    worker = make_delivery(server, post)
+    await worker.deliver_all_due()
+    clock.advance(hours=1)
+    post.error, post.errors_of["cid@example.com"] = None, UNCERTAIN
+    assert await worker.deliver_all_due() == 2
+    assert [(await find(server, mail_id)).state for mail_id in (lucky, unlucky)] == [
+        MailState.delivered,
+        MailState.dead,
+    ]
+    await outbox.retry(make_context(server), unlucky, always_good)
+    assert not (await find(server, unlucky)).is_doubtful
+
+
+async def test_recording_is_retried(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    fail_to_record(monkeypatch, len(RECORD_BACKOFF))
+    with capture_logs() as lines:
+        assert await make_delivery(server, post).deliver_all_due() == 1
+    assert [line["event"] for line in lines] == ["mail_delivered"]
+    clock.advance(days=1)
+    await make_delivery(server, post).deliver_all_due()
+    assert post.mail_ids == [mail_id]
+
+
+async def test_an_unrecorded_outcome_costs_a_second_copy(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlucky, lucky = [await make_mail(server, brand, ann) for _ in range(2)]
+    post = Post()
+    worker = make_delivery(server, post)
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        fail_to_record(patch, 100, unlucky)
+        assert await worker.deliver_all_due() == 1
+    assert [line["mail"] for line in lines if line["event"] == "mail_outcome_not_recorded"] == [unlucky]
+    clock.advance(seconds=LEASE.total_seconds())
+    await worker.deliver_all_due()
+    assert Counter(post.mail_ids) == {unlucky: 2, lucky: 1}
+
+
+async def test_recording_ends_with_the_lease(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_mail(server, brand, ann)
+    rested = []
+
+    async def rest(seconds: float) -> None:
+        rested.append(seconds)
+
+    worker = MailWorker(server, [Post()], "node-1", always_good, compose, sleep=rest)
+    fail_to_record(monkeypatch, 3, meanwhile=lambda: clock.advance(seconds=LEASE.total_seconds() / 3))
+    await worker.deliver_all_due()
+    assert rested == list(RECORD_BACKOFF[:2])
+
+
+async def test_a_mail_is_not_sent_when_its_lease_is_too_short(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+
+    async def composing(of: Server, mail: Mail) -> EmailMessage:
+        clock.advance(seconds=(LEASE - CLOCK_SKEW).total_seconds() - SEND_TIMEOUT + 1)
+        return await compose(of, mail)
+
+    assert await make_delivery(server, post, composing=composing).deliver_all_due() == 0
+    assert (post.attempts, (await find(server, mail_id)).state) == (0, MailState.waiting)
+
+
+async def test_a_clock_a_minute_ahead_expires_no_lease(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    await make_mail(server, brand, ann)
+    post, hasty = Post(), Post()
+    is_over = post.hold_up()
+    working = asyncio.create_task(make_delivery(server, post, "here").deliver_all_due())
+    await post.is_asked.wait()
+    clock.advance(seconds=SEND_TIMEOUT)
+    ahead = await make_server(server.db, ManualClock(clock.now() + timedelta(minutes=1)))
+    assert (await make_delivery(ahead, hasty, "ahead").deliver_all_due(), hasty.attempts) == (0, 0)
+    is_over.set()
+    assert await working == 1
+
+
+@pytest.mark.parametrize("has_it_all", [False, True])
+async def test_an_interrupted_attempt_is_ambiguous_after_the_transfer(
+    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch, has_it_all: bool
+) -> None:
+    mail_id, post = await make_mail(server, brand, ann), Post()
+    monkeypatch.setattr(sending, "SEND_TIMEOUT", 0.01)
+    post.hold_up()
+    post.has_it_all = has_it_all
+    await make_delivery(server, post).deliver_all_due()
+    mail = await find(server, mail_id)
+    assert (mail.state, mail.is_doubtful) == (MailState.waiting, has_it_all)
+
+
+async def test_a_stray_cancellation_is_a_temporary_failure(server: Server, brand: ActiveBrand, ann: User) -> None:
+    stray, other = [await make_mail(server, brand, ann, recipient=f"{name}@example.com") for name in ("bob", "cid")]
+    post = Post()
+
+    async def break_off(mail: Sent) -> None:
+        if mail.recipient == "bob@example.com":
+            raise asyncio.CancelledError
+
+    post.before_taking = break_off
+    assert await make_delivery(server, post).deliver_all_due() == 1
+    assert post.mail_ids == [other]
+    mail = await find(server, stray)
+    assert (mail.state, mail.last_error) == (
+        MailState.waiting,
+        "The connection to the mail server was interrupted.",
+    )

@@ -1,4 +1,4 @@
-"""From a mail in the outbox to what its reader sees."""
+"""Rendering of mails: links, values, languages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from keystead.crypto.master_key import MasterKey
 from keystead.db.statements import Statement
 from keystead.mail import outbox
 from keystead.mail.links import link_secret, link_url
-from keystead.mail.model import LINK_KINDS, MailKind, RenderedMail
+from keystead.mail.model import MailKind, RenderedMail
 from keystead.mail.rendering import render
 from keystead.mail.request_headers import device_of
 from keystead.mail.templates import service
-from keystead.mail.templates.checks import link_targets, tags
+from keystead.mail.templates.checks import link_targets
 from keystead.mail.templates.store import mail_templates
 from keystead.users.model import User
 from tests.mail.letters import make_mail
-from tests.mail.test_shipped_wording import INJECTIONS
 from tests.mail.wording import LINKS, make_source, visible
 from tests.make import MASTER_KEY, make_context
 
@@ -49,10 +48,6 @@ async def test_the_link_leads_to_the_brands_page_with_the_mails_token(
     assert await rendered(server, mail_id) == mail
 
 
-def test_every_kind_with_a_link_is_tried() -> None:
-    assert set(LINKS) == set(LINK_KINDS)
-
-
 async def test_a_base_url_with_signs_in_it_stays_what_it_is(server: Server, brand: ActiveBrand, ann: User) -> None:
     base = "https://id.example.com/a&b'c\"d<e"
     mail_id = await make_mail(server, brand, ann, MailKind.verify_email, link_base=base)
@@ -79,7 +74,7 @@ async def test_a_lifetime_is_said_in_hours_or_minutes(
     assert f"valid for {words} and" in (await rendered(server, mail_id)).text
 
 
-async def test_what_the_journey_knows_is_shown(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_values_are_shown(server: Server, brand: ActiveBrand, ann: User) -> None:
     shown = {"brand": brand.name, "ip_prefix": "192.0.2.7", "user_agent": FIREFOX, "new_address": "b…@example.org"}
     mail_id = await make_mail(server, brand, ann, MailKind.address_changed, shown=shown)
     mail = await rendered(server, mail_id)
@@ -90,9 +85,7 @@ async def test_what_the_journey_knows_is_shown(server: Server, brand: ActiveBran
 
 
 @pytest.mark.parametrize("shown", [{}, {"brand": "b", "ip_prefix": "", "user_agent": ""}, {"unknown": "x"}])
-async def test_it_renders_whatever_is_left_out(
-    server: Server, brand: ActiveBrand, ann: User, shown: dict[str, str]
-) -> None:
+async def test_every_value_is_optional(server: Server, brand: ActiveBrand, ann: User, shown: dict[str, str]) -> None:
     for kind in MailKind:
         mail = await rendered(server, await make_mail(server, brand, ann, kind, shown=shown))
         assert mail.subject
@@ -116,7 +109,7 @@ async def test_it_is_worded_in_the_readers_language(
     assert mail.subject.startswith(subject)
 
 
-async def test_the_brands_own_wording_is_used_and_given_back(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_the_brand_s_own_template_is_used_until_removed(server: Server, brand: ActiveBrand, ann: User) -> None:
     ctx, kind = make_context(server), MailKind.password_changed
     mail_id = await make_mail(server, brand, ann, languages=("fr",))
     await service.set_template(ctx, brand.id, kind, "fr", make_source("Mot de passe ({{ language }})"))
@@ -125,32 +118,14 @@ async def test_the_brands_own_wording_is_used_and_given_back(server: Server, bra
     assert (await rendered(server, mail_id)).subject.startswith("Your password")
 
 
-async def test_wording_that_no_longer_renders_gives_way_to_ours(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_template_that_no_longer_renders_is_replaced_by_the_shipped_one(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
     await service.set_template(make_context(server), brand.id, MailKind.password_changed, "de", make_source())
     async with server.db.transaction() as tx:
         await tx.execute(_BREAK)
     mail_id = await make_mail(server, brand, ann, languages=("de",))
     assert (await rendered(server, mail_id)).subject.startswith("Ihr Passwort")
-
-
-@pytest.mark.attack("A66")
-@pytest.mark.parametrize("kind", MailKind)
-async def test_no_value_becomes_a_header_or_markup(
-    server: Server, brand: ActiveBrand, ann: User, kind: MailKind
-) -> None:
-    names = ("brand", "ip_prefix", "new_address")
-    plain = dict.fromkeys(names, "x") | {"user_agent": FIREFOX}
-    good = await rendered(server, await make_mail(server, brand, ann, kind, shown=plain))
-    for evil in ("\n".join(INJECTIONS).replace("\0", ""), INJECTIONS[0]):
-        shown = dict.fromkeys(names, evil) | {"user_agent": f"{FIREFOX} Zzz {evil}"}
-        mail_id = await make_mail(
-            server, brand, ann, kind, shown=shown, recipient=evil, languages=("../de", "{{7*7}}", "<b>")
-        )
-        bad = await rendered(server, mail_id)
-        assert [name for name, _ in tags(bad.html)] == [name for name, _ in tags(good.html)]
-        assert bad.subject.isprintable()
-        assert all(line.isprintable() for line in bad.text.splitlines())
-        assert "Zzz" not in bad.text + bad.html, "words that a stranger chose"
 
 
 async def test_a_value_is_data_even_where_it_is_a_template(server: Server, brand: ActiveBrand, ann: User) -> None:
@@ -182,5 +157,5 @@ async def test_a_long_value_is_cut(server: Server, brand: ActiveBrand, ann: User
         ("You were hacked! Go to evil.example now", ""),
     ],
 )
-def test_of_a_user_agent_no_word_is_repeated(user_agent: str, device: str) -> None:
+def test_a_user_agent_is_described_by_known_names_alone(user_agent: str, device: str) -> None:
     assert device_of(user_agent) == device

@@ -137,4 +137,4 @@ async def test_an_address_that_does_not_answer_is_skipped(
     with pytest.raises(DeliveryFailed, match="took too long"):
         await send()
     assert len(tried) == 2 + MOST_ADDRESSES
-    await smtp.nobody_is_connected()
+    await smtp.no_connection_is_open()

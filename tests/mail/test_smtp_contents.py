@@ -49,7 +49,6 @@ async def test_what_is_no_address_never_reaches_the_server(smtp: SmtpServer, rec
 
 @pytest.mark.parametrize("recipient", ["ann@example.com", "jörg@münchen.example"])
 async def test_a_mail_arrives_as_it_was_built(smtp: SmtpServer, recipient: str) -> None:
-    """Through the socket and back, with all that could go wrong on the way."""
     subject = "Grüße von 東京 & Söhne =?utf-8?q?=0D=0ABcc=3A_eve?= " + "ü" * 60
     text = ".\n..\n.dots\nFrom the first\nlong" * 3 + "word" * 3_000 + "\n\u2028 \tend \n.\n"
     html = "<p>.\n.</p>" + "<b>ü</b>" * 2_000 + "\n"

@@ -17,7 +17,7 @@ from tests.certificates import Authority
 from tests.mail.sending import ENDLESS, FROM, LOGIN, TO, failure, message, refusal, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers
 
-AT_ONCE = Limits(connect=0.05, command=0.05, whole=0.1, goodbye=0.05)
+IMPATIENT = Limits(connect=0.05, command=0.05, whole=0.1, goodbye=0.05)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ async def test_what_is_refused_for_good(smtp: SmtpServer, verb: str, reply: str)
 @pytest.mark.parametrize(
     ("verb", "reply"),
     [
-        # About us, and somebody can mend it.
+        # About us, repairable.
         ("RCPT", "554 5.7.1 Relay access denied"),
         ("RCPT", "550 5.7.1 Client host rejected: cannot find your reverse hostname"),
         ("RCPT", "550 5.4.5 Daily sending quota exceeded"),
@@ -73,7 +73,7 @@ async def test_what_is_refused_for_good(smtp: SmtpServer, verb: str, reply: str)
 async def test_what_is_to_be_tried_again(smtp: SmtpServer, verb: str, reply: str) -> None:
     smtp.answer(verb, reply)
     assert (await failure(smtp)).endswith(reply)
-    await smtp.nobody_is_connected()
+    await smtp.no_connection_is_open()
 
 
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
@@ -94,7 +94,7 @@ async def test_a_server_that_speaks_something_else(smtp: SmtpServer) -> None:
     assert await failure(smtp) == "the mail server does not speak SMTP"
 
 
-async def test_nobody_there(smtp: SmtpServer) -> None:
+async def test_an_unreachable_server(smtp: SmtpServer) -> None:
     with SmtpServer() as gone:
         pass
     assert (await failure(gone)).startswith("the mail server cannot be reached")
@@ -106,14 +106,14 @@ async def test_nobody_there(smtp: SmtpServer) -> None:
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "."])
 async def test_a_silent_server_is_waited_for_so_long_and_no_longer(smtp: SmtpServer, verb: str) -> None:
     smtp.withhold(verb)
-    transport = transport_to(smtp, limits=replace(ENDLESS, acceptance=0.05) if verb == "." else AT_ONCE)
+    transport = transport_to(smtp, limits=replace(ENDLESS, acceptance=0.05) if verb == "." else IMPATIENT)
     with pytest.raises(DeliveryFailed, match=r"took too long|did not confirm") as caught:
         await transport.send(message(), FROM, TO)
     assert isinstance(caught.value, DeliveryUncertain) == transport.may_have_taken == (verb == ".")
-    await smtp.nobody_is_connected()
+    await smtp.no_connection_is_open()
 
 
-async def test_the_verdict_on_a_whole_mail_has_a_limit_of_its_own(smtp: SmtpServer) -> None:
+async def test_the_final_reply_has_a_separate_timeout(smtp: SmtpServer) -> None:
     silence = smtp.withhold(".", times=1)
     transport = transport_to(smtp, limits=Limits(connect=1, command=1, whole=1, acceptance=30))
     sending = asyncio.create_task(transport.send(message(), FROM, TO))
@@ -142,7 +142,7 @@ async def test_a_mail_as_a_whole_has_a_limit_too(smtp: SmtpServer) -> None:
     transport = transport_to(smtp, limits=Limits(connect=30, command=30, whole=0.1))
     with pytest.raises(DeliveryFailed, match="took too long"):
         await transport.send(message(), FROM, TO)
-    await smtp.nobody_is_connected()
+    await smtp.no_connection_is_open()
 
 
 async def test_who_stops_waiting_leaves_no_connection(smtp: SmtpServer) -> None:
@@ -152,7 +152,7 @@ async def test_who_stops_waiting_leaves_no_connection(smtp: SmtpServer) -> None:
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    await smtp.nobody_is_connected()
+    await smtp.no_connection_is_open()
 
 
 async def test_a_reason_tells_no_password_address_or_token(servers: SmtpServers, trusted: Authority) -> None:
@@ -222,7 +222,7 @@ async def test_what_settings_can_mend_is_to_be_tried_again(smtp: SmtpServer) -> 
         with pytest.raises(DeliveryFailed, match="mail setting"):
             await transport.send(message(), sender, TO)
         await transport.close()
-    await smtp.nobody_is_connected()
+    await smtp.no_connection_is_open()
 
 
 async def failure_of_login(server: SmtpServer) -> str:

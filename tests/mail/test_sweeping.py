@@ -11,7 +11,6 @@ from keystead.mail import outbox, service
 from keystead.mail.model import MailState
 from keystead.mail.store import mail_recipients
 from keystead.mail.transport import DeliveryRefused
-from keystead.sessions import refresh_token_store
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
@@ -23,7 +22,7 @@ _COUNT_RECIPIENTS = Statement(select(func.count()).select_from(mail_recipients),
 
 async def sweep(server: Server, limit: int = 100) -> int:
     async with server.db.transaction() as tx:
-        return await refresh_token_store.sweep(tx, server.clock.now(), limit)
+        return await service.sweep(tx, server.clock.now(), limit)
 
 
 async def left(server: Server) -> int:

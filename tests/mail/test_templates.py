@@ -1,4 +1,4 @@
-"""What a template may hold: the little that a mail needs, and nothing that reaches further."""
+"""Templates: the allowed syntax, required blocks, links, and limits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from keystead.errors import BadUserInput
 from keystead.mail.model import MailKind
 from keystead.mail.templates import checks
-from keystead.mail.templates.checks import require_sound
+from keystead.mail.templates.checks import leads_to, link_targets, require_sound
 from keystead.mail.templates.compiling import LONGEST_SUBJECT, fill
 from keystead.mail.templates.model import LARGEST_SOURCE
-from tests.mail.wording import LINKS, make_source, refusal, visible
+from tests.mail.wording import INJECTIONS, LINKS, make_source, refusal, visible
 
 KIND = MailKind.password_changed
 VALUES = checks.sample_values(MailKind.password_changed, "en")
@@ -34,7 +34,7 @@ LINKED = {"text": "Open {{ link }}", "html": '<a href="{{ link }}">Open</a>'}
         ("é 😀 {{ brand|lower|capitalize }}", "é 😀 Example"),
     ],
 )
-def test_texts_are_shown_some_of_them_only_if_they_are_there(written: str, read: str) -> None:
+def test_values_and_conditions(written: str, read: str) -> None:
     source = make_source(written, written, f"<p>{written}</p>")
     require_sound(MailKind.password_changed, "en", source)
     mail = fill(source, KIND, VALUES)
@@ -99,7 +99,7 @@ def test_texts_are_shown_some_of_them_only_if_they_are_there(written: str, read:
         "{{ 1000000000 }}",
         "{{ 1e308 }}",
         "{{ -brand }}",
-        "{{ nobody }}",
+        "{{ unknown }}",
         "{{ Link }}",
         "{{ brand|default(value=link) }}",
         "{% do brand %}",
@@ -108,7 +108,7 @@ def test_texts_are_shown_some_of_them_only_if_they_are_there(written: str, read:
         "{% trans %}x{% endtrans %}",
     ],
 )
-def test_whatever_reaches_further_is_refused(written: str) -> None:
+def test_other_syntax_is_rejected(written: str) -> None:
     for source in (make_source(text=written), make_source(subject=written), make_source(html=f"<p>{written}</p>")):
         field, line = refusal(source)
         assert field == "source"
@@ -135,31 +135,16 @@ def test_nothing_but_the_layout_can_be_extended(before: str, line: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "",
-        "{{",
-        "{% if %}",
-        "{% block subject %}",
-        "{% unknown %}",
-        "{{ brand",
-        "{% block text %}{% endblock %}{% block text %}{% endblock %}",
-        "{% extends 'layout' %}{% extends 'layout' %}",
-        "{{ " + "(" * 5000 + "brand" + ")" * 5000 + " }}",
-        "{{ " + "not " * 5000 + "brand }}",
-        "{% if brand %}" * 200 + "{% endif %}" * 200,
-        "{{ " + "brand if link else " * 500 + "brand }}",
-        "{{ " + "9" * 5000 + " }}",
-        "{{ brand }}" * 2001,
-        "{{ brand" + "|upper" * 2000 + " }}",
-        "{{ brand < none }}",
-        "{{ brand|default('a', 'b', 'c') }}",
-        "\0",
-        "\x1b[31m",
-        "\ud800",
-        "x" * (LARGEST_SOURCE + 1),
+        "", "{{", "{% if %}", "{% block subject %}", "{% unknown %}", "{{ brand",
+        "{% block text %}{% endblock %}{% block text %}{% endblock %}", "{% extends 'layout' %}{% extends 'layout' %}",
+        "{{ " + "(" * 5000 + "brand" + ")" * 5000 + " }}", "{{ " + "not " * 5000 + "brand }}",
+        "{% if brand %}" * 200 + "{% endif %}" * 200, "{{ " + "brand if link else " * 500 + "brand }}",
+        "{{ " + "9" * 5000 + " }}", "{{ brand }}" * 2001, "{{ brand" + "|upper" * 2000 + " }}", "{{ brand < none }}",
+        "{{ brand|default('a', 'b', 'c') }}", "\0", "\x1b[31m", "\ud800", "x" * (LARGEST_SOURCE + 1),
         "é" * (LARGEST_SOURCE // 2),
     ],
 )  # fmt: skip
-def test_what_cannot_be_made_sense_of_is_refused_in_one_line(source: str) -> None:
+def test_a_broken_template_is_rejected_in_one_line(source: str) -> None:
     field, line = refusal(source + make_source() if "extends" in source else make_source(text=source))
     assert field in ("source", "subject", "text", "html")
     assert line.isprintable()
@@ -167,7 +152,7 @@ def test_what_cannot_be_made_sense_of_is_refused_in_one_line(source: str) -> Non
 
 
 @pytest.mark.parametrize("part", ["subject", "text", "html"])
-def test_each_block_is_needed_and_says_something(part: str) -> None:
+def test_each_block_is_required_and_not_empty(part: str) -> None:
     alone = make_source().partition(f"{{% block {part} %}}")
     assert refusal(alone[0] + alone[2].partition("{% endblock %}")[2])[0] == part
     assert refusal(make_source(**{part: "{% if link %}x{% endif %} "}))[0] == part
@@ -189,18 +174,12 @@ def test_a_mail_with_a_link_shows_it_in_both_parts(kind: MailKind) -> None:
 @pytest.mark.parametrize(
     "html",
     [
-        '<p title="{{ brand }}">x</p>',
-        "<p title={{ address }}>x</p>",
-        '<a href="{{ device }}">x</a>',
-        '<a href="https://shop.example.com/?from={{ address }}">x</a>',
-        '<p style="color: {{ device }}">x</p>',
-        "<p {{ device }}>x</p>",
-        "<{{ brand }}>x</{{ brand }}>",
-        "<p>x</p><!-- {{ address }} -->",
-        "<style>p { color: {{ device }} }</style><p>x</p>",
-        "<script>var a = '{{ device }}'</script><p>x</p>",
+        '<p title="{{ brand }}">x</p>', "<p title={{ address }}>x</p>", '<a href="{{ device }}">x</a>',
+        '<a href="https://shop.example.com/?from={{ address }}">x</a>', '<p style="color: {{ device }}">x</p>',
+        "<p {{ device }}>x</p>", "<{{ brand }}>x</{{ brand }}>", "<p>x</p><!-- {{ address }} -->",
+        "<style>p { color: {{ device }} }</style><p>x</p>", "<script>var a = '{{ device }}'</script><p>x</p>",
     ],
-)
+)  # fmt: skip
 def test_only_the_link_stands_inside_a_tag(html: str) -> None:
     assert refusal(make_source(html=html)) == (
         "html",
@@ -214,12 +193,12 @@ def test_a_subject_is_one_short_line() -> None:
     assert len(subject) <= LONGEST_SUBJECT
 
 
-def test_what_an_if_leaves_out_leaves_no_hole() -> None:
+def test_skipped_conditions_leave_no_empty_lines() -> None:
     text = "\nFirst  \n\n{% if link %}\nlink\n{% endif %}\n\n\nLast\n\n"
     assert fill(make_source(text=text), KIND, VALUES).text == "First\n\nLast\n"
 
 
-def test_a_part_that_grows_too_long_is_not_made() -> None:
+def test_a_part_that_is_too_long_is_not_rendered() -> None:
     long = checks.hostile(VALUES)
     source = make_source(text="{{ brand }}{{ address }}" * 900 + "x" * 30_000)
     assert len(fill(source, KIND, VALUES).text) < LARGEST_SOURCE
@@ -230,3 +209,85 @@ def test_a_part_that_grows_too_long_is_not_made() -> None:
 @pytest.mark.parametrize("spaces", [" " * 60_000, "\n \t" * 20_000, "{#-" + " " * 50_000 + "-#}"])
 def test_white_space_costs_nothing(spaces: str) -> None:
     assert fill(make_source(text=f"a{spaces}b"), KIND, VALUES).text.startswith("a")
+
+
+EXTENDS = '{% extends "layout" %}'
+PLAIN = make_source(subject="Bonjour & <b> {{ brand }}", text="{{ link }}")
+REDIRECT = "redirect=https://app.example.com/welcome"
+LINK = "https://auth.example.com/link/login?token=ks_ml_SAMPLE"
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (
+            EXTENDS + PLAIN + "{% block buton %}Go{% endblock %}",
+            "Line 1: there is no block 'buton'; there are subject,",
+        ),
+        (EXTENDS + PLAIN + "\n{% block Title %}x{% endblock %}", "Line 2: there is no block 'Title'; there are"),
+        (
+            PLAIN + "{% block title %}x{% endblock %}",
+            "no block 'title' unless the template begins with {% extends \"la",
+        ),
+        (PLAIN.replace("block text", "block txt"), "there is no block 'txt'"),
+        (EXTENDS + PLAIN.replace("<p>", "{% block inner %}{% endblock %}<p>"), "there is no block 'inner'"),
+        (EXTENDS + PLAIN + "{% block " + "b" * 500 + " %}{% endblock %}", f"there is no block '{'b' * 80}';"),
+    ],
+)
+def test_an_unknown_block_is_rejected_by_name(source: str, line: str) -> None:
+    field, said = refusal(source, MailKind.magic_login)
+    assert field == "source"
+    assert line in said
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Log in"), ("de", "Anmelden"), ("de-at", "Anmelden")])
+def test_omitted_blocks_of_the_layout_have_defaults(language: str, words: str) -> None:
+    require_sound(MailKind.magic_login, language, EXTENDS + PLAIN)
+    values = checks.sample_values(MailKind.magic_login, language)
+    html = fill(EXTENDS + PLAIN, MailKind.magic_login, values).html
+    assert f">{words}</a>" in html
+    assert "&rarr;" not in html
+    assert "Bonjour &amp; &lt;b&gt; Example</h1>" in html
+    own = EXTENDS + PLAIN + "{% block button %}Allez{% endblock %}{% block title %}Salut{% endblock %}"
+    page = fill(own, MailKind.magic_login, values).html
+    assert ">Allez</a>" in page
+    assert ">Salut</h1>" in page
+
+
+@pytest.mark.parametrize("kind", LINKS)
+def test_every_button_has_a_label(kind: MailKind) -> None:
+    html = fill(EXTENDS + PLAIN, kind, checks.sample_values(kind, "fr")).html
+    assert visible(html).count("Confirm") + visible(html).count("Log in") + visible(html).count("Choose") >= 1
+
+
+@pytest.mark.parametrize("amp", ["&", "&amp;", "&#38;"])
+def test_a_link_may_have_more_parameters(amp: str) -> None:
+    source = make_source(text="{{ link }}&" + REDIRECT, html=f'<a href="{{{{ link }}}}{amp}{REDIRECT}">Open</a>')
+    require_sound(MailKind.magic_login, "en", source)
+    values = checks.sample_values(MailKind.magic_login, "en")
+    assert link_targets(fill(source, MailKind.magic_login, values).html) == [f"{values.link}&{REDIRECT}"]
+
+
+@pytest.mark.attack("A66")
+@pytest.mark.parametrize(
+    "after",
+    [
+        "x", "#x", "/x", ".evil.example", "@evil.example", "&token=ks_ml_OTHER", "&amp;%74oken=ks_ml_OTHER",
+        "&a=1&token=x", "& redirect=x", "&redirect={{ brand }}", "&redirect={{ address }}", "&redirect={{ device }}",
+        "&redirect=<b>", "&redirect=\n//evil.example", "&redirect=\u202e", '" onclick="alert(1)&{{ when }}',
+    ],
+)  # fmt: skip
+def test_nothing_else_may_follow_the_link(after: str) -> None:
+    source = make_source(text="{{ link }}", html=f'<a href="{{{{ link }}}}{after}">Open</a>')
+    assert refusal(source, MailKind.magic_login)[0] == "html"
+
+
+@pytest.mark.attack("A66")
+@pytest.mark.parametrize("evil", INJECTIONS)
+def test_hostile_text_is_no_parameter_of_a_link(evil: str) -> None:
+    assert not leads_to(LINK + evil, LINK)
+    assert leads_to(f"{LINK}&a=", LINK)
+    assert not leads_to(f"{LINK}&a={evil}", LINK) or evil.isalnum()
+    assert not leads_to(f"{evil}{LINK}", LINK)
+    assert not leads_to("", LINK)

@@ -5,10 +5,24 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 from keystead.errors import BadUserInput
-from keystead.mail.model import MailKind
+from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.mail.templates.checks import require_sound
 
-LINKS = (MailKind.verify_email, MailKind.change_email, MailKind.magic_login, MailKind.reset_password)
+LINKS = tuple(LINK_KINDS)
+INJECTIONS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "--></style></title></table><h1>gone</h1>",
+    "{{ link }}{% for x in link %}{% endfor %}{# #}",
+    "{% endblock %}{% block html %}",
+    "${7*7}#{7*7}<%= 7*7 %>",
+    "a\r\nBcc: eve@example.com\r\n\r\n<b>",
+    "&lt;script&gt;&amp;#60;",
+    "\u202e\u2066<b>\u2028",
+    "\x00\x1b[31m\x7f",
+    "]]>--!><![CDATA[<b>",
+)
 
 
 def make_source(subject: str = "A subject", text: str = "A text", html: str = "<p>HTML</p>") -> str:
@@ -18,12 +32,12 @@ def make_source(subject: str = "A subject", text: str = "A text", html: str = "<
 
 
 def refusal(source: str, kind: MailKind = MailKind.password_changed) -> tuple[str | None, str]:
-    """The field and the sentence by which the template is refused; a sound one fails the test."""
+    """Field and message of the rejection; a valid template fails the test."""
     try:
         require_sound(kind, "en", source)
     except BadUserInput as error:
         return error.extensions.get("field"), error.message
-    raise AssertionError("the template was taken")
+    raise AssertionError("the template was accepted")
 
 
 class _Reader(HTMLParser):

@@ -1,4 +1,4 @@
-"""Where links are opened: a brand with every way in by mail, a user with an address and one without."""
+"""A brand with every kind of mail, a user with an address and a guest without."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ async def brand(server: Server) -> ActiveBrand:
 
 @pytest.fixture
 async def ann(server: Server, brand: ActiveBrand) -> User:
-    """A user with an address that was vouched for, and a password."""
+    """A user with a verified address and a password."""
     return await make_user(server, brand, ANN, password=PASSWORD)
 
 
 @pytest.fixture
-async def nobody(server: Server, brand: ActiveBrand) -> Context:
-    """A request of an anonymous user in a session of theirs."""
+async def guest(server: Server, brand: ActiveBrand) -> Context:
+    """A request of an anonymous user."""
     async with server.db.transaction() as tx:
         user_id = await users.create_anonymous(tx, brand.id, server.clock.now())
     return await make_caller(server, await make_session(server, brand, user_id, SessionKind.standing))
@@ -53,21 +53,21 @@ async def api(server: Server) -> AsyncIterator[Api]:
 
 @pytest.fixture
 def visitor(api: Api) -> Visitor:
-    """Somebody with a browser."""
+    """A browser."""
     return Visitor(api)
 
 
 @pytest.fixture
-def asked(server: Server, brand: ActiveBrand, ann: User, nobody: Context) -> Asked:
-    """Asks for a mail of some kind; the link that it brings."""
+def asked(server: Server, brand: ActiveBrand, ann: User, guest: Context) -> Asked:
+    """Requests a mail of some kind and returns its link."""
     stranger = Context(server, REQUEST, Anonymous())
 
     async def ask(kind: MailKind) -> str:
         match kind:
             case MailKind.verify_email:
-                await email_change.change_email(nobody, NEW, PASSWORD)
+                await email_change.change_email(guest, NEW, PASSWORD)
             case MailKind.change_email:
-                await email_change.change_email_by_link(nobody, NEW)
+                await email_change.change_email_by_link(guest, NEW)
             case MailKind.magic_login:
                 await magic_link.request_magic_link(stranger, brand, ANN)
             case _:

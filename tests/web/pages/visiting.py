@@ -1,4 +1,4 @@
-"""Who opens links: a client that reads pages and presses their button, as a browser without a script would."""
+"""A client of the hosted pages: opens links, parses pages, submits forms, as a browser without scripts would."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ from tests.api import Api
 from tests.make import make_context
 
 BASE = "https://auth.example.com"
+TWICE = {"password": "violet indigo blue", "repeated": "violet indigo blue"}
+"""A new password, as the reset form takes it."""
+POLICY = "default-src 'none'; style-src 'self'; form-action {}; base-uri 'none'; frame-ancestors 'none'"
+STRICT = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "strict-transport-security": "max-age=31536000",
+    "x-content-type-options": "nosniff",
+    "x-robots-tag": "noindex",
+}
 
 
 async def newest_link(server: Server, kind: MailKind) -> str:
@@ -46,7 +57,6 @@ class _Reader(HTMLParser):
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Remembers the tag, and the form's fields."""
         given = dict(attrs)
         self.tags.append((tag, given))
         if tag == "form":
@@ -58,7 +68,6 @@ class _Reader(HTMLParser):
                 self.form.typed.append(name)
 
     def handle_data(self, data: str) -> None:
-        """Remembers what a reader sees."""
         self.text.append(data)
 
 
@@ -91,6 +100,11 @@ class Page:
         assert self._reader.form is not None, self.text
         return self._reader.form
 
+    @property
+    def typed(self) -> dict[str, str] | None:
+        """What has to be typed into the form."""
+        return TWICE if self.form.typed else None
+
 
 class Visitor:
     """Opens links in an application in this process."""
@@ -111,3 +125,19 @@ class Visitor:
         action = page.response.url.join(page.form.action)
         sent = {"origin": "null", "sec-fetch-site": "same-origin", **(headers or {})}
         return Page(await self.http.post(action, data={**page.form.hidden, **(typed or {})}, headers=sent))
+
+
+def is_strict(answer: httpx.Response, targets: str = "'self'") -> bool:
+    """Whether the response has every security header and no cookie."""
+    assert answer.headers["content-security-policy"] == POLICY.format(targets)
+    assert {name: answer.headers.get(name) for name in STRICT} == STRICT
+    assert not {"set-cookie", "access-control-allow-origin", "vary"} & set(answer.headers)
+    return True
+
+
+def has_no_script(page: Page) -> bool:
+    """Whether the page contains no active content and loads nothing from other origins."""
+    assert not {"script", "iframe", "object", "embed", "img", "base"} & {tag for tag, _ in page.tags}
+    assert [given["href"] for tag, given in page.tags if tag == "link"] == ["style.css"]
+    assert not [name for _, given in page.tags for name in given if name.startswith("on") or name == "style"]
+    return True

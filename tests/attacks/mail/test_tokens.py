@@ -1,7 +1,8 @@
-"""A56: a token opens the one door that it is for. Every kind of secret at every door that takes a token."""
+"""A33, A56: every kind of secret at every operation, page and header that accepts one; and dumps of the database."""
 
 from __future__ import annotations
 
+import hashlib
 import string
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,23 +11,38 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
+from keystead.crypto.master_key import MasterKey
 from keystead.crypto.secrets import SecretKind
-from keystead.mail.model import LINK_PATHS
+from keystead.mail.links import link_secret
+from keystead.mail.model import LINK_PATHS, MailState
 from keystead.policy import SessionKind
 from keystead.users.one_time_tokens.model import KINDS, TokenPurpose
 from tests.api import Answer, Api
-from tests.attacks.mail_operations import make_holder, make_mailing_brand, redeem, reset, use_at_page, who
-from tests.attacks.mails import LINK_MAILS, open_link
+from tests.attacks.dumped import assert_not_held, dump, is_digest_held
+from tests.attacks.mail_operations import (
+    NEW_PASSWORD,
+    handed_over,
+    link_of,
+    make_holder,
+    redeem,
+    reset,
+    typed,
+    use_at_page,
+    who,
+)
+from tests.attacks.mails import LINK_MAILS, click, make_postman, open_link, outbox
 from tests.attacks.operations import HEALTH, assert_error, assert_key_refused, assert_token_refused, get_access_token
 from tests.attacks.stored import stored
 from tests.attacks.surface import Operation, operations
 from tests.attacks.watched import WatchedDatabase
-from tests.make import SETTINGS, make_api_key, make_brand_token, make_session, make_user
+from tests.make import SETTINGS, change_brand, make_api_key, make_brand_token, make_session, make_user
+from tests.smtp_server import SmtpServer
 
 TOKEN_ARGUMENTS = {"token", "refreshToken", "refresh_token"}
 OPENS: dict[str, set[SecretKind]] = {
     "Query.getAccessToken": {SecretKind.refresh},
     "Mutation.refreshToken": {SecretKind.refresh},
+    "Mutation.logout": {SecretKind.refresh},
     "Mutation.redeemMagicLink": {SecretKind.magic},
     "Mutation.resetPassword": {SecretKind.reset},
 }
@@ -48,11 +64,6 @@ class Issued:
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_mailing_brand(server)
-
-
-@pytest.fixture
 async def issued(server: Server, api: Api, brand: ActiveBrand) -> list[Issued]:
     """A good secret of each kind, and a mailed token for each purpose."""
     found = []
@@ -69,7 +80,7 @@ async def issued(server: Server, api: Api, brand: ActiveBrand) -> list[Issued]:
         SecretKind.brand_token: await make_brand_token(server, brand),
     }
     found += [Issued(kind.name, kind, secret.reveal()) for kind, secret in keys.items()]
-    # Whatever nobody issues yet opens nothing at all.
+    # Kinds that are not issued yet are accepted nowhere.
     missing = set(SecretKind) - {secret.kind for secret in found}
     return found + [Issued(kind.name, kind, secrets.generate(kind).reveal()) for kind in missing]
 
@@ -82,11 +93,11 @@ async def token_operations(server: Server, brand: ActiveBrand) -> list[Operation
 
 
 @pytest.mark.attack("A56")
-async def test_an_operation_takes_its_own_kind_alone(
+async def test_an_operation_accepts_only_its_kind(
     server: Server, api: Api, brand: ActiveBrand, issued: list[Issued], watched: WatchedDatabase
 ) -> None:
-    """The others are refused as if they were unknown; nothing is asked of the database for them, nothing changes."""
-    taken = await token_operations(server, brand)
+    # Last, because it ends the sessions.
+    taken = sorted(await token_operations(server, brand), key=lambda each: each.name == "logout")
     before = await stored(server)
     refused = 0
     for operation in taken:
@@ -96,10 +107,13 @@ async def test_an_operation_takes_its_own_kind_alone(
             watched.forget()
             answer = await _present(api, operation, secret.text)
             code = "REFRESH_TOKEN_INVALID" if operation.name in ("getAccessToken", "refreshToken") else "TOKEN_INVALID"
-            assert_error(answer, code, (str(operation), secret.name))
+            if operation.name == "logout":
+                assert answer.data["logout"] == {"data": {"success": True}}, "for unknown tokens, too (RFC 7009)"
+            else:
+                assert_error(answer, code, (str(operation), secret.name))
             assert not [asked for asked in watched.asked if "token" in asked.text], (str(operation), secret.name)
             refused += 1
-    assert refused > 3 * len(issued) - 6
+    assert refused > 4 * len(issued) - 8
     assert await stored(server) == before
     for operation in taken:
         for secret in issued:
@@ -119,8 +133,7 @@ async def _present(api: Api, operation: Operation, token: str) -> Answer:
 
 
 @pytest.mark.attack("A56")
-async def test_a_page_takes_its_own_kind_alone(server: Server, api: Api, issued: list[Issued]) -> None:
-    """Shown or posted. What was refused at the other pages is good at its own."""
+async def test_a_page_accepts_only_its_kind(server: Server, api: Api, issued: list[Issued]) -> None:
     before = await stored(server)
     for kind, path in LINK_PATHS.items():
         for secret in issued:
@@ -147,7 +160,6 @@ async def _seal(api: Api, issued: list[Issued], kind: SecretKind) -> str:
 
 @pytest.mark.attack("A56")
 async def test_no_mailed_token_is_a_credential_of_a_request(api: Api, issued: list[Issued]) -> None:
-    """In any header that takes one. Keys and brand tokens are, in theirs."""
     for secret in issued:
         for header, kinds in HEADERS.items():
             answer = await api.send(HEALTH, headers={header: secret.text})
@@ -161,10 +173,9 @@ async def test_no_mailed_token_is_a_credential_of_a_request(api: Api, issued: li
 
 @pytest.mark.attack("A56")
 @pytest.mark.parametrize("kind", list(LINK_PATHS))
-async def test_the_same_bits_under_another_prefix_open_nothing(
+async def test_a_token_renamed_to_another_kind_is_rejected(
     server: Server, api: Api, brand: ActiveBrand, kind: SecretKind
 ) -> None:
-    """A token says what it is for in its text; the digest says it too."""
     purpose = next(purpose for purpose in LINK_MAILS if KINDS[purpose] is kind)
     token = await (await make_holder(api, server, brand, purpose)).ask(purpose)
     for other in LINK_PATHS.keys() - {kind}:
@@ -187,8 +198,7 @@ def _same_bits(token: str, kind: SecretKind) -> str:
 
 
 @pytest.mark.attack("A56")
-async def test_each_purpose_of_a_magic_link_does_what_it_is_for(server: Server, api: Api, brand: ActiveBrand) -> None:
-    """To log in never proves a claim, to claim never logs in to somebody else's account."""
+async def test_each_purpose_of_a_magic_link(server: Server, api: Api, brand: ActiveBrand) -> None:
     owner = await make_holder(api, server, brand, TokenPurpose.login, "owner@example.com")
     guest = await make_holder(api, server, brand, TokenPurpose.claim, "guest@example.com")
     before = {person.email: (await who(api, await person.access()))["id"] for person in (owner, guest)}
@@ -201,3 +211,46 @@ async def test_each_purpose_of_a_magic_link_does_what_it_is_for(server: Server, 
         refresh_token = (await api.send(document, {"t": await ask()})).data["redeemMagicLink"]["data"]["refresh_token"]
         me = await who(api, await get_access_token(api, refresh_token))
         assert (me["id"], me["email"], me["verified"]) == (before[person.email], person.email, True)
+
+
+@pytest.mark.attack("A33")
+@pytest.mark.parametrize("is_used", [False, True])
+async def test_a_dump_contains_no_mailed_token(
+    server: Server, api: Api, brand: ActiveBrand, database_url: str, smtp: SmtpServer, is_used: bool
+) -> None:
+    await change_brand(
+        server, brand, {"features": {"magic_login": True}, "redirect_urls": ["https://app.example.com/"]}
+    )
+    used: dict[str, str] = {}
+    for purpose in LINK_MAILS:
+        used[purpose] = await (await make_holder(api, server, brand, purpose, f"{purpose}@example.com")).ask(purpose)
+    assert_not_held(await dump(database_url), {**used, "claimed password": NEW_PASSWORD})
+    smtp.answer(".", f"554 5.6.0 Spam: {' '.join(used.values())}")
+    await make_postman(server, smtp).deliver_all_due()
+    assert {mail.state for mail in await outbox(server)} == {MailState.dead}
+    for purpose in LINK_MAILS if is_used else ():
+        answer = await click(api, link_of(used[purpose]), typed(used[purpose]))
+        assert answer.status_code in (200, 303)
+        if answer.status_code == 303:
+            used[f"{purpose}, handed over"] = handed_over(answer)
+    held = await dump(database_url)
+    assert_not_held(held, {**used, "claimed password": NEW_PASSWORD})
+    for name, text in used.items():
+        # The search would find it: a digest is there, of the newest of each user's, unless the use ended it.
+        assert is_digest_held(held, text) or is_used, name
+
+
+@pytest.mark.attack("A33")
+async def test_tokens_cannot_be_derived_without_the_master_key(server: Server, api: Api, brand: ActiveBrand) -> None:
+    await change_brand(server, brand, {"features": {"magic_login": True}})
+    for purpose in LINK_MAILS:
+        token = await (await make_holder(api, server, brand, purpose, f"{purpose}@example.com")).ask(purpose)
+        mail = next(mail for mail in await outbox(server) if mail.recipient == f"{purpose}@example.com")
+        another = MasterKey.from_text(b"some other master key, which is as long")
+        guessed = [link_secret(another, mail.kind, mail.id).reveal()]
+        for made_from in (mail.id, mail.brand_id, mail.user_id, f"{mail.kind}\0{mail.id}"):
+            digest = hashlib.sha256(made_from.encode()).digest()
+            guessed.append(secrets.generate(KINDS[purpose], random=lambda _, digest=digest: digest).reveal())  # type: ignore[misc]
+        for guess in guessed:
+            assert not await use_at_page(api, guess)
+        assert await use_at_page(api, token)

@@ -1,10 +1,9 @@
-"""A66: whatever stands in a name, a language, an address or a template, a mail has the same headers and one reader."""
+"""A66: no header, tag or template injection by names, languages, addresses and templates."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from html.parser import HTMLParser
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from keystead.crypto.secrets import Secret
 from keystead.db.interface import Tx
 from keystead.errors import BadUserInput, SettingsError
 from keystead.mail.model import LINK_KINDS, MailKind
+from keystead.mail.templates import checks
 from keystead.mail.templates import service as templates
 from keystead.settings import load_settings
 from keystead.users.model import User
@@ -35,33 +35,13 @@ HEADERS = [
 """Of every mail, in any order; there are no others."""
 
 
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_mailing_brand(server)
-
-
-class _Tags(HTMLParser):
-    """What a mail's HTML is made of, without its words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, tuple[str, ...]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, tuple(name for name, _ in attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.found.append((f"/{tag}", ()))
-
-
-def _tags(html: str) -> list[tuple[str, tuple[str, ...]]]:
-    parser = _Tags()
-    parser.feed(html)
-    return parser.found
+def _tags(html: str) -> list[tuple[str, list[str]]]:
+    """Tags with the names of their attributes."""
+    return [(name, [key for key, _ in attributes]) for name, attributes in checks.tags(html)]
 
 
 def _assert_sound(mail: ReceivedMail, recipient: str) -> None:
-    """Eight headers, each once, and the one recipient whom it is for, in the envelope as in the mail."""
+    """Eight headers, each once, and one recipient, in the envelope and the mail."""
     assert sorted(name.title() for name in mail.message) == sorted(name.title() for name in HEADERS)
     head = mail.content.partition(b"\r\n\r\n")[0].decode()
     begun = [line for line in head.split("\r\n") if not line.startswith((" ", "\t"))]
@@ -74,16 +54,14 @@ def _assert_sound(mail: ReceivedMail, recipient: str) -> None:
 
 
 async def _any_link_is_good(tx: Tx, secret: Secret, now: datetime) -> bool:
-    """These mails are written without their tokens, many of one kind to one user."""
     return True
 
 
 @pytest.mark.attack("A66")
 @pytest.mark.parametrize("kind", list(MailKind))
-async def test_no_text_in_a_mail_makes_another_header_or_another_tag(
+async def test_no_value_adds_a_header_or_a_tag(
     server: Server, brand: ActiveBrand, ann: User, smtp: SmtpServer, kind: MailKind
 ) -> None:
-    """Each kind of mail, with hostile text in all that it may show, as if the database had been tampered with."""
     fields = ("brand", "ip_prefix", "user_agent", "device", "new_address", "opened_from", "opened_at", "a new one")
     firefox = "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"
     benign = dict.fromkeys(fields, "something") | {"user_agent": firefox, "device": firefox}
@@ -111,10 +89,9 @@ async def test_no_text_in_a_mail_makes_another_header_or_another_tag(
 
 
 @pytest.mark.attack("A66")
-async def test_an_address_that_looks_like_syntax_is_an_address(
+async def test_an_address_that_looks_like_syntax_is_data(
     server: Server, api: Api, brand_token: str, smtp: SmtpServer
 ) -> None:
-    """Of templates, of encoded words, of a shell: mailed to as it stands, and shown as it stands."""
     for address in ADDRESSES:
         guest = await make_guest(api, brand_token)
         assert (await claim(api, guest.access, address)).data["changeAndValidateEmail"], address
@@ -136,10 +113,9 @@ def _ascii(address: str) -> str:
 
 
 @pytest.mark.attack("A66")
-async def test_what_a_request_says_of_itself_is_data(
+async def test_request_headers_are_data(
     server: Server, api: Api, brand: ActiveBrand, smtp: SmtpServer, clock: ManualClock
 ) -> None:
-    """Language and device come from headers that anybody may fill."""
     holder = await make_holder(api, server, brand, TokenPurpose.verify)
     count = 0
     for text in HOSTILE:
@@ -162,10 +138,7 @@ async def test_what_a_request_says_of_itself_is_data(
 
 
 @pytest.mark.attack("A66")
-async def test_no_name_of_a_brand_and_no_sender_can_hold_a_line_break(
-    server: Server, api: Api, brand: ActiveBrand
-) -> None:
-    """Refused where they are set: by an operator, by whoever configures the server."""
+async def test_brand_names_and_senders_contain_no_line_break(server: Server, api: Api, brand: ActiveBrand) -> None:
     for name in ("x\r\nBcc: eve@example.org", "x\ny", "<b>x</b>", "{{ 7 }}", 'x"', "x y", "=?utf-8?q?x?="):
         with pytest.raises(BadUserInput):
             await make_mailing_brand(server, name)
@@ -192,10 +165,9 @@ def _source(subject: str = "{{ brand }}", text: str = "{{ link }}", html: str = 
 
 
 @pytest.mark.attack("A66")
-async def test_a_template_of_a_brands_shows_data_and_reaches_nothing(
+async def test_a_brand_s_template_is_sandboxed_and_escaped(
     server: Server, api: Api, brand: ActiveBrand, smtp: SmtpServer, clock: ManualClock
 ) -> None:
-    """What it shows is escaped; what would reach into the server is refused; its subject is one line."""
     ctx, kind = make_context(server), MailKind.magic_login
     before = await outbox(server)
     for reach in REACHES:
@@ -217,7 +189,6 @@ async def test_a_template_of_a_brands_shows_data_and_reaches_nothing(
 
 @pytest.mark.attack("A66")
 async def test_the_sender_is_the_configured_one(server: Server, api: Api, ann: User, smtp: SmtpServer) -> None:
-    """The pair to all of it: an ordinary mail, from whom the operator says."""
     sender = load_settings({"KEYSTEAD_MAIL_FROM": "The Shop <shop@example.net>"}).mail_from
     named = replace(server, settings=replace(server.settings, mail_from=sender))
     assert (await request_login(api, "ann@example.com")).data["requestMagicLogin"]

@@ -1,33 +1,41 @@
-"""A55, A57-A59: a link is good once, for its time, in its newest mail, and only to whoever presses the button."""
+"""A55, A57-A59, A100: a link works once, within its lifetime, in its newest mail, by its own form."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind
-from keystead.mail.model import LINK_PATHS
+from keystead.mail.model import LINK_PATHS, MailKind
+from keystead.policy import SessionKind
 from keystead.users.one_time_tokens.model import KINDS, LIFETIMES, TokenPurpose
 from tests.api import Api
 from tests.attacks.mail_operations import (
     CLAIMS,
     cause_mail,
+    claim_magically,
     handed_over,
     link_of,
+    mailed_token,
     make_holder,
     make_mailing_brand,
+    redeem,
+    request_login,
+    request_reset,
     typed,
     use_at_page,
     use_in_app,
     ways,
+    who,
 )
-from tests.attacks.mails import LINK_MAILS, assert_gone, click, open_link, press
+from tests.attacks.mails import LINK_MAILS, assert_gone, click, mails_to, open_link, press, token_to
+from tests.attacks.prehijackers import VICTIM
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
-from tests.make import change_brand
+from tests.make import change_brand, make_access_token, make_session, make_user
 
 SECONDS = {SecretKind.magic: 600, SecretKind.verify: 86_400, SecretKind.reset: 1800}
 """How long a link is good: security §13."""
@@ -42,17 +50,11 @@ PREFETCHING = (
 every_purpose = pytest.mark.parametrize("purpose", list(LINK_MAILS))
 
 
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_mailing_brand(server)
-
-
 @pytest.mark.attack("A55")
 @every_purpose
-async def test_of_fifty_who_use_a_link_at_once_one_gets_in(
+async def test_one_of_fifty_concurrent_uses_succeeds(
     server: Server, api: Api, brand: ActiveBrand, purpose: TokenPurpose
 ) -> None:
-    """At the page and in the app, whichever there are, side by side."""
     token = await (await make_holder(api, server, brand, purpose)).ask(purpose)
     link = link_of(token)
     page = await open_link(api, link)
@@ -76,10 +78,9 @@ async def test_of_fifty_who_use_a_link_at_once_one_gets_in(
 
 @pytest.mark.attack("A57")
 @every_purpose
-async def test_looking_at_a_link_consumes_nothing(
+async def test_opening_a_link_does_not_consume_it(
     server: Server, api: Api, brand: ActiveBrand, watched: WatchedDatabase, purpose: TokenPurpose
 ) -> None:
-    """GET, HEAD, every other method, every way to fetch ahead: nothing is written, and the button works afterwards."""
     token = await (await make_holder(api, server, brand, purpose)).ask(purpose)
     link = link_of(token)
     watched.forget()
@@ -103,11 +104,11 @@ def assert_nothing_is_written(watched: WatchedDatabase) -> None:
 
 
 @pytest.mark.attack("A57")
+@pytest.mark.attack("A100")
 @every_purpose
-async def test_a_form_from_elsewhere_consumes_nothing(
+async def test_a_form_from_another_origin_is_rejected(
     server: Server, api: Api, brand: ActiveBrand, purpose: TokenPurpose
 ) -> None:
-    """A page of an attacker's that posts its own link, to have its visitor go on in the attacker's account."""
     token = await (await make_holder(api, server, brand, purpose)).ask(purpose)
     link, fields = link_of(token), {"token": token, **typed(token)}
     page = await open_link(api, link)
@@ -121,6 +122,8 @@ async def test_a_form_from_elsewhere_consumes_nothing(
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://auth.example.com"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
     ):
         assert (await press(api, link, page, typed(token), headers)).status_code == 403, headers
     ours = {"Origin": "https://auth.example.com", "Sec-Fetch-Site": "same-origin"}
@@ -128,18 +131,16 @@ async def test_a_form_from_elsewhere_consumes_nothing(
 
 
 @pytest.mark.attack("A58")
-def test_every_kind_of_link_has_the_age_that_was_promised() -> None:
-    """Each purpose there is, by the kind of its token."""
+def test_lifetimes() -> None:
     assert {kind: age.total_seconds() for kind, age in LIFETIMES.items()} == SECONDS
     assert set(KINDS.values()) == set(SECONDS) == set(LINK_PATHS)
 
 
 @pytest.mark.attack("A58")
 @every_purpose
-async def test_a_link_ends_with_its_age(
+async def test_a_link_expires(
     server: Server, api: Api, brand: ActiveBrand, clock: ManualClock, purpose: TokenPurpose
 ) -> None:
-    """A second after it nobody gets in; a second before it, whoever has it."""
     holder = await make_holder(api, server, brand, purpose)
     seconds = SECONDS[KINDS[purpose]]
     for way in ways(purpose):
@@ -149,7 +150,7 @@ async def test_a_link_ends_with_its_age(
         clock.advance(seconds=2)
         assert not await way(api, late)
         clock.advance(hours=1)
-    # Last: who has proved an address has no claim any more.
+    # Last: a verified address is no longer pending.
     token = await holder.ask(purpose)
     clock.advance(seconds=seconds - 1)
     assert await ways(purpose)[-1](api, token)
@@ -157,10 +158,9 @@ async def test_a_link_ends_with_its_age(
 
 @pytest.mark.attack("A58")
 @pytest.mark.parametrize("purpose", [TokenPurpose.login, TokenPurpose.claim])
-async def test_what_a_page_hands_over_is_good_for_two_minutes(
+async def test_a_token_passed_to_the_app_is_valid_for_two_minutes_and_opens_no_page(
     server: Server, api: Api, brand: ActiveBrand, clock: ManualClock, purpose: TokenPurpose
 ) -> None:
-    """However long the link itself would have been."""
     await change_brand(server, brand, {"redirect_urls": ["https://app.example.com/welcome"]})
     holder = await make_holder(api, server, brand, purpose)
     first = handed_over(await click(api, link_of(await holder.ask(purpose))))
@@ -168,31 +168,16 @@ async def test_what_a_page_hands_over_is_good_for_two_minutes(
     assert not await use_in_app(api, first)
     second = handed_over(await click(api, link_of(await holder.ask(TokenPurpose.login))))
     clock.advance(seconds=119)
+    assert not await use_at_page(api, second)
     assert await use_in_app(api, second)
     assert not await use_in_app(api, second)
 
 
-@pytest.mark.attack("A58")
-async def test_a_link_lives_no_longer_for_being_handed_over_again_and_again(
-    server: Server, api: Api, brand: ActiveBrand, clock: ManualClock
-) -> None:
-    """What a page has handed to the app is refused by every page."""
-    await change_brand(server, brand, {"redirect_urls": ["https://app.example.com/welcome"]})
-    holder = await make_holder(api, server, brand, TokenPurpose.login)
-    fresh = handed_over(await click(api, link_of(await holder.ask(TokenPurpose.login))))
-    assert not await use_at_page(api, fresh)
-    clock.advance(seconds=119)
-    assert not await use_at_page(api, fresh)
-    clock.advance(seconds=1)
-    assert not await use_in_app(api, fresh)
-
-
 @pytest.mark.attack("A59")
 @every_purpose
-async def test_the_newest_link_of_a_kind_is_the_only_one(
+async def test_the_newest_link_of_a_kind_replaces_the_older(
     server: Server, api: Api, brand: ActiveBrand, clock: ManualClock, purpose: TokenPurpose
 ) -> None:
-    """Also after a request that came too soon and was not answered by a mail: then the one before it stays good."""
     holder = await make_holder(api, server, brand, purpose)
     tokens = []
     for _ in range(3):
@@ -211,10 +196,9 @@ async def test_the_newest_link_of_a_kind_is_the_only_one(
 @pytest.mark.attack("A59")
 @pytest.mark.parametrize("second", sorted(CLAIMS))
 @pytest.mark.parametrize("first", sorted(CLAIMS))
-async def test_a_new_claim_ends_the_older_one_of_either_kind(
+async def test_a_new_change_replaces_the_pending_one_of_either_kind(
     server: Server, api: Api, brand: ActiveBrand, clock: ManualClock, first: TokenPurpose, second: TokenPurpose
 ) -> None:
-    """Of another address, too: a user claims one address at a time."""
     holder = await make_holder(api, server, brand, first)
     old = await holder.ask(first)
     clock.advance(seconds=61)
@@ -225,15 +209,57 @@ async def test_a_new_claim_ends_the_older_one_of_either_kind(
     assert await use_at_page(api, new)
 
 
+NEW = "new@example.com"
+Way = Callable[[Api, str], Awaitable[bool]]
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """Its pages redirect to an app."""
+    brand = await make_mailing_brand(server)
+    return await change_brand(server, brand, {"redirect_urls": ["https://app.example.com/welcome"]})
+
+
 @pytest.mark.attack("A59")
-async def test_links_of_different_kinds_do_not_end_each_other(
+async def test_requests_by_others_do_not_invalidate_a_token_passed_to_the_app(
     server: Server, api: Api, brand: ActiveBrand, clock: ManualClock
 ) -> None:
-    """Whoever asks for a login in somebody's name must not spoil their new password."""
-    holder = await make_holder(api, server, brand, TokenPurpose.reset)
-    to_reset = await holder.ask(TokenPurpose.reset)
+    await make_user(server, brand, VICTIM)
+    for _ in range(3):
+        token = await mailed_token(api, server, TokenPurpose.login, VICTIM)
+        fresh = handed_over(await click(api, link_of(token)))
+        before = len(await mails_to(server, VICTIM))
+        for ask in (request_login, request_reset):
+            assert set((await ask(api, VICTIM)).data.values()) == {True}
+        assert len(await mails_to(server, VICTIM)) == before + 1
+        assert (await redeem(api, fresh)).data["redeemMagicLink"]
+        clock.advance(seconds=61)
+
+
+@pytest.mark.attack("A59")
+@pytest.mark.parametrize("way", ways(TokenPurpose.claim))
+async def test_requests_by_others_do_not_invalidate_an_email_change(
+    server: Server, api: Api, brand: ActiveBrand, clock: ManualClock, way: Way
+) -> None:
+    user = await make_user(server, brand, VICTIM)
+    access = make_access_token(server, await make_session(server, brand, user.id, SessionKind.standing))
+    assert (await claim_magically(api, access, NEW)).data
+    token = await token_to(server, NEW, MailKind.change_email)
+    for ask in (request_login, request_reset):
+        assert (await ask(api, VICTIM)).data
+        clock.advance(seconds=61)
+    assert await way(api, token)
+    assert (await who(api, access))["email"] == NEW
+
+
+@pytest.mark.attack("A59")
+async def test_links_of_different_kinds_do_not_replace_each_other(
+    server: Server, api: Api, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    await make_user(server, brand, VICTIM)
+    fresh = handed_over(await click(api, link_of(await mailed_token(api, server, TokenPurpose.login, VICTIM))))
+    to_reset = await mailed_token(api, server, TokenPurpose.reset, VICTIM)
     clock.advance(seconds=61)
-    to_log_in = await holder.ask(TokenPurpose.login)
-    assert timedelta(seconds=61) < LIFETIMES[SecretKind.reset]
-    assert await use_in_app(api, to_log_in)
-    assert await use_in_app(api, to_reset)
+    to_log_in = await mailed_token(api, server, TokenPurpose.login, VICTIM)
+    for token in (fresh, to_log_in, to_reset):
+        assert await use_in_app(api, token)

@@ -9,6 +9,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.mail.model import LINK_KINDS, MailKind
+from keystead.policy import SessionKind
 from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.api import Answer, Api
@@ -31,32 +32,31 @@ from tests.attacks.mail_operations import (
     resend,
     reset,
     use_at_page,
+    ways,
     who,
 )
-from tests.attacks.mails import LINK_MAILS, mails_to, open_link, outbox, read, token_to
-from tests.attacks.operations import assert_error, log_in
+from tests.attacks.mails import LINK_MAILS, assert_gone, mails_to, open_link, outbox, press, read, token_to
+from tests.attacks.operations import assert_error, assert_token_refused, get_access_token, log_in
 from tests.attacks.prehijackers import Guest, make_guest
+from tests.attacks.stored import stored
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
-from tests.make import make_user
+from tests.make import (
+    change_brand,
+    make_access_token,
+    make_api_key,
+    make_brand_token,
+    make_entity,
+    make_session,
+    make_user,
+)
 
 OLD, NEW = "ann@example.com", "new@example.org"
 every_claim = pytest.mark.parametrize("kind", sorted(CLAIMS))
 
 
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_mailing_brand(server)
-
-
-@pytest.fixture
-async def guest(api: Api, brand_token: str) -> Guest:
-    return await make_guest(api, brand_token)
-
-
 @pytest.mark.attack("A61")
-async def test_the_old_address_logs_in_until_the_new_one_is_proved(server: Server, api: Api, ann: User) -> None:
-    """Then the new one alone; the old one is told, and what it is told holds no link."""
+async def test_the_old_address_logs_in_until_the_new_one_is_verified(server: Server, api: Api, ann: User) -> None:
     access, _ = await log_in(api, OLD, PASSWORD)
     assert_error(await claim(api, access, NEW), "INVALID_CREDENTIALS")
     assert_error(await claim(api, access, NEW, "not ann's password"), "INVALID_CREDENTIALS")
@@ -78,10 +78,9 @@ async def test_the_old_address_logs_in_until_the_new_one_is_proved(server: Serve
 
 
 @pytest.mark.attack("A61")
-async def test_links_in_the_old_mailbox_do_not_prove_the_new_address(
+async def test_links_to_the_old_address_do_not_verify_the_new_one(
     server: Server, api: Api, ann: User, clock: ManualClock
 ) -> None:
-    """Neither to log in nor to reset; the latter ends the claim, as whoever made it may be the one to be locked out."""
     access, _ = await log_in(api, OLD, PASSWORD)
     assert (await claim(api, access, NEW, PASSWORD)).data["changeAndValidateEmail"]
     to_prove = await token_to(server, NEW, MailKind.verify_email)
@@ -96,10 +95,9 @@ async def test_links_in_the_old_mailbox_do_not_prove_the_new_address(
 
 
 @pytest.mark.attack("A61")
-async def test_another_users_link_changes_nothing_of_mine(
+async def test_another_user_s_link_does_not_change_this_account(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
-    """Whoever presses it, and whoever is signed in while they do."""
     bob = await make_user(server, brand, "bob@example.com", password=PASSWORD)
     of_ann, _ = await log_in(api, OLD, PASSWORD)
     of_bob, _ = await log_in(api, "bob@example.com", PASSWORD)
@@ -118,8 +116,7 @@ async def test_another_users_link_changes_nothing_of_mine(
 
 
 @pytest.mark.attack("A61")
-async def test_of_two_changes_the_second_counts(server: Server, api: Api, ann: User, clock: ManualClock) -> None:
-    """And back again: each change is of one address, and each old address is told."""
+async def test_a_second_change_replaces_the_first(server: Server, api: Api, ann: User, clock: ManualClock) -> None:
     access, _ = await log_in(api, OLD, PASSWORD)
     tokens = []
     for address in ("first@example.com", "second@example.com"):
@@ -140,7 +137,7 @@ async def test_of_two_changes_the_second_counts(server: Server, api: Api, ann: U
 
 @pytest.mark.attack("A62")
 @every_claim
-async def test_a_taken_address_is_answered_like_a_free_one(
+async def test_responses_do_not_reveal_a_registered_address(
     server: Server,
     api: Api,
     ann: User,
@@ -149,7 +146,6 @@ async def test_a_taken_address_is_answered_like_a_free_one(
     clock: ManualClock,
     kind: TokenPurpose,
 ) -> None:
-    """Same answers, same ``me``, same statements in the same order. Its owner hears of it and keeps everything."""
     seen = []
     for address in (OLD, NEW):
         guest = await make_guest(api, brand_token)
@@ -176,7 +172,7 @@ async def _claim_and_look(
     watched.forget()
     asks: list[Callable[[], Any]] = [
         lambda: cause_mail(api, kind, address, token=guest.access),
-        # Once more at once, which is too soon for another mail; and later.
+        # Again within the rate limit, and later.
         lambda: cause_mail(api, kind, address, token=guest.access),
         lambda: resend(api, guest.access),
         lambda: api.send(WHO_AM_I, token=guest.access),
@@ -189,10 +185,9 @@ async def _claim_and_look(
 
 
 @pytest.mark.attack("A62")
-async def test_the_owner_may_use_their_links_while_somebody_claims_their_address(
+async def test_the_owner_s_links_do_not_verify_another_user_s_change(
     server: Server, api: Api, ann: User, guest: Guest, clock: ManualClock
 ) -> None:
-    """What the owner does in their mailbox attaches nothing to the guest; nor does it once the owner is gone."""
     assert (await claim(api, guest.access, OLD, NEW_PASSWORD)).data["changeAndValidateEmail"]
     clock.advance(seconds=61)
     assert (await request_login(api, OLD)).data["requestMagicLogin"]
@@ -206,3 +201,139 @@ async def test_the_owner_may_use_their_links_while_somebody_claims_their_address
         MailKind.magic_login,
         MailKind.reset_password,
     }
+
+
+MINE = "mine@example.com"
+NOTE = {"text": {"type": "string"}}
+CREATE_NOTE = 'mutation { createNote(input: { text: "written as a guest" }) { data { id } } }'
+LIST_NOTES = "{ noteList { data { id text } } }"
+UPDATE_NOTE = 'mutation ($id: ID!) { updateNote(input: { id: $id, text: "mine" }) { data { id } } }'
+DELETE_USER = "mutation ($ids: [ID!]!) { deleteUser(ids: $ids) { data { success } } }"
+UPDATE_USER = "mutation ($id: ID!) { updateUser(input: { id: $id, is_disabled: true }) { data { id } } }"
+every_claim = pytest.mark.parametrize("kind", sorted(CLAIMS))
+
+
+@pytest.fixture
+async def brand(server: Server) -> ActiveBrand:
+    """With an entity of which users read and write their own records."""
+    made = await make_entity(server, await make_mailing_brand(server), "note", NOTE)
+    own = ["note:create", "note:read:own", "note:write:own"]
+    return await change_brand(server, made, {"policy": {"default_permissions": own}})
+
+
+@pytest.mark.attack("A63")
+@every_claim
+async def test_a_guest_keeps_id_records_and_session(
+    server: Server, api: Api, brand: ActiveBrand, guest: Guest, kind: TokenPurpose
+) -> None:
+    note = (await api.send(CREATE_NOTE, token=guest.access)).data["createNote"]["data"]["id"]
+    others = []
+    for session_kind in SessionKind:
+        opened = await make_session(server, brand, guest.id, session_kind)
+        others.append(Guest(guest.id, opened.refresh_token.reveal(), make_access_token(server, opened)))
+    token = await mailed_token(api, server, kind, MINE, token=guest.access)
+    for other in others:
+        assert await other.is_in(api), "a claim ends nothing"
+    assert await use_at_page(api, token)
+    assert await guest.is_in(api)
+    for other in others:
+        assert not await other.is_in(api)
+    access = (await who(api, guest.access)), await get_access_token(api, guest.refresh)
+    assert access[0] == {"id": guest.id, "email": MINE, "verified": True, "is_anonymous": False}
+    for mine in (guest.access, access[1]):
+        assert (await api.send(LIST_NOTES, token=mine)).data["noteList"]["data"][0]["id"] == note
+        assert (await api.send(UPDATE_NOTE, {"id": note}, token=mine)).data["updateNote"]["data"]["id"] == note
+    assert (await api.send("{ me { brand } }", token=access[1])).data["me"]["brand"] == brand.name
+
+
+@pytest.mark.attack("A63")
+async def test_the_password_works_after_the_verification_only(server: Server, api: Api, guest: Guest) -> None:
+    assert (await claim(api, guest.access, MINE, NEW_PASSWORD)).data["changeAndValidateEmail"]
+    await assert_cannot_log_in(api, MINE, NEW_PASSWORD)
+    assert await use_at_page(api, await token_to(server, MINE, MailKind.verify_email))
+    assert (await who(api, (await log_in(api, MINE, NEW_PASSWORD))[0]))["id"] == guest.id
+
+
+@pytest.mark.attack("A64")
+@every_claim
+async def test_a_guest_becomes_an_account_once(
+    server: Server, api: Api, guest: Guest, clock: ManualClock, kind: TokenPurpose
+) -> None:
+    token = await mailed_token(api, server, kind, MINE, token=guest.access)
+    page = await open_link(api, link_of(token))
+    assert await use_at_page(api, token)
+    before = await stored(server)
+    assert_gone(await press(api, link_of(token), page))
+    for way in ways(kind):
+        assert not await way(api, token)
+    if kind is TokenPurpose.verify:
+        # The password came with the first claim: it is needed now.
+        for refused in (
+            await claim(api, guest.access, "other@example.com"),
+            await claim(api, guest.access, "other@example.com", "another password"),
+            await claim_magically(api, guest.access, "other@example.com"),
+        ):
+            assert_error(refused, "INVALID_CREDENTIALS")
+    assert await stored(server) == before
+    clock.advance(seconds=61)
+    assert await mails_to(server, "other@example.com") == []
+
+
+@pytest.mark.attack("A64")
+@every_claim
+async def test_a_link_upgrades_only_its_own_guest(
+    server: Server, api: Api, brand_token: str, guest: Guest, kind: TokenPurpose
+) -> None:
+    other = await make_guest(api, brand_token)
+    token = await mailed_token(api, server, kind, MINE, token=guest.access)
+    if kind is TokenPurpose.claim:
+        given = (await redeem(api, token, "standing", token=other.access)).data["redeemMagicLink"]["data"]
+        assert (await who(api, await get_access_token(api, given["refresh_token"])))["id"] == guest.id
+    else:
+        api.http.headers["Authorization"] = f"Bearer {other.access}"
+        assert await use_at_page(api, token)
+        del api.http.headers["Authorization"]
+    assert (await who(api, guest.access))["email"] == MINE
+    assert await who(api, other.access) == {"id": other.id, "email": None, "verified": False, "is_anonymous": True}
+
+
+@pytest.mark.attack("A64")
+@pytest.mark.parametrize("end", ["deleted", "disabled", "logged out"])
+@every_claim
+async def test_a_deleted_or_disabled_guest_is_not_upgraded(
+    server: Server, api: Api, brand: ActiveBrand, guest: Guest, kind: TokenPurpose, end: str
+) -> None:
+    token = await mailed_token(api, server, kind, MINE, token=guest.access)
+    page = await open_link(api, link_of(token))
+    admin = (await make_api_key(server, brand, "admin"))[1].reveal()
+    if end == "deleted":
+        assert (await api.send(DELETE_USER, {"ids": [guest.id]}, key=admin)).data
+    elif end == "disabled":
+        assert (await api.send(UPDATE_USER, {"id": guest.id}, key=admin)).data
+    else:
+        force = "mutation { invalidateRefreshToken(force: true) }"
+        assert (await api.send(force, token=guest.access)).data["invalidateRefreshToken"]
+    assert_token_refused(await claim(api, guest.access, "other@example.com"))
+    if end == "logged out":
+        assert await use_at_page(api, token), "the only way back"
+        assert not await guest.is_in(api)
+        return
+    before = await stored(server)
+    assert_gone(await press(api, link_of(token), page))
+    for way in ways(kind):
+        assert not await way(api, token)
+    assert await stored(server) == before
+    await assert_cannot_log_in(api, MINE, NEW_PASSWORD)
+
+
+@pytest.mark.attack("A64")
+@every_claim
+async def test_a_link_is_rejected_with_a_credential_of_another_brand(
+    server: Server, api: Api, guest: Guest, other_brand: ActiveBrand, kind: TokenPurpose
+) -> None:
+    token = await mailed_token(api, server, kind, MINE, token=guest.access)
+    foreign = (await make_brand_token(server, other_brand)).reveal()
+    if kind is TokenPurpose.claim:
+        assert_error(await redeem(api, token, brand=foreign), "TOKEN_INVALID")
+    assert await use_at_page(api, token)
+    assert (await who(api, guest.access))["email"] == MINE

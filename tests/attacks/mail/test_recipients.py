@@ -21,7 +21,6 @@ from tests.attacks.mail_operations import (
     cause_mail,
     claim,
     mailed_token,
-    make_mailing_brand,
     request_login,
     request_reset,
     use_at_page,
@@ -56,16 +55,6 @@ NO_ADDRESS = (
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_mailing_brand(server)
-
-
-@pytest.fixture
-async def guest(api: Api, brand_token: str) -> Guest:
-    return await make_guest(api, brand_token)
-
-
-@pytest.fixture
 async def addressed(server: Server, brand: ActiveBrand) -> list[Operation]:
     """Every operation that takes an e-mail address, by the schema; ``login`` apart, which answers all alike."""
     found = [each for each in await operations(server, brand) if set(ADDRESSES) & set(each.inputs())]
@@ -87,10 +76,9 @@ async def _send(api: Api, server: Server, operation: Operation, guest: Guest, ke
 
 
 @pytest.mark.attack("A52")
-async def test_what_is_not_one_address_gets_no_mail(
+async def test_invalid_addresses_get_no_mail(
     server: Server, api: Api, brand: ActiveBrand, ann: User, guest: Guest, addressed: list[Operation]
 ) -> None:
-    """Lists, line breaks, several addresses, quotes, names: refused at every operation, and one address is not."""
     key = (await make_api_key(server, brand, "admin"))[1].reveal()
     for operation in addressed:
         for text in NO_ADDRESS:
@@ -111,8 +99,7 @@ async def test_what_is_not_one_address_gets_no_mail(
 
 
 @pytest.mark.attack("A52")
-async def test_a_list_in_the_document_is_no_address_either(api: Api, server: Server, ann: User) -> None:
-    """Where a literal stands for the variable."""
+async def test_a_list_literal_is_no_address(api: Api, server: Server, ann: User) -> None:
     for literal in (f'["{ANN}"]', f'["{ANN}", "eve@example.com"]', f'{{ email: "{ANN}" }}', "1", "null"):
         for name in ("requestMagicLogin", "requestPasswordReset"):
             answer = await api.send(f"mutation {{ {name}(email: {literal}) }}")
@@ -156,12 +143,11 @@ def _pairs(count: int) -> list[tuple[str, str]]:
 
 
 @pytest.mark.attack("A53")
-async def test_what_looks_like_somebodys_address_gets_no_mail(
+async def test_a_lookalike_of_a_registered_address_gets_no_mail(
     server: Server, api: Api, brand: ActiveBrand, guest: Guest
 ) -> None:
-    """200 collisions of the Unicode tables: whatever is asked for the one, mail goes to the other or nowhere."""
-    pairs = _pairs(200)
-    assert len(set(pairs)) == 200
+    pairs = _pairs(100)
+    assert len(set(pairs)) == 100
     key = (await make_api_key(server, brand, "admin"))[1].reveal()
     for owner, lookalike in pairs:
         await make_user(server, brand, owner)
@@ -178,11 +164,10 @@ async def test_what_looks_like_somebodys_address_gets_no_mail(
 
 
 @pytest.mark.attack("A53")
-async def test_of_two_who_claim_lookalikes_one_gets_the_login(
+async def test_one_of_two_lookalikes_becomes_the_login(
     server: Server, api: Api, brand_token: str, guest: Guest
 ) -> None:
-    """Both have a good link in a mailbox of their own; whoever proves first is the owner, the other's link is dead."""
-    for number, (one, other) in enumerate(_pairs(200)[:24]):
+    for number, (one, other) in enumerate(_pairs(100)[:16]):
         first, second = await make_guest(api, brand_token), await make_guest(api, brand_token)
         purpose = sorted(CLAIMS)[number % 2]
         mine = await mailed_token(api, server, TokenPurpose.verify, one, token=first.access)
@@ -192,5 +177,5 @@ async def test_of_two_who_claim_lookalikes_one_gets_the_login(
         assert await use_at_page(api, mine), (one, other)
         for mail in rivals:
             assert not await use_at_page(api, token_in(server, mail)), (one, other)
-        await assert_cannot_log_in(api, other, "what nobody has chosen")
+        await assert_cannot_log_in(api, other, "never chosen")
         assert {mail.recipient for mail in await outbox(server) if mail.user_id == second.id} <= {other}

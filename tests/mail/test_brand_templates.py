@@ -1,4 +1,4 @@
-"""The wording that a brand puts in the place of ours."""
+"""A brand's own templates."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_what_is_changed_is_recorded(server: Server, brand: ActiveBrand, c
     clock.advance(seconds=1)
     await service.remove_template(ctx, brand.id, KIND, "fr")
     with pytest.raises(BadUserInput):
-        await service.set_template(ctx, brand.id, KIND, "fr", "{{ nobody }}")
+        await service.set_template(ctx, brand.id, KIND, "fr", "{{ unknown }}")
     events = (await audit.list_events(ctx, brand.id, PageRequest(1, 2))).items
     assert [event.event for event in events] == ["mail_template.removed", "mail_template.changed"]
     assert events[0].details == {"kind": "password_changed", "language": "fr"}
@@ -93,14 +93,10 @@ async def test_what_is_changed_is_recorded(server: Server, brand: ActiveBrand, c
 @pytest.mark.parametrize(
     ("language", "source", "field"),
     [
-        ("../de", make_source(), "language"),
-        ("", make_source(), "language"),
-        ("de", "{{ ''.__class__ }}", "source"),
-        ("de", "no blocks", "subject"),
-        ("de", make_source(text=" "), "text"),
-        ("de", "\ud800", "source"),
+        ("../de", make_source(), "language"), ("", make_source(), "language"), ("de", "{{ ''.__class__ }}", "source"),
+        ("de", "no blocks", "subject"), ("de", make_source(text=" "), "text"), ("de", "\ud800", "source"),
     ],
-)
+)  # fmt: skip
 async def test_an_unsound_one_changes_nothing(
     server: Server, brand: ActiveBrand, language: str, source: str, field: str
 ) -> None:
