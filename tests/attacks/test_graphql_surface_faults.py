@@ -67,7 +67,7 @@ async def test_a_resolver_that_raises(server: Server, monkeypatch: pytest.Monkey
         in_log = [event for event in written if event.get("reference_id") == answer.extensions["referenceId"]]
         assert len(in_log) == 1, "the log has it under the reference id"
         assert TEXT[:20] in str(in_log) or not str(fault)
-        shown = str([logs.hide_secrets(None, "", event) for event in written])
+        shown = str([logs.redact_event(None, "", event) for event in written])
         assert "ks_sk_marzipan" not in shown
 
 

@@ -490,8 +490,8 @@ async def test_errors_and_logs() -> None:
     works: dict[str, tuple[Callable[[Any], object], Callable[[str], Any]]] = {
         "locations": (lambda error: error_response(error, "ref-1"), refused),
         "an internal error": (lambda error: public_error(error, "ref-1"), raised),
-        "the log's filter": (lambda text: logs.hide_secrets(None, "", {"event": "x", "cause": text}), str),
-        "the log's filter, a word before it": (lambda text: logs.blot(f"a{text} ://"), str),
+        "the log's filter": (lambda text: logs.redact_event(None, "", {"event": "x", "cause": text}), str),
+        "the log's filter, a word before it": (lambda text: logs.redact(f"a{text} ://"), str),
         "a line of JSON": (lambda text: logs._to_json(None, "", {"event": text}), str),
         "a mail server's reply": (redact, str),
         "a mail server's reply, secrets hidden": (hidden.redact, str),

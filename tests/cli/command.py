@@ -1,4 +1,4 @@
-"""Runs commands, in this process or in one of their own, and reads what they say."""
+"""Runs commands, in this process or in a subprocess."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MASTER_KEY = "the master key of the command line's tests"
 
 @dataclass(frozen=True)
 class Said:
-    """What a command said, and how it ended."""
+    """Output and exit code of a command."""
 
     exit_code: int
     out: str
@@ -28,13 +28,13 @@ class Said:
 
     @property
     def document(self) -> Any:
-        """The one JSON document on stdout of a command that went well."""
+        """The JSON document on stdout of a successful command."""
         assert self.exit_code == 0, self.err
         return json.loads(self.out)
 
     @property
     def error(self) -> str:
-        """The one clear line of a command that did not; nothing may be on stdout."""
+        """The error line of a failed command; stdout must be empty."""
         assert self.exit_code != 0, self.out
         assert self.out == ""
         lines = self.err.strip().splitlines()
@@ -44,38 +44,38 @@ class Said:
 
 
 class Cli:
-    """The command line on one database, in this process."""
+    """The command line in this process."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.settings = dict(settings)
 
     def __call__(self, *words: str, stdin: str | bytes | None = None) -> Said:
-        """Runs one command."""
+        """Run a command."""
         result = CliRunner().invoke(app, list(words), input=stdin, env=self.settings)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Said(result.exit_code, result.stdout, result.stderr)
 
     def json(self, *words: str, stdin: str | bytes | None = None) -> Any:
-        """Runs one command with ``--json`` and reads its document."""
+        """Run a command with ``--json``; return its document."""
         return self(*words, "--json", stdin=stdin).document
 
     def define(self, brand: str, *names: str) -> None:
-        """Gives the brand simple entities, for what is granted on them."""
+        """Define simple entities in the brand, for permissions on them."""
         path = self.folder / "defined.toml"
         path.write_text("".join(f'[{name}.fields]\nname = {{ type = "string" }}\n' for name in names), "utf-8")
         self.json("entity", "apply", "--brand", brand, str(path))
 
 
 def plain_environment(**settings: str) -> dict[str, str]:
-    """This process's environment with these settings of Keystead and no others."""
+    """This process's environment with only these settings of Keystead."""
     kept = {name: value for name, value in os.environ.items() if "KEYSTEAD" not in name}
     return kept | {"PYTHONPATH": os.pathsep.join(sys.path)} | settings
 
 
 def run_alone(folder: Path, *words: str, stdin: str = "", **settings: str) -> Said:
-    """Runs one command as a process of its own in ``folder``."""
+    """Run a command in a subprocess, in ``folder``."""
     done = subprocess.run(
         [sys.executable, "-m", "keystead", *words],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""A command line on an empty database of each kind."""
+"""The command line in this process, on an empty database."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from keystead.settings import Settings
+from tests import postgres_server
 from tests.cli.command import MASTER_KEY, Cli
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty folder, no settings, and the test process keeps its own logging."""
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty working directory, no settings, and no change to the logging of the test process."""
 
     def configure(_settings: Settings) -> None:
         return None
@@ -21,15 +22,30 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("keystead.web.logs.configure", configure)
     for name in ("KEYSTEAD_DATABASE_URL", "KEYSTEAD_CONFIG", "KEYSTEAD_MASTER_KEY", "KEYSTEAD_MASTER_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("PORT", "GRAPHIQL", "MAILBOX"):
+        monkeypatch.setenv(f"_KEYSTEAD_{name}", "")  # set by serve: restored after the test
 
 
 @pytest.fixture
 def cli(database_url: str, tmp_path: Path) -> Cli:
-    """On both databases."""
+    """On each database."""
     return Cli(tmp_path, {"KEYSTEAD_DATABASE_URL": database_url, "KEYSTEAD_MASTER_KEY": MASTER_KEY})
 
 
 @pytest.fixture
+def shop(cli: Cli) -> Cli:
+    """On each database, with the brand ``shop``."""
+    cli.json("brand", "create", "shop")
+    return cli
+
+
+@pytest.fixture
 def sqlite_cli(tmp_path: Path) -> Cli:
-    """On a SQLite file that does not exist yet, with no setting at all."""
+    """On a SQLite file that does not exist yet, without settings."""
     return Cli(tmp_path, {})
+
+
+@pytest.fixture
+def free_port() -> str:
+    """A port that no process listens on."""
+    return str(postgres_server.free_port())

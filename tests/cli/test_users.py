@@ -8,152 +8,117 @@ from contextlib import closing
 import pytest
 
 from keystead.api_keys import creators
+from keystead.cli.output import _cell
 from tests.cli.command import Cli
 
 NEW = ("user", "create", "--brand", "shop", "--email", "luna@shop.example")
 
 
-@pytest.fixture(autouse=True)
-def brand(request: pytest.FixtureRequest) -> None:
-    name = "cli" if "cli" in request.fixturenames else "sqlite_cli"
-    request.getfixturevalue(name).json("brand", "create", "shop")
+def make_api_keys(cli: Cli, creator: str, *names: str) -> list[str]:
+    """The ids of API keys in a SQLite database, created by this user."""
+    words = ("api-key", "create", "--brand", "shop", "--permission", "read", "--name")
+    ids: list[str] = [cli.json(*words, name)["id"] for name in names]
+    with closing(sqlite3.connect(cli.folder / "keystead.db")) as database, database:
+        database.executemany("UPDATE api_keys SET created_by = ? WHERE id = ?", [(creator, key_id) for key_id in ids])
+    return ids
 
 
-def test_a_user_is_created(cli: Cli) -> None:
-    made = cli.json(*NEW, "--password-stdin", "--permission", "admin", "--verified", stdin="rainbow123\n")
+def test_a_user_is_created_and_disabled_by_its_id(shop: Cli) -> None:
+    made = shop.json(*NEW, "--password-stdin", "--permission", "admin", "--verified", stdin="rainbow123\n")
     assert sorted(made) == ["email", "id"]
-    [listed] = cli.json("user", "list", "--brand", "shop")
-    assert listed["id"] == made["id"]
-    assert listed["email"] == "luna@shop.example"
-    assert listed["verified"] is True
+    [listed] = shop.json("user", "list", "--brand", "shop")
+    assert (listed["id"], listed["email"], listed["verified"]) == (made["id"], "luna@shop.example", True)
     assert listed["permissions"] == ["admin"]
+    assert shop("user", "disable", made["id"], "--brand", "keystead").error == (
+        "No user with this id. List them with: keystead user list --brand keystead"
+    )
+    assert shop.json("user", "disable", made["id"]) == {
+        "success": True, "id": made["id"], "brand": "shop", "api_keys": [], "api_keys_total": 0,
+        "api_keys_revoked": False
+    }  # fmt: skip
+    assert shop.json("user", "list", "--brand", "shop")[0]["is_disabled"] is True
+    assert shop.json("user", "disable", made["id"], "--brand", "shop")["success"] is True
 
 
-def test_an_address_without_proof_is_said_to_wait(cli: Cli) -> None:
-    said = cli(*NEW, "--password-stdin", "--json", stdin="rainbow123\n")
-    assert said.document["email"] == "luna@shop.example"
-    assert "waits for proof" in said.err
-
-
-def test_where_links_begin_is_said_where_nobody_chose_it(cli: Cli) -> None:
-    """Only a server knows its port: a link that a command mails may lead to another one."""
+def test_an_unverified_address_and_a_default_base_url_are_noted(sqlite_cli: Cli) -> None:
+    """Only a running server knows its port: a link that a command mails may lead to another one."""
+    cli = sqlite_cli
+    cli.json("brand", "create", "shop")
 
     def notes(name: str, *more: str) -> str:
         return cli("user", "create", "--brand", "shop", "--email", f"{name}@shop.example", "--json", *more).err
 
-    line = "note: links begin with http://localhost:4000: set KEYSTEAD_BASE_URL\n"
-    assert notes("a").endswith(line)
+    unverified = "note: {}@shop.example must be verified by mail before login. To skip this: --verified\n"
+    base_url = "note: links begin with http://localhost:4000: set KEYSTEAD_BASE_URL\n"
+    assert notes("a") == unverified.format("a") + base_url
     assert notes("b", "--verified") == ""
     cli.json("brand", "update", "shop", "--base-url", "https://id.shop.example")
-    assert line not in notes("c")
-    cli.json("brand", "update", "shop", "--base-url", "none")
+    assert notes("c") == unverified.format("c")
+    cli.json("brand", "update", "shop", "--base-url", "none", "--feature", "email_verification=off")
+    assert notes("d") == ""
+    cli.json("brand", "update", "shop", "--feature", "email_verification=on")
     cli.settings["KEYSTEAD_BASE_URL"] = "http://localhost:4000"
-    assert line not in notes("d")
+    assert notes("e") == unverified.format("e")
 
 
-def test_where_no_proof_is_asked_for_nothing_waits(cli: Cli) -> None:
-    cli.json("brand", "update", "shop", "--feature", "email_verification=off")
-    assert cli(*NEW, "--password-stdin", stdin="rainbow123\n").err == ""
-
-
-def test_the_password_is_never_an_argument(cli: Cli) -> None:
-    assert cli(*NEW, "--password", "rainbow123").exit_code == 2
-
-
-def test_a_user_is_disabled_by_id_alone(cli: Cli) -> None:
-    made = cli.json(*NEW, "--verified")
-    done = cli.json("user", "disable", made["id"])
-    assert done == {
-        "success": True, "id": made["id"], "brand": "shop", "api_keys": [], "api_keys_total": 0,
-        "api_keys_revoked": False
-    }  # fmt: skip
-    assert cli.json("user", "list", "--brand", "shop")[0]["is_disabled"] is True
-
-
-def test_disabling_shows_and_revokes_the_keys_that_the_user_made(sqlite_cli: Cli) -> None:
-    made = sqlite_cli.json(*NEW, "--verified")
-    words = ("api-key", "create", "--brand", "shop", "--permission", "read", "--name")
-    theirs, other = sqlite_cli.json(*words, "theirs"), sqlite_cli.json(*words, "other")
-    with closing(sqlite3.connect(sqlite_cli.folder / "keystead.db")) as database, database:
-        database.execute("UPDATE api_keys SET created_by = ? WHERE id = ?", (made["id"], theirs["id"]))
-    said = sqlite_cli("user", "disable", made["id"])
-    assert f"still work: {theirs['id']} (--revoke-api-keys)" in said.err
-    done = sqlite_cli.json("user", "disable", made["id"], "--revoke-api-keys")
-    assert ([key["id"] for key in done["api_keys"]], done["api_keys_total"]) == ([theirs["id"]], 1)
+def test_disabling_a_user_lists_and_deletes_the_api_keys_that_the_user_created(sqlite_cli: Cli) -> None:
+    sqlite_cli.json("brand", "create", "shop")
+    made = sqlite_cli.json(*NEW, "--verified")["id"]
+    [own], [other] = make_api_keys(sqlite_cli, made, "own"), make_api_keys(sqlite_cli, "another", "other")
+    said = sqlite_cli("user", "disable", made)
+    assert f"still work: {own}. To delete them: --revoke-api-keys" in said.err
+    done = sqlite_cli.json("user", "disable", made, "--revoke-api-keys")
+    assert ([key["id"] for key in done["api_keys"]], done["api_keys_total"]) == ([own], 1)
     assert done["api_keys_revoked"] is True
-    assert [key["id"] for key in sqlite_cli.json("api-key", "list", "--brand", "shop")] == [other["id"]]
+    assert [key["id"] for key in sqlite_cli.json("api-key", "list", "--brand", "shop")] == [other]
 
 
-def test_keys_beyond_those_that_are_listed_are_counted(sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = sqlite_cli.json(*NEW, "--verified")
-    for name in "abc":
-        sqlite_cli.json("api-key", "create", "--brand", "shop", "--permission", "read", "--name", name)
-    with closing(sqlite3.connect(sqlite_cli.folder / "keystead.db")) as database, database:
-        database.execute("UPDATE api_keys SET created_by = ?", (made["id"],))
+def test_api_keys_that_are_not_listed_are_counted(sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_cli.json("brand", "create", "shop")
+    made = sqlite_cli.json(*NEW, "--verified")["id"]
+    make_api_keys(sqlite_cli, made, *"abc")
     monkeypatch.setattr(creators, "MOST_SHOWN", 1)
-    assert " and 2 more (--revoke-api-keys)" in sqlite_cli("user", "disable", made["id"]).err
-    assert "2 more API keys are deleted." in sqlite_cli("user", "disable", made["id"], "--revoke-api-keys").out
+    assert " and 2 more. To delete them: --revoke-api-keys" in sqlite_cli("user", "disable", made).err
+    assert "2 more API keys are deleted." in sqlite_cli("user", "disable", made, "--revoke-api-keys").out
 
 
 @pytest.mark.parametrize("brand_name", ["shop", "keystead"])
-def test_disabling_the_last_administrator_is_a_warning(cli: Cli, brand_name: str) -> None:
+def test_disabling_the_last_administrator_is_a_warning(shop: Cli, brand_name: str) -> None:
     words = ("user", "create", "--brand", brand_name, "--verified", "--permission")
-    ids = [cli.json(*words, "admin", "--email", f"{name}@shop.example")["id"] for name in "ab"]
-    reader = cli.json(*words, "read", "--email", "c@shop.example")["id"]
-    assert cli("user", "disable", ids[0]).err == ""
-    assert f"warning: {brand_name} has no administrator left" in cli("user", "disable", ids[1]).err
-    assert cli("user", "disable", reader).err == ""
+    ids = [shop.json(*words, "admin", "--email", f"{name}@shop.example")["id"] for name in "ab"]
+    reader = shop.json(*words, "read", "--email", "c@shop.example")["id"]
+    assert shop("user", "disable", ids[0]).err == ""
+    assert f"warning: {brand_name} has no administrator left" in shop("user", "disable", ids[1]).err
+    assert shop("user", "disable", reader).err == ""
 
 
-def test_a_user_is_looked_for_in_the_named_brand_alone(cli: Cli) -> None:
-    made = cli.json(*NEW, "--verified")
-    assert cli("user", "disable", made["id"], "--brand", "keystead").error == "There is no such user."
-    assert cli.json("user", "disable", made["id"], "--brand", "shop")["success"] is True
+def test_the_line_end_is_not_part_of_the_password(sqlite_cli: Cli) -> None:
+    """Seven characters and a line end would be eight, the minimum."""
+    sqlite_cli.json("brand", "create", "shop")
+    words = ("user", "create", "--brand", "shop", "--password-stdin", "--email")
+    for number, end in enumerate(("\n", "\r\n", "")):
+        assert sqlite_cli.json(*words, f"{number}@shop.example", stdin=f"rainbow123{end}")["id"]
+        assert "8" in sqlite_cli(*words, "short@shop.example", stdin=f"q7!x9#z{end}").error
+    for stdin in ("", "\n", b"\xff\xfe\n"):
+        said = sqlite_cli(*words, "a@shop.example", stdin=stdin)
+        assert said.exit_code == 2
+        assert "--password-stdin" in said.err
 
 
-def test_the_first_operator_is_made(cli: Cli) -> None:
-    words = ("--email", "root@shop.example", "--password-stdin", "--permission", "admin", "--verified")
-    made = cli.json("user", "create", "--brand", "keystead", *words, stdin="a good password\n")
-    assert made["email"] == "root@shop.example"
-
-
-@pytest.mark.parametrize("line", ["rainbow123\n", "rainbow123\r\n", "rainbow123"])
-def test_the_end_of_the_line_is_no_part_of_the_password(sqlite_cli: Cli, line: str) -> None:
-    """Seven characters and the end of the line would be eight."""
-    assert sqlite_cli.json(*NEW, "--password-stdin", stdin=line)["email"] == "luna@shop.example"
-    short = line.replace("rainbow123", "q7!x9#z")
-    other = ("user", "create", "--brand", "shop", "--email", "b@shop.example", "--password-stdin")
-    assert "8" in sqlite_cli(*other, stdin=short).error
-
-
-@pytest.mark.parametrize(
-    ("words", "stdin", "line"),
-    [
-        (("--email", "not an address"), "", "email"),
-        (("--email", "a@b.example", "--permission", "operator"), "", "operator"),
-        (("--email", "a@b.example", "--password-stdin"), "password\n", "password"),
-    ],
-)
-def test_what_is_refused_names_the_field(sqlite_cli: Cli, words: tuple[str, ...], stdin: str, line: str) -> None:
-    said = sqlite_cli("user", "create", "--brand", "shop", *words, "--json", stdin=stdin)
-    assert said.exit_code == 1
-    assert line in said.error
-
-
-@pytest.mark.parametrize("stdin", ["", "\n", b"\xff\xfe\n"])
-def test_a_missing_password_is_wrong_usage(sqlite_cli: Cli, stdin: str | bytes) -> None:
-    said = sqlite_cli(*NEW, "--password-stdin", stdin=stdin)
-    assert said.exit_code == 2
-    assert "--password-stdin" in said.err
-
-
-def test_the_same_address_twice_is_refused(sqlite_cli: Cli) -> None:
+def test_an_error_names_the_field(sqlite_cli: Cli) -> None:
+    sqlite_cli.json("brand", "create", "shop")
     sqlite_cli.json(*NEW, "--verified")
-    assert "taken" in sqlite_cli(*NEW, "--verified").error
+    words = ("user", "create", "--brand", "shop", "--json", "--email")
+    for more, stdin, line in (
+        (("no address",), "", "email"),
+        (("a@b.example", "--permission", "operator"), "", "operator"),
+        (("a@b.example", "--password-stdin"), "password\n", "password"),
+        (("luna@shop.example",), "", "taken"),
+    ):
+        said = sqlite_cli(*words, *more, stdin=stdin)
+        assert said.exit_code == 1
+        assert line in said.error
 
 
-def test_what_others_wrote_cannot_drive_the_terminal(sqlite_cli: Cli) -> None:
-    from keystead.cli.output import _cell
-
+def test_stored_text_cannot_control_the_terminal() -> None:
     assert _cell("a\x1b[31mb") == "a\ufffd[31mb"
-    assert sqlite_cli("user", "list", "--brand", "shop").out == ""

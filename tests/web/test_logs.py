@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 
-from keystead.web.logs import blot, for_people
+from keystead.web.logs import console_renderer, redact
 
 
 class Screen(StringIO):
@@ -18,7 +18,9 @@ class Screen(StringIO):
 
 @pytest.mark.parametrize(("stream", "is_coloured"), [(Screen(), True), (StringIO(), False)])
 def test_there_is_colour_on_a_terminal_alone(stream: StringIO, is_coloured: bool) -> None:
-    line = for_people(stream)(None, "info", {"event": "mail_given_up", "level": "warning", "kind": "verify_email"})
+    line = console_renderer(stream)(
+        None, "info", {"event": "mail_given_up", "level": "warning", "kind": "verify_email"}
+    )
     assert "mail_given_up" in line
     assert ("\x1b" in line) == is_coloured
 
@@ -35,4 +37,4 @@ def test_there_is_colour_on_a_terminal_alone(stream: StringIO, is_coloured: bool
     ],
 )
 def test_secrets_and_passwords_of_addresses_are_hidden(text: str, shown: str) -> None:
-    assert blot(text) == shown
+    assert redact(text) == shown

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from keystead.web.supervisor import FIRST_PAUSE, LONGEST_PAUSE, STEADY_SECONDS, Slot, Supervisor
-from keystead.web.worker_process import SILENT_SECONDS, START_SECONDS, Worker, how_it_ended
+from keystead.web.supervisor import MAX_BACKOFF, MIN_BACKOFF, STEADY_SECONDS, Slot, Supervisor
+from keystead.web.worker_process import HEARTBEAT_TIMEOUT, START_SECONDS, Worker, exit_status
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def test_a_worker_that_hangs_is_killed_whatever_it_is_doing(sockets: tuple[socke
     worker = Worker(1, sockets[1], started=100.0)
     assert worker.why_kill(100 + START_SECONDS) is None
     assert worker.why_kill(101 + START_SECONDS) == "it was not ready in time"
-    worker.heard = 500.0
-    assert worker.why_kill(500 + SILENT_SECONDS) is None
-    assert worker.why_kill(501 + SILENT_SECONDS) == "it gave no sign of life"
+    worker.last_heartbeat = 500.0
+    assert worker.why_kill(500 + HEARTBEAT_TIMEOUT) is None
+    assert worker.why_kill(501 + HEARTBEAT_TIMEOUT) == "it sent no heartbeat"
     worker.deadline = 600.0
     assert worker.why_kill(600.0) is None
     assert worker.why_kill(601.0) == "it did not stop in time"
@@ -38,12 +38,12 @@ def test_workers_that_were_asleep_with_their_supervisor_are_not_killed(
     killed: list[int] = []
     monkeypatch.setattr("keystead.web.supervisor.os.kill", lambda pid, _: killed.append(pid))
     supervisor = Supervisor(sockets[0], 1)
-    now = supervisor._awake
-    worker = supervisor._slots[0].serving = Worker(4711, sockets[1], heard=now)
-    supervisor._kill_what_is_late(now + 600)
+    now = supervisor._last_run
+    worker = supervisor._slots[0].serving = Worker(4711, sockets[1], last_heartbeat=now)
+    supervisor._kill_overdue(now + 600)
     assert killed == []
-    for second in range(int(SILENT_SECONDS) + 3):
-        supervisor._kill_what_is_late(now + 600 + second)
+    for second in range(int(HEARTBEAT_TIMEOUT) + 3):
+        supervisor._kill_overdue(now + 600 + second)
     assert killed == [4711], "once, and only for what it did not do since"
     assert worker.is_killed
 
@@ -58,17 +58,17 @@ def test_pauses_between_starts_grow_to_a_bound_and_end_with_a_worker_that_served
         supervisor._back_off(slot, STEADY_SECONDS, worker=1, signal="SIGKILL")
         supervisor._back_off(slot, worker=1, exit_code=1)
     *pauses, after_a_good_one, first = [line["restart_in"] for line in lines]
-    assert all(FIRST_PAUSE / 2 <= pause <= LONGEST_PAUSE for pause in pauses)
-    assert pauses[0] <= FIRST_PAUSE
-    assert min(pauses[10:]) >= LONGEST_PAUSE / 2
+    assert all(MIN_BACKOFF / 2 <= pause <= MAX_BACKOFF for pause in pauses)
+    assert pauses[0] <= MIN_BACKOFF
+    assert min(pauses[10:]) >= MAX_BACKOFF / 2
     assert len(set(pauses[10:])) > 10, "with jitter: workers that failed together do not start together"
     assert after_a_good_one == 0
-    assert first <= FIRST_PAUSE
+    assert first <= MIN_BACKOFF
     assert {line["log_level"] for line in lines} == {"error"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 def test_an_end_is_named_by_its_signal_or_exit_code(number: signal.Signals) -> None:
-    assert how_it_ended(number) == {"signal": number.name}
-    assert how_it_ended(3 << 8) == {"exit_code": 3}
-    assert how_it_ended(63) == {"signal": "63"}
+    assert exit_status(number) == {"signal": number.name}
+    assert exit_status(3 << 8) == {"exit_code": 3}
+    assert exit_status(63) == {"signal": "63"}

@@ -1,1 +1,1 @@
-"""The command line. It works on the database, not over HTTP; contract §7."""
+"""The command line interface. It works on the database, not over HTTP. Contract §7."""

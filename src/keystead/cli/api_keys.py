@@ -1,4 +1,4 @@
-"""``keystead api-key``: credentials of machines."""
+"""``keystead api-key``: credentials of applications."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from keystead.cli.options import AnyBrandName, AsJson, BrandName
 from keystead.cli.output import print_document, print_lines, print_list
-from keystead.cli.work import brand_of, each, run
+from keystead.cli.work import brand_of, each, get_brand, run
 
 if TYPE_CHECKING:
     from keystead.api_keys.model import ApiKey
@@ -21,24 +21,23 @@ group = typer.Typer(help="API keys of a brand.", no_args_is_help=True)
 def create(
     brand: BrandName,
     name: Annotated[str, typer.Option("--name", help="What the key is for.")],
-    permission: Annotated[list[str], typer.Option("--permission", help="What it may do. Repeatable.")],
+    permission: Annotated[list[str], typer.Option("--permission", help="Grant a permission. Repeatable.")],
     publishable: Annotated[
-        bool, typer.Option("--publishable", help="A key for public pages: read permissions only.")
+        bool, typer.Option("--publishable", help="A key for public web pages: read permissions only.")
     ] = False,
     origin: Annotated[
         list[str] | None,
-        typer.Option("--origin", help="Bind a publishable key to the pages of an origin. Repeatable."),
+        typer.Option("--origin", help="Restrict a publishable key to an origin. Repeatable."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key."""
+    """Create an API key."""
     asked = {"name": name, "permissions": permission, "publishable": publishable, "allowed_origins": origin or []}
 
     async def work(ctx: Context) -> tuple[ApiKey, str]:
         from keystead.api_keys import service as api_keys
-        from keystead.brands import service as brands
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         key, secret = await api_keys.create_key(ctx, found.id, api_keys.parse_new_key(asked))
         return key, secret.reveal()
 
@@ -46,23 +45,22 @@ def create(
     if as_json:
         print_document({"id": key.id, "name": key.name, "token": token})
     else:
-        print_lines(f"API key {key.name} ({key.id})", f"Its secret, shown this once: {token}")
+        print_lines(f"API key {key.name} ({key.id})", f"Secret, shown only once: {token}")
 
 
 @group.command("list")
 def list_(brand: BrandName, as_json: AsJson = False) -> None:
-    """List the API keys of a brand; the secrets are not to be had again."""
+    """List the API keys of a brand, without their secrets."""
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
         from keystead.api_keys import service as api_keys
-        from keystead.brands import service as brands
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         keys = each(lambda page: api_keys.list_keys(ctx, found.id, page, with_total=False))
         return [_described(key) async for key in keys]
 
     columns = ("id", "name", "hint", "permissions", "publishable", "created_at", "expires_at", "last_used_at")
-    print_list(run(work), columns, as_json=as_json, empty="This brand has no API keys.")
+    print_list(run(work), columns, as_json=as_json, empty="No API keys in this brand.")
 
 
 @group.command("delete")
@@ -71,7 +69,7 @@ def delete(
     brand: AnyBrandName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete an API key: it is refused from the next request on."""
+    """Delete an API key. It is rejected from the next request."""
 
     async def work(ctx: Context) -> str:
         from keystead.api_keys import service as api_keys

@@ -1,6 +1,6 @@
-"""The ``keystead`` command: its groups, and how an error becomes one clear line.
+"""The ``keystead`` command: its groups, and errors as one line on stderr.
 
-What a command needs is imported when it runs: ``--help`` is quick, and a serving process stays small.
+Commands import what they need when they run: ``--help`` is fast, and a serving process stays small.
 """
 
 from __future__ import annotations
@@ -21,32 +21,35 @@ from keystead.errors import InternalError, KeysteadError, StartupError
 
 T = TypeVar("T")
 
-# Typer exports one error of this family alone. Its parent is what all wrong usage has in common.
-_WrongUsage: Any = typer.BadParameter.__mro__[1]
+# Typer exports only BadParameter; its base class UsageError covers all usage errors.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 
-class _ClearErrors(TyperGroup):
-    """Says what went wrong in one line on stderr; stdout stays empty."""
+class _OneLineErrors(TyperGroup):
+    """Prints errors as one line on stderr; stdout stays empty."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        """Reads the words up to the command."""
-        return _clearly(lambda: super(_ClearErrors, self).make_context(*args, **extra))
+        """Parse the arguments up to the command."""
+        return _with_short_usage_errors(lambda: super(_OneLineErrors, self).make_context(*args, **extra))
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command that was asked for."""
+        """Run the command."""
         try:
-            return _clearly(lambda: super(_ClearErrors, self).invoke(ctx))
+            return _with_short_usage_errors(lambda: super(_OneLineErrors, self).invoke(ctx))
         except (StartupError, KeysteadError) as error:
-            raise typer.Exit(_say(error)) from None
+            raise typer.Exit(_print_error(error)) from None
 
 
-def _clearly(work: Callable[[], T]) -> T:
-    """What ``work`` gives; wrong usage becomes one line instead of typer's framed five."""
+def _with_short_usage_errors(work: Callable[[], T]) -> T:
+    """Call ``work``; print a usage error in one line instead of Typer's frame of five.
+
+    :raises typer.Exit: after a usage error.
+    """
     try:
         return work()
-    except _WrongUsage as error:
+    except _UsageError as error:
         sentence = " ".join(error.format_message().split())
-        if not sentence:  # A group was named alone: its help is on the screen already.
+        if not sentence:  # A group without a command: its help was printed.
             raise
         where = error.ctx.command_path if error.ctx else "keystead"
         print(f"error: {sentence.removesuffix('.')} (see {where} --help)", file=sys.stderr)
@@ -55,8 +58,8 @@ def _clearly(work: Callable[[], T]) -> T:
 
 app = typer.Typer(
     name="keystead",
-    help="Login, sessions, API keys and the records around them: one GraphQL server that you run yourself.",
-    cls=_ClearErrors,
+    help="Self-hosted GraphQL auth server: login, sessions, API keys and records.",
+    cls=_OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,7 +79,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Holds what goes before any command."""
+    """Options before the command."""
 
 
 app.command("serve")(serve.serve)
@@ -92,27 +95,27 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """The console entry point. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 78 a bad setting."""
+    """Console entry point. Exit codes: 0 success, 1 rejected or failed, 2 usage error, 78 invalid setting."""
     if sys.argv[1:2] == ["serve"]:
-        # SIGHUP waits for its handler: until then it would end the process.
+        # Blocked until its handler is installed: the default action terminates the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    plain = serve.parse_plainly(sys.argv[1:])
+    plain = serve.parse_plain(sys.argv[1:])
     if plain is None:
         app()
         return
     try:
         serve.serve(**plain)
     except StartupError as error:
-        sys.exit(_say(error))
+        sys.exit(_print_error(error))
 
 
-def _say(error: StartupError | KeysteadError) -> int:
-    """Prints the line; returns the exit code."""
+def _print_error(error: StartupError | KeysteadError) -> int:
+    """Print the error in one line; return the exit code."""
     if isinstance(error, StartupError):
         line, exit_code = error.message, error.exit_code
     elif isinstance(error, InternalError):
-        # Whoever runs this command holds the database: the private cause is theirs to know.
-        line, exit_code = f"this is a fault of ours: {error.cause or type(error).__name__}", 1
+        # The operator has access to the database anyway: show the internal cause.
+        line, exit_code = f"Internal error: {error.cause or type(error).__name__}", 1
     else:
         line, exit_code = _with_field(error), 1
     print(f"error: {line}", file=sys.stderr)
@@ -120,7 +123,7 @@ def _say(error: StartupError | KeysteadError) -> int:
 
 
 def _with_field(error: KeysteadError) -> str:
-    """The public sentence, with the field in front where the sentence does not name it: an option by its own name."""
+    """The public message, prefixed with the field if the message does not name it; options by their CLI names."""
     field = error.extensions.get("field")
     if field is None:
         return error.message

@@ -9,7 +9,7 @@ import typer
 
 from keystead.cli.options import AsJson, BrandName, name_options
 from keystead.cli.output import note, print_document, print_lines, print_list, print_table
-from keystead.cli.work import each, run
+from keystead.cli.work import each, get_brand, run
 from keystead.errors import BadUserInput
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keystead.entities.schema_plan import Plan, Step
 
 COUNTING_TIMEOUT = 300.0
-"""Seconds that counting records may take: no request waits for this process."""
+"""Time limit in seconds to count records: no request waits for this process."""
 
 group = typer.Typer(help="Entities: the record types of a brand.", no_args_is_help=True)
 
@@ -26,21 +26,20 @@ group = typer.Typer(help="Entities: the record types of a brand.", no_args_is_he
 def apply(
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A TOML definition.")],
     brand: BrandName,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan without changes.")] = False,
     allow_data_loss: Annotated[
-        bool, typer.Option("--allow-data-loss", help="Also drop fields that the file no longer names.")
+        bool, typer.Option("--allow-data-loss", help="Also drop fields that are not in the file.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a brand's entities what a file says. Entities that it does not name stay as they are."""
+    """Create or change a brand's entities as defined in a file. Entities that are not in the file stay unchanged."""
     text = _read(file)
 
     async def work(ctx: Context) -> Plan:
-        from keystead.brands import service as brands
         from keystead.entities.definition_reader import parse_file
         from keystead.entities.definition_service import define_entities
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         definition = parse_file(text)
         return await define_entities(
             ctx,
@@ -61,19 +60,18 @@ def apply(
 def delete(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The entities.")],
     brand: BrandName,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted.")] = False,
     allow_data_loss: Annotated[
         bool, typer.Option("--allow-data-loss", help="Also delete entities that have records.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete entities with their records and with every permission on them."""
+    """Delete entities with their records and all permissions on them."""
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
-        from keystead.brands import service as brands
         from keystead.entities.definition_service import delete_entities
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         deletions = await delete_entities(
             ctx, found.id, names, dry_run=dry_run, allow_data_loss=allow_data_loss, counting_timeout=COUNTING_TIMEOUT
         )
@@ -84,7 +82,7 @@ def delete(
         print_document({"applied": not dry_run, "steps": steps})
         return
     print_table(steps, ("entity", "records", "roles", "users", "api_keys", "default_permissions"))
-    print_lines("Dry run: nothing was deleted." if dry_run else "Deleted, with every permission on them.")
+    print_lines("Dry run: nothing was deleted." if dry_run else "Deleted, with all permissions on them.")
 
 
 @group.command("list")
@@ -92,10 +90,9 @@ def list_(brand: BrandName, as_json: AsJson = False) -> None:
     """List a brand's entities."""
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
-        from keystead.brands import service as brands
         from keystead.entities import definition_service
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         return [
             {
                 "name": stored.entity.name,
@@ -109,7 +106,7 @@ def list_(brand: BrandName, as_json: AsJson = False) -> None:
         ]
 
     columns = ("name", "fields", "record_count", "updated_at")
-    print_list(run(work), columns, as_json=as_json, empty="This brand has no entities.")
+    print_list(run(work), columns, as_json=as_json, empty="No entities in this brand.")
 
 
 def _read(file: Path) -> str:
@@ -151,7 +148,7 @@ def _refused(step: Step) -> str | None:
 
 def _outcome(plan: Plan, *, dry_run: bool) -> str:
     if plan.is_refused:
-        return "Refused: nothing was changed."
+        return "Rejected: nothing was changed."
     if not plan.steps:
         return "Nothing to change."
     return "Dry run: nothing was changed." if dry_run else f"Applied: schema version {plan.schema_version}."

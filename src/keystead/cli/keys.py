@@ -30,12 +30,12 @@ def list_(as_json: AsJson = False) -> None:
         return [_described(key, now) for key in await installation.list_keys(ctx)]
 
     columns = ("kid", "state", "created_at", "activates_at", "retires_at", "revoked_at")
-    print_list(run(work), columns, as_json=as_json, empty="There are no signing keys.")
+    print_list(run(work), columns, as_json=as_json, empty="No signing keys.")
 
 
 @group.command("rotate")
 def rotate(as_json: AsJson = False) -> None:
-    """Make a new signing key, which takes over in ten minutes."""
+    """Create a signing key, which becomes active in ten minutes."""
 
     async def work(ctx: Context) -> dict[str, Any]:
         from keystead.installation import service as installation
@@ -46,7 +46,7 @@ def rotate(as_json: AsJson = False) -> None:
     if as_json:
         print_document(made)
     else:
-        print_lines(f"Signing key {made['kid']} takes over at {made['activates_at']:%H:%M:%S} UTC.")
+        print_lines(f"Signing key {made['kid']} becomes active at {made['activates_at']:%H:%M:%S} UTC.")
 
 
 # A key's id may begin with a hyphen.
@@ -55,7 +55,7 @@ def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id, as 'keys list' shows it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Drop a signing key at once: every access token that it signed is refused within 5 seconds."""
+    """Revoke a signing key: access tokens that it signed are rejected within 5 seconds."""
 
     async def work(ctx: Context) -> None:
         from keystead.installation import service as installation

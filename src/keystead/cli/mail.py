@@ -1,4 +1,4 @@
-"""``keystead mail``: what is in the outbox, what mails say, and a second chance for those that were given up."""
+"""``keystead mail``: the outbox, previews, and retries of dead mails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from keystead.cli import mail_templates
 from keystead.cli.options import AnyBrandName, AsJson, Html, MailKindName
 from keystead.cli.output import print_document, print_lines, print_list
-from keystead.cli.work import each, run
+from keystead.cli.work import each, get_brand, run
 
 if TYPE_CHECKING:
     from keystead.brands.model import Brand
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keystead.mail.model import LinkState, Mail, MailState, RenderedMail
     from keystead.mail.templates.model import Wording
 
-group = typer.Typer(help="Mails: the outbox, and what mails say.", no_args_is_help=True)
+group = typer.Typer(help="Mails: the outbox, previews and templates.", no_args_is_help=True)
 group.add_typer(mail_templates.group, name="template")
 
 MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as 'mail list' shows it.")]
@@ -27,7 +27,7 @@ MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as 'ma
 def list_(
     brand: AnyBrandName = None,
     state: Annotated[
-        str | None, typer.Option("--state", help="Only mails that are waiting, sending, delivered or dead.")
+        str | None, typer.Option("--state", help="Only mails in this state: waiting, sending, delivered or dead.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,19 +39,19 @@ def list_(
 
         wanted = _parse_state(state)
         names = {found.id: found.name async for found in each(lambda page: brands.list_brands(ctx, page))}
-        brand_id = (await brands.get_brand_by_name(ctx, brand)).id if brand is not None else None
+        brand_id = (await get_brand(ctx, brand)).id if brand is not None else None
         return [
             {"brand": names.get(mail.brand_id, mail.brand_id), **_described(mail)}
             async for mail in each(lambda page: outbox.list_mails(ctx, page, brand_id=brand_id, state=wanted))
         ]
 
     columns = ("id", "brand", "kind", "recipient", "state", "attempts", "created_at", "last_error")
-    print_list(run(work), columns, as_json=as_json, empty="There are no mails.")
+    print_list(run(work), columns, as_json=as_json, empty="No mails.")
 
 
 @group.command("show")
 def show(mail_id: MailId, html: Html = False, as_json: AsJson = False) -> None:
-    """Show a mail as its reader sees it, LINK INCLUDED: whoever has it can use it in the reader's place."""
+    """Show a mail as its recipient sees it, LINK INCLUDED: anyone with the link can use it."""
 
     async def work(ctx: Context) -> tuple[str, Mail, LinkState | None, RenderedMail]:
         from keystead.brands import service as brands
@@ -77,7 +77,7 @@ def show(mail_id: MailId, html: Html = False, as_json: AsJson = False) -> None:
 
 @group.command("retry")
 def retry(mail_id: MailId, as_json: AsJson = False) -> None:
-    """Have a dead mail delivered after all, at once and with all the attempts of a new one."""
+    """Deliver a dead mail: the next attempt is due immediately, with all the retries of a new mail."""
 
     async def work(ctx: Context) -> None:
         from keystead.mail import outbox
@@ -89,23 +89,20 @@ def retry(mail_id: MailId, as_json: AsJson = False) -> None:
     if as_json:
         print_document({"success": True, "id": mail_id})
     else:
-        print_lines(f"Mail {mail_id} waits to be delivered.")
+        print_lines(f"Mail {mail_id} is waiting for delivery.")
 
 
 @group.command("preview")
 def preview(
     kind: MailKindName,
-    brand: Annotated[
-        str | None, typer.Option("--brand", help="In the wording of this brand, by name or id, where it has its own.")
-    ] = None,
-    language: Annotated[str, typer.Option("--language", help="The reader's language: en, de-AT, ...")] = "en",
+    brand: Annotated[str | None, typer.Option("--brand", help="Use this brand's template, if it has one.")] = None,
+    language: Annotated[str, typer.Option("--language", help="The recipient's language: en, de-AT, ...")] = "en",
     html: Html = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a kind of mail looks like, with samples for values and no secret in it."""
+    """Show a kind of mail with sample values, without secrets."""
 
     async def work(ctx: Context) -> tuple[Wording, RenderedMail]:
-        from keystead.brands import service as brands
         from keystead.mail import rendering
         from keystead.mail.templates import service
         from keystead.mail.templates.model import parse_kind, parse_language
@@ -115,7 +112,7 @@ def preview(
         if brand is None:
             wording = service.shipped_wordings(wanted, languages)[0]
             return wording, rendering.preview(wording, wanted, brand="Example", link_base=link_base)
-        found: Brand = await brands.get_brand_by_name(ctx, brand)
+        found: Brand = await get_brand(ctx, brand)
         wording = (await service.find_wordings(ctx.db.reads, found.id, wanted, languages))[0]
         link_base = found.base_url or link_base
         return wording, rendering.preview(wording, wanted, brand=found.name, link_base=link_base)

@@ -1,4 +1,4 @@
-"""``keystead mail template``: the wording that a brand puts in the place of ours."""
+"""``keystead mail template``: a brand's own templates, which replace the default ones."""
 
 from __future__ import annotations
 
@@ -10,46 +10,44 @@ import typer
 
 from keystead.cli.options import AsJson, BrandName, MailKindName
 from keystead.cli.output import note, print_document, print_lines, print_list
-from keystead.cli.work import each, run
+from keystead.cli.work import each, get_brand, run
 from keystead.errors import BadUserInput
 
 if TYPE_CHECKING:
     from keystead.context import Context
     from keystead.mail.templates.model import Template, Wording
 
-group = typer.Typer(help="A brand's own wording of its mails.", no_args_is_help=True)
+group = typer.Typer(help="A brand's mail templates.", no_args_is_help=True)
 
 Language = Annotated[str, typer.Option("--language", help="A language tag: en, de, pt-BR, ...")]
 
 
 @group.command("list")
 def list_(brand: BrandName, as_json: AsJson = False) -> None:
-    """List the templates that a brand has of its own."""
+    """List a brand's templates."""
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
-        from keystead.brands import service as brands
         from keystead.mail.templates import service
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         return [
             {**_described(template), "source": template.source}
             async for template in each(lambda page: service.list_templates(ctx, found.id, page))
         ]
 
     columns = ("kind", "language", "updated_at")
-    print_list(run(work), columns, as_json=as_json, empty="This brand has no wording of its own.")
+    print_list(run(work), columns, as_json=as_json, empty="No templates in this brand.")
 
 
 @group.command("show")
 def show(kind: MailKindName, brand: BrandName, language: Language = "en", as_json: AsJson = False) -> None:
-    """Print the source of a brand's wording; where it has none, of Keystead's: a good one to begin with."""
+    """Print the source of a brand's template, or else of the default: a good start for your own."""
 
     async def work(ctx: Context) -> Wording:
-        from keystead.brands import service as brands
         from keystead.mail.templates import service
         from keystead.mail.templates.model import parse_kind
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         return await service.show_wording(ctx, found.id, parse_kind(kind), language)
 
     wording = run(work)
@@ -68,56 +66,54 @@ def set_(
     language: Language,
     file: Annotated[
         Path | None,
-        typer.Option("--file", exists=True, dir_okay=False, help="A Jinja source. Without it, stdin is read."),
+        typer.Option("--file", exists=True, dir_okay=False, help="A Jinja template. Default: stdin."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a brand's own wording in the place of Keystead's, after trying it with sample values."""
+    """Replace the default template for a brand, after rendering it with sample values."""
     source = _read(file)
 
     async def work(ctx: Context) -> Template:
-        from keystead.brands import service as brands
         from keystead.mail.templates import service
         from keystead.mail.templates.model import parse_kind
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         return await service.set_template(ctx, found.id, parse_kind(kind), language, source)
 
     template = run(work)
     if as_json:
         print_document(_described(template))
     else:
-        print_lines(f"{template.kind} in '{template.language}' is worded by {brand} from now on.")
+        print_lines(f"{brand} now has a template for {template.kind} in '{template.language}'.")
 
 
 @group.command("remove")
 def remove(kind: MailKindName, brand: BrandName, language: Language, as_json: AsJson = False) -> None:
-    """Go back to the wording that comes with Keystead."""
+    """Remove a brand's template; the default applies again."""
 
     async def work(ctx: Context) -> None:
-        from keystead.brands import service as brands
         from keystead.mail.templates import service
         from keystead.mail.templates.model import parse_kind
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         await service.remove_template(ctx, found.id, parse_kind(kind), language)
 
     run(work)
     if as_json:
         print_document({"success": True, "kind": kind, "language": language.lower()})
     else:
-        print_lines(f"{brand} has no wording of its own for {kind} in '{language.lower()}' any more.")
+        print_lines(f"{brand} uses the default template for {kind} in '{language.lower()}' again.")
 
 
 def note_origin(wording: Wording, brand: str | None, language: str) -> None:
-    """Says where a wording comes from: if it is not the brand's own, or in another language than was asked for."""
+    """Note where a template comes from, unless it is the brand's own in the requested language."""
     is_asked_for = f"{language.lower()}-".startswith(f"{wording.language}-")
     if is_asked_for and (wording.is_own or brand is None):
         return
-    missing = f"there is no wording in '{language.lower()}'"
+    missing = f"there is no template in '{language.lower()}'"
     if brand is not None and not wording.is_own:
-        missing = f"{brand} has no wording of its own here"
-    found = f"the one of {brand}" if wording.is_own else "the one that comes with Keystead"
+        missing = f"{brand} has no template for this"
+    found = f"the one of {brand}" if wording.is_own else "the default"
     note(f"note: {missing}: this is {found}{'' if is_asked_for else f', in {wording.language!r}'}")
 
 

@@ -1,4 +1,4 @@
-"""``keystead migrate``: brings the database's fixed tables up to this release."""
+"""``keystead migrate``: migrate the database's fixed tables to this release."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database up to this release. SQLite does it at start; PostgreSQL needs this."""
+    """Migrate the database to this release. Required for PostgreSQL; SQLite is migrated when a server starts."""
     settings = read_settings()
     configure_logs(settings)
     before, after, missing = asyncio.run(_migrate(settings.database_url))
@@ -34,13 +34,13 @@ def migrate(as_json: AsJson = False) -> None:
 async def _migrate(url: str) -> tuple[str | None, str | None, Sequence[str]]:
     from keystead.db import migrate as migrations
 
-    before, _ = (None, ()) if _is_missing_file(url) else await _look(url)
+    before, _ = (None, ()) if _is_missing_file(url) else await _inspect(url)
     await migrations.upgrade(url)
-    return before, *await _look(url)
+    return before, *await _inspect(url)
 
 
-async def _look(url: str) -> tuple[str | None, Sequence[str]]:
-    """The revision, and the rights that are missing."""
+async def _inspect(url: str) -> tuple[str | None, Sequence[str]]:
+    """The revision, and the missing rights."""
     from keystead.db import migrate as migrations
     from keystead.db.factory import open_database
 
@@ -55,7 +55,7 @@ async def _look(url: str) -> tuple[str | None, Sequence[str]]:
 async def _missing_rights(db: Database) -> Sequence[str]:
     if db.dialect != "postgresql":
         return ()
-    # Imported here: with SQLite there is no need for the driver.
+    # Imported here: with SQLite the driver is not needed.
     from keystead.db.postgres_examination import missing_rights
 
     return await missing_rights(db)

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and their parsers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")
+    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
 ]
 BrandName: TypeAlias = Annotated[str, typer.Option("--brand", help="The brand, by name or id.")]
-AnyBrandName: TypeAlias = Annotated[
-    str | None, typer.Option("--brand", help="Look in this brand alone, by name or id.")
-]
+AnyBrandName: TypeAlias = Annotated[str | None, typer.Option("--brand", help="Search this brand only, by name or id.")]
 MailKindName: TypeAlias = Annotated[
     str, typer.Argument(metavar="KIND", help="The kind of mail: verify_email, magic_login, reset_password, ...")
 ]
-Html: TypeAlias = Annotated[bool, typer.Option("--html", help="Print the HTML part instead, and nothing else.")]
+Html: TypeAlias = Annotated[bool, typer.Option("--html", help="Print only the HTML part.")]
 FeatureChoices: TypeAlias = Annotated[
     list[str] | None, typer.Option("--feature", metavar="NAME=on|off", help="Turn a feature on or off. Repeatable.")
 ]
 PolicyChoices: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--policy", metavar="NAME=VALUE", help="Set a figure of the policy. Repeatable.")
+    list[str] | None, typer.Option("--policy", metavar="NAME=VALUE", help="Set a policy value. Repeatable.")
 ]
 
 OPTIONS: Final = {
@@ -33,18 +31,18 @@ OPTIONS: Final = {
     "language": "--language",
     "state": "--state",
 }
-"""The fields of a refusal that whoever typed the command knows by another name."""
+"""Fields in error messages whose options have another name."""
 
 
 def name_options(sentence: str, field: str) -> str:
-    """The sentence with the field that it quotes by the name that an option has."""
+    """The sentence with the quoted field replaced by the name of its option."""
     return sentence.replace(f"'{field}'", OPTIONS.get(field, f"'{field}'"))
 
 
 def parse_features(choices: Sequence[str] | None) -> dict[str, bool]:
-    """What ``--feature NAME=on`` and ``--feature NAME=off`` ask for.
+    """Parse ``--feature NAME=on|off``. The brand service checks the names.
 
-    :raises typer.BadParameter: for another form. Whether there is such a feature is the brand's to say.
+    :raises typer.BadParameter: for any other form.
     """
     wanted: dict[str, bool] = {}
     for choice in choices or ():
@@ -56,9 +54,10 @@ def parse_features(choices: Sequence[str] | None) -> dict[str, bool]:
 
 
 def parse_policy(choices: Sequence[str] | None) -> dict[str, int | str | list[str] | None]:
-    """What ``--policy NAME=VALUE`` asks for: a whole number, ``none``, or for permissions a list with commas.
+    """Parse ``--policy NAME=VALUE``: an integer, ``none``, or for permissions a comma-separated list. The brand service
+    checks the names.
 
-    :raises typer.BadParameter: for another form. Whether there is such a figure is the brand's to say.
+    :raises typer.BadParameter: for any other form.
     """
     wanted: dict[str, int | str | list[str] | None] = {}
     for choice in choices or ():
@@ -77,5 +76,5 @@ def _policy_value(name: str, value: str) -> int | str | list[str] | None:
     if value == "none":
         return None
     if not value.isascii() or not value.isdecimal():
-        raise typer.BadParameter(f"'{value}' is neither a whole number nor 'none'", param_hint="--policy")
+        raise typer.BadParameter(f"'{value}' is neither an integer nor 'none'", param_hint="--policy")
     return int(value)

@@ -1,4 +1,4 @@
-"""What a command prints: the answer on stdout, everything else on stderr."""
+"""Output of commands: the result on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import msgspec
 
 
 def print_document(document: Any) -> None:
-    """The one JSON document of ``--json``."""
+    """Print the JSON document of ``--json``."""
     print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode("utf-8"), flush=True)
 
 
 def print_lines(*lines: str) -> None:
-    """The answer in words."""
+    """Print the result as text."""
     for line in lines:
         print(line, flush=True)
 
 
 def note(line: str) -> None:
-    """Something beside the answer."""
+    """Print a note, warning or error on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def print_list(items: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
-    """A list: with ``--json`` an array of whole objects, else a table of the chosen ``columns``."""
+    """Print a list: with ``--json`` as an array of complete objects, else as a table of ``columns``."""
     if as_json:
         print_document(items)
     elif items:
@@ -37,7 +37,7 @@ def print_list(items: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as
 
 
 def print_table(items: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """A table of the chosen ``columns``, one line an item; wide enough for whole ids where nobody looks on."""
+    """Print a table of ``columns``, one line per item; wide enough for complete ids if stdout is not a terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -60,7 +60,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     text = value if isinstance(value, str | int | float) else " ".join(value)
-    # Stored text may come from anybody; a terminal would obey what is in it.
+    # Stored text is untrusted: it must not contain escape sequences for the terminal.
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
 
 

@@ -1,4 +1,4 @@
-"""``keystead serve``: the server."""
+"""``keystead serve``: run the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_WORKERS = 256
 def serve(
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option("--port", min=1, max=LARGEST_PORT, help="The port.")] = DEFAULT_PORT,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=MOST_WORKERS, help="How many processes.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=MOST_WORKERS, help="How many worker processes.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Start the server. SIGTERM and Ctrl-C let open requests finish."""
@@ -37,16 +37,15 @@ def serve(
 
 
 def exit_cleanly_on_signals() -> None:
-    """Makes SIGTERM and Ctrl-C end in exit code 0: uvicorn raises them again when every open request is answered."""
+    """Exit with code 0 after SIGTERM and Ctrl-C: uvicorn raises them again when every open request is answered."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
 
 
-def parse_plainly(words: Sequence[str]) -> dict[str, Any] | None:
-    """The arguments of :func:`serve`, when ``words`` are a ``serve`` command without anything odd about it.
+def parse_plain(words: Sequence[str]) -> dict[str, Any] | None:
+    """Parse a valid ``serve`` command without Typer, whose 13 MiB a serving process would keep.
 
-    None means that typer should read it, and say what is wrong. It does so with the help of pydantic, whose 13 MiB a
-    serving process would hold for as long as it lives.
+    :returns: the arguments of :func:`serve`, or None for anything else, including errors, which Typer reports.
     """
     if words[:1] != ["serve"]:
         return None

@@ -1,4 +1,4 @@
-"""``keystead user``: people, by brand. Operators are users of the brand ``keystead``."""
+"""``keystead user``: the users of a brand. Operators are users of the brand ``keystead``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from keystead.cli.options import AnyBrandName, AsJson, BrandName
 from keystead.cli.output import note, print_document, print_lines, print_list
-from keystead.cli.work import brand_of, each, run
+from keystead.cli.work import brand_of, each, get_brand, run
 
 if TYPE_CHECKING:
     from keystead.api_keys.model import ApiKey
@@ -32,25 +32,24 @@ def create(
         list[str] | None, typer.Option("--permission", help="Grant a permission. Repeatable.")
     ] = None,
     verified: Annotated[
-        bool, typer.Option("--verified", help="Vouch for the address: it needs no proof by mail.")
+        bool, typer.Option("--verified", help="Mark the address as verified: no verification mail is needed.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a user. Without --password-stdin they log in by a mailed link, or set a password by one."""
+    """Create a user. Without --password-stdin the user logs in, or sets a password, by a mailed link."""
     password = _password_from_stdin() if password_stdin else None
 
     async def work(ctx: Context) -> tuple[User, Brand, Settings]:
         from keystead.authentication import registration
-        from keystead.brands import service as brands
         from keystead.users.model import NewUser
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         new = NewUser(email, password, is_verified=verified, permissions=tuple(permission or ()))
         return await registration.create_user(ctx, found.active(), new), found, ctx.server.settings
 
     user, home, settings = run(work)
     if home.features.email_verification and not verified:
-        note(f"note: {user.profile.email} waits for proof by mail, and cannot log in before (--verified spares it)")
+        note(f"note: {user.profile.email} must be verified by mail before login. To skip this: --verified")
         if home.base_url is None and not settings.is_base_url_chosen:
             note(f"note: links begin with {settings.base_url}: set KEYSTEAD_BASE_URL")
     if as_json:
@@ -64,14 +63,13 @@ def list_(brand: BrandName, as_json: AsJson = False) -> None:
     """List the users of a brand."""
 
     async def work(ctx: Context) -> list[dict[str, Any]]:
-        from keystead.brands import service as brands
         from keystead.users import service as users
 
-        found = await brands.get_brand_by_name(ctx, brand)
+        found = await get_brand(ctx, brand)
         return [_described(user) async for user in each(lambda page: users.list_users(ctx, found.id, page))]
 
     columns = ("id", "email", "verified", "is_disabled", "roles", "permissions", "created_at", "last_login_at")
-    print_list(run(work), columns, as_json=as_json, empty="This brand has no users.")
+    print_list(run(work), columns, as_json=as_json, empty="No users in this brand.")
 
 
 @group.command("disable")
@@ -79,11 +77,11 @@ def disable(
     user_id: Annotated[str, typer.Argument(metavar="ID", help="The user's id.")],
     brand: AnyBrandName = None,
     revoke_api_keys: Annotated[
-        bool, typer.Option("--revoke-api-keys", help="Delete the API keys that the user made, too.")
+        bool, typer.Option("--revoke-api-keys", help="Also delete the API keys that the user created.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Disable a user: their sessions end with their next request."""
+    """Disable a user. Sessions end on their next request."""
 
     async def work(ctx: Context) -> tuple[str, list[ApiKey], int, bool]:
         from keystead.api_keys import creators
@@ -102,10 +100,10 @@ def disable(
     where, keys, total, is_without_admin = run(work)
     more = total - len(keys)
     if is_without_admin:
-        note(f"warning: {where} has no administrator left. Make one: keystead user create --brand {where} ...")
+        note(f"warning: {where} has no administrator left. Create one with: keystead user create --brand {where} ...")
     if keys and not revoke_api_keys:
         listed = ", ".join(key.id for key in keys) + (f" and {more} more" if more > 0 else "")
-        note(f"note: API keys that the user made still work: {listed} (--revoke-api-keys)")
+        note(f"note: API keys that the user created still work: {listed}. To delete them: --revoke-api-keys")
     if as_json:
         shown = [{"id": key.id, "name": key.name, "hint": key.hint} for key in keys]
         print_document(
@@ -129,9 +127,9 @@ def _revoked(key: ApiKey) -> str:
 
 
 def _password_from_stdin() -> str:
-    """The first line of stdin without its end; spaces count.
+    """Read the first line of stdin, without its line end; spaces count.
 
-    :raises typer.BadParameter: when there is none, or it is no UTF-8 text.
+    :raises typer.BadParameter: if it is empty or not UTF-8.
     """
     try:
         line = sys.stdin.buffer.readline().decode("utf-8")

@@ -1,4 +1,4 @@
-"""From a command to the database: settings, an open server, and a context in which the installation itself acts."""
+"""Runs a command's work: settings, an open server, and a context of the system principal."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Item = TypeVar("Item")
 
 
 def read_settings() -> Settings:
-    """The settings of this command; what is odd about them is said on stderr.
+    """Load the settings; print their warnings.
 
-    :raises SettingsError: when one is bad.
+    :raises SettingsError: if one is invalid.
     """
     settings = load_settings(os.environ)
     for warning in settings.warnings:
@@ -34,7 +34,7 @@ def read_settings() -> Settings:
 
 
 def configure_logs(settings: Settings) -> None:
-    """Log warnings to stderr. Unconfigured, a line would be on stdout, beside the JSON."""
+    """Log warnings and errors to stderr. Unconfigured, structlog would write to stdout, into the JSON."""
     from keystead.web import logs
 
     is_quieter = settings.log_level == "error"
@@ -42,11 +42,11 @@ def configure_logs(settings: Settings) -> None:
 
 
 def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = False) -> T:
-    """Runs ``work`` on the database that the settings name, and gives back what it returns.
+    """Run ``work`` on the configured database; return its result.
 
-    A SQLite file that is made on the way is said on stderr, unless it is expected: in a wrong folder it is a surprise.
+    Reports a newly created SQLite file on stderr, unless ``is_new_expected``: it may be the wrong folder.
 
-    :raises StartupError: when the settings or the database do not let us.
+    :raises StartupError: if the settings or the database are unusable.
     """
     from keystead.web.bootstrap import open_server, system_context
 
@@ -57,7 +57,7 @@ def run(work: Callable[[Context], Awaitable[T]], *, is_new_expected: bool = Fals
     async def open_and_work() -> T:
         async with open_server(settings) as server:
             if new is not None:
-                note(f"note: {new} is a new database, made just now")
+                note(f"note: created a new database: {new}")
             return await work(system_context(server, f"cli-{os.urandom(8).hex()}"))
 
     return asyncio.run(open_and_work())
@@ -69,7 +69,7 @@ def _missing_database(settings: Settings) -> Path | None:
 
 
 async def each(list_page: Callable[[PageRequest], Awaitable[Page[Item]]]) -> AsyncIterator[Item]:
-    """Every item of a list, page by page."""
+    """Iterate over all pages of a list."""
     from keystead.pagination import LARGEST_PER_PAGE, PageRequest
 
     number, has_more = 1, True
@@ -80,22 +80,36 @@ async def each(list_page: Callable[[PageRequest], Awaitable[Page[Item]]]) -> Asy
         number, has_more = number + 1, page.has_more_pages
 
 
+async def get_brand(ctx: Context, name: str) -> Brand:
+    """The brand with this name or id.
+
+    :raises NotFound: if there is none.
+    """
+    from keystead.brands import service as brands
+
+    try:
+        return await brands.get_brand_by_name(ctx, name)
+    except NotFound:
+        raise NotFound(f"No brand named '{name[:80]}'. List brands with: keystead brand list") from None
+
+
 async def brand_of(
     ctx: Context, brand_name: str | None, what: str, find: Callable[[str], Awaitable[object | None]]
 ) -> Brand:
-    """The brand in which ``find(brand_id)`` finds something: the named one, else each is tried in turn.
+    """The brand in which ``find(brand_id)`` returns something: the named brand only, or each in turn.
 
-    An id on the command line comes without its brand, and nothing below this floor reads across brands.
+    An id on the command line comes without its brand, and no lower layer reads across brands.
 
-    :raises NotFound: says that there is no such ``what``.
+    :raises NotFound: with a message about ``what``.
     """
     from keystead.brands import service as brands
 
     if brand_name is not None:
-        candidates = [await brands.get_brand_by_name(ctx, brand_name)]
+        candidates = [await get_brand(ctx, brand_name)]
     else:
         candidates = [brand async for brand in each(lambda page: brands.list_brands(ctx, page))]
     for brand in candidates:
         if await find(brand.id) is not None:
             return brand
-    raise NotFound(f"There is no such {what}.")
+    group = what.lower().replace(" ", "-")
+    raise NotFound(f"No {what} with this id. List them with: keystead {group} list --brand {brand_name or 'BRAND'}")

@@ -1,1 +1,1 @@
-"""The HTTP door: GraphQL straight on ASGI, and the few plain routes beside it."""
+"""The HTTP interface: GraphQL directly on ASGI, and a few plain routes."""

@@ -1,4 +1,4 @@
-"""The composition root: settings in, an ASGI application out."""
+"""Composition root: settings in, an ASGI application out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _log = structlog.get_logger("keystead.server")
 
 
 class Application:
-    """One process's ASGI application; opens its server with the lifespan."""
+    """The ASGI application of one process; the lifespan opens its server."""
 
     def __init__(self, settings: Settings, *, is_worker: bool = False) -> None:
         self._settings = settings
@@ -62,11 +62,11 @@ class Application:
                 *(self._mailbox_routes() if settings.mailbox else ()),
             ]
         )
-        # A redirect to the path without its slash would repeat whatever Host header came.
+        # A redirect to the path without its slash would contain the client's Host header.
         self._routes.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Dispatches; ``/graphql`` comes first, since it is the path that must be quick."""
+        """Dispatch by path. ``/graphql`` is the hot path."""
         if scope["type"] == "http":
             if scope["path"] == "/graphql" and self._graphql is not None:
                 await self._graphql(scope, receive, send)
@@ -78,7 +78,7 @@ class Application:
             await self._lifespan(receive, send)
 
     async def open(self, server: Server | None = None) -> Server:
-        """Opens the server (or takes one that is open: tests bring theirs) and begins to answer."""
+        """Open the server, unless an open one is given (by tests), and start to answer."""
         if server is None:
             server = await self._stack.enter_async_context(open_server(self._settings, may_create=not self._is_worker))
             warn_of_guessable_key(server)
@@ -95,11 +95,11 @@ class Application:
         return server
 
     async def close(self) -> None:
-        """Stops the upkeep and closes the database."""
+        """Stop the background tasks and close the database."""
         await self._stack.aclose()
 
     def _mailbox_routes(self) -> list[BaseRoute]:
-        # Imported here: a server that sends its mails does not hold the templates of these pages.
+        # Imported here: only the demo needs the templates of these pages.
         from keystead.web.mailbox import mailbox_routes
 
         return mailbox_routes(lambda: self._server)
@@ -114,7 +114,7 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return
         self._drain_on_sigterm()
-        # What is here now stays for good: the collector need not walk through it again and again.
+        # Everything allocated so far is permanent: exempt it from garbage collection.
         gc.collect()
         gc.freeze()
         await send({"type": "lifespan.startup.complete"})
@@ -123,7 +123,7 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _drain_on_sigterm(self) -> None:
-        """Answers "not ready" from the signal on, while uvicorn lets the open requests finish."""
+        """Report "not ready" after the signal, while uvicorn finishes the open requests."""
         previous = signal.getsignal(signal.SIGTERM)
 
         def drain(number: int, frame: FrameType | None) -> None:
@@ -149,7 +149,7 @@ class Application:
             await self._server.db.ping()
             return None if await migrate.is_served(self._server.db) else "the database's schema is not this release's"
         except ReadOnly:
-            return "the database takes no changes"
+            return "the database is read-only"
         except Unusable:
             return "the database's file was moved, replaced or damaged"
         except KeysteadError:
@@ -168,12 +168,12 @@ def _hashes(server: Server) -> int:
 
 
 def create_app(settings: Settings, *, is_worker: bool = False) -> Application:
-    """The ASGI application for these settings; a worker's never makes a database, which its parent has checked."""
+    """The ASGI application for these settings. A worker never creates a database: its parent has checked it."""
     return Application(settings, is_worker=is_worker)
 
 
 def load_worker_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings, with what ``keystead serve`` tells its workers."""
+    """The settings, with those that ``keystead serve`` passes to its workers."""
     port = environ.get("_KEYSTEAD_PORT")
     defaults = {"base_url": f"http://localhost:{port}"} if port else {}
     pages = {name: environ.get(f"_KEYSTEAD_{name.upper()}") == "on" for name in ("graphiql", "mailbox")}
@@ -181,7 +181,7 @@ def load_worker_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def from_environment(*, is_worker: bool = False) -> Application:
-    """What a worker process calls: everything it needs stands in the environment."""
+    """The ASGI application of a worker process, configured by the environment."""
     settings = load_worker_settings(os.environ)
     logs.configure(settings)
     for warning in settings.warnings:

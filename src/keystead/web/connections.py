@@ -20,8 +20,8 @@ from keystead.web.connection_limits import ConnectionLimits
 from keystead.web.request_headers import locate_peer
 
 LOG_INTERVAL = 60.0
-_SWEEPS_IN_A_TIMEOUT = 4
-_LONGEST_PAUSE = 0.5
+_SWEEPS_PER_TIMEOUT = 4
+_MAX_SWEEP_INTERVAL = 0.5
 
 _log = structlog.get_logger("keystead.connections")
 
@@ -92,7 +92,7 @@ class Connections:
         self._timeouts = (self.silent, self.head, self.body, self.kept_alive, self.discarding, self.lingering)
         self._idle = tuple(queue for queue in (*self._timeouts, self.answered) if queue.is_idle)
         shortest = min(queue.seconds for queue in (*self._timeouts, self.answered) if queue.seconds)
-        self._pause = min(_LONGEST_PAUSE, shortest / _SWEEPS_IN_A_TIMEOUT)
+        self._interval = min(_MAX_SWEEP_INTERVAL, shortest / _SWEEPS_PER_TIMEOUT)
         self._is_sweeping = False
         self._refused: Counter[str] = Counter()
         self._logged = float("-inf")
@@ -204,7 +204,7 @@ class Connections:
     def _sweep_later(self) -> None:
         if not self._is_sweeping:
             self._is_sweeping = True
-            self._loop.call_later(self._pause, self._sweep_again)
+            self._loop.call_later(self._interval, self._sweep_again)
 
     def _sweep_again(self) -> None:
         self._is_sweeping = False

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages may read our answers. Never with cookies. Contract §1."""
+"""CORS: which origins may read responses, never with cookies. Contract §1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PREFLIGHT_SECONDS = b"600"
 
 
 class Cors:
-    """The origins of ``KEYSTEAD_CORS_ORIGINS``."""
+    """Response headers for the origins in ``KEYSTEAD_CORS_ORIGINS``."""
 
     def __init__(self, settings: Settings) -> None:
         self._origins = frozenset(settings.cors_origins)
@@ -21,7 +21,7 @@ class Cors:
         self._allowed_headers = ", ".join(names).encode("ascii")
 
     def headers(self, origin: str | None) -> list[tuple[bytes, bytes]]:
-        """What an answer to this origin carries."""
+        """The CORS headers of a response to this origin."""
         vary = [] if self._any else [(b"vary", b"Origin")]
         if origin is None or not (self._any or origin.lower() in self._origins):
             return vary
@@ -35,7 +35,7 @@ class Cors:
     async def preflight(
         self, scope: MutableMapping[str, Any], send: Callable[[MutableMapping[str, Any]], Awaitable[None]]
     ) -> None:
-        """Answers ``OPTIONS``: 204, with the permissions the origin has."""
+        """Answer a preflight request (``OPTIONS``) with 204."""
         origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None)
         headers = [(b"allow", b"POST"), *self.headers(origin)]
         if any(name == b"access-control-allow-origin" for name, _ in headers):

@@ -1,4 +1,4 @@
-"""GraphiQL for browsers: in the demo only, from files of our own, under a policy that lets nothing else in."""
+"""GraphiQL for browsers, in the demo only: vendored files under a strict Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 _FOLDER: Final = Path(__file__).parent / "static" / "graphiql"
 _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
-# Named one by one: a path from outside never becomes a path of the disk.
+# An allowlist: no request path becomes a file path.
 _ASSETS: Final = {
     name: _MEDIA_TYPES[Path(name).suffix]
     for name in (
@@ -24,7 +24,7 @@ _ASSETS: Final = {
         "start.css",
     )
 }
-# No inline script. Styles set by script are GraphiQL's editor; the fonts are written into its style sheet.
+# No inline scripts. The editor of GraphiQL sets inline styles; its fonts are data: URLs in the style sheet.
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -50,14 +50,14 @@ async def graphiql_page(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """The ASGI application that answers a browser's ``GET /graphql``."""
+    """ASGI application for a browser's ``GET /graphql``."""
     headers = _HEADERS | {"cache-control": "no-cache"}
     page = FileResponse(_FOLDER / "index.html", media_type="text/html", headers=headers)
     await page(scope, receive, send)
 
 
 def graphiql_routes() -> list[BaseRoute]:
-    """The routes of the page's scripts and styles, to be mounted where GraphiQL is switched on."""
+    """Routes of the page's scripts and styles."""
     return [Route("/graphql/static/{name}", _asset)]
 
 

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON line an event, or text for people, with no secret in it. Security §16."""
+"""Structured logs: one JSON line per event, or console text, with secrets redacted. Security §16."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import structlog
 from keystead.settings import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-# Linear in any text: each form begins with fixed letters, and what follows is matched or refused within a few of them.
+# Linear in any text: each form begins with fixed letters and matches or fails within a few more.
 _SECRETS = re.compile(r"ks_[a-z]{2}_[0-9A-Za-z]{8,}|eyJ[0-9A-Za-z_.-]{8,}|\$argon2[a-z]{0,2}\$[^\s\"']+")
 _AUTHORITY = re.compile(r"[^\s/]*")
 
 
 def configure(settings: Settings) -> None:
-    """Sends every log line of the process, the libraries' included, to stderr in one form."""
+    """Send all log lines of the process, including those of libraries, to stderr in one format."""
     level = _LEVELS[settings.log_level]
-    renderer: Any = _to_json if settings.log_format == "json" else for_people(sys.stderr)
+    renderer: Any = _to_json if settings.log_format == "json" else console_renderer(sys.stderr)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            hide_secrets,
+            redact_event,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -41,16 +41,16 @@ def configure(settings: Settings) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING if level > logging.DEBUG else logging.INFO)
 
 
-def hide_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The last line of defence: whatever looks like one of our secrets is blotted out of every value."""
+def redact_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Redact secrets in all values: the last line of defence."""
     for name, value in event.items():
         if type(value) is str and len(value) > 12:
-            event[name] = blot(value)
+            event[name] = redact(value)
     return event
 
 
-def blot(text: str) -> str:
-    """``text`` without secrets."""
+def redact(text: str) -> str:
+    """The text with secrets and passwords in URLs replaced by ``[hidden]``."""
     if "ks_" in text or "eyJ" in text or "$argon2" in text:
         text = _SECRETS.sub("[hidden]", text)
     if "://" not in text:
@@ -60,7 +60,7 @@ def blot(text: str) -> str:
 
 
 def _without_password(url: str) -> str:
-    """What stands behind ``://``, its password hidden: ``user:password@host/path``."""
+    """Hide the password in ``user:password@host/path``, the part of a URL after ``://``."""
     authority = _AUTHORITY.match(url)
     login, at, _ = authority[0].rpartition("@") if authority else ("", "", "")
     user, colon, password = login.partition(":")
@@ -68,17 +68,17 @@ def _without_password(url: str) -> str:
 
 
 def _to_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
-    # msgspec escapes control characters, so that no value can forge a line.
+    # msgspec escapes control characters: no log injection.
     return msgspec.json.encode(event, enc_hook=str).decode("utf-8")
 
 
-def for_people(stream: TextIO) -> structlog.dev.ConsoleRenderer:
-    """Text, coloured on a terminal: in a file or a journal colour codes are noise."""
+def console_renderer(stream: TextIO) -> structlog.dev.ConsoleRenderer:
+    """Console text, coloured on a terminal only."""
     return structlog.dev.ConsoleRenderer(colors=stream.isatty())
 
 
 class _Bridge(logging.Handler):
-    """Carries the lines of libraries that use the standard library's logging."""
+    """Forwards the records of the standard library's logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger(record.name)

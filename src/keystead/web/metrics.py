@@ -1,7 +1,7 @@
 """Prometheus metrics, served on a port of their own (``KEYSTEAD_METRICS_PORT``).
 
-With several workers each writes into shared files and the parent process adds them up; the folder is named by
-``PROMETHEUS_MULTIPROC_DIR``, which must be set before this module is imported.
+With several workers, each writes shared files and the parent process aggregates them; ``PROMETHEUS_MULTIPROC_DIR``
+names their folder and must be set before this module is imported.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _SECONDS = Histogram(
     "How long requests to /graphql took.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
-_MAILS = Counter("keystead_mails_total", "Attempts to deliver a mail, by what became of it.", ["outcome"])
+_MAILS = Counter("keystead_mails_total", "Attempts to deliver a mail, by outcome.", ["outcome"])
 _HASHES = Gauge("keystead_password_queue", "Password hashes that wait or run.", multiprocess_mode="livesum")
 _CLOCK_OFFSET = Gauge(
     "keystead_clock_offset_seconds",
-    "By how much the database's clock is ahead of this machine's.",
+    "Offset of the database's clock to this machine's.",
     multiprocess_mode="livemostrecent",
 )
 _MAIL_REQUEST_AGE = Gauge(
     "keystead_mail_request_age_seconds",
-    "How long the oldest request for mail has waited to be decided on.",
+    "Age of the oldest unresolved mail request.",
     multiprocess_mode="livemostrecent",
 )
 _CONNECTIONS = Gauge("keystead_connections", "Open connections of clients.", multiprocess_mode="livesum")
 _REFUSED_CONNECTIONS = Counter(
-    "keystead_connections_refused_total", "Connections refused, or closed for what they did, by the reason.", ["reason"]
+    "keystead_connections_refused_total", "Connections refused or closed by the server, by reason.", ["reason"]
 )
 
 
 class Requests:
-    """Counts answered requests; keeps the labelled counters at hand."""
+    """Counts answered requests; caches the labelled counters."""
 
     def __init__(self) -> None:
         self._by_status: dict[int, Counter] = {}
         self._observe = _SECONDS.observe
 
     def add(self, status: int, seconds: float) -> None:
-        """One more answer with this status."""
+        """Count one response."""
         counter = self._by_status.get(status)
         if counter is None:
             counter = self._by_status[status] = _REQUESTS.labels(str(status))
@@ -55,40 +55,40 @@ class Requests:
 
 
 def count_mail(outcome: str) -> None:
-    """One more attempt to deliver a mail: it is ``delivered``, ``waiting`` for the next attempt, or ``dead``."""
+    """Count one delivery attempt by its outcome: ``delivered``, ``waiting`` (for the next attempt) or ``dead``."""
     _MAILS.labels(outcome).inc()
 
 
 def set_clock_offset(seconds: float) -> None:
-    """The database's clock is so many seconds ahead of this machine's."""
+    """Set the seconds by which the database's clock is ahead of this machine's."""
     _CLOCK_OFFSET.set(seconds)
 
 
 def set_mail_request_age(seconds: float) -> None:
-    """The oldest request for mail has waited so long to be decided on."""
+    """Set the age of the oldest unresolved mail request."""
     _MAIL_REQUEST_AGE.set(seconds)
 
 
 def set_connections(number: int) -> None:
-    """So many connections are open in this process."""
+    """Set the number of open connections of this process."""
     _CONNECTIONS.set(number)
 
 
 def count_refused_connection(reason: str) -> None:
-    """One more connection was refused or closed, or one request refused for its head."""
+    """Count a connection that was refused or closed, or a request that was rejected for its head."""
     _REFUSED_CONNECTIONS.labels(reason).inc()
 
 
 def watch_password_queue(depth: Callable[[], float]) -> None:
-    """Has the gauge read ``depth()`` whenever it is scraped (one worker only: shared files hold plain numbers)."""
+    """Let the gauge call ``depth()`` when scraped (single process only: shared files hold plain numbers)."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         _HASHES.set_function(depth)
 
 
 def serve(port: int, host: str) -> None:
-    """Starts the metrics server in a thread of this process.
+    """Start the metrics server in a thread of this process.
 
-    :raises SettingsError: when the port is taken.
+    :raises SettingsError: if the port is in use.
     """
     try:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

@@ -1,7 +1,7 @@
-"""SIGHUP in a single process: start a worker, drain when the worker is ready, then become its supervisor.
+"""Zero-downtime reload of a single process (SIGHUP): start a worker, drain when it is ready, become its supervisor.
 
-So a reload is the same with one worker as with several: the successor serves before the old process stops, the process
-id that the service manager knows stays, and one worker costs no second process until it is reloaded.
+The successor serves before the old process stops, the process id stays for the service manager, and a single worker
+needs no second process until the first reload.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = structlog.get_logger("keystead.supervisor")
 
 
 class Reload:
-    """Replaces the serving process by a worker at SIGHUP."""
+    """Replaces the serving process by a worker on SIGHUP."""
 
     def __init__(self, host: str, metrics_port: int | None) -> None:
         self._host, self._metrics_port = host, metrics_port
@@ -31,10 +31,10 @@ class Reload:
         self._task: asyncio.Task[None] | None = None
         self._successor: Worker | None = None
         self._pending: list[int] = []
-        """Signals for the supervisor, which came when it was too late for this process to handle them."""
+        """Signals that arrived too late for this process; passed to the supervisor."""
 
     def watch(self, server: uvicorn.Server, listener: socket.socket) -> None:
-        """Handles SIGHUP on the running loop, except where it is ignored (``nohup``)."""
+        """Handle SIGHUP on the running loop, unless it is ignored (``nohup``)."""
         self._server, self._listener = server, listener
         for number in (signal.SIGTERM, signal.SIGINT):
             # uvicorn raises them again when it has stopped.
@@ -49,16 +49,16 @@ class Reload:
             else:
                 loop.call_soon_threadsafe(self._begin)
 
-        # Not by the loop, which would restore the default action when it is closed: the end of the process.
+        # Not by ``loop.add_signal_handler``: closing the loop would restore the default action, termination.
         signal.signal(signal.SIGHUP, reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def hand_over(self) -> None:
-        """Becomes the supervisor of the new worker, if there is one. To be called when the server has stopped."""
+        """Become the supervisor of the new worker, if there is one. Call it after the server has stopped."""
         if self._successor is not None:
             adopted = self._successor.pid, self._successor.control.detach()
             listener, pending = self._listener.detach(), tuple(self._pending)
-            supervisor.become(supervisor.Task(listener, 1, self._host, self._metrics_port, adopted, pending))
+            supervisor.become(supervisor.Arguments(listener, 1, self._host, self._metrics_port, adopted, pending))
 
     def _begin(self) -> None:
         if self._task is None or self._task.done():
@@ -66,7 +66,7 @@ class Reload:
             self._task = asyncio.create_task(self._replace())
 
     async def _replace(self) -> None:
-        # uvicorn closes the socket that it serves: the successors need one of their own.
+        # uvicorn closes its listening socket: the successors need a duplicate.
         listener = self._listener.dup()
         folder = None if self._metrics_port is None else worker_process.make_metrics_folder()
         try:
@@ -84,9 +84,9 @@ class Reload:
 
 
 async def _start(listener: socket.socket, folder: str | None) -> Worker:
-    """A worker that is ready.
+    """Start a worker and wait until it is ready.
 
-    :raises OSError: when it cannot be started, or ended before it was ready.
+    :raises OSError: if it cannot be started, or exits before it is ready.
     """
     environ = dict(os.environ) | ({} if folder is None else {worker_process.METRICS_FOLDER: folder})
     worker = worker_process.start_worker(listener, environ)
@@ -100,6 +100,6 @@ async def _start(listener: socket.socket, folder: str | None) -> Worker:
     if not is_ready:
         worker.control.close()
         _, status = await asyncio.to_thread(os.waitpid, worker.pid, 0)
-        raise ChildProcessError(f"the new worker did not start: {worker_process.how_it_ended(status)}")
+        raise ChildProcessError(f"the new worker did not start: {worker_process.exit_status(status)}")
     worker.control.setblocking(True)
     return worker

@@ -1,4 +1,4 @@
-"""From the bytes of a POST to a GraphQL request: size, encoding, strict JSON. Security §12, items 1 and 2."""
+"""Read and parse the body of a GraphQL request: size, encoding, strict JSON. Security §12, items 1 and 2."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from keystead.web import metrics
 
 LARGEST_BODY = 64 * 1024
 LONGEST_READ = 15.0
-"""Seconds a client may take to send its body."""
+"""Timeout in seconds for the client to send its body."""
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """What a client asked for. Both the document and the variables may hold passwords."""
+    """A parsed request. Document and variables may contain passwords."""
 
     query: str = field(repr=False)
     variables: dict[str, Any] = field(repr=False)
@@ -31,23 +31,23 @@ class GraphQLRequest:
 
 
 class ClientGone(Exception):
-    """The client hung up before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 async def read_body(receive: Receive, declared_length: int | None, largest: int = LARGEST_BODY) -> bytes:
-    """The whole body.
+    """Read the whole body.
 
     :raises MalformedRequest: 413 above ``largest`` bytes, 408 when it takes longer than 15 s.
-    :raises ServerBusy: when the server stops before the body is whole.
-    :raises ClientGone: when the connection closes in between.
+    :raises ServerBusy: if the server stops before the body is complete.
+    :raises ClientGone: if the client disconnects.
     """
     if declared_length is not None and declared_length > largest:
         raise _too_large(largest)
     try:
         return await within(LONGEST_READ, _read(receive, largest))
     except asyncio.CancelledError:
-        # The requests that are left when a server has drained are cancelled. Nothing of this one has run.
-        raise ServerBusy("The server is stopping: send the request again.") from None
+        # A server cancels the requests that remain after draining. Nothing of this one has run.
+        raise ServerBusy("The server is stopping. Send the request again.") from None
     except TimeoutError:
         metrics.count_refused_connection("slow_body")
         raise MalformedRequest("The request body took too long to arrive.", status=408) from None
@@ -74,16 +74,16 @@ def _too_large(largest: int) -> MalformedRequest:
 
 
 def parse_request(body: bytes) -> GraphQLRequest:
-    """The GraphQL request inside ``body``. Unknown members are ignored.
+    """Parse the GraphQL request. Unknown members are ignored.
 
-    :raises MalformedRequest: 400, for anything but one JSON object of the right shape.
+    :raises MalformedRequest: 400, unless the body is one valid JSON object of the right shape.
     """
-    # Four quotation marks are one member with one text: nothing can stand twice, and nothing else needs a look.
+    # Fast path: four quotation marks are one member with one string, so there are no duplicates or nested values.
     if body.count(b'"') == 4 and b"\\u" not in body and (query := _only_query(body)):
         return GraphQLRequest(query, {}, None)
     document = _strict_json(body)
     if isinstance(document, list):
-        raise MalformedRequest("Batches are not served: send one operation at a time.")
+        raise MalformedRequest("Batches are not supported. Send one operation per request.")
     if not isinstance(document, dict):
         raise MalformedRequest("The request body must be a JSON object.")
     query, variables, operation_name = (document.get(name) for name in ("query", "variables", "operationName"))
@@ -118,12 +118,12 @@ def _strict_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise MalformedRequest("The request body is not UTF-8.") from None
     except _DuplicateKey:
-        raise MalformedRequest("The request body names one member twice.") from None
+        raise MalformedRequest("The request body contains a member twice.") from None
     except ValueError as error:
         raise MalformedRequest("The request body is not valid JSON.", cause=type(error).__name__) from None
-    # Only an escape can bring in what UTF-8 and JSON do not allow as plain text.
+    # Only an escape can introduce a NUL or a lone surrogate.
     if "\\u" in text:
-        _refuse_unstorable(document)
+        _require_storable(document)
     return document
 
 
@@ -139,7 +139,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    # 64 bits are enough for every type served; int() of a long text is quadratic.
+    # 64 bits are enough for every type; int() is quadratic in the length of the text.
     if len(text) > 20:
         raise ValueError("integer out of range")
     return int(text)
@@ -152,22 +152,22 @@ def _number(text: str) -> float:
     return value
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_number
+    object_pairs_hook=_object, parse_constant=_reject_constant, parse_int=_integer, parse_float=_number
 )
 
 
-def _refuse_unstorable(value: Any) -> None:
+def _require_storable(value: Any) -> None:
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, str):
             if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
-                raise MalformedRequest("The request body holds a NUL or half a surrogate pair.")
+                raise MalformedRequest("The request body contains a NUL or a lone surrogate.")
         elif isinstance(item, dict):
             stack.extend(item)
             stack.extend(item.values())

@@ -1,4 +1,4 @@
-"""One pass over the headers of a request: which credentials it carries, where it comes from, what it sends."""
+"""Parse the request headers in one pass: credentials, client address, content negotiation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_LANGUAGES = 200
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _LENGTH_DIGITS = 12
-"""A longer Content-Length is too large, whatever it says exactly."""
+"""A longer Content-Length is too large in any case."""
 
 _AUTHORIZATION, _API_KEY, _BRAND = "authorization", "api_key", "brand_token"
 
@@ -37,11 +37,11 @@ PLAIN_HEADERS: Final = frozenset(
         b"x-forwarded-for",
     )
 )
-"""The headers that are read besides those of credentials. The tests send hostile values in each."""
+"""All headers that are read besides those of credentials; the hostile tests cover each."""
 
 
 class HeaderValues(msgspec.Struct, frozen=True):
-    """The headers that matter here, as text; ``forwarded_for`` is all of them joined."""
+    """The parsed headers; repeated headers are joined."""
 
     credentials: Credentials
     content_type: str | None
@@ -53,12 +53,12 @@ class HeaderValues(msgspec.Struct, frozen=True):
     forwarded_for: str
     accept_language: str = ""
     repeated: str | None = None
-    """A credential header that came a second time, perhaps under an alias."""
+    """A credential header that was sent twice, perhaps under an alias."""
 
     def require_single(self) -> Credentials:
         """The credentials.
 
-        :raises MalformedRequest: 400, for two headers of one kind, aliases included.
+        :raises MalformedRequest: 400, if a credential was sent twice, including aliases.
         """
         if self.repeated is not None:
             raise MalformedRequest("Two headers of one kind were sent.", field=self.repeated)
@@ -77,7 +77,7 @@ class HeaderValues(msgspec.Struct, frozen=True):
 
 
 class HeaderReader:
-    """Reads headers by the names that the settings give."""
+    """Parses headers, with the credential header names from the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._kinds: dict[bytes, str] = {b"authorization": _AUTHORIZATION}
@@ -85,15 +85,15 @@ class HeaderReader:
         self._kinds |= {name.encode("ascii"): _BRAND for name in settings.brand_headers}
         self._trusted = settings.trusted_proxies
         self.names = PLAIN_HEADERS.union(self._kinds)
-        """Every header that is read, in lower case."""
+        """All headers that are read, in lower case."""
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> HeaderValues:
-        """The headers of a request.
+        """Parse the headers of a request.
 
-        Several headers of one name are one with commas (RFC 9110 §5.3), so that none of them decides alone; several
-        credentials of one kind are only noted: method and body are judged first.
+        Repeated headers are joined with commas (RFC 9110 §5.3). Repeated credentials are rejected later, by
+        ``require_single``: method and body are checked first.
 
-        :raises MalformedRequest: 400, when ``Content-Length`` is no number.
+        :raises MalformedRequest: 400, if ``Content-Length`` is not a number.
         """
         repeated: str | None = None
         found: dict[str, str] = {}
@@ -122,21 +122,21 @@ class HeaderReader:
         )
 
     def details(self, scope: Mapping[str, Any], values: HeaderValues) -> RequestDetails:
-        """Where this request comes from, with a new id of ours."""
+        """The client's address, and a new request id."""
         client = scope.get("client")
-        # The right-most hops decide; a header of any length would be kept with the place that was worked out from it.
+        # Only the right-most hops matter, and the header is a cache key of ``_locate``: bound its length.
         forwarded_for = values.forwarded_for[-LONGEST_FORWARDED:] if self._trusted else ""
-        address, prefix = _place(client[0] if client else "", forwarded_for, self._trusted)
+        address, prefix = _locate(client[0] if client else "", forwarded_for, self._trusted)
         request_id = os.urandom(12).hex()
         return RequestDetails(request_id, address, prefix, values.user_agent, values.origin, values.accept_language)
 
 
 NOTHING = HeaderValues(Credentials(None, None, None), None, None, None, "", None, "", "")
-"""The values of a request whose headers were refused."""
+"""The values of a request whose headers were rejected."""
 
 
 def _has_no_weight(parameters: str) -> bool:
-    """Whether the parameters of a media range, in lower case, hold a weight of 0: ``q=0``, ``q=0.000``."""
+    """Whether the lower-case parameters of a media range contain a weight of 0: ``q=0``, ``q=0.000``."""
     for parameter in parameters.split(";"):
         name, _, weight = parameter.partition("=")
         whole, _, fraction = weight.strip(" \t").partition(".")
@@ -146,8 +146,8 @@ def _has_no_weight(parameters: str) -> bool:
 
 
 def locate_peer(peer: str) -> tuple[str, str]:
-    """The address of a peer and its prefix, whatever headers it may send; empty where it has none."""
-    return _place(peer, "", ())
+    """The peer's own address and prefix, ignoring headers; empty if it has no address."""
+    return _locate(peer, "", ())
 
 
 def _text(value: bytes | None) -> str | None:
@@ -163,21 +163,21 @@ def _length(value: bytes | None) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _place(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> tuple[str, str]:
+def _locate(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> tuple[str, str]:
     """The client's address and its prefix (IPv4 /32, IPv6 /64); security §7.
 
-    ``X-Forwarded-For`` counts only behind a trusted peer: its right-most untrusted hop. An unreadable hop
-    leaves the peer's own address.
+    From a trusted peer, it is the right-most untrusted hop of ``X-Forwarded-For``; with an invalid hop, or from any
+    other peer, it is the peer's own address.
     """
-    here = _address(peer)
-    if here is None:
+    own = _address(peer)
+    if own is None:
         return "", ""
-    chosen = here
-    if any(here in network for network in trusted):
+    chosen = own
+    if any(own in network for network in trusted):
         for hop in reversed(forwarded_for.split(",") if forwarded_for else []):
             address = _address(hop.strip(" \t"))
             if address is None:
-                chosen = here
+                chosen = own
                 break
             chosen = address
             if not any(address in network for network in trusted):

@@ -61,8 +61,8 @@ def serve(listening: ListenOptions, *, is_demo: bool = False, announce: Callable
         asyncio.run(_check(settings))
         if announce is not None:
             announce()
-        task = supervisor.Task(listener.detach(), listening.workers, listening.host, settings.metrics_port)
-        supervisor.become(task)
+        arguments = supervisor.Arguments(listener.detach(), listening.workers, listening.host, settings.metrics_port)
+        supervisor.become(arguments)
     reload = None if is_demo else Reload(listening.host, settings.metrics_port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve_alone(listener, announce, reload))
@@ -131,7 +131,7 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Send a heartbeat each second. uvicorn calls this ten times a second."""
         if counter % 10 == 0:
-            self._report(worker_process.ALIVE)
+            self._report(worker_process.HEARTBEAT)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

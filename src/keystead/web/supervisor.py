@@ -1,9 +1,9 @@
-"""Supervisor of the worker processes: start, watch, restart with exponential backoff, replace one by one, stop.
+"""Supervisor of the worker processes: start, watch, restart with exponential backoff, rolling reload, stop.
 
-``keystead serve`` becomes this program (exec) once it has checked that serving is possible: the process id stays, and
-the memory of the check is given back. A worker inherits the listening socket and one end of a socket pair. On it the
-worker sends ``READY``, then one byte a second; end of file means that the worker has died, or, to the worker, that the
-supervisor has. See docs/decisions/0017-a-supervisor-of-workers.md.
+``keystead serve`` executes this program (exec) after its checks: the process id stays, and the memory of the checks is
+freed. A worker inherits the listening socket and one end of a socket pair, on which it sends ``READY``, then a
+heartbeat each second. End of file means that the other side has died.
+See docs/decisions/0017-a-supervisor-of-workers.md.
 """
 
 from __future__ import annotations
@@ -32,52 +32,52 @@ from keystead.web.worker_process import (
     SIGNALS,
     STOP_SECONDS,
     Worker,
+    exit_status,
     forget_metrics,
-    how_it_ended,
     start_worker,
 )
 
 STEADY_SECONDS = 30.0
-"""A worker that served for so long is restarted immediately, without backoff."""
-ASLEEP_SECONDS = 5.0
-"""If this process did not run for so long, neither did the workers (Ctrl-Z, a virtual machine that was paused)."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+"""A worker that served this long is restarted immediately, without backoff."""
+SUSPENDED_SECONDS = 5.0
+"""If this process did not run for so long, neither did the workers (Ctrl-Z, a suspended virtual machine)."""
+MIN_BACKOFF, MAX_BACKOFF = 0.5, 15.0
 
 _log = structlog.get_logger("keystead.supervisor")
 
 
 @dataclass(slots=True)
 class Slot:
-    """One of the workers that there should be: the one that serves, and the one that is starting."""
+    """One of ``count`` workers: the one that serves, and its successor while that starts."""
 
     serving: Worker | None = None
-    coming: Worker | None = None
+    starting: Worker | None = None
     due: float = 0.0
     failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What the supervisor is started with, as its one argument in JSON."""
+class Arguments:
+    """The supervisor's only command-line argument, as JSON."""
 
     listener: int
     count: int
     host: str
     metrics_port: int | None = None
     adopted: tuple[int, int] | None = None
-    """Process id and socket of a worker that serves already (after a reload of a single process)."""
+    """Process id and control socket of a running worker (after a reload of a single process)."""
     pending: tuple[int, ...] = ()
-    """Signals that came while this was becoming the supervisor."""
+    """Signals that arrived before the supervisor could handle them."""
 
 
-def become(task: Task) -> NoReturn:
-    """Replaces this process by the supervisor. Signals that come meanwhile wait for its handlers."""
+def become(arguments: Arguments) -> NoReturn:
+    """Replace this process by the supervisor. Signals are blocked until it handles them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     sys.stdout.flush()
     sys.stderr.flush()
-    for descriptor in (task.listener, *(task.adopted[1:] if task.adopted else ())):
+    for descriptor in (arguments.listener, *(arguments.adopted[1:] if arguments.adopted else ())):
         os.set_inheritable(descriptor, True)
-    words = [sys.executable, "-P", "-m", "keystead.web.supervisor", json.dumps(asdict(task))]
+    words = [sys.executable, "-P", "-m", "keystead.web.supervisor", json.dumps(asdict(arguments))]
     os.execv(sys.executable, words)  # noqa: S606
 
 
@@ -91,20 +91,20 @@ class Supervisor:
         self._to_replace: list[Slot] = []
         self._is_stopping = False
         self._was_killed = False
-        self._awake = time.monotonic()
+        self._last_run = time.monotonic()
         self._selector = selectors.DefaultSelector()
         if adopted is not None:
-            adopted.heard = time.monotonic()
+            adopted.last_heartbeat = time.monotonic()
             self._slots[0].serving = adopted
             self._selector.register(adopted.control, selectors.EVENT_READ, adopted)
 
     def run(self, pending: Iterable[int] = ()) -> int:
-        """Serves; returns the exit code: 0, or 1 if a worker had to be killed to stop."""
+        """Run until stopped; return the exit code: 0, or 1 if a worker had to be killed."""
         self._listen_for_signals()
         for number in pending:
             self._handle_signal(number)
         while not self._is_stopping:
-            self._start_what_is_due()
+            self._start_due()
             self._step()
         self._listener.close()
         for worker in self._workers():
@@ -126,24 +126,24 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _workers(self) -> list[Worker]:
-        slots = [worker for slot in self._slots for worker in (slot.serving, slot.coming) if worker]
+        slots = [worker for slot in self._slots for worker in (slot.serving, slot.starting) if worker]
         return slots + self._leaving
 
     def _step(self) -> None:
-        """Waits for something to happen, at most a second, and handles it."""
+        """Wait for events, at most a second, and handle them."""
         now = time.monotonic()
-        pauses = [slot.due - now for slot in self._slots if not slot.serving and not slot.coming]
-        timeout = 1.0 if self._is_stopping else min(max(min(pauses, default=1.0), 0.0), 1.0)
+        delays = [slot.due - now for slot in self._slots if not slot.serving and not slot.starting]
+        timeout = 1.0 if self._is_stopping else min(max(min(delays, default=1.0), 0.0), 1.0)
         for key, _ in self._selector.select(timeout):
             received = key.fileobj.recv(4096)  # type: ignore[union-attr]
             if key.data is None:
                 for number in received:
                     self._handle_signal(number)
             elif received:
-                self._hear(key.data, is_ready=READY in received)
+                self._handle_heartbeat(key.data, is_ready=READY in received)
             else:
                 self._handle_end(key.data)
-        self._kill_what_is_late(time.monotonic())
+        self._kill_overdue(time.monotonic())
 
     def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -154,30 +154,30 @@ class Supervisor:
         elif number in SIGNALS:
             self._is_stopping = True
 
-    def _start_what_is_due(self) -> None:
+    def _start_due(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
-            if slot.serving is None and slot.coming is None and slot.due <= now:
+            if slot.serving is None and slot.starting is None and slot.due <= now:
                 self._start(slot)
-        if self._to_replace and not any(slot.coming for slot in self._slots):
+        if self._to_replace and not any(slot.starting for slot in self._slots):
             slot = self._to_replace.pop(0)
             if slot.serving is not None:
                 self._start(slot)
 
     def _start(self, slot: Slot) -> None:
         try:
-            slot.coming = start_worker(self._listener)
+            slot.starting = start_worker(self._listener)
         except OSError as error:  # no memory, or too many processes
             self._back_off(slot, reason=str(error))
         else:
-            self._selector.register(slot.coming.control, selectors.EVENT_READ, slot.coming)
+            self._selector.register(slot.starting.control, selectors.EVENT_READ, slot.starting)
 
-    def _hear(self, worker: Worker, *, is_ready: bool) -> None:
-        worker.heard = time.monotonic()
-        slot = next((slot for slot in self._slots if slot.coming is worker), None)
+    def _handle_heartbeat(self, worker: Worker, *, is_ready: bool) -> None:
+        worker.last_heartbeat = time.monotonic()
+        slot = next((slot for slot in self._slots if slot.starting is worker), None)
         if slot is None or not is_ready:
             return
-        replaced, slot.serving, slot.coming = slot.serving, worker, None
+        replaced, slot.serving, slot.starting = slot.serving, worker, None
         _log.info("worker_ready", worker=worker.pid, replaced=replaced and replaced.pid)
         if replaced is not None:
             self._leaving.append(replaced)
@@ -186,42 +186,42 @@ class Supervisor:
     def _handle_end(self, worker: Worker) -> None:
         self._selector.unregister(worker.control)
         worker.control.close()
-        how = how_it_ended(os.waitpid(worker.pid, 0)[1])
+        how = exit_status(os.waitpid(worker.pid, 0)[1])
         forget_metrics(worker)
         if worker in self._leaving:
             self._leaving.remove(worker)
             return
-        slot = next(slot for slot in self._slots if worker in (slot.serving, slot.coming))
-        is_successor = slot.serving is not None and worker is slot.coming
+        slot = next(slot for slot in self._slots if worker in (slot.serving, slot.starting))
+        is_successor = slot.serving is not None and worker is slot.starting
         if worker is slot.serving:
             slot.serving = None
         else:
-            slot.coming = None
+            slot.starting = None
         if self._is_stopping:
             return
         if is_successor:
             self._to_replace.clear()
             _log.error(
-                "reload_failed", worker=worker.pid, **how, reason="the new worker did not start: the old ones stay"
+                "reload_failed", worker=worker.pid, **how, reason="the new worker did not start; the old workers stay"
             )
         else:
-            served = time.monotonic() - worker.started if worker.heard else 0.0
+            served = time.monotonic() - worker.started if worker.last_heartbeat else 0.0
             self._back_off(slot, served, worker=worker.pid, **how)
 
     def _back_off(self, slot: Slot, served: float = 0.0, **details: Any) -> None:
-        """Has the slot filled again: immediately where the worker served well, else after a growing random pause."""
+        """Schedule a restart: immediately if the worker was steady, else with exponential backoff and jitter."""
         slot.failures = 0 if served >= STEADY_SECONDS else slot.failures + 1
-        # Bounded before it is raised: 2.0 ** 1024 is an error.
-        longest = min(FIRST_PAUSE * 2 ** min(slot.failures - 1, 16), LONGEST_PAUSE) if slot.failures else 0.0
-        pause = longest * random.uniform(0.5, 1.0)  # noqa: S311
-        slot.due = time.monotonic() + pause
-        _log.error("worker_died", **details, restart_in=round(pause, 1))
+        # The exponent is bounded: 2.0 ** 1024 overflows.
+        backoff = min(MIN_BACKOFF * 2 ** min(slot.failures - 1, 16), MAX_BACKOFF) if slot.failures else 0.0
+        delay = backoff * random.uniform(0.5, 1.0)  # noqa: S311
+        slot.due = time.monotonic() + delay
+        _log.error("worker_died", **details, restart_in=round(delay, 1))
 
-    def _kill_what_is_late(self, now: float) -> None:
-        was_asleep, self._awake = now - self._awake > ASLEEP_SECONDS, now
+    def _kill_overdue(self, now: float) -> None:
+        was_suspended, self._last_run = now - self._last_run > SUSPENDED_SECONDS, now
         for worker in self._workers():
-            if was_asleep and worker.heard:
-                worker.heard = now
+            if was_suspended and worker.last_heartbeat:
+                worker.last_heartbeat = now
             reason = worker.why_kill(now)
             if reason is not None and not worker.is_killed:
                 _log.error("worker_killed", worker=worker.pid, reason=reason)
@@ -235,21 +235,21 @@ class Supervisor:
 
 
 def main() -> int:
-    """Supervises what the one argument says; returns the exit code."""
-    task = Task(**json.loads(sys.argv[1]))
+    """Run the supervisor; return the exit code."""
+    arguments = Arguments(**json.loads(sys.argv[1]))
     try:
         logs.configure(load_settings(os.environ))
-        if task.metrics_port is not None:
+        if arguments.metrics_port is not None:
             from keystead.web import metrics
 
-            metrics.serve(task.metrics_port, task.host)
+            metrics.serve(arguments.metrics_port, arguments.host)
         adopted = None
-        if task.adopted is not None:
-            # Workers that come later must not hold our end open.
-            os.set_inheritable(task.adopted[1], False)
-            adopted = Worker(task.adopted[0], socket.socket(fileno=task.adopted[1]))
-        supervisor = Supervisor(socket.socket(fileno=task.listener), task.count, adopted)
-        return supervisor.run(task.pending)
+        if arguments.adopted is not None:
+            # Later workers must not inherit our end.
+            os.set_inheritable(arguments.adopted[1], False)
+            adopted = Worker(arguments.adopted[0], socket.socket(fileno=arguments.adopted[1]))
+        supervisor = Supervisor(socket.socket(fileno=arguments.listener), arguments.count, adopted)
+        return supervisor.run(arguments.pending)
     except StartupError as error:
         _log.error("cannot_start", reason=error.message)
         return error.exit_code

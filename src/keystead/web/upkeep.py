@@ -1,7 +1,7 @@
-"""What a serving process does by itself: follow the keyring, rotate signing keys, deliver mail, sweep what is over.
+"""Background tasks of a serving process: reload the keyring, rotate signing keys, deliver mail, delete expired rows.
 
-A failed round is tried again at the next, and logged when a series of them begins and ends; nothing here can stop the
-server.
+A task that fails is retried at its next interval; a series of failures is logged when it begins and when it ends. No
+failure stops the server.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from keystead.mail.worker import MailWorker
 
 KEYRING_SECONDS = 2.0
-"""How often the keyring's version is read: an emergency revocation is felt everywhere within 5 s (security §5)."""
+"""Poll interval of the keyring's version: a revocation takes effect on every node within 5 s (security §5)."""
 DELIVERY_SECONDS = 1.0
 RESOLVE_SECONDS = 2.0
-"""How long a round decides on requests for mail; one batch may take longer."""
+"""Time limit of a round that resolves mail requests; one batch may exceed it."""
 FINISH_SECONDS = 3.0
-"""How long a process that ends waits for the mails in hand, after it has waited for the requests."""
+"""How long a stopping process waits for mails in delivery, after it has waited for the requests."""
 SWEEP_SECONDS = 300.0
 SWEEP_LIMIT = 60.0
-"""How long a round sweeps rows of one kind; what is left by then waits for the next."""
+"""Time limit of a round per kind of row; the rest waits for the next round."""
 KEEP_ENDED = timedelta(days=30)
-CLOCKS_APART = timedelta(seconds=60)
-"""From which difference on the operator should mend the machine's clock: log lines and TLS depend on it."""
+MAX_CLOCK_OFFSET = timedelta(seconds=60)
+"""Offset at which the operator is warned: log lines and TLS depend on the machine's clock."""
 
 _log = structlog.get_logger("keystead.upkeep")
 
@@ -67,7 +67,7 @@ class Upkeep:
         self._are_clocks_apart = False
 
     def start(self) -> None:
-        """Starts the tasks on the running loop."""
+        """Start the tasks on the running loop."""
         self._tasks = [
             asyncio.create_task(_repeat(MEASURE_SECONDS, self.follow_clock)),
             asyncio.create_task(_repeat(KEYRING_SECONDS, self.follow_keyring)),
@@ -79,7 +79,7 @@ class Upkeep:
             self._tasks.append(asyncio.create_task(_repeat(DELIVERY_SECONDS, self._delivery.deliver_all_due)))
 
     async def stop(self) -> None:
-        """Ends the tasks and waits for them; mails in hand are delivered first, if that does not take long."""
+        """Cancel the tasks and await them, after finishing the deliveries in progress within ``FINISH_SECONDS``."""
         if self._delivery is not None:
             await self._delivery.finish(FINISH_SECONDS)
         for task in self._tasks:
@@ -92,33 +92,33 @@ class Upkeep:
                 await self.write_last_uses()
 
     async def write_last_uses(self) -> None:
-        """Writes when API keys and sessions were last used: requests only note it."""
+        """Write the last uses of API keys and sessions, which requests only keep in memory."""
         await api_keys.write_uses(self._server)
         await sessions.write_uses(self._server)
 
     async def follow_clock(self) -> None:
-        """Measures the offset to the database's clock; logs when the machine's own is more than a minute away."""
+        """Measure the offset to the database's clock; log when it exceeds a minute."""
         clock = self._server.clock
         if not isinstance(clock, DatabaseClock):
             return
         ahead = await clock.measure(self._server.db)
         metrics.set_clock_offset(ahead.total_seconds())
-        are_apart = abs(ahead) > CLOCKS_APART
+        are_apart = abs(ahead) > MAX_CLOCK_OFFSET
         if are_apart and not self._are_clocks_apart:
-            reason = "the machine's clock is wrong, or the database's is: the database's counts"
+            reason = "the machine's or the database's clock is wrong; the database's is used"
             _log.warning("clocks_apart", seconds=round(ahead.total_seconds(), 1), reason=reason)
         elif self._are_clocks_apart and not are_apart:
             _log.info("clocks_together", seconds=round(ahead.total_seconds(), 1))
         self._are_clocks_apart = are_apart
 
     async def follow_keyring(self) -> None:
-        """Takes over a keyring that changed, or whose schedule has moved on."""
+        """Reload a keyring that changed, or whose schedule has advanced."""
         await follow_keyring(self._server)
 
     async def resolve_mail_requests(self) -> None:
-        """Decides what comes of the requests for mailed links; also where there is no mail server.
+        """Resolve the pending requests for mailed links, with or without a mail server.
 
-        One process at a time does, since all of them would open the same rows.
+        Under a lease, since all processes would read the same rows.
         """
         oldest = await mail_requests.find_oldest(self._server.db.reads)
         waits = timedelta(0) if oldest is None else self._server.clock.now() - oldest
@@ -130,7 +130,7 @@ class Upkeep:
             await process_all(self._server, RESOLVE_SECONDS, self._turns)
 
     async def sweep(self) -> None:
-        """One round of upkeep, by one node at a time; none while the database's time cannot be measured."""
+        """Delete expired rows, under a lease; not while the database's time cannot be measured."""
         ctx, clock = system_context(self._server, f"upkeep-{self._name}"), self._server.clock
         if isinstance(clock, DatabaseClock) and not clock.is_measured:
             _log.warning("upkeep_paused", reason="the database's clock could not be measured for a while")
@@ -151,11 +151,11 @@ class Upkeep:
 
 
 def _delivery(server: Server, holder: str) -> MailWorker | None:
-    """The worker that delivers mail; without a mail server there is nothing for it to do."""
+    """The mail worker, or None without a mail server."""
     mail_server = server.settings.mail_server
     if mail_server is None:
         return None
-    # Imported here: a server that sends no mail does without the templates and the client.
+    # Imported here: without a mail server neither templates nor SMTP client are needed.
     from keystead.mail.smtp import SmtpTransport
     from keystead.mail.worker import CONNECTIONS, MailWorker
 

@@ -1,6 +1,6 @@
-"""One worker process: ``python -m keystead.web.worker LISTENER CONTROL``, two descriptors that it inherits.
+"""Entry point of a worker process: ``python -m keystead.web.worker LISTENER CONTROL``, two inherited descriptors.
 
-What takes long to import comes after the thread that watches the supervisor.
+Light to import: the thread that watches the supervisor starts before the slow imports.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from contextlib import suppress
 import structlog
 
 ORPHAN_SECONDS = 1.5
-"""How long open requests have after the supervisor has died: the port has to be free for the next one."""
+"""Time for open requests after the supervisor has died; then the port must be free for the next one."""
 
 
 def main() -> int:
-    """Serves until SIGTERM, or until the supervisor is gone; returns the exit code."""
+    """Serve until SIGTERM or until the supervisor dies; return the exit code."""
     listener, control = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     for inherited in (listener, control):
         inherited.set_inheritable(False)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        # A terminal sends them to the whole group of processes: the supervisor decides what becomes of them.
+        # A terminal sends these to the whole process group; only the supervisor reacts to them.
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_supervisor, args=(control,), name="keystead-supervisor", daemon=True).start()
 
@@ -35,8 +35,8 @@ def main() -> int:
 
 
 def _end_with_supervisor(control: socket.socket) -> None:
-    """Waits for the end of the supervisor, which never sends anything, and stops this process then."""
-    with suppress(ConnectionResetError):  # it died with signs of life unread
+    """Wait until the supervisor dies (it never sends anything), then stop this process."""
+    with suppress(ConnectionResetError):  # it died with unread heartbeats
         control.recv(1)
     structlog.get_logger("keystead.worker").error("supervisor_gone", worker=os.getpid())
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A worker process as its parent sees it: start, signs of life, how it ended."""
+"""A worker process as seen by its parent: start, heartbeats, exit status."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 READY = b"R"
-ALIVE = b"."
+HEARTBEAT = b"."
 START_SECONDS = 60.0
-"""How long a worker may take until it is ready: above every timeout of the database."""
-SILENT_SECONDS = 30.0
-"""After so long without a sign of life a worker is killed: its event loop is blocked, or the process is stopped."""
+"""Timeout until a worker is ready: longer than every timeout of the database."""
+HEARTBEAT_TIMEOUT = 30.0
+"""A worker without a heartbeat for so long is killed: its event loop is blocked, or the process is stopped."""
 STOP_SECONDS = 14.0
-"""How long a worker may take to stop: 10 s for open requests, 3 s for mails in hand, and a little."""
+"""Timeout to stop: 10 s for open requests, 3 s for mails in delivery, and a margin."""
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -32,23 +32,23 @@ class Worker:
     pid: int
     control: socket.socket
     started: float = field(default_factory=time.monotonic)
-    heard: float = 0.0
-    """When the last sign of life came; 0: the worker is not ready yet."""
+    last_heartbeat: float = 0.0
+    """Time of the last heartbeat; 0 until the worker is ready."""
     deadline: float | None = None
-    """When it is killed, if it was asked to stop."""
+    """When it is killed, after it was asked to stop."""
     is_killed: bool = False
 
     def why_kill(self, now: float) -> str | None:
-        """The reason to kill it, if there is one."""
+        """The reason to kill the worker, or None."""
         if self.deadline is not None:
             return "it did not stop in time" if now > self.deadline else None
-        if not self.heard:
+        if not self.last_heartbeat:
             return "it was not ready in time" if now > self.started + START_SECONDS else None
-        return "it gave no sign of life" if now > self.heard + SILENT_SECONDS else None
+        return "it sent no heartbeat" if now > self.last_heartbeat + HEARTBEAT_TIMEOUT else None
 
 
 def start_worker(listener: socket.socket, environ: Mapping[str, str] = os.environ) -> Worker:
-    """Starts a worker process on the listening socket."""
+    """Start a worker process on the listening socket."""
     ours, theirs = socket.socketpair()
     listener.set_inheritable(True)
     theirs.set_inheritable(True)
@@ -58,8 +58,8 @@ def start_worker(listener: socket.socket, environ: Mapping[str, str] = os.enviro
         return Worker(os.posix_spawn(sys.executable, words, environ, setsigmask=[], setsigdef=defaults), ours)
 
 
-def how_it_ended(status: int) -> dict[str, Any]:
-    """``signal`` or ``exit_code`` of a process, from what ``waitpid`` returned."""
+def exit_status(status: int) -> dict[str, Any]:
+    """``signal`` or ``exit_code`` of a process, from the status of ``waitpid``."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return {"exit_code": code}
@@ -67,13 +67,13 @@ def how_it_ended(status: int) -> dict[str, Any]:
 
 
 def forget_metrics(worker: Worker) -> None:
-    """Removes the files of its gauges, and all its files if it never served: workers in backoff would fill the disk."""
+    """Delete the files of its live gauges; if it never served, all its files (failing workers would fill the disk)."""
     folder = os.environ.get(METRICS_FOLDER)
     if folder:
-        for path in Path(folder).glob(f"{'gauge_live*' if worker.heard else '*'}_{worker.pid}.db"):
+        for path in Path(folder).glob(f"{'gauge_live*' if worker.last_heartbeat else '*'}_{worker.pid}.db"):
             path.unlink(missing_ok=True)
 
 
 def make_metrics_folder() -> str:
-    """The folder in which workers count; the supervisor removes it."""
+    """Create the folder of the workers' metrics; the supervisor deletes it."""
     return tempfile.mkdtemp(prefix="keystead-metrics-")

@@ -1,7 +1,7 @@
 """The tour: every documented request, in the order in which a new user needs it.
 
 Some requests consume a value: a refresh token, a session, a record, the link in a mail. An :class:`Extract` fetches a
-new one each time by a request of its own, so that every command can be pasted repeatedly.
+new one each time by another request, so that every command can be pasted repeatedly.
 """
 
 from __future__ import annotations
