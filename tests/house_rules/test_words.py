@@ -39,7 +39,6 @@ EXCEPTIONS = {
 }
 
 PENDING: tuple[str, ...] = (
-    "docs/architecture.md",
     "docs/entities.md",
     "docs/errors.md",
     "docs/mail.md",
