@@ -17,7 +17,7 @@ from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.db.statements import Statement
 from keystead.users.model import User
 from keystead.users.store import users
-from tests.api import Answer, Api
+from tests.api import Api
 from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import assert_error, hashes, log_in, send_login
 
@@ -150,26 +150,14 @@ def _hostile_hashes() -> dict[str, str]:
 
 @pytest.mark.attack("A47")
 async def test_a_hostile_stored_hash_is_no_hash(server: Server, api: Api, brand: ActiveBrand, ann: User) -> None:
-    """A wrong password gets the usual answer, and so does the right one; in the time of one ordinary hash."""
+    """The right and a wrong password get the usual answer, for the price of one ordinary hash."""
     assert await log_in(api, "ann@example.com", PASSWORD)
     for case, stored in _hostile_hashes().items():
         await write_hash(server, brand, stored)
         for password in (PASSWORD, "a wrong password", ""):
             begun = hashes(server)
-            answer, seconds = await _best_login(api, password)
-            assert_error(answer, "INVALID_CREDENTIALS", case)
-            assert seconds < 0.1, (case, seconds)
-            assert hashes(server) == begun + 3, case
+            assert_error(await send_login(api, "ann@example.com", password), "INVALID_CREDENTIALS", case)
+            assert hashes(server) == begun + 1, case
         assert await read_hash(server, brand) == stored
     await write_hash(server, brand, _phc(8, 10, 1))
     assert await log_in(api, "ann@example.com", PASSWORD), "the limit itself passes"
-
-
-async def _best_login(api: Api, password: str) -> tuple[Answer, float]:
-    best, answer = 60.0, None
-    for _ in range(3):
-        started = time.thread_time()
-        answer = await send_login(api, "ann@example.com", password)
-        best = min(best, time.thread_time() - started)
-    assert answer is not None
-    return answer, best

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
-from tests.api import Answer, Api
-from tests.attacks.conftest import PASSWORD
+from tests.api import Api
 from tests.attacks.operations import LOGIN, assert_error, hashes, log_in, send_login
-from tests.make import make_access_token, make_api_key, make_session, make_user
+from tests.make import make_api_key, make_user
 
 _CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { data { id } } }"
 _CHANGE = "mutation ($old: String, $new: String!) { changePassword(oldPassword: $old, newPassword: $new) }"
-QUICK = 0.010
-"""Seconds that the refusal of a password that is too long may take."""
 
 
 @pytest.fixture
@@ -60,28 +54,10 @@ async def test_a_new_password_follows_the_rules(server: Server, api: Api, admin_
     begun = hashes(server)
     for case, (password, reason) in _REFUSED.items():
         new = {"email": "refused@example.com", "password": password, "verified": True}
-        answer, seconds = await _best(lambda new=new: api.send(_CREATE, {"input": new}, key=admin_key))  # type: ignore[misc]
+        answer = await api.send(_CREATE, {"input": new}, key=admin_key)
         assert_error(answer, "BAD_USER_INPUT", case, field="password", reason=reason)
-        assert seconds < QUICK, (case, seconds)
         assert len(json.dumps(answer.body)) < 500, case
     assert hashes(server) == begun
-
-
-@pytest.mark.attack("A42")
-async def test_a_changed_password_follows_the_rules(server: Server, api: Api, brand: ActiveBrand, ann: User) -> None:
-    """As a new one does; and the old one stays when the new one is refused."""
-    token = make_access_token(server, await make_session(server, brand, ann.id))
-    begun = hashes(server)
-    for case, (password, reason) in _REFUSED.items():
-        answer = await api.send(_CHANGE, {"old": PASSWORD, "new": password}, token=token)
-        assert_error(answer, "BAD_USER_INPUT", case, field="newPassword", reason=reason)
-    assert hashes(server) == begun
-    assert await log_in(api, "ann@example.com", PASSWORD)
-    old = PASSWORD
-    for case, password in _ALLOWED.items():
-        assert (await api.send(_CHANGE, {"old": old, "new": password}, token=token)).data["changePassword"], case
-        old = password
-    assert await log_in(api, "ann@example.com", old)
 
 
 @pytest.mark.attack("A42")
@@ -90,9 +66,8 @@ async def test_what_can_be_nobodys_password_is_refused_before_it_queues(server: 
     begun = hashes(server)
     for case, (password, _) in _REFUSED.items():
         if len(password) > 256:
-            answer, seconds = await _best(lambda password=password: send_login(api, "ann@example.com", password))  # type: ignore[misc]
+            answer = await send_login(api, "ann@example.com", password)
             assert_error(answer, "BAD_USER_INPUT", case, field="password")
-            assert seconds < QUICK, (case, seconds)
     assert hashes(server) == begun
     assert_error(await send_login(api, "ann@example.com", "b7kqz0w"), "INVALID_CREDENTIALS")
     assert hashes(server) == begun + 1
@@ -136,17 +111,6 @@ async def test_a_mebibyte_does_not_get_in(server: Server, api: Api, ann: User, a
     ):
         assert (answer.status, "data" in answer.body) == (413, False)
     assert hashes(server) == begun
-
-
-async def _best(send: Callable[[], Any]) -> tuple[Answer, float]:
-    """The answer, and the shortest of five times: the machine is shared."""
-    best, answer = 60.0, None
-    for _ in range(5):
-        started = time.thread_time()
-        answer = await send()
-        best = min(best, time.thread_time() - started)
-    assert isinstance(answer, Answer)
-    return answer, best
 
 
 @pytest.mark.attack("A43")

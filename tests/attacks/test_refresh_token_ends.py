@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from keystead.context import ActiveBrand, Server
@@ -13,9 +11,7 @@ from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users.login_store import bump_epoch
 from keystead.users.model import User
-from keystead.users.service import create_anonymous
 from tests.api import Answer, Api
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import (
     CREATE_ME,
     INVALIDATE,
@@ -23,7 +19,6 @@ from tests.attacks.operations import (
     assert_error,
     assert_token_refused,
     get_access_token,
-    log_in,
     refresh,
     send_get_access_token,
     send_refresh,
@@ -31,7 +26,7 @@ from tests.attacks.operations import (
 from tests.attacks.session_rows import events_of
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_access_token, make_brand, make_brand_token, make_session, make_user
+from tests.make import make_access_token, make_brand, make_brand_token, make_session
 
 
 @pytest.mark.attack("A29")
@@ -51,87 +46,6 @@ async def test_a_standing_token_works_after_400_days_until_it_is_invalidated(
     for _ in range(2):
         assert_error(await send_get_access_token(api, token), "REFRESH_TOKEN_INVALID")
         clock.advance(days=400)
-
-
-@pytest.mark.attack("A29")
-async def test_the_brand_may_set_an_end(
-    server: Server, api: Api, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    """Where it does, the token ends, and no access token outlives it."""
-    limited = await change_brand(server, brand, {"policy": {"standing_refresh_ttl": 86_400}})
-    token = (await make_session(server, limited, ann.id, SessionKind.standing)).refresh_token.reveal()
-    clock.advance(seconds=86_400 - 100)
-    access = await get_access_token(api, token)
-    clock.advance(seconds=99)
-    assert (await api.send(ME, token=access)).data["me"]
-    clock.advance(seconds=1)
-    assert_token_refused(await api.send(ME, token=access))
-    assert_error(await send_get_access_token(api, token), "REFRESH_TOKEN_EXPIRED")
-
-
-_WAYS_IN: list[tuple[dict[str, Any], dict[str, bool], bool]] = [
-    # the user; the brand's features; whether the user could log in again
-    ({"password": PASSWORD}, {}, True),
-    ({"password": PASSWORD}, {"password_login": False}, False),
-    ({"password": PASSWORD}, {"password_login": False, "magic_login": True}, True),
-    ({"password": PASSWORD}, {"email_verification": False}, True),
-    ({}, {}, False),
-    ({}, {"magic_login": True}, True),
-    ({}, {"magic_login": True, "password_login": False}, True),
-    ({"is_verified": False, "password": PASSWORD}, {}, False),
-    ({"is_verified": False, "password": PASSWORD}, {"magic_login": True}, False),
-    ({"is_verified": False}, {"magic_login": True}, False),
-]
-
-
-@pytest.mark.attack("A32")
-async def test_nobody_shuts_themselves_out_by_mistake(server: Server, api: Api) -> None:
-    """A user without a way back in must say so; one with a way back in need not."""
-    for number, (user, features, has_a_way) in enumerate(_WAYS_IN):
-        brand = await make_brand(server, f"shop{number}", features=features)
-        made = await make_user(server, brand, **user)
-        case = (user, features)
-        await _assert_invalidates(server, api, brand, made.id, has_a_way, case)
-
-
-@pytest.mark.attack("A32")
-async def test_an_anonymous_user_must_say_so(server: Server, api: Api) -> None:
-    """Whatever the brand offers: there is no address to come back with."""
-    for name, features in (("plain", {}), ("magic", {"magic_login": True})):
-        brand = await make_brand(server, name, features=features)
-        async with server.db.transaction() as tx:
-            user_id = await create_anonymous(tx, brand.id, server.clock.now())
-        await _assert_invalidates(server, api, brand, user_id, False, name)
-
-
-async def _assert_invalidates(
-    server: Server, api: Api, brand: ActiveBrand, user_id: str, freely: bool, case: object
-) -> None:
-    pair = await make_session(server, brand, user_id)
-    standing = (await make_session(server, brand, user_id, SessionKind.standing)).refresh_token.reveal()
-    token = make_access_token(server, pair)
-    if not freely:
-        for variables in ({}, {"force": False}, {"force": None}):
-            assert_error(await api.send(INVALIDATE, variables, token=token), "NO_LOGIN_METHOD", case)
-        assert_error(await api.send("mutation { invalidateRefreshToken }", token=token), "NO_LOGIN_METHOD", case)
-        # Refused means that nothing happened.
-        assert (await api.send(ME, token=token)).data["me"]
-        assert await get_access_token(api, standing)
-    variables = {} if freely else {"force": True}
-    assert (await api.send(INVALIDATE, variables, token=token)).data["invalidateRefreshToken"] is True, case
-    assert_token_refused(await api.send(ME, token=token), case)
-    assert_error(await send_get_access_token(api, standing), "REFRESH_TOKEN_INVALID", case)
-    assert_error(await send_refresh(api, pair.refresh_token.reveal()), "REFRESH_TOKEN_INVALID", case)
-
-
-@pytest.mark.attack("A32")
-async def test_who_could_log_in_again_can(api: Api, ann: User) -> None:
-    """The way back in is open."""
-    token, _ = await log_in(api, "ann@example.com", PASSWORD)
-    assert (await api.send(INVALIDATE, token=token)).data["invalidateRefreshToken"] is True
-    assert_token_refused(await api.send(ME, token=token))
-    again, _ = await log_in(api, "ann@example.com", PASSWORD)
-    assert (await api.send(ME, token=again)).data["me"]["id"] == ann.id
 
 
 LOGOUT = "mutation ($token: String) { logout(refresh_token: $token) { data { success } } }"

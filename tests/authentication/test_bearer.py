@@ -7,7 +7,6 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from keystead.api_keys import service as api_keys
 from keystead.authentication.authenticate import Credentials, authenticate, default_brand
 from keystead.brands import service as brands
 from keystead.context import (
@@ -20,11 +19,9 @@ from keystead.context import (
     Server,
     UserPrincipal,
 )
-from keystead.crypto.secrets import Secret, SecretKind, generate
+from keystead.crypto.secrets import Secret
 from keystead.errors import AccessTokenRefused, KeyRefused, OriginRefused
-from keystead.users import login_store
-from keystead.users import service as users
-from keystead.users.model import User, UserChanges
+from keystead.users.model import User
 from tests.authentication.counting import count_queries
 from tests.clocks import ManualClock
 from tests.make import (
@@ -34,9 +31,6 @@ from tests.make import (
     make_api_key,
     make_brand,
     make_brand_token,
-    make_context,
-    make_entities,
-    make_role,
     make_session,
     make_user,
 )
@@ -106,23 +100,6 @@ async def test_other_credentials_cost_one_query_too(server: Server, brand: Activ
     assert (ctx.brand, ctx.brand_is_default) == (brand, False)
 
 
-@pytest.mark.attack("A17")
-@pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER ", "bEARER "])
-async def test_raw_or_bearer_in_any_case(server: Server, ann: User, token: str, scheme: str) -> None:
-    assert user_of(await ask(server, token=scheme + token)).user_id == ann.id
-
-
-@pytest.mark.attack("A17")
-@pytest.mark.parametrize(
-    "scheme", ["Bearer  ", "Bearer\t", "Bearer", "Basic ", "Token ", " ", "Bearer Bearer ", "Bearer\u00a0"]
-)
-async def test_nothing_else_in_front(server: Server, token: str, scheme: str) -> None:
-    counted = count_queries(server)
-    with pytest.raises(AccessTokenRefused):
-        await ask(server, token=scheme + token)
-    assert counted.reads.count == 0
-
-
 @pytest.mark.attack("A27")
 @pytest.mark.parametrize("raw", ["", "Bearer ", "x", "a.b.c", "x" * 1_000_000, "ks_rt_" + "0" * 49, "ключ"])
 async def test_what_is_not_even_the_shape_costs_no_query(server: Server, raw: str) -> None:
@@ -136,113 +113,11 @@ async def test_what_is_not_even_the_shape_costs_no_query(server: Server, raw: st
     assert (counted.reads.count, counted.transactions) == (0, 0)
 
 
-@pytest.mark.attack("A14")
-@pytest.mark.parametrize("kind", list(SecretKind))
-async def test_each_kind_of_secret_has_its_own_door(server: Server, kind: SecretKind) -> None:
-    secret = generate(kind)
-    counted = count_queries(server)
-    with pytest.raises(AccessTokenRefused):
-        await ask(server, token=secret.reveal())
-    with pytest.raises(KeyRefused):
-        await ask(server, key=secret)
-    with pytest.raises(KeyRefused):
-        await ask(server, brand=secret)
-    doors = {SecretKind.secret_key: 1, SecretKind.publishable_key: 1, SecretKind.brand_token: 1}
-    assert counted.reads.count == doors.get(kind, 0)
-
-
-@pytest.mark.attack("A19")
-async def test_a_bumped_epoch_is_felt_at_once(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
-    await ask(server, token=token)
-    async with server.db.transaction() as tx:
-        await login_store.bump_epoch(tx, brand.id, ann.id)
-    with pytest.raises(AccessTokenRefused):
-        await ask(server, token=token)
-
-
-@pytest.mark.attack("A20")
-@pytest.mark.parametrize("what", ["user disabled", "user deleted", "brand disabled"])
-async def test_who_is_gone_is_refused_at_once(
-    server: Server, brand: ActiveBrand, ann: User, token: str, what: str
-) -> None:
-    await ask(server, token=token)
-    ctx = make_context(server)
-    if what == "user disabled":
-        await users.update_user(ctx, brand.id, ann.id, UserChanges(is_disabled=True))
-    elif what == "user deleted":
-        await users.delete_users(ctx, brand.id, [ann.id])
-    else:
-        await brands.set_disabled(ctx, brand.name, True)
-    with pytest.raises(AccessTokenRefused):
-        await ask(server, token=token)
-
-
 async def test_a_token_that_has_expired_is_refused(server: Server, token: str, clock: ManualClock) -> None:
     await ask(server, token=token)
     clock.advance(seconds=3600)
     with pytest.raises(AccessTokenRefused):
         await ask(server, token=token)
-
-
-@pytest.mark.attack("A97")
-async def test_permissions_are_those_of_the_moment(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
-    assert list((await ask(server, token=token)).permissions) == []
-    await make_entities(server, brand, "customer", "order")
-    await make_role(server, brand, "clerk", "customer:read")
-    changes = UserChanges(roles=("clerk",), permissions=("order:read",))
-    await users.update_user(make_context(server), brand.id, ann.id, changes)
-    assert list((await ask(server, token=token)).permissions) == ["customer:read", "order:read"]
-    await users.update_user(make_context(server), brand.id, ann.id, UserChanges(roles=(), permissions=()))
-    assert list((await ask(server, token=token)).permissions) == []
-
-
-@pytest.mark.attack("A71")
-async def test_a_secret_key_narrows_and_a_publishable_one_widens(
-    server: Server, brand: ActiveBrand, ann: User, token: str
-) -> None:
-    await make_entities(server, brand, "customer", "order")
-    changes = UserChanges(permissions=("customer:read", "customer:write"))
-    await users.update_user(make_context(server), brand.id, ann.id, changes)
-    secret_key, secret = await make_api_key(server, brand, "read")
-    publishable_key, publishable = await make_api_key(server, brand, "order:read", is_publishable=True)
-    narrowed = user_of(await ask(server, token=token, key=secret))
-    assert (list(narrowed.permissions), narrowed.key_id) == (["customer:read"], secret_key.id)
-    widened = user_of(await ask(server, token=token, key=publishable))
-    assert list(widened.permissions) == ["customer:read", "customer:write", "order:read"]
-    assert widened.key_id == publishable_key.id
-    assert list(widened.profile.granted) == ["customer:read", "customer:write"]
-
-
-@pytest.mark.attack("A16")
-async def test_credentials_of_different_brands_are_refused(server: Server, brand: ActiveBrand, token: str) -> None:
-    other = await make_brand(server, "other")
-    key, mine = (await make_api_key(server, other, "read"))[1], (await make_api_key(server, brand, "read"))[1]
-    header, my_header = await make_brand_token(server, other), await make_brand_token(server, brand)
-    for wrong in ({"token": token, "key": key}, {"token": token, "brand": header}, {"key": mine, "brand": header}):
-        with pytest.raises(KeyRefused):
-            await ask(server, **wrong)
-    ctx = await ask(server, token=token, key=mine, brand=my_header)
-    assert ctx.brand == brand
-
-
-@pytest.mark.attack("A69")
-async def test_of_two_credentials_both_must_be_good(server: Server, brand: ActiveBrand, token: str) -> None:
-    key, header = (await make_api_key(server, brand, "read"))[1], await make_brand_token(server, brand)
-    with pytest.raises(AccessTokenRefused):
-        await ask(server, token="x", key=key, brand=header)
-    with pytest.raises(KeyRefused):
-        await ask(server, token=token, key=generate(SecretKind.secret_key))
-    with pytest.raises(KeyRefused):
-        await ask(server, token=token, brand=generate(SecretKind.brand_token))
-
-
-@pytest.mark.attack("A70")
-async def test_a_deleted_key_is_refused_at_once(server: Server, brand: ActiveBrand) -> None:
-    key, secret = await make_api_key(server, brand, "read")
-    await ask(server, key=secret)
-    await api_keys.delete_keys(make_context(server), brand.id, [key.id])
-    with pytest.raises(KeyRefused):
-        await ask(server, key=secret)
 
 
 @pytest.mark.attack("A73")

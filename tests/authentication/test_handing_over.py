@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from keystead.authentication import magic_link, password_change
@@ -22,9 +20,6 @@ from tests.authentication.observing import events
 from tests.authentication.test_magic_login import EMAIL, ask, assert_refused, redeem, visitor
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_context, make_user
-from tests.races.conftest import outcome
-
-AT_ONCE = 50
 
 
 @pytest.fixture
@@ -86,28 +81,6 @@ async def test_a_token_handed_over_is_not_handed_over_again(
     await redeem(server, fresh)
 
 
-@pytest.mark.attack("A58")
-async def test_a_link_is_handed_over_for_ten_minutes(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    mailed = await ask(server, brand)
-    clock.advance(minutes=10)
-    with pytest.raises(TokenInvalid):
-        await hand_over(server, mailed)
-    clock.advance(seconds=-1)
-    await hand_over(server, mailed)
-
-
-@pytest.mark.race
-@pytest.mark.attack("A55")
-async def test_of_fifty_at_once_one_is_given_a_token(server: Server, brand: ActiveBrand, ann: User) -> None:
-    mailed = await ask(server, brand)
-    outcomes = await asyncio.gather(*(outcome(hand_over(server, mailed)) for _ in range(AT_ONCE)))
-    (fresh,) = [one for one in outcomes if isinstance(one, Secret)]
-    assert sum(isinstance(one, TokenInvalid) for one in outcomes) == AT_ONCE - 1
-    await redeem(server, fresh.reveal())
-
-
 async def test_a_newer_link_leaves_a_token_handed_over(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
@@ -118,16 +91,6 @@ async def test_a_newer_link_leaves_a_token_handed_over(
     await redeem(server, fresh)
     await redeem(server, newer)
     assert len(await outbox(server, MailKind.magic_login)) == 2
-
-
-async def test_the_newest_token_handed_over_is_the_only_one(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    first = (await hand_over(server, await ask(server, brand))).reveal()
-    clock.advance(seconds=1)
-    second = (await hand_over(server, await ask(server, brand))).reveal()
-    await assert_refused(server, first)
-    await redeem(server, second)
 
 
 @pytest.mark.parametrize("ending", ["password", "disabled"])

@@ -12,8 +12,7 @@ from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
-from tests.clocks import ManualClock
-from tests.make import change_brand, make_brand, make_brand_token, make_user
+from tests.make import make_brand
 
 EMAIL = "ann@example.com"
 NEW = "a fresh secret sentence"
@@ -73,18 +72,6 @@ async def test_a_link_opens_a_standing_session(api: Api, ann: User) -> None:
     assert (await api.send(ME, token=token)).data["me"]["id"] == ann.id
 
 
-async def test_a_link_is_used_once(api: Api) -> None:
-    token = await mailed(api, REQUEST_LOGIN)
-    assert (await redeem(api, token)).data
-    again = await redeem(api, token)
-    assert (again.status, again.code, again.body["data"]) == (200, "TOKEN_INVALID", {"redeemMagicLink": None})
-
-
-async def test_a_kind_of_session_that_is_none_is_not_valid(api: Api) -> None:
-    answer = await redeem(api, "x", "eternal")
-    assert (answer.status, answer.code) == (400, "BAD_USER_INPUT")
-
-
 async def test_a_new_password_ends_what_was(api: Api) -> None:
     opened = (await redeem(api, await mailed(api, REQUEST_LOGIN))).data["redeemMagicLink"]["data"]
     token = await mailed(api, REQUEST_RESET)
@@ -96,63 +83,3 @@ async def test_a_new_password_ends_what_was(api: Api) -> None:
     assert (await api.send(RESET, {"token": token, "new": NEW})).code == "TOKEN_INVALID"
     assert (await api.send(LOGIN, {"email": EMAIL, "password": PASSWORD})).code == "INVALID_CREDENTIALS"
     assert (await api.send(LOGIN, {"email": EMAIL, "password": NEW})).data
-
-
-@pytest.mark.attack("A65")
-@BOTH
-async def test_one_answer_for_every_address(api: Api, clock: ManualClock, query: str) -> None:
-    answers = []
-    for email in (EMAIL, EMAIL, EMAIL, "nobody@example.com", "nobody@example.com"):
-        answer = await api.send(query, {"email": email})
-        headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
-        answers.append((answer.status, answer.data, headers))
-    assert all(answer == answers[0] for answer in answers)
-    assert len(await outbox(api.server)) == 1
-
-
-@BOTH
-async def test_the_brand_of_a_request(api: Api, server: Server, brand: ActiveBrand, query: str) -> None:
-    other = await make_brand(server, "other", features={"magic_login": True})
-    await make_user(server, other)
-    header = (await make_brand_token(server, other)).reveal()
-    nameless = await api.send(query, {"email": EMAIL})
-    assert (nameless.code, nameless.extensions["field"]) == ("BAD_USER_INPUT", "brand")
-    mismatch = await api.send(query, {"email": EMAIL, "brand": brand.name}, brand=header)
-    assert mismatch.code == "BRAND_MISMATCH"
-    for variables, credential in (({"brand": brand.id}, None), ({}, header)):
-        assert (await api.send(query, {"email": EMAIL, **variables}, brand=credential)).data
-    assert {mail.brand_id for mail in await outbox(server)} == {brand.id, other.id}
-
-
-async def test_a_header_of_another_brand_leaves_the_token_good(
-    api: Api, server: Server, brand: ActiveBrand, clock: ManualClock
-) -> None:
-    login = await mailed(api, REQUEST_LOGIN)
-    clock.advance(minutes=1)
-    reset = await mailed(api, REQUEST_RESET)
-    theirs = (await make_brand_token(server, await make_brand(server, "other"))).reveal()
-    own = (await make_brand_token(server, brand)).reveal()
-    for header, code in ((theirs, "TOKEN_INVALID"), (own, None)):
-        assert (await redeem(api, login, brand=header)).code == code
-        assert (await api.send(RESET, {"token": reset, "new": NEW}, brand=header)).code == code
-
-
-@pytest.mark.parametrize(
-    ("operation", "features", "feature"),
-    [
-        ('requestMagicLogin(email: "b@example.com")', {"magic_login": False}, "magic_login"),
-        ('redeemMagicLink(token: "x") { data { refresh_token } }', {"magic_login": False}, "magic_login"),
-        ('requestPasswordReset(email: "b@example.com")', {"password_reset": False}, "password_reset"),
-        ('resetPassword(token: "x", newPassword: "y")', {"password_reset": False}, "password_reset"),
-        ('requestPasswordReset(email: "b@example.com")', {"password_login": False}, "password_login"),
-        ('resetPassword(token: "x", newPassword: "y")', {"password_login": False}, "password_login"),
-    ],
-)
-async def test_a_feature_that_is_off_is_named(
-    api: Api, server: Server, brand: ActiveBrand, operation: str, features: dict[str, bool], feature: str
-) -> None:
-    await change_brand(server, brand, {"features": features})
-    header = (await make_brand_token(server, brand)).reveal()
-    for credential in (None, header):
-        answer = await api.send(f"mutation {{ {operation} }}", brand=credential)
-        assert (answer.status, answer.code, answer.extensions["feature"]) == (200, "FORBIDDEN", feature)

@@ -8,7 +8,6 @@ import pytest
 
 from keystead.authentication import login
 from keystead.context import ActiveBrand, Anonymous, Context, Server
-from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.crypto.secrets import SecretKind, parse
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
 from keystead.pagination import PageRequest
@@ -62,21 +61,6 @@ async def test_the_spelling_of_the_address_does_not_matter(
     await log_in(server, brand, email)
 
 
-@pytest.mark.attack("A44")
-async def test_the_password_is_compared_in_one_form_and_spaces_count(server: Server, brand: ActiveBrand) -> None:
-    await make_user(server, brand, password="cafe\u0301 au lait ")
-    await log_in(server, brand, EMAIL, "caf\u00e9 au lait ")
-    with pytest.raises(InvalidCredentials):
-        await log_in(server, brand, EMAIL, "caf\u00e9 au lait")
-
-
-@pytest.mark.attack("A43")
-async def test_nothing_is_cut_off_after_72_bytes(server: Server, brand: ActiveBrand) -> None:
-    await make_user(server, brand, password="x y" * 24 + "1")
-    with pytest.raises(InvalidCredentials):
-        await log_in(server, brand, EMAIL, "x y" * 24 + "2")
-
-
 @pytest.mark.attack("A41")
 @pytest.mark.attack("A49")
 async def test_every_failure_is_the_same_answer_and_the_same_work(
@@ -128,9 +112,6 @@ async def test_the_log_knows_an_address_by_a_pseudonym_alone(server: Server, bra
     ("email", "password", "field"),
     [
         (EMAIL, "x" * 257, "password"),
-        (EMAIL, "x" * 1_000_000, "password"),
-        (EMAIL, "nul\0nul\0", "password"),
-        (EMAIL, "lone \ud800 surrogate", "password"),
         ("not an address", PASSWORD, "email"),
         ("ann@example.com, bob@example.com", PASSWORD, "email"),
         ("ann@example.com\r\nBcc: bob@example.com", PASSWORD, "email"),
@@ -163,22 +144,6 @@ async def test_what_the_brand_does_not_have_is_forbidden(
     with pytest.raises(Forbidden) as refused:
         await journey(visitor(server, brand), brand, EMAIL, PASSWORD)
     assert refused.value.extensions["feature"] == feature
-
-
-@pytest.mark.attack("A46")
-async def test_a_weak_hash_is_made_anew_once(server: Server, brand: ActiveBrand, ann: User) -> None:
-    before = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
-    cheap = server.passwords.profile
-    stronger = Profile(cheap.memory_kib * 2, cheap.time_cost + 1, cheap.parallelism)
-    server.passwords = PasswordPool(stronger, 1)
-    await log_in(server, brand)
-    assert server.passwords.load.begun == 2
-    after = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
-    assert before is not None
-    assert after is not None
-    assert before.password_hash != after.password_hash
-    await log_in(server, brand)
-    assert server.passwords.load.begun == 3
 
 
 async def test_a_password_changed_meanwhile_lets_nobody_in(

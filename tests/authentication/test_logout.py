@@ -104,6 +104,11 @@ async def nobody_s(server: Server, brand: ActiveBrand) -> Context:
         ({}, {"magic_login": True}, True),
         ({"password": "correct horse battery", "is_verified": False}, {"magic_login": True}, False),
         (None, {"magic_login": True}, False),
+        ({"password": "correct horse battery"}, {"email_verification": False}, True),
+        ({}, {"magic_login": True, "password_login": False}, True),
+        ({"password": "correct horse battery", "is_verified": False}, {}, False),
+        ({"is_verified": False}, {"magic_login": True}, False),
+        (None, {}, False),
     ],
 )
 async def test_nobody_locks_themselves_out_by_accident(

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 
-from keystead.authentication import login, magic_link, password_change
+from keystead.authentication import login, magic_link
 from keystead.authentication.magic_link import MagicLogin
 from keystead.authentication.refresh import get_access_token, refresh_pair
-from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.crypto import secrets
-from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import Forbidden, InvalidCredentials, TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
 from keystead.users import service as users
-from keystead.users.model import User, UserChanges
+from keystead.users.model import User
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observing import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_session, make_user
-from tests.races.conftest import outcome
 
 EMAIL = "ann@example.com"
-AT_ONCE = 50
 
 
 @pytest.fixture
@@ -113,119 +106,6 @@ async def test_other_sessions_and_the_password_stay(server: Server, brand: Activ
     assert await is_alive(server, other)
     assert await login.log_in_standing(visitor(server), brand, EMAIL, PASSWORD)
     assert await events(server, brand, "user.email_proved") == []
-
-
-@pytest.mark.attack("A58")
-async def test_a_link_is_good_for_ten_minutes(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    token = await ask(server, brand)
-    clock.advance(minutes=10)
-    await assert_refused(server, token)
-    clock.advance(seconds=-1)
-    await redeem(server, token)
-
-
-@pytest.mark.attack("A59")
-async def test_only_the_newest_link_is_good(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
-    older = await ask(server, brand)
-    clock.advance(minutes=1)
-    newer = await ask(server, brand)
-    await assert_refused(server, older)
-    await redeem(server, newer)
-
-
-@pytest.mark.race
-@pytest.mark.attack("A55")
-async def test_of_fifty_at_once_one_gets_in(server: Server, brand: ActiveBrand, ann: User) -> None:
-    token = await ask(server, brand)
-    outcomes = await asyncio.gather(*(outcome(redeem(server, token)) for _ in range(AT_ONCE)))
-    assert sum(isinstance(one, MagicLogin) for one in outcomes) == 1
-    assert sum(isinstance(one, TokenInvalid) for one in outcomes) == AT_ONCE - 1
-    assert len(await events(server, brand, "session.opened")) == 1
-
-
-@pytest.mark.attack("A56")
-async def test_every_other_secret_is_refused(server: Server, brand: ActiveBrand, ann: User) -> None:
-    await password_change.request_reset(visitor(server), brand, EMAIL)
-    (mail,) = await outbox(server, MailKind.reset_password)
-    reset, good = token_in(server, mail), generate(SecretKind.magic).reveal()
-    made_up = [generate(kind).reveal() for kind in SecretKind]
-    for raw in [*made_up, reset, good[:-1], good[:-1] + "é", "", "x", "\0", "ks_ml_" + reset[6:], "x" * 1_000_000]:
-        await assert_refused(server, raw)
-    assert await events(server, brand, "session.opened") == []
-    await password_change.reset_password(visitor(server), secrets.parse(reset), "a fresh secret sentence")
-
-
-async def test_a_token_of_another_brand_is_refused_and_stays_good(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    others = [
-        await make_brand(server, "other", features={"magic_login": True}),
-        await make_brand(server, "without"),
-    ]
-    token = await ask(server, brand)
-    for other in others:
-        with pytest.raises(TokenInvalid):
-            await magic_link.redeem(visitor(server, other), secrets.parse(token), None)
-    await magic_link.redeem(visitor(server, brand), secrets.parse(token), None)
-
-
-async def test_the_brand_of_the_token_need_not_be_the_default_one(server: Server, brand: ActiveBrand) -> None:
-    other = await make_brand(server, "other", features={"magic_login": True})
-    await make_user(server, other)
-    await redeem(server, await ask(server, other))
-
-
-async def test_a_feature_switched_off_counts_for_links_that_are_out(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    token = await ask(server, brand)
-    await change_brand(server, brand, {"features": {"magic_login": False}})
-    for raw in (token, generate(SecretKind.magic).reveal(), "no token at all"):
-        with pytest.raises(Forbidden) as refused:
-            await redeem(server, raw)
-        assert refused.value.extensions["feature"] == "magic_login"
-        with pytest.raises(Forbidden):
-            await magic_link.hand_over(visitor(server), secrets.parse(raw))
-    await change_brand(server, brand, {"features": {"magic_login": True}})
-    await redeem(server, token)
-
-
-@pytest.mark.parametrize("ending", ["disabled", "deleted", "brand"])
-async def test_whoever_may_not_sign_in_has_no_link(server: Server, brand: ActiveBrand, ann: User, ending: str) -> None:
-    token, ctx = await ask(server, brand), make_context(server)
-    if ending == "disabled":
-        await users.update_user(ctx, brand.id, ann.id, UserChanges(is_disabled=True))
-    elif ending == "deleted":
-        await users.delete_users(ctx, brand.id, [ann.id])
-    else:
-        await brands.set_disabled(ctx, brand.name, True)
-    await assert_refused(server, token)
-    with pytest.raises(TokenInvalid):
-        await magic_link.hand_over(visitor(server), secrets.parse(token))
-
-
-async def set_columns(server: Server, brand: ActiveBrand, user_id: str, **values: Any) -> None:
-    """A hand in the database."""
-    from sqlalchemy import update
-
-    from keystead.db.statements import Statement
-    from keystead.users.store import users as table
-
-    change = update(table).where(table.c.id == user_id).values(**values)
-    async with server.db.transaction() as tx:
-        await tx.execute(Statement(change, unbranded="a test"))
-
-
-async def test_an_address_that_was_changed_meanwhile_logs_nobody_in(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    token = await ask(server, brand)
-    new = "new@example.com"
-    await set_columns(server, brand, ann.id, email=new, email_canonical=new, email_skeleton=new)
-    await assert_refused(server, token)
-    assert await events(server, brand, "session.opened") == []
 
 
 async def test_a_link_proves_an_address_that_was_granted_without_proof(server: Server, brand: ActiveBrand) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,19 +10,18 @@ import pytest
 from keystead.authentication import magic_link, password_change
 from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
 from keystead.crypto import secrets
-from keystead.errors import BadUserInput, Forbidden
+from keystead.errors import Forbidden
 from keystead.mail.model import MailKind
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
 from tests.authentication.counting import count_queries, watch
-from tests.authentication.mailed import only_token, outbox, token_in
+from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observing import events
 from tests.clocks import ManualClock
 from tests.make import REQUEST, change_brand, make_brand, make_context, make_user
 
 EMAIL = "ann@example.com"
-AT_ONCE = 20
 
 Request = Callable[[Context, ActiveBrand, str], Awaitable[None]]
 KINDS: dict[Request, MailKind] = {
@@ -84,17 +81,6 @@ def replace_language(accept_language: str) -> RequestDetails:
     )
 
 
-@pytest.mark.attack("A51")
-@BOTH
-async def test_the_link_begins_at_the_brands_own_address(
-    server: Server, brand: ActiveBrand, ann: User, request_mail: Request
-) -> None:
-    brand = await change_brand(server, brand, {"base_url": "https://id.rainbow.example"})
-    await request_mail(visitor(server, brand), brand, EMAIL)
-    (mail,) = await outbox(server)
-    assert mail.link_base == "https://id.rainbow.example"
-
-
 @BOTH
 async def test_the_same_is_done_for_everybody(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
@@ -127,77 +113,6 @@ async def test_the_same_is_done_for_everybody(
     recorded = [event for event in await events(server, brand, "mail.requested") if event.details]
     assert [(event.reason, event.outcome) for event in reversed(recorded)] == list(cases.values())
     assert [event.subject_id for event in reversed(recorded)] == [ann.id] + [None] * 7
-
-
-@pytest.mark.attack("A65")
-@BOTH
-async def test_too_many_requests_change_nothing(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
-) -> None:
-    await request_mail(visitor(server, brand), brand, EMAIL)
-    token = await only_token(server, KINDS[request_mail])
-    for _ in range(10):
-        clock.advance(seconds=5)
-        await request_mail(visitor(server, brand), brand, EMAIL)
-    assert len(await outbox(server)) == 1
-    assert await is_good(server, token)
-
-
-@pytest.mark.attack("A59")
-@BOTH
-async def test_the_newest_link_is_the_only_one(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
-) -> None:
-    for _ in range(3):
-        await request_mail(visitor(server, brand), brand, EMAIL)
-        clock.advance(minutes=1)
-    good = [await is_good(server, token_in(server, mail)) for mail in await outbox(server)]
-    assert good == [False, False, True]
-
-
-async def test_a_link_to_log_in_and_one_to_a_new_password_are_good_beside_each_other(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    for request_mail in KINDS:
-        await request_mail(visitor(server, brand), brand, EMAIL)
-        clock.advance(minutes=1)
-    assert [await is_good(server, token_in(server, mail)) for mail in await outbox(server)] == [True, True]
-
-
-@BOTH
-async def test_without_throttling_each_request_is_a_mail(
-    server: Server, brand: ActiveBrand, ann: User, request_mail: Request
-) -> None:
-    server.settings = replace(server.settings, throttling=False)
-    for _ in range(7):
-        await request_mail(visitor(server, brand), brand, EMAIL)
-    assert len(await outbox(server)) == 7
-
-
-@pytest.mark.race
-@pytest.mark.attack("A65")
-@BOTH
-async def test_of_many_requests_at_once_one_is_a_mail(
-    server: Server, brand: ActiveBrand, ann: User, request_mail: Request
-) -> None:
-    await asyncio.gather(*(request_mail(visitor(server, brand), brand, EMAIL) for _ in range(AT_ONCE)))
-    assert await is_good(server, await only_token(server, KINDS[request_mail]))
-    assert len(await events(server, brand, "mail.requested")) == AT_ONCE
-
-
-@pytest.mark.attack("A52")
-@BOTH
-@pytest.mark.parametrize(
-    "email", ["", "ann", "ann@example.com, bob@example.com", "ann@example.com\r\nBcc: bob@example.com", "x" * 255]
-)
-async def test_what_is_no_address_is_refused(
-    server: Server, brand: ActiveBrand, ann: User, request_mail: Request, email: str
-) -> None:
-    counted = count_queries(server)
-    with pytest.raises(BadUserInput) as refused:
-        await request_mail(visitor(server, brand), brand, email)
-    assert refused.value.extensions["field"] == "email"
-    assert (counted.reads.count, counted.transactions) == (0, 0)
 
 
 @pytest.mark.parametrize(

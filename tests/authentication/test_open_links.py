@@ -144,9 +144,3 @@ async def test_a_link_that_would_be_refused_shows_nothing(
                 )
     with pytest.raises(TokenInvalid):
         await preview(ctx, secrets.parse(token, SecretKind.verify))
-
-
-@pytest.mark.parametrize("raw", ["", "nothing", "ks_ev_" + "0" * 49])
-async def test_what_is_no_token_shows_nothing(server: Server, brand: ActiveBrand, raw: str) -> None:
-    with pytest.raises(TokenInvalid):
-        await preview(reader(server), secrets.parse(raw, SecretKind.verify))

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from keystead.authentication import login, magic_link, password_change
 from keystead.authentication.refresh import get_access_token
-from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind, generate
-from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, RefreshTokenInvalid, TokenInvalid
+from keystead.errors import BadUserInput, InvalidCredentials, RefreshTokenInvalid, TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.policy import SessionKind
 from keystead.users import email_addresses
 from keystead.users import service as users
 from keystead.users import store as user_store
-from keystead.users.model import User, UserChanges
+from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
+from tests.authentication.claimants import set_columns
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observing import events, is_alive
-from tests.authentication.test_magic_login import set_columns
-from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_session, make_user
-from tests.races.conftest import outcome
 
 EMAIL = "ann@example.com"
 NEW = "a fresh secret sentence"
-AT_ONCE = 50
 
 
 @pytest.fixture
@@ -104,7 +98,6 @@ async def test_claims_and_other_links_die(server: Server, brand: ActiveBrand, an
     theirs, now = email_addresses.parse("thief@example.com"), server.clock.now()
     await set_columns(
         server,
-        brand,
         ann.id,
         pending_email=theirs.display,
         pending_email_canonical=theirs.canonical,
@@ -167,98 +160,6 @@ async def test_a_bad_token_costs_no_hash(server: Server, brand: ActiveBrand, ann
     assert server.passwords.load.begun == hashed
 
 
-@pytest.mark.attack("A58")
-async def test_a_link_is_good_for_thirty_minutes(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    token = await ask(server, brand)
-    clock.advance(minutes=30)
-    await assert_refused(server, token)
-    clock.advance(seconds=-1)
-    await reset(server, token)
-
-
-@pytest.mark.attack("A59")
-async def test_only_the_newest_link_is_good(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
-    older = await ask(server, brand)
-    clock.advance(minutes=1)
-    newer = await ask(server, brand)
-    await assert_refused(server, older)
-    await reset(server, newer)
-    await assert_refused(server, newer)
-
-
-@pytest.mark.race
-@pytest.mark.attack("A55")
-async def test_of_fifty_at_once_one_sets_the_password(server: Server, brand: ActiveBrand, ann: User) -> None:
-    token = await ask(server, brand)
-    passwords = [f"a fresh secret sentence {number}" for number in range(AT_ONCE)]
-    outcomes = await asyncio.gather(*(outcome(reset(server, token, password)) for password in passwords))
-    (winner,) = [password for password, one in zip(passwords, outcomes, strict=True) if one is None]
-    assert sum(isinstance(one, TokenInvalid) for one in outcomes) == AT_ONCE - 1
-    await log_in(server, brand, winner)
-    assert len(await outbox(server, MailKind.password_changed)) == 1
-
-
-@pytest.mark.attack("A56")
-async def test_every_other_secret_is_refused(server: Server, brand: ActiveBrand, ann: User) -> None:
-    await magic_link.request_magic_link(visitor(server), brand, EMAIL)
-    (mail,) = await outbox(server, MailKind.magic_login)
-    magic, good = token_in(server, mail), generate(SecretKind.reset).reveal()
-    made_up = [generate(kind).reveal() for kind in SecretKind]
-    for raw in [*made_up, magic, good[:-1], "", "x", "\0", "ks_pr_" + magic[6:], "x" * 1_000_000]:
-        await assert_refused(server, raw)
-    await log_in(server, brand, PASSWORD)
-    await magic_link.redeem(visitor(server), secrets.parse(magic), None)
-
-
-async def test_a_token_of_another_brand_is_refused_and_stays_good(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    others = [await make_brand(server, "other"), await make_brand(server, "none", features={"password_reset": False})]
-    token = await ask(server, brand)
-    for other in others:
-        with pytest.raises(TokenInvalid):
-            await password_change.reset_password(visitor(server, other), secrets.parse(token), NEW)
-    await password_change.reset_password(visitor(server, brand), secrets.parse(token), NEW)
-
-
-@pytest.mark.parametrize("feature", ["password_reset", "password_login"])
-async def test_a_feature_switched_off_counts_for_links_that_are_out(
-    server: Server, brand: ActiveBrand, ann: User, feature: str
-) -> None:
-    token = await ask(server, brand)
-    await change_brand(server, brand, {"features": {feature: False}})
-    for raw in (token, generate(SecretKind.reset).reveal(), "no token at all"):
-        with pytest.raises(Forbidden) as refused:
-            await reset(server, raw)
-        assert refused.value.extensions["feature"] == feature
-    await change_brand(server, brand, {"features": {feature: True}})
-    await reset(server, token)
-
-
-@pytest.mark.parametrize("ending", ["disabled", "deleted", "brand"])
-async def test_whoever_may_not_sign_in_has_no_link(server: Server, brand: ActiveBrand, ann: User, ending: str) -> None:
-    token, ctx = await ask(server, brand), make_context(server)
-    if ending == "disabled":
-        await users.update_user(ctx, brand.id, ann.id, UserChanges(is_disabled=True))
-    elif ending == "deleted":
-        await users.delete_users(ctx, brand.id, [ann.id])
-    else:
-        await brands.set_disabled(ctx, brand.name, True)
-    await assert_refused(server, token)
-
-
-async def test_an_address_that_was_changed_meanwhile_resets_nothing(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    token, new = await ask(server, brand), "new@example.com"
-    await set_columns(server, brand, ann.id, email=new, email_canonical=new, email_skeleton=new)
-    await assert_refused(server, token)
-    await login.log_in_standing(visitor(server), brand, new, PASSWORD)
-    assert await outbox(server, MailKind.password_changed) == []
-
-
 async def test_a_reset_proves_an_address_that_was_granted_without_proof(server: Server, brand: ActiveBrand) -> None:
     brand = await change_brand(server, brand, {"features": {"email_verification": False}})
     ann = await make_user(server, brand, password=PASSWORD, is_verified=False)
@@ -271,12 +172,3 @@ async def test_a_reset_proves_an_address_that_was_granted_without_proof(server: 
     assert (await users.get_user(make_context(server), brand.id, ann.id)).profile.is_verified
     assert len(await events(server, brand, "user.email_proved")) == 1
     assert len(await outbox(server, MailKind.password_changed)) == 1
-
-
-async def test_a_used_link_lets_the_next_one_be_mailed_at_once(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    for number in range(1, 8):
-        clock.advance(seconds=1)
-        await reset(server, await ask(server, brand))
-        assert len(await outbox(server, MailKind.reset_password)) == number

@@ -61,16 +61,6 @@ async def test_after_a_minute_the_newer_link_takes_the_place_of_the_older(
         assert (event.outcome, event.reason, event.subject_id) == ("success", None, guest.user_id)
 
 
-@pytest.mark.attack("A65")
-async def test_five_in_an_hour_are_enough(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
-    guest = await make_anonymous(server, brand)
-    await claim(server, guest)
-    for _ in range(10):
-        clock.advance(minutes=2)
-        assert await resend(server, guest)
-    assert len(await mails_to(server, NEW)) == 5
-
-
 @pytest.mark.attack("A62")
 async def test_for_a_taken_address_the_owner_is_told_again_and_the_answer_is_the_same(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock

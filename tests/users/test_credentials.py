@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto.passwords import PasswordPool, Profile
-from keystead.errors import BadUserInput
 from keystead.users import email_addresses, login_store, passwords, service
-from keystead.users.model import LoginCandidate, UserChanges
+from keystead.users.model import LoginCandidate
 from tests.make import make_user
 
 PASSWORD = "rainbow123"
@@ -39,54 +36,6 @@ async def test_a_login_is_found_in_any_spelling(server: Server, admin: Context, 
     assert found.user_id == ann.id
     by_id = await login_store.find_login_of(admin.db.reads, brand.id, ann.id)
     assert by_id == found
-
-
-@pytest.mark.attack("A49")
-async def test_nobody_and_who_may_not_cost_one_hash_as_well(server: Server, admin: Context, brand: ActiveBrand) -> None:
-    ann = await make_user(server, brand, password=PASSWORD)
-    await make_user(server, brand, "bob@example.com")
-    await service.update_user(admin, brand.id, ann.id, UserChanges(is_disabled=True))
-    bob = await login_store.find_login(admin.db.reads, brand.id, "bob@example.com")
-    for one in (None, bob, await candidate(admin, brand)):
-        begun = server.passwords.load.begun
-        assert not await passwords.check_password(server.passwords, one, PASSWORD)
-        assert server.passwords.load.begun == begun + 1
-
-
-@pytest.mark.attack("A42")
-@pytest.mark.parametrize("raw", ["x" * 257, "x" * 1_000_000, "\u0301" * 1_000, "rainbow\0", "rainbow\ud800"])
-async def test_what_can_be_no_password_is_never_hashed(server: Server, brand: ActiveBrand, raw: str) -> None:
-    begun = server.passwords.load.begun
-    with pytest.raises(BadUserInput) as refused:
-        await passwords.check_password(server.passwords, None, raw, field="oldPassword")
-    assert refused.value.extensions["field"] == "oldPassword"
-    assert server.passwords.load.begun == begun
-
-
-@pytest.mark.attack("A46")
-async def test_a_weaker_hash_is_replaced_once(server: Server, admin: Context, brand: ActiveBrand) -> None:
-    await make_user(server, brand, password=PASSWORD)
-    ann = await candidate(admin, brand)
-    as_read = ann.password_hash
-    assert as_read is not None
-    assert await passwords.rehash(server.passwords, ann, PASSWORD) is None
-    stronger = PasswordPool(Profile(64, 1, 1), 1)
-    new = await passwords.rehash(stronger, ann, PASSWORD)
-    assert new is not None
-
-    barrier = asyncio.Barrier(2)
-
-    async def replace() -> bool:
-        await barrier.wait()
-        async with admin.db.transaction() as tx:
-            return await login_store.replace_hash(tx, brand.id, ann.user_id, as_read, new)
-
-    assert sorted(await asyncio.gather(replace(), replace())) == [False, True]
-    renewed = await candidate(admin, brand)
-    assert renewed.password_hash == new
-    assert await passwords.check_password(server.passwords, renewed, PASSWORD)
-    assert await passwords.rehash(stronger, renewed, PASSWORD) is None
-    stronger.close()
 
 
 @pytest.mark.attack("A46")

@@ -10,8 +10,7 @@ from keystead.context import ActiveBrand, Context, Server
 from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.resolvers import load_resolvers
 from keystead.graphql.schema import FixedSchema, load_fixed
-from tests.make import make_context, make_role, make_user
-from tests.users.actors import acting
+from tests.make import make_role, make_user
 
 EVERYTHING = """id email username verified is_anonymous is_disabled roles permissions
                 created_at updated_at last_login_at"""
@@ -110,26 +109,3 @@ async def test_roles_are_defined_listed_and_deleted(admin: Context, fixed: Fixed
     delete = 'mutation { deleteRole(names: ["editor"]) { data { success } } }'
     assert await ask(admin, fixed, delete) == {"deleteRole": {"data": {"success": True}}}
     assert (await refusal(admin, fixed, delete))["code"] == "NOT_FOUND"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{ userList { data { id } } }",
-        '{ pyloUserById(id: "1") { data { id } } }',
-        "{ roleList { data { name } } }",
-        'mutation { createUser(input: { email: "ann@example.com" }) { data { id } } }',
-        'mutation { updateUser(input: { id: "1" }) { data { id } } }',
-        'mutation { deleteUser(ids: ["1"]) { data { success } } }',
-        'mutation { defineRole(input: { name: "editor", permissions: [] }) { data { name } } }',
-        'mutation { deleteRole(names: ["editor"]) { data { success } } }',
-    ],
-)
-async def test_all_of_it_needs_admin(server: Server, brand: ActiveBrand, fixed: FixedSchema, text: str) -> None:
-    refused = await refusal(acting(server, brand, "read", "write"), fixed, text)
-    assert (refused["code"], refused["permission"]) == ("FORBIDDEN", "admin")
-
-
-async def test_without_a_brand_there_are_no_users(server: Server, fixed: FixedSchema) -> None:
-    refused = await refusal(make_context(server), fixed, "{ userList { data { id } } }")
-    assert (refused["code"], refused["field"]) == ("BAD_USER_INPUT", "brand")
