@@ -1,1 +1,1 @@
-"""Users: people, their passwords, their roles. Sessions and API keys stand above and are not known here."""
+"""Users, their passwords, e-mail addresses, one-time tokens and roles. Knows neither sessions nor API keys."""

@@ -1,4 +1,4 @@
-"""Granting and removing permissions: a caller grants only what it holds, and every brand keeps an administrator."""
+"""Check grants: a caller grants only permissions it holds, and every brand keeps an administrator."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LAST_OPERATOR = "This is the last operator: make another one first."
 
 
 def require_held(held: PermissionSet, granted: PermissionSet, brand_id: str) -> None:
-    """That who holds ``held`` may give ``granted`` to a user of the brand.
+    """Require that a caller who holds ``held`` may grant ``granted`` to a user of the brand.
 
-    ``admin`` of the operators' brand makes an operator, so an API key of that brand, which is none, cannot give it.
+    ``admin`` in the operators' brand makes an operator, so an API key of that brand, which is none, cannot grant it.
 
     :raises Forbidden: when ``held`` does not cover all of ``granted``; names what is missing.
     """
@@ -30,10 +30,10 @@ def require_held(held: PermissionSet, granted: PermissionSet, brand_id: str) -> 
 
 
 async def require_roles(tx: Tx, brand_id: str, names: Sequence[str], held: PermissionSet) -> None:
-    """That all of ``names`` are roles of the brand, and that who holds ``held`` may give them.
+    """Require that all of ``names`` are roles of the brand, and that a caller who holds ``held`` may grant them.
 
     :raises BadUserInput: for an unknown role; field ``roles``.
-    :raises Forbidden: for a role that allows more than ``held``.
+    :raises Forbidden: for a role with a permission that ``held`` does not cover.
     """
     if not names:
         return
@@ -46,9 +46,9 @@ async def require_roles(tx: Tx, brand_id: str, names: Sequence[str], held: Permi
 
 
 def check_not_creator(actor: Principal, user_ids: Sequence[str]) -> None:
-    """Reject a change of users by an API key that one of them made, whether a user comes along or not.
+    """Reject a change of users by an API key that one of them created, also when a user is signed in beside the key.
 
-    :raises Forbidden: a disabled maker could otherwise re-enable themselves with a key they kept.
+    :raises Forbidden: a disabled creator could otherwise re-enable themselves with a key they kept.
     """
     if key_creator(actor) in user_ids:
         raise Forbidden("An API key cannot change the user who made it.")
@@ -56,18 +56,18 @@ def check_not_creator(actor: Principal, user_ids: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def rights_guard(tx: Tx, brand_id: str, actor: Principal) -> AsyncIterator[None]:
-    """Check what a block of changes to users, roles or default permissions leaves behind; a raise rolls it back.
+    """Check the state after a block of changes to users, roles or default permissions; an error rolls it back.
 
-    The command line is exempt: it can always make another administrator.
+    The command line is exempt: it can always create another administrator.
 
-    :raises Forbidden: when the maker of the actor's API key would hold more than before.
-    :raises Conflict: when users would remove the last administrator of their brand, or anyone the last operator.
+    :raises Forbidden: when the creator of the actor's API key would hold more than before.
+    :raises Conflict: when a user would remove the last administrator of their brand, or any caller the last operator.
     """
     if isinstance(actor, System):
         yield
         return
     is_guarded = isinstance(actor, UserPrincipal) or brand_id == RESERVED_BRAND_ID
-    # Two administrators who demote each other concurrently would otherwise each see that the other one stays.
+    # Serialises changes: two administrators who demote each other concurrently would each see the other one stay.
     if is_guarded:
         await hold_brand(tx, brand_id)
         is_guarded = await _has_admin(tx, brand_id, actor)
@@ -82,7 +82,7 @@ async def rights_guard(tx: Tx, brand_id: str, actor: Principal) -> AsyncIterator
 
 
 async def _has_admin(tx: Tx, brand_id: str, actor: Principal) -> bool:
-    """Whether the brand has an administrator. Mostly the acting user is one: one indexed read instead of a search."""
+    """Return whether the brand has an administrator. Mostly the acting user is one: an indexed read, no search."""
     user = await store.find_user(tx, brand_id, actor.user_id) if isinstance(actor, UserPrincipal) else None
     is_one = user is not None and not user.is_disabled and user.profile.granted.covers(ADMIN)
     return is_one or await store.has_admin(tx, brand_id)

@@ -1,4 +1,4 @@
-"""SQL of roles, and of which user has which."""
+"""SQL of roles and of their assignment to users."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ user_roles = Table(
 
 
 class JoinedWords(FunctionElement[str]):
-    """The texts of a group with spaces between them. SQLAlchemy's own does not compile ahead of its parameters."""
+    """The texts of a group, joined by spaces. SQLAlchemy's own function does not compile ahead of its parameters."""
 
     name = "joined"
     type = Text()
@@ -59,7 +59,7 @@ _ROLES = select(roles.c.name, roles.c.permissions).where(_IN_BRAND)
 
 _LIST_ROLES = Statement(_ROLES.order_by(roles.c.name).limit(bindparam("limit")).offset(bindparam("offset")))
 _COUNT_ROLES = Statement(select(func.count()).select_from(roles).where(roles.c.brand_id == bindparam("brand_id")))
-# Locked, so that no role is deleted between this and the rows that point at it.
+# Locked, so that no role is deleted before the rows that refer to it are written.
 _FIND_ROLES = Statement(_ROLES.where(any_of(roles.c.name, "names")).with_for_update(key_share=True, read=True))
 _NEW_ROLE = insert(roles).values({column.name: bindparam(column.name) for column in roles.columns})
 _SAVE_ROLE = Statement(
@@ -69,12 +69,12 @@ _SAVE_ROLE = Statement(
     )
 )
 _DELETE_ROLES = Statement(delete(roles).where(*_NAMED).returning(roles.c.name))
-_TAKE_ROLES = Statement(
+_REVOKE_ROLES = Statement(
     delete(user_roles).where(
         user_roles.c.brand_id == bindparam("brand_id"), user_roles.c.user_id == bindparam("user_id")
     )
 )
-_GIVE_ROLES = Statement(
+_ASSIGN_ROLES = Statement(
     insert(user_roles).from_select(
         ["brand_id", "user_id", "role_name"],
         select(roles.c.brand_id, bindparam("user_id", type_=Id), roles.c.name).where(*_NAMED),
@@ -83,7 +83,7 @@ _GIVE_ROLES = Statement(
 
 
 async def find_roles(tx: Tx, brand_id: str, names: Sequence[str]) -> list[Role]:
-    """Those of ``names`` that are roles of the brand; they stay until the transaction ends."""
+    """Those of ``names`` that are roles of the brand, locked until the transaction ends."""
     rows = await tx.list(_FIND_ROLES, brand_id=brand_id, names=list(names))
     return [Role(name, PermissionSet(permissions)) for name, permissions in rows]
 
@@ -95,13 +95,13 @@ async def list_roles(tx: Tx, brand_id: str, limit: int, offset: int) -> list[Rol
 
 
 async def count_roles(tx: Tx, brand_id: str) -> int:
-    """How many roles the brand has."""
+    """The number of roles of the brand."""
     row = await tx.find(_COUNT_ROLES, brand_id=brand_id)
     return int(row[0]) if row else 0
 
 
 async def save_role(tx: Tx, brand_id: str, role: Role, now: datetime) -> None:
-    """Makes the role, or replaces its permissions."""
+    """Create the role, or replace its permissions."""
     await tx.execute(
         _SAVE_ROLE,
         brand_id=brand_id,
@@ -113,11 +113,11 @@ async def save_role(tx: Tx, brand_id: str, role: Role, now: datetime) -> None:
 
 
 async def delete_roles(tx: Tx, brand_id: str, names: Sequence[str]) -> int:
-    """Deletes roles and takes them from their users; how many there were."""
+    """Delete roles and revoke them from their users; return how many."""
     return len(await tx.list(_DELETE_ROLES, brand_id=brand_id, names=list(names)))
 
 
 async def set_roles(tx: Tx, brand_id: str, user_id: str, names: Sequence[str]) -> None:
-    """Replaces the user's roles by those of ``names`` that exist."""
-    await tx.execute(_TAKE_ROLES, brand_id=brand_id, user_id=user_id)
-    await tx.execute(_GIVE_ROLES, brand_id=brand_id, user_id=user_id, names=list(names))
+    """Replace the user's roles by those of ``names`` that exist."""
+    await tx.execute(_REVOKE_ROLES, brand_id=brand_id, user_id=user_id)
+    await tx.execute(_ASSIGN_ROLES, brand_id=brand_id, user_id=user_id, names=list(names))

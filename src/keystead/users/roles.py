@@ -1,4 +1,4 @@
-"""Roles, as administrators define them. They take effect with each user's next request."""
+"""Define, list and delete roles. Changes take effect on each user's next request."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def list_roles(ctx: Context, brand_id: str, page: PageRequest, *, with_tot
 
 
 async def define_role(ctx: Context, brand_id: str, name: str, permissions: Sequence[str]) -> Role:
-    """Makes the role, or replaces the permissions of the one of that name.
+    """Create the role, or replace the permissions of the one of that name.
 
-    :raises BadUserInput: for a bad name, or a permission that is none or names no entity; names the field.
+    :raises BadUserInput: for an invalid name or permission, or one that names no entity; names the field.
     :raises Forbidden: for a permission that the caller does not hold.
     """
     if not _NAME.fullmatch(name):
@@ -52,7 +52,7 @@ async def define_role(ctx: Context, brand_id: str, name: str, permissions: Seque
 
 
 async def delete_roles(ctx: Context, brand_id: str, names: Sequence[str]) -> None:
-    """Deletes all of ``names`` and takes them from their users.
+    """Delete all of ``names`` and revoke them from their users.
 
     :raises NotFound: when one of them is no role of the brand; then none is deleted.
     """
