@@ -1,5 +1,5 @@
-# Set-up needs Python 3.11 or newer and make, nothing else. Every target makes .venv by itself the first time,
-# from the pinned and hashed versions in requirements/, and is quick afterwards.
+# Requires Python 3.11 or newer and make. Every target creates .venv at its first run, from the pinned and hashed
+# versions in requirements/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 CODE   := src sdk/src tests examples $(wildcard benchmarks)
 SERVER := $(VENV)/.ready-server
 DEV    := $(VENV)/.ready-dev
-# The tools for development include all that the server needs, so a demo beside them installs nothing.
+# The development tools include the requirements of the server: with them, a demo installs nothing.
 EITHER := $(if $(wildcard $(DEV)),$(DEV),$(SERVER))
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -34,7 +34,7 @@ test: $(DEV) ## Run every test, on SQLite and on PostgreSQL (ARGS="-k login" pic
 	@$(BIN)/pytest -n 2 $(ARGS)
 
 .PHONY: check
-check: $(DEV) ## Style, types, floors and house rules
+check: $(DEV) ## Check style, types, layers and house rules
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy $(CODE)
@@ -42,24 +42,24 @@ check: $(DEV) ## Style, types, floors and house rules
 	@$(BIN)/pytest -q tests/house_rules
 
 .PHONY: format
-format: $(DEV) ## Put the code into shape
+format: $(DEV) ## Format the code
 	@$(BIN)/ruff check --fix --quiet $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
 .PHONY: bench
-bench: $(DEV) ## Measure, each number beside its own limit
+bench: $(DEV) ## Run the benchmarks, each with its target
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: attacks
-attacks: $(DEV) ## Run the attack catalogue alone
+attacks: $(DEV) ## Run the tests of the attack cases
 	@$(BIN)/pytest -m attack $(ARGS)
 
 .PHONY: races
-races: $(DEV) ## Repeat the races many more times than make test does
+races: $(DEV) ## Repeat the race tests 200 times
 	@KEYSTEAD_RACE_ROUNDS=200 $(BIN)/pytest -m race --timeout 1800 $(ARGS)
 
 .PHONY: growth
-growth: $(DEV) ## Look at the plans of all statements with ten times as many rows as make test does
+growth: $(DEV) ## Check the plans of all statements with ten times the rows of make test
 	@KEYSTEAD_GROWTH_USERS=200000 $(BIN)/pytest tests/growth --timeout 1800 $(ARGS)
 
 .PHONY: dist
@@ -83,7 +83,7 @@ clean: ## Remove the virtual environment and every cache
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	$(if $(UPGRADE),--upgrade)
 
-# A candidate must run, be new enough and be able to make a virtual environment; a name on PATH promises none of that.
+# A candidate must run, be new enough and have venv and ensurepip.
 CANDIDATES   := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14
 IS_SUITABLE  := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 IS_NEW       := import sys, pip; sys.exit(sys.version_info < (3, 11))

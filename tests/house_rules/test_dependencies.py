@@ -69,7 +69,7 @@ def test_every_file_beside_the_code_is_shipped() -> None:
     assert [file for file in files if not any(fnmatch(file, pattern) for pattern in shipped)] == []
 
 
-def test_an_import_only_goes_down_the_floors() -> None:
+def test_imports_only_go_down_the_layers() -> None:
     command = [
         sys.executable,
         "-c",
