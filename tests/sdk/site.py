@@ -102,7 +102,7 @@ class Site:
         try:
             user = await auth.require_auth(mode="raise" if "raise" in request.query_params else "redirect")
         except auth.NotAuthenticated:
-            return PlainTextResponse("nobody", 418)
+            return PlainTextResponse("stranger", 418)
         return PlainTextResponse(user["id"])
 
     async def own_cookies(self, request: Request) -> Response:

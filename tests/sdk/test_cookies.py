@@ -57,19 +57,12 @@ def test_only_local_development_goes_without_secure() -> None:
 @pytest.mark.parametrize(
     ("scheme", "host", "header", "expected"),
     [
-        ("http", "localhost", b"accept", True),
-        ("http", "localhost:8000", b"accept", True),
+        *(("http", host, b"accept", True) for host in ("localhost", "localhost:8000", "[::1]:8000", "app.localhost")),
         ("ws", "127.0.0.1:8000", b"accept", True),
-        ("http", "[::1]:8000", b"accept", True),
-        ("http", "app.localhost", b"accept", True),
         ("https", "localhost", b"accept", False),
-        ("http", "localhost:8000", b"x-forwarded-for", False),
-        ("http", "localhost:8000", b"x-forwarded-proto", False),
-        ("http", "localhost.example.com", b"accept", False),
-        ("http", "127.0.0.1.example.com", b"accept", False),
-        ("http", "app.example.com", b"accept", False),
-        ("http", "192.168.1.7", b"accept", False),
-        ("http", "", b"accept", False),
+        *(("http", "localhost:8000", header, False) for header in (b"x-forwarded-for", b"x-forwarded-proto")),
+        *(("http", host, b"accept", False) for host in ("localhost.example.com", "127.0.0.1.example.com", "")),
+        *(("http", host, b"accept", False) for host in ("app.example.com", "192.168.1.7")),
     ],
 )
 def test_local_development_is_plain_http_to_a_loopback_name(

@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 
 from keystead_client import auth
-from keystead_client.middleware import App, Message, Receive, Scope, Send
+from keystead_client.middleware import App, Receive, Scope, Send
 from tests.clocks import ManualClock
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies
@@ -154,36 +154,3 @@ async def test_a_public_stream_must_ask_for_the_user_before_it_begins(
         assert wire.sent == {}
         early = await same.get("/auth/early")
         assert (early.status_code, early.headers["vary"]) == (200, "Cookie")
-
-
-@pytest.mark.attack("A104")
-@pytest.mark.parametrize("extensions", [{"websocket.http.response": {}}, {}])
-async def test_a_refused_websocket_hands_out_the_new_cookies(
-    site: Site, browser: httpx.AsyncClient, clock: ManualClock, extensions: dict[str, dict[str, str]]
-) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "websocket.close", "code": 1008})
-
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        return {"type": "websocket.connect"}
-
-    closing = Site(site.wire, clock, app)
-    clock.advance(hours=1)
-    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    headers = [(b"host", b"app.example.com"), (b"cookie", cookie.encode())]
-    scope = {"type": "websocket", "path": "/live", "headers": headers, "extensions": extensions}
-    await closing.middleware(scope, receive, send)
-    await closing.sdk.close()
-    if not extensions:
-        assert [message["type"] for message in sent] == ["websocket.close"]
-        return
-    start, body = sent
-    assert (start["type"], start["status"]) == ("websocket.http.response.start", 403)
-    assert body == {"type": "websocket.http.response.body", "body": b""}
-    cookies = {value.partition(b"=")[0] for name, value in start["headers"] if name == b"set-cookie"}
-    assert cookies == {AUTH.encode(), REFRESH.encode()}

@@ -162,7 +162,7 @@ async def test_too_many_attempts_are_the_users_affair(site: Site, monkeypatch: p
 
 @pytest.mark.parametrize("wrong", ["\0", "a\0b", "\ud800", "x" * 5000, None, 1])
 @pytest.mark.parametrize("field", ["email", "password"])
-async def test_what_nobody_can_have_typed_is_a_wrong_password(site: Site, field: str, wrong: Any, ours: Ours) -> None:
+async def test_text_that_cannot_be_typed_is_a_wrong_password(site: Site, field: str, wrong: Any, ours: Ours) -> None:
     ours()
     async with site.browser() as browser:
         body = json.dumps({**ANN, field: wrong})

@@ -138,18 +138,32 @@ async def test_a_public_websocket_without_our_cookies_is_open_to_every_page(wire
     await site.sdk.close()
 
 
-async def test_a_websocket_that_the_application_answers_gets_the_new_cookies(
-    wire: Wire, clock: ManualClock, browser: httpx.AsyncClient
+@pytest.mark.attack("A104")
+@pytest.mark.parametrize("kind", ["response", "close", "bare close"])
+async def test_a_refused_websocket_hands_out_the_new_cookies(
+    wire: Wire, clock: ManualClock, browser: httpx.AsyncClient, kind: str
 ) -> None:
+    """If the web server offers ``websocket.http.response``."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
-        await send({"type": "websocket.http.response.body", "body": b""})
+        if kind == "response":
+            await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b""})
+        else:
+            await send({"type": "websocket.close", "code": 1008})
 
     clock.advance(hours=1)
     site = Site(wire, clock, app)
-    sent = await connect(site, "/socket", browser)
-    assert cookie_names(sent[0]) == [AUTH, REFRESH]
+    extensions: dict[str, Any] = {} if kind == "bare close" else {"websocket.http.response": {}}
+    sent = await converse(site, {**scope_of("websocket", "/socket", browser), "extensions": extensions})
     await site.sdk.close()
+    if kind == "bare close":
+        assert [message["type"] for message in sent] == ["websocket.close"]
+        return
+    start, body = sent
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404 if kind == "response" else 403)
+    assert body == {"type": "websocket.http.response.body", "body": b""}
+    assert cookie_names(start) == [AUTH, REFRESH]
 
 
 @pytest.mark.parametrize("ending", ["complete", "failed"])

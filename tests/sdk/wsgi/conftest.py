@@ -1,4 +1,4 @@
-"""A shop in Flask and in Django before a real server; what is tested does not depend on its database."""
+"""The shop in Flask and in Django, in front of a real server; the database makes no difference here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.databases import SqliteTemplate
 from tests.sdk.site import Wire
-from tests.sdk.wsgi import django_shop, flask_shop
 from tests.sdk.wsgi.django_shop import make_django
 from tests.sdk.wsgi.flask_shop import make_flask
 from tests.sdk.wsgi.shop import Shop, WireForThreads
@@ -34,12 +33,6 @@ def framework(request: pytest.FixtureRequest) -> str:
 def make_app(framework: str) -> Callable[..., Any]:
     """Makes the application."""
     return {"flask": make_flask, "django": make_django}[framework]
-
-
-@pytest.fixture
-def seen(framework: str) -> list[str]:
-    """What the views have met."""
-    return {"flask": flask_shop.seen, "django": django_shop.seen}[framework]
 
 
 @pytest.fixture

@@ -12,11 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.urls import path, re_path
 
 import keystead_client
-from keystead_client.wsgi import auth
-from tests.sdk.wsgi.shop import shown
-
-seen: list[str] = []
-"""What the views have met."""
+from tests.sdk.wsgi.shop import answer, note_closing, seen, stream
 
 ADAPTER = "keystead_client.wsgi.django.KeysteadErrors"
 
@@ -38,49 +34,27 @@ def make_django(*, with_adapter: bool = True) -> WSGIApplication:
     return app
 
 
-def page(request: HttpRequest) -> HttpResponse:
-    seen.extend(name for name in request.META if "HTTP" in name and "KEYSTEAD" in name)
-    return JsonResponse({"path": request.path, "user": dict(auth.get_user() or {})})
-
-
-def log_in(request: HttpRequest) -> HttpResponse:
-    given = json.loads(request.body)
-    return JsonResponse(shown(auth.login(given["email"], given["password"])))
-
-
-def log_out(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(shown(auth.logout()))
-
-
-def refresh(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(shown(auth.refresh_tokens()))
-
-
-def whoami(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(
-        {"logged_in": auth.logged_in(), "token": auth.get_auth_token(), "refresh": auth.get_refresh_token()}
-    )
-
-
-def members(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(auth.require_auth(redirect_to=request.GET.get("to"))["id"])
+def other(request: HttpRequest) -> HttpResponse:
+    given = json.loads(request.body) if request.content_type == "application/json" and request.body else None
+    answered = answer(request.path, given, request.GET, request.META)
+    return HttpResponse(answered) if isinstance(answered, str) else JsonResponse(answered)
 
 
 async def awaited(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": dict(await keystead_client.auth.get_user() or {})})
 
 
-def stream(request: HttpRequest) -> HttpResponseBase:
-    class Parts:
-        def __iter__(self) -> Iterator[str]:
-            for part in ("one ", "two "):
-                seen.append(part)
-                yield part
-            yield auth.require_auth()["email"]
+class Parts:
+    """The stream, which notes who closes it."""
 
-        def close(self) -> None:
-            seen.append(f"closed by {(auth.get_user() or {})['email']}")
+    def __iter__(self) -> Iterator[str]:
+        return stream()
 
+    def close(self) -> None:
+        note_closing()
+
+
+def streamed(request: HttpRequest) -> HttpResponseBase:
     return StreamingHttpResponse(Parts())
 
 
@@ -92,19 +66,9 @@ def own_cookies(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def crash(request: HttpRequest) -> HttpResponse:
-    raise ZeroDivisionError
-
-
 urlpatterns = [
-    path("auth/login", log_in),
-    path("auth/logout", log_out),
-    path("auth/refresh", refresh),
-    path("auth/whoami", whoami),
-    path("auth/members", members),
     path("auth/awaited", awaited),
-    path("stream", stream),
+    path("stream", streamed),
     path("own-cookies", own_cookies),
-    path("auth/crash", crash),
-    re_path("", page),
+    re_path("", other),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec
@@ -13,7 +13,7 @@ import httpx
 
 from keystead_client import Client
 from keystead_client.auth import AuthResult
-from keystead_client.wsgi import KeysteadMiddleware
+from keystead_client.wsgi import KeysteadMiddleware, auth
 from tests.clocks import ManualClock
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import ADDRESS, Wire
@@ -22,9 +22,12 @@ P = ParamSpec("P")
 ORIGIN = "https://app.example.com"
 ANN = {"email": "ann@example.com", "password": PASSWORD}
 
+seen: list[str] = []
+"""What the views have met."""
+
 
 def in_a_thread(test: Callable[P, None]) -> Callable[P, Awaitable[None]]:
-    """The test as a web server's worker runs an application: in a thread without an event loop."""
+    """Run the test as a worker of a web server: in a thread without an event loop."""
 
     @wraps(test)
     async def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -34,14 +37,13 @@ def in_a_thread(test: Callable[P, None]) -> Callable[P, Awaitable[None]]:
 
 
 class WireForThreads(httpx.BaseTransport):
-    """The wire of the event loop on which the server runs, for others than this loop."""
+    """The wire of the event loop on which the server runs, for other threads."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self._loop = asyncio.get_running_loop()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Keeps the thread waiting."""
         return asyncio.run_coroutine_threadsafe(self._ask(request), self._loop).result(30)
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
@@ -73,7 +75,39 @@ class Shop:
             yield browser
 
 
-def shown(result: AuthResult) -> dict[str, object]:
-    """What an application's JSON tells of a result."""
+def answer(path: str, given: Any, query: Mapping[str, str], environ: Mapping[str, Any]) -> dict[str, Any] | str:
+    """The views that need nothing of a framework."""
+    match path:
+        case "/auth/login":
+            return _shown(auth.login(given["email"], given["password"]))
+        case "/auth/logout":
+            return _shown(auth.logout())
+        case "/auth/refresh":
+            return _shown(auth.refresh_tokens())
+        case "/auth/whoami":
+            tokens = {"token": auth.get_auth_token(), "refresh": auth.get_refresh_token()}
+            return {"logged_in": auth.logged_in(), **tokens}
+        case "/auth/members":
+            return str(auth.require_auth(redirect_to=query.get("to"))["id"])
+        case "/auth/crash":
+            raise ZeroDivisionError
+    seen.extend(name for name in environ if "HTTP" in name and "KEYSTEAD" in name)
+    return {"path": path, "user": dict(auth.get_user() or {})}
+
+
+def stream() -> Iterator[str]:
+    """The parts of a stream that asks for the user last."""
+    for part in ("one ", "two "):
+        seen.append(part)
+        yield part
+    yield auth.require_auth()["email"]
+
+
+def note_closing() -> None:
+    """Note who closes the stream."""
+    seen.append(f"closed by {(auth.get_user() or {})['email']}")
+
+
+def _shown(result: AuthResult) -> dict[str, Any]:
     user, error = result.user, result.error
     return {"success": result.success, "user": user and dict(user), "code": error and error.code}

@@ -28,17 +28,16 @@ def test_both_modules_offer_the_same() -> None:
     assert auth.__all__ == awaited.__all__
     for name in auth.__all__:
         one, other = getattr(auth, name), getattr(awaited, name)
-        assert one is other or inspect.signature(one) == inspect.signature(other), name
-        assert one is other or (inspect.getdoc(one) == inspect.getdoc(other)), name
+        assert one is other or (inspect.signature(one), one.__doc__) == (inspect.signature(other), other.__doc__), name
 
 
 @pytest.mark.parametrize("ask", [*ASKING, auth.get_auth_token, auth.get_refresh_token])
-def test_there_is_nothing_to_ask_outside_a_request(ask: Callable[[], object]) -> None:
+def test_outside_a_request_every_function_raises(ask: Callable[[], object]) -> None:
     with pytest.raises(RuntimeError, match="KeysteadMiddleware"):
         ask()
 
 
-async def test_an_application_that_speaks_asgi_is_told_to_await(wire: Wire, clock: ManualClock) -> None:
+async def test_in_an_asgi_application_every_function_raises(wire: Wire, clock: ManualClock) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for ask in ASKING:
             with pytest.raises(RuntimeError, match=r"await the functions of keystead_client\.auth"):
@@ -50,5 +49,5 @@ async def test_an_application_that_speaks_asgi_is_told_to_await(wire: Wire, cloc
     async with site.browser() as browser:
         browser.cookies.update({"keystead_auth_token": "a.b.c"})
         assert (await browser.get("/auth/x")).status_code == 204
-    assert wire.sent == {}, "nothing is begun that would have to be broken off"
+    assert wire.sent == {}, "no call is started"
     await site.sdk.close()

@@ -16,7 +16,7 @@ from keystead_client.wsgi.middleware import KeysteadMiddleware, read_environ
 from tests.clocks import ManualClock
 from tests.sdk.site import ADDRESS, AUTH, REFRESH, set_cookies
 from tests.sdk.test_middleware_outage import OfflineVerifier
-from tests.sdk.wsgi.shop import ANN, Shop, in_a_thread
+from tests.sdk.wsgi.shop import ANN, Shop, in_a_thread, seen
 
 LOCATION = "/auth/login?redirect=/auth/members%3Ftab%3D2"
 CROSS = {"Sec-Fetch-Site": "cross-site", "Origin": "https://else.example"}
@@ -109,7 +109,7 @@ def test_cookies_stay_while_the_server_is_away(
 
 
 @in_a_thread
-def test_a_stream_is_passed_on_and_closed_once(shop: Shop, clock: ManualClock, seen: list[str]) -> None:
+def test_a_stream_is_passed_on_and_closed_once(shop: Shop, clock: ManualClock) -> None:
     with shop.logged_in() as browser:
         clock.advance(hours=1)
         response = browser.get("/stream")
@@ -132,7 +132,7 @@ def test_the_applications_own_cookies_stay_and_ours_come_once(shop: Shop, clock:
 
 @pytest.mark.attack("A101")
 @in_a_thread
-def test_a_browser_cannot_forge_our_headers_or_its_address(shop: Shop, clock: ManualClock, seen: list[str]) -> None:
+def test_a_browser_cannot_forge_our_headers_or_its_address(shop: Shop, clock: ManualClock) -> None:
     forged = {"X-Keystead-User": "admin", "x_keystead_user_id": "1", "X-Other-Keystead": "stays"}
     with shop.logged_in() as browser:
         clock.advance(seconds=2)
