@@ -1,4 +1,4 @@
-"""Pages of a list: what was asked for, and what is given back. Contract §5."""
+"""Offset pagination of lists: page requests and pages. Contract §5."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LAST_PAGE = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page is wanted: ``page`` counts from 1."""
+    """A requested page; ``page`` counts from 1."""
 
     page: int = 1
     per_page: int = DEFAULT_PER_PAGE
 
     @classmethod
     def parse(cls, pagination: Mapping[str, Any] | None) -> PageRequest:
-        """The page that a ``PaginationInput`` asks for; null members mean their defaults.
+        """Parse a ``PaginationInput``; null means the default.
 
-        :raises BadUserInput: when a number is out of range; names the field.
+        :raises BadUserInput: for a number out of range; names the field.
         """
         given = pagination or {}
         page = given.get("page")
@@ -41,18 +41,18 @@ class PageRequest:
 
     @property
     def offset(self) -> int:
-        """How many rows lie before this page."""
+        """Rows before this page."""
         return (self.page - 1) * self.per_page
 
     @property
     def probe(self) -> int:
-        """How many rows to read: one more than the page holds, to know whether another page follows."""
+        """Rows to read: one more than the page has, to know whether another page follows."""
         return self.per_page + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """One page of a list. ``total`` is None where nobody asked for it."""
+    """One page of a list. ``total`` is None if it was not requested."""
 
     items: Sequence[Item]
     request: PageRequest
@@ -61,11 +61,11 @@ class Page(Generic[Item]):
 
     @classmethod
     def cut(cls, rows: Sequence[Item], request: PageRequest, total: int | None = None) -> Page[Item]:
-        """The page made of up to ``request.probe`` rows."""
+        """Build the page from up to ``request.probe`` rows."""
         return cls(rows[: request.per_page], request, len(rows) > request.per_page, total)
 
     def pagination(self) -> dict[str, Any]:
-        """The GraphQL ``Pagination`` of this page; ``total`` and ``last_page`` are None when not counted."""
+        """Return the GraphQL ``Pagination``; ``total`` and ``last_page`` are None if not counted."""
         last = None if self.total is None else max(1, -(-self.total // self.request.per_page))
         return {
             "current_page": self.request.page,
@@ -77,5 +77,5 @@ class Page(Generic[Item]):
 
 
 def needs_total(selection: Any) -> bool:
-    """Whether a list's selection asks for the count: only then is it computed."""
+    """Return whether a list's selection includes the total, which is counted only then."""
     return bool(selection.wants("pagination.total") or selection.wants("pagination.last_page"))

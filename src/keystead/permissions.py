@@ -1,12 +1,12 @@
-"""What a caller may do: permission strings, and sets of them. Pure; contract §4.
+"""Permissions: strings, and sets of them. Pure; contract §4.
 
-A permission covers another when holding it includes the other::
+A permission covers those to its right::
 
     admin > read  > customer:read  > customer:read:own
           > write > customer:write > customer:create | customer:update | customer:delete | customer:write:own
 
-``write`` does not include ``read``. ``operator`` stands alone and is never granted by name: ``admin`` of the
-reserved brand is given it by authentication.
+``write`` does not include ``read``. ``operator`` is separate and never granted by name: authentication adds it to
+``admin`` of the reserved brand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENTITY_PERMISSION = re.compile(r"([a-z][a-zA-Z0-9]{0,47}):(?:(?:read|write)(?::
 
 @lru_cache(maxsize=4096)
 def _covering(permission: str) -> frozenset[str]:
-    """Every permission that includes ``permission``, itself among them."""
+    """Return every permission that covers ``permission``, including itself."""
     if permission == OPERATOR:
         return frozenset({OPERATOR})
     covering = {permission, ADMIN}
@@ -45,23 +45,23 @@ def _covering(permission: str) -> frozenset[str]:
 
 
 def is_permission(text: str) -> bool:
-    """Whether ``text`` is a permission that may be granted by name."""
+    """Return whether ``text`` is a permission that can be granted by name."""
     return text in (ADMIN, READ, WRITE) or _ENTITY_PERMISSION.fullmatch(text) is not None
 
 
 def entity_of(permission: str) -> str | None:
-    """The entity that a permission names; None for ``admin``, ``read``, ``write`` and ``operator``."""
+    """Return the entity that a permission names; None for ``admin``, ``read``, ``write`` and ``operator``."""
     entity, separator, _ = permission.partition(":")
     return entity if separator else None
 
 
 def of_entity(entity: str) -> tuple[str, ...]:
-    """Every permission that names the entity."""
+    """Return every permission that names the entity."""
     return tuple(f"{entity}:{action}" for action in (*ENTITY_ACTIONS, "read:own", "write:own"))
 
 
 class PermissionSet:
-    """An immutable set of permission strings; empty means: nothing is allowed."""
+    """An immutable set of permissions; the empty set allows nothing."""
 
     __slots__ = ("_names",)
 
@@ -70,9 +70,9 @@ class PermissionSet:
 
     @classmethod
     def of(cls, names: Iterable[str], *, field: str = "permissions") -> PermissionSet:
-        """The set of the names a client sent.
+        """Parse the names of a client's input.
 
-        :raises BadUserInput: for a name that is no permission; names ``field``.
+        :raises BadUserInput: for an unknown permission; names ``field``.
         """
         kept = frozenset(names)
         for name in kept:
@@ -83,29 +83,29 @@ class PermissionSet:
     @staticmethod
     @lru_cache(maxsize=4096)
     def parse(text: str) -> PermissionSet:
-        """The set stored as words with spaces between them."""
+        """Parse the stored form: words with spaces between them."""
         return PermissionSet(text.split())
 
     def covers(self, needed: str) -> bool:
-        """Whether this set includes the permission ``needed``."""
+        """Return whether this set covers the permission ``needed``."""
         return not self._names.isdisjoint(_covering(needed))
 
     def is_subset(self, other: PermissionSet) -> bool:
-        """Whether ``other`` covers each permission of this set."""
+        """Return whether ``other`` covers each permission of this set."""
         return all(other.covers(name) for name in self._names)
 
     def intersect(self, other: PermissionSet) -> PermissionSet:
-        """What both sets allow, as far as single permissions can say it; never more."""
+        """Return the intersection: what both sets allow, as far as single permissions express it; never more."""
         return PermissionSet(
             {name for name in self._names if other.covers(name)} | {name for name in other._names if self.covers(name)}
         )
 
     def union(self, other: PermissionSet) -> PermissionSet:
-        """What either set allows."""
+        """Return the union: what either set allows."""
         return PermissionSet(self._names | other._names)
 
     def as_words(self) -> str:
-        """The stored form: sorted words with spaces between them."""
+        """Return the stored form: sorted words with spaces between them."""
         return " ".join(sorted(self._names))
 
     def __iter__(self) -> Iterator[str]:

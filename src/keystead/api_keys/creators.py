@@ -1,4 +1,4 @@
-"""Users and the API keys they made: keys outlive their maker, and can be revoked with them. Contract §4."""
+"""API keys by the user who created them: keys outlive their creator, and can be revoked with the user. Contract §4."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ MOST_SHOWN = 100
 
 
 async def list_live_keys(ctx: Context, brand_id: str, user_id: str) -> list[ApiKey]:
-    """The newest keys made by the user, or by a key of theirs, that have not expired; at most ``MOST_SHOWN``."""
+    """Return unexpired keys created by the user or by a key of the user, newest first; at most ``MOST_SHOWN``."""
     return await store.list_live_of(ctx.db.scans, brand_id, user_id, ctx.now(), MOST_SHOWN)
 
 
 async def count_live_keys(ctx: Context, brand_id: str, user_id: str) -> int:
-    """How many keys :func:`list_live_keys` would return without its limit."""
+    """Count the keys that :func:`list_live_keys` would return without its limit."""
     return await store.count_live_of(ctx.db.scans, brand_id, user_id, ctx.now())
 
 
 async def update_user(
     ctx: Context, brand_id: str, user_id: str, changes: UserChanges, *, revoke_api_keys: bool = False
 ) -> User:
-    """As ``users.update_user``; with ``revoke_api_keys`` the user's keys are deleted in the same transaction.
+    """As ``users.update_user``; with ``revoke_api_keys`` also delete the user's keys, in the same transaction.
 
-    :raises BadUserInput: when keys are to be revoked without disabling the user; field ``revoke_api_keys``.
+    :raises BadUserInput: for ``revoke_api_keys`` without disabling the user; names that field.
     """
     if revoke_api_keys and not changes.is_disabled:
         raise BadUserInput("'revoke_api_keys' requires 'is_disabled: true'.", field="revoke_api_keys")
@@ -40,7 +40,7 @@ async def update_user(
 
 
 async def delete_users(ctx: Context, brand_id: str, user_ids: Sequence[str], *, revoke_api_keys: bool = False) -> None:
-    """As ``users.delete_users``; with ``revoke_api_keys`` their keys are deleted in the same transaction."""
+    """As ``users.delete_users``; with ``revoke_api_keys`` also delete their keys, in the same transaction."""
     finish = _revocation(ctx, brand_id, user_ids) if revoke_api_keys else None
     await users.delete_users(ctx, brand_id, user_ids, finish=finish)
 

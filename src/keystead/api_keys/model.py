@@ -1,4 +1,4 @@
-"""What an API key is. Contract §4."""
+"""Values of API keys. Contract §4."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keystead.permissions import PermissionSet
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key as its brand's admins see it; the secret itself is not here."""
+    """An API key as its brand's admins see it, without the secret."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """What one indexed read tells of a presented secret: it is valid, and this is what it may do."""
+    """The valid API key of a presented secret, with its brand: the result of one indexed read."""
 
     id: str
     permissions: PermissionSet
@@ -41,7 +41,7 @@ class FoundKey:
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """What somebody asks for, checked for form."""
+    """The input of a new API key, with its form checked."""
 
     name: str
     permissions: PermissionSet

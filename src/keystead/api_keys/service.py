@@ -1,4 +1,4 @@
-"""Making, changing and finding API keys. Contract §4."""
+"""Use cases on API keys: create, update, rotate, delete, find. Contract §4."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ DESCRIPTION_LENGTH = 1000
 MOST_ORIGINS = 50
 LONGEST_ORIGIN = 300
 LONGEST_OVERLAP = 30 * 86_400
-# A pattern such as *.example.com would be no origin that any browser sends: refused, rather than never matched.
+# A pattern such as *.example.com is no origin that a browser sends: rejected, as it would never match.
 _HOST = re.compile(r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
 def parse_new_key(given: Mapping[str, Any]) -> NewApiKey:
-    """The key that a ``CreateApiKeyInput`` asks for.
+    """Parse a ``CreateApiKeyInput``.
 
-    :raises BadUserInput: names the field.
+    :raises BadUserInput: for an invalid value; names the field.
     """
     is_publishable = bool(given.get("publishable"))
     origins = _origins(given.get("allowed_origins") or ())
@@ -51,11 +51,11 @@ def parse_new_key(given: Mapping[str, Any]) -> NewApiKey:
 
 
 async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKey, Secret]:
-    """A new key and its secret, which is not to be had again.
+    """Create an API key; returns it with its secret, which is not stored.
 
     :raises BadUserInput: when a permission names no entity; names the field.
-    :raises Forbidden: when it would hold more than its creator, or a publishable key more than reading.
-    :raises Unauthenticated: when the creator was disabled, or its key revoked, since the request was authenticated.
+    :raises Forbidden: when the key would exceed its creator's permissions, or a publishable key would write.
+    :raises Unauthenticated: when creator or creating key was revoked since the request was authenticated.
     """
     now = ctx.now()
     _check_expiry(new.expires_at, now)
@@ -85,7 +85,7 @@ async def create_key(ctx: Context, brand_id: str, new: NewApiKey) -> tuple[ApiKe
 
 
 async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
-    """Changes what is given; a null clears a description or an expiry.
+    """Change the given values of a key; null clears a description or an expiry.
 
     :raises NotFound: when there is no such key.
     :raises BadUserInput, Forbidden: as in :func:`create_key`.
@@ -96,7 +96,7 @@ async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[
     key: ApiKey | None = None
     async with ctx.db.transaction() as tx:
         await require_entities(tx, brand_id, checked.get("permissions", ()))
-        # Locked: what this change leaves alone must not undo what another one, at the same time, takes away.
+        # Locked, against lost updates by a concurrent change.
         current = await store.lock_key(tx, brand_id, key_id)
         if current is not None:
             refused = _why_not(ctx, current, checked, now)
@@ -115,10 +115,12 @@ async def update_key(ctx: Context, brand_id: str, key_id: str, changes: Mapping[
 
 
 async def rotate_key(ctx: Context, brand_id: str, key_id: str, overlap_seconds: int) -> tuple[ApiKey, Secret]:
-    """A new secret for the key; the old one goes on for ``overlap_seconds``.
+    """Issue a new secret for a key; the old one stays valid for ``overlap_seconds``.
 
-    Whoever rotates a key holds its secret afterwards, so nobody rotates a key that may do more than they may.
+    The caller learns the secret, so the caller needs all permissions of the key.
 
+    :raises BadUserInput: for an overlap out of range; names the field.
+    :raises Forbidden: when the key has a permission that the caller lacks.
     :raises NotFound: when there is no such key.
     """
     if not 0 <= overlap_seconds <= LONGEST_OVERLAP:
@@ -126,7 +128,7 @@ async def rotate_key(ctx: Context, brand_id: str, key_id: str, overlap_seconds: 
     now = ctx.now()
     refused: KeysteadError | None = NotFound()
     async with ctx.db.transaction() as tx:
-        # Locked: of two that rotate at once the second sees, and ends, the secret of the first.
+        # Locked: of two concurrent rotations the second sees, and expires, the secret of the first.
         key = await store.lock_key(tx, brand_id, key_id)
         if key is not None:
             refused = _missing_grant(ctx, key.permissions, key.is_publishable)
@@ -141,7 +143,7 @@ async def rotate_key(ctx: Context, brand_id: str, key_id: str, overlap_seconds: 
 
 
 async def delete_keys(ctx: Context, brand_id: str, ids: Sequence[str]) -> None:
-    """Deletes all of them, or none.
+    """Delete keys, all or none.
 
     :raises NotFound: when one of them is unknown.
     """
@@ -149,49 +151,55 @@ async def delete_keys(ctx: Context, brand_id: str, ids: Sequence[str]) -> None:
     async with ctx.db.transaction() as tx:
         deleted = await store.delete_keys(tx, brand_id, wanted)
         if len(deleted) != len(wanted):
-            # Raised inside, so that those which do exist stay.
+            # Raised inside, to roll back.
             raise NotFound()
         for key in deleted:
             await audit.record(tx, describe_key(ctx, "api_key.deleted", brand_id, key))
 
 
 async def find_key(ctx: Context, brand_id: str, key_id: str) -> ApiKey | None:
-    """The key of this id, or None."""
+    """Return the key of this id, or None."""
     return await store.find_key(ctx.db.reads, brand_id, key_id)
 
 
 async def list_keys(ctx: Context, brand_id: str, request: PageRequest, *, with_total: bool) -> Page[ApiKey]:
-    """One page of the brand's keys, oldest first."""
+    """Return one page of the brand's keys, oldest first."""
     keys = await store.list_keys(ctx.db.scans, brand_id, request.probe, request.offset)
     total = await store.count_keys(ctx.db.scans, brand_id) if with_total else None
     return Page.cut(keys, request, total)
 
 
 async def find_by_secret(tx: Tx, secret: Secret, now: datetime) -> FoundKey | None:
-    """The key of a presented secret, if it is valid now; one indexed read."""
+    """Return the valid key of a presented secret, by one indexed read."""
     found = await store.find_by_digest(tx, secret.digest(), now)
-    # The digest of a publishable key, slipped into the row of a secret one, opens nothing; nor the other way round.
+    # A digest of the other kind of secret, inserted in the database, is not accepted.
     is_publishable = secret.kind is SecretKind.publishable_key
     return found if found is not None and found.is_publishable is is_publishable else None
 
 
 def note_use(server: Server, found: FoundKey, now: datetime) -> None:
-    """Remembers that a key was used; :func:`write_uses` writes ``last_used_at``."""
+    """Note a use of the key; :func:`write_uses` writes ``last_used_at``."""
     server.key_uses.note(found.brand.id, found.id, found.last_used_at, now)
 
 
 async def write_uses(server: Server) -> None:
-    """Writes ``last_used_at`` of the keys that were used. Raises ServiceUnavailable; then nothing is forgotten."""
+    """Write ``last_used_at`` of the noted keys.
+
+    :raises ServiceUnavailable: when the database is away; the notes are kept.
+    """
     await server.key_uses.write(server.db, store.touch, server.clock.now())
 
 
 def _creator(principal: Principal) -> str | None:
-    """The user to whom a new key is attributed: for keys that keys make, the first key's maker."""
+    """Return the user to whom a new key is attributed: for keys created by a key, the creator of that key."""
     return principal.user_id if isinstance(principal, UserPrincipal) else key_creator(principal)
 
 
 async def _lock_creator(tx: Tx, brand_id: str, principal: Principal) -> None:
-    """Order this transaction before or after one that disables the maker and revokes their keys."""
+    """Serialize with a transaction that disables the creator and revokes their keys.
+
+    :raises Unauthenticated: when that came first.
+    """
     creator_id = _creator(principal)
     if creator_id is None:
         return
@@ -203,13 +211,13 @@ async def _lock_creator(tx: Tx, brand_id: str, principal: Principal) -> None:
 
 
 def describe_key(ctx: Context, name: str, brand_id: str, key: ApiKey) -> AuditEvent:
-    """The audit event of this name about the key."""
+    """Return the audit event of this name about the key."""
     details = {"name": key.name, "permissions": list(key.permissions), "publishable": key.is_publishable}
     return audit.describe(ctx, name, brand_id=brand_id, subject_id=key.id, details=details)
 
 
 def _missing_grant(ctx: Context, asked: PermissionSet, is_publishable: bool) -> Forbidden | None:
-    """Why these permissions may not be given: the giver lacks one, or a publishable key would do more than read."""
+    """Return why the caller may not grant these permissions: a missing one, or writing by a publishable key."""
     for name in asked:
         if not ctx.permissions.covers(name):
             return Forbidden(permission=name)
@@ -278,7 +286,7 @@ def _origins(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _origin(text: str) -> str:
-    """An origin as browsers send it (RFC 6454 §6.2): scheme, host, and port where it is not the usual one."""
+    """Parse an origin to the form that browsers send (RFC 6454 §6.2): scheme, host, and a non-default port."""
     origin = text.strip().lower()
     try:
         # urlsplit() normalises the host, which is quadratic in a run of combining marks.
@@ -290,5 +298,5 @@ def _origin(text: str) -> str:
     is_origin = parts.scheme in ("http", "https") and _HOST.fullmatch(host) is not None
     if not is_origin or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise BadUserInput("An origin looks like https://app.example.com.", field="allowed_origins")
-    usual = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{host.removesuffix(f':{usual}') if port == usual else host}"
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host.removesuffix(f':{default}') if port == default else host}"

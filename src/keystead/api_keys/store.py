@@ -166,7 +166,7 @@ def _key(row: Row) -> ApiKey:
 
 
 async def find_by_digest(tx: Tx, digest: bytes, now: datetime) -> FoundKey | None:
-    """The key whose secret has this digest, if it is valid now and its brand is active."""
+    """Return the key whose secret has this digest, if it is valid now and its brand is active."""
     row = await tx.find(_FIND_BY_DIGEST, digest=digest, now=now)
     if row is None:
         return None
@@ -174,30 +174,30 @@ async def find_by_digest(tx: Tx, digest: bytes, now: datetime) -> FoundKey | Non
 
 
 async def find_key(tx: Tx, brand_id: str, key_id: str) -> ApiKey | None:
-    """The key of this id."""
+    """Return the key of this id."""
     row = await tx.find(_FIND, brand_id=brand_id, key_id=key_id)
     return None if row is None else _key(row)
 
 
 async def lock_key(tx: Tx, brand_id: str, key_id: str) -> ApiKey | None:
-    """As :func:`find_key`; whoever else locks it waits until this transaction ends, and then sees what it did."""
+    """As :func:`find_key`, and lock the row until the transaction ends."""
     row = await tx.find(_LOCK, brand_id=brand_id, key_id=key_id)
     return None if row is None else _key(row)
 
 
 async def list_keys(tx: Tx, brand_id: str, limit: int, offset: int) -> list[ApiKey]:
-    """Keys in the order they were made."""
+    """Return keys, oldest first."""
     return [_key(row) for row in await tx.list(_LIST, brand_id=brand_id, limit=limit, offset=offset)]
 
 
 async def count_keys(tx: Tx, brand_id: str) -> int:
-    """How many keys the brand has."""
+    """Count the brand's keys."""
     row = await tx.find(_COUNT, brand_id=brand_id)
     return int(row[0]) if row else 0
 
 
 async def insert_key(tx: Tx, brand_id: str, key: ApiKey) -> None:
-    """Adds the key; its secret comes with :func:`insert_secret`."""
+    """Insert a key; its secret is inserted by :func:`insert_secret`."""
     await tx.execute(
         _INSERT,
         brand_id=brand_id,
@@ -216,12 +216,12 @@ async def insert_key(tx: Tx, brand_id: str, key: ApiKey) -> None:
 
 
 async def insert_secret(tx: Tx, brand_id: str, key_id: str, digest: bytes, now: datetime) -> None:
-    """Adds a secret that is valid as long as its key."""
+    """Insert a secret that is valid as long as its key."""
     await tx.execute(_INSERT_SECRET, brand_id=brand_id, key_id=key_id, digest=digest, created_at=now, valid_until=None)
 
 
 async def update_key(tx: Tx, brand_id: str, key_id: str, new: dict[str, Any]) -> ApiKey | None:
-    """Sets name, description, permissions, expires_at and allowed_origins; None when there is no such key."""
+    """Set name, description, permissions, expires_at and allowed_origins; returns None if there is no such key."""
     row = await tx.find(
         _UPDATE, brand_id=brand_id, key_id=key_id, **{f"new_{name}": value for name, value in new.items()}
     )
@@ -229,38 +229,38 @@ async def update_key(tx: Tx, brand_id: str, key_id: str, new: dict[str, Any]) ->
 
 
 async def set_hint(tx: Tx, brand_id: str, key_id: str, hint: str) -> ApiKey | None:
-    """Shows the newest secret's hint; None when there is no such key."""
+    """Set the hint of the newest secret; returns None if there is no such key."""
     row = await tx.find(_SET_HINT, brand_id=brand_id, key_id=key_id, new_hint=hint)
     return None if row is None else _key(row)
 
 
 async def expire_secrets(tx: Tx, brand_id: str, key_id: str, until: datetime) -> None:
-    """Has the key's present secrets end at ``until``, unless they end sooner."""
+    """Let the key's current secrets expire at ``until``, unless they expire sooner."""
     await tx.execute(_EXPIRE_SECRETS, brand_id=brand_id, key_id=key_id, until=until)
 
 
 async def delete_keys(tx: Tx, brand_id: str, ids: Sequence[str]) -> list[ApiKey]:
-    """Deletes the keys and their secrets; returns those that were there."""
+    """Delete keys and their secrets; returns the deleted keys."""
     return [_key(row) for row in await tx.list(_DELETE, brand_id=brand_id, ids=list(ids))]
 
 
 async def list_live_of(tx: Tx, brand_id: str, user_id: str, now: datetime, limit: int) -> list[ApiKey]:
-    """The newest keys attributed to the user that have not expired."""
+    """Return unexpired keys attributed to the user, newest first."""
     rows = await tx.list(_LIST_LIVE_OF, brand_id=brand_id, user_ids=[user_id], now=now, limit=limit)
     return [_key(row) for row in rows]
 
 
 async def count_live_of(tx: Tx, brand_id: str, user_id: str, now: datetime) -> int:
-    """How many there are."""
+    """Count unexpired keys attributed to the user."""
     row = await tx.find(_COUNT_LIVE_OF, brand_id=brand_id, user_ids=[user_id], now=now)
     return int(row[0]) if row else 0
 
 
 async def delete_keys_of(tx: Tx, brand_id: str, user_ids: Sequence[str]) -> list[ApiKey]:
-    """Deletes the keys attributed to the users, with their secrets; returns those that were there."""
+    """Delete the keys attributed to the users, with their secrets; returns the deleted keys."""
     return [_key(row) for row in await tx.list(_DELETE_OF, brand_id=brand_id, user_ids=list(user_ids))]
 
 
 async def touch(tx: Tx, brand_id: str, key_id: str, at: datetime, latest: datetime) -> None:
-    """Note that the key was used at ``at``, unless a later use is on record that is not after ``latest``."""
+    """Set ``last_used_at`` to ``at``, unless a later time, up to ``latest``, is stored."""
     await tx.execute(_TOUCH, brand_id=brand_id, key_id=key_id, at=at, latest=latest)

@@ -1,7 +1,8 @@
-"""Acts that were refused: the first of a kind is on record at once, those that follow are counted. Security §16.
+"""Rate-limited audit of denied operations. Security §16.
 
-A kind is who tried (of which brand) and what they lacked. Its count is written once a minute at most, so that a flood
-makes few rows. Nobody waits for any of it: writing goes on behind the answers, and what cannot be written is logged.
+The first denial per kind (actor and missing permission) is written immediately; repeats are aggregated to one event
+per minute, so that a flood writes few rows. Writing runs in the background: no request waits for it, and failures are
+logged.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from keystead.errors import Forbidden
 EVENT = "permission.refused"
 EVERY = timedelta(minutes=1)
 MOST_KINDS = 1024
-"""How many kinds are told apart within a minute; of what is above that the log has the number."""
+"""Kinds counted per minute; further denials are only logged as a number."""
 MOST_OF_ONE = 32
-"""How many of them one actor may take up; whatever else they try is one more kind."""
+"""Kinds per actor; all further denials of the actor count as one more kind."""
 MOST_WAITING = 256
 
 _log = structlog.get_logger("keystead.audit")
@@ -48,19 +49,19 @@ class _Kind(NamedTuple):
 
 @dataclass(slots=True)
 class _Counted:
-    """Denials of one kind; ``latest`` and ``times`` tell what is not on record yet."""
+    """Denials of one kind; ``latest`` and ``times`` are not written yet."""
 
     written_at: datetime
     latest: AuditEvent
     times: int = 0
 
     def is_due(self, now: datetime) -> bool:
-        # Due as well when the clock was set back: it may not hold a count up for an hour.
+        # Also due when the clock was set back, which would delay the count.
         return not timedelta() <= now - self.written_at < EVERY
 
 
 class Denials:
-    """What one process has refused lately. For one event loop."""
+    """The recent denials of one process. For one event loop."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
@@ -74,9 +75,9 @@ class Denials:
         self._slice = SliceSize()
 
     def note(self, ctx: Context, operation: str, refused: Forbidden) -> None:
-        """An authenticated caller may not do ``operation``, the name of a field of ``Query`` or ``Mutation``.
+        """Note that a user or API key was denied ``operation``, the name of a field of ``Query`` or ``Mutation``.
 
-        A brand token ships in apps and tells nothing about who holds it: that counts as nobody.
+        Denials of other callers are ignored: a brand token is public and identifies no actor.
         """
         if not isinstance(ctx.principal, UserPrincipal | ApiKeyPrincipal):
             return
@@ -93,12 +94,12 @@ class Denials:
             self._kinds[kind] = _Counted(event.at, event)
             self._of_actor[kind.actor] += 1
             self._write(event)
-            self._wind_up()
+            self._start_timer()
         else:
             self._lost += 1
 
     def count(self) -> None:
-        """Has the counts written whose minute is over, and forgets the kinds that are quiet."""
+        """Write the counts whose minute is over, and drop the kinds without new denials."""
         now = self._clock.now()
         for kind, counted in list(self._kinds.items()):
             if counted.is_due(now):
@@ -111,12 +112,12 @@ class Denials:
             self._lost = 0
 
     async def written(self) -> None:
-        """Returns when nothing waits to be written."""
+        """Wait until everything is written."""
         while self._writing is not None:
             await self._writing
 
     async def close(self) -> None:
-        """Writes what was counted, and counts no more."""
+        """Write all counts and stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
         now = self._clock.now()
@@ -177,12 +178,12 @@ class Denials:
         except Exception as error:
             _log.warning("denials_not_recorded", events=len(events), reason=type(error).__name__)
 
-    def _wind_up(self) -> None:
+    def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(EVERY.total_seconds(), self._ring)
+            self._timer = asyncio.get_running_loop().call_later(EVERY.total_seconds(), self._on_timer)
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         self.count()
         if self._kinds:
-            self._wind_up()
+            self._start_timer()

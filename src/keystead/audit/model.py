@@ -1,4 +1,4 @@
-"""What an audit event says, and the list of all events. Security §16."""
+"""Audit events: their form, and the list of all events. Security §16."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ EVENTS: dict[str, str] = {
     "user.signed_up": "a user made themselves, anonymous at first",
     "user.updated": "the name, roles or permissions of a user were changed",
 }
-"""Every event there is, and what it means in one line."""
+"""Every event with a description."""
 
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened. No field holds a secret, a digest or an address in full."""
+    """An audit event. No field holds a secret, a digest or a full address."""
 
     id: str
     brand_id: str
-    """The brand it happened to; what concerns the installation as a whole belongs to the reserved brand."""
+    """The brand concerned; events of the installation as a whole belong to the reserved brand."""
     at: datetime
     event: str
     outcome: Outcome
@@ -69,7 +69,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     """``anonymous``, ``user``, ``api_key``, ``brand_token`` or ``system``."""
     actor_id: str | None = None
     subject_id: str | None = None
-    """What was acted upon: the id of a user, key, brand, ..."""
+    """The id of the user, key, brand, ... concerned."""
     session_id: str | None = None
     key_id: str | None = None
     ip_prefix: str | None = None

@@ -1,4 +1,4 @@
-"""What happened, by whom: written in the transaction of the change it reports."""
+"""Audit log: an event is written in the transaction of the change it reports."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def describe(
     key_id: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> AuditEvent:
-    """The event as :func:`record` writes it: who, from where and when come from ``ctx``.
+    """Build an event for :func:`record`; actor, origin and time come from ``ctx``.
 
-    ``brand_id`` is the brand it happens to: by default that of the request, else the reserved brand.
-    ``session_id`` and ``key_id`` are by default those that the caller acts with.
+    ``brand_id`` is by default the brand of the request, else the reserved brand. ``session_id`` and ``key_id`` are by
+    default those of the caller.
     """
     actor_kind, actor_id, acting_session, acting_key = _actor(ctx.principal)
     now = ctx.now()
@@ -63,9 +63,9 @@ def describe(
 
 
 async def record(tx: Tx, event: AuditEvent) -> None:
-    """Writes the event with the change that it reports: both are committed, or neither.
+    """Write an event in the transaction of the change that it reports, atomically.
 
-    :raises ValueError: when there is no event of that name.
+    :raises ValueError: for an unknown event name.
     """
     if event.event not in EVENTS:
         raise ValueError(f"'{event.event}' is not in the list of audit events")
@@ -73,9 +73,9 @@ async def record(tx: Tx, event: AuditEvent) -> None:
 
 
 async def record_alone(ctx: Context, event: AuditEvent) -> None:
-    """Writes an event that reports no change: an act that was refused.
+    """Write an event without a change, such as a denied operation.
 
-    :raises ValueError: when there is no event of that name.
+    :raises ValueError: for an unknown event name.
     """
     async with ctx.db.transaction() as tx:
         await record(tx, event)
@@ -84,14 +84,14 @@ async def record_alone(ctx: Context, event: AuditEvent) -> None:
 async def list_events(
     ctx: Context, brand_id: str, request: PageRequest, *, with_total: bool = False
 ) -> Page[AuditEvent]:
-    """One page of what happened in the brand, the newest first."""
+    """Return one page of the brand's events, newest first."""
     rows = await store.list_events(ctx.db.scans, brand_id, request.probe, request.offset)
     total = await store.count_events(ctx.db.scans, brand_id) if with_total else None
     return Page.cut(rows, request, total)
 
 
 def _actor(principal: Principal) -> tuple[str, str | None, str | None, str | None]:
-    """Kind and id of who acts, then the session and the API key they act with."""
+    """Return kind and id of the actor, and the session and API key in use."""
     match principal:
         case UserPrincipal():
             return "user", principal.user_id, principal.session_id, principal.key_id
@@ -106,5 +106,5 @@ def _actor(principal: Principal) -> tuple[str, str | None, str | None, str | Non
 
 
 def _printable(text: str) -> str:
-    """``text`` with whatever is no character of writing replaced: it is shown to people and kept as UTF-8."""
+    """Replace characters that do not print, as the text is shown to people and stored as UTF-8."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -1,4 +1,4 @@
-"""SQL of the audit table: rows are added and read, never changed."""
+"""SQL of the audit log, which is append-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ audit_events = Table(
     "audit_events",
     metadata,
     Column("id", Id, primary_key=True),
-    # No foreign keys: what happened stays on record when its subjects are gone.
+    # No foreign keys: events outlive their subjects.
     Column("brand_id", Id, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("event", Text, nullable=False),
@@ -42,17 +42,17 @@ _COUNT = Statement(select(func.count()).select_from(audit_events).where(_OF_BRAN
 
 
 async def insert_event(tx: Tx, brand_id: str, event: AuditEvent) -> None:
-    """Adds the row of ``event`` to what happened in the brand."""
+    """Insert an event of the brand."""
     await tx.execute(_INSERT, **(msgspec.structs.asdict(event) | {"brand_id": brand_id}))
 
 
 async def list_events(tx: Tx, brand_id: str, limit: int, offset: int) -> list[AuditEvent]:
-    """Up to ``limit`` events of the brand, the newest first."""
+    """Return up to ``limit`` events of the brand, newest first."""
     rows = await tx.list(_LIST, brand_id=brand_id, limit=limit, offset=offset)
     return [AuditEvent(**dict(zip(AuditEvent.__struct_fields__, row, strict=True))) for row in rows]
 
 
 async def count_events(tx: Tx, brand_id: str) -> int:
-    """How many events the brand has on record."""
+    """Count the brand's events."""
     row = await tx.find(_COUNT, brand_id=brand_id)
     return int(row[0]) if row else 0

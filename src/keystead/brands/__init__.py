@@ -1,1 +1,1 @@
-"""Brands: each one closed world of users, features, policy, keys and brand tokens."""
+"""Brands: isolated tenants with users, features, policy, keys and brand tokens."""

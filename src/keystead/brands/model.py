@@ -1,4 +1,4 @@
-"""What a brand is: its own closed world of users, keys and records."""
+"""A brand: an isolated tenant with its users, keys and records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _URL_TEXT = re.compile(r"[!-~]+", re.ASCII)
 
 
 class Brand(msgspec.Struct, frozen=True):
-    """A brand with all that its administrator may see."""
+    """A brand as its administrator sees it."""
 
     id: str
     name: str
@@ -31,22 +31,22 @@ class Brand(msgspec.Struct, frozen=True):
     features: Features
     policy: BrandPolicy
     base_url: str | None
-    """Where the links in this brand's mail begin; None: where the installation's do."""
+    """Base of the links in this brand's mail; None: that of the installation."""
     redirect_urls: tuple[str, ...]
-    """Where a hosted page may send the browser afterwards."""
+    """Allowed redirect targets of the hosted pages."""
     is_disabled: bool
     schema_version: int
-    """One more after each change of the brand's entities."""
+    """Incremented with each change of the brand's entities."""
     created_at: datetime
     updated_at: datetime
 
     def active(self) -> ActiveBrand:
-        """What a request needs of it."""
+        """Return the part that a request needs."""
         return ActiveBrand(self.id, self.name, self.preset, self.features, self.policy, self.schema_version)
 
 
 def active_brand(row: Sequence[Any]) -> ActiveBrand:
-    """The brand out of the values of ``store.BRAND_COLUMNS``, in their order. Rows alike give the same object."""
+    """Build the brand from the values of ``store.BRAND_COLUMNS``, in order. Equal rows give the same object, cached."""
     return _active_brand(*row)
 
 
@@ -58,7 +58,7 @@ def _active_brand(
 
 
 def brand(row: Sequence[Any]) -> Brand:
-    """The brand out of the values of a whole row, in the order of the fields of :class:`Brand`."""
+    """Build the brand from a row, in the order of the fields of :class:`Brand`."""
     values = dict(zip(Brand.__struct_fields__, row, strict=True))
     return Brand(
         **values
@@ -72,14 +72,14 @@ def brand(row: Sequence[Any]) -> Brand:
 
 
 def is_name_or_id(raw: str) -> bool:
-    """Whether there may be a brand of this name or id: anything else need not, and at times cannot, be looked up."""
+    """Return whether ``raw`` has the form of a name or id. Other text needs no query, and may be invalid in SQL."""
     return _NAME_OR_ID.fullmatch(raw) is not None
 
 
 def new_name(raw: str) -> str:
-    """``raw``, when a new brand may be called so.
+    """Check the name of a new brand.
 
-    :raises BadUserInput: names the field ``name``.
+    :raises BadUserInput: for an invalid or reserved name; names the field ``name``.
     """
     if _NAME.fullmatch(raw) is None:
         raise BadUserInput(
@@ -91,9 +91,9 @@ def new_name(raw: str) -> str:
 
 
 def new_preset(raw: str | None) -> Preset:
-    """The preset that ``raw`` names; None means both.
+    """Parse a preset; None means ``both``.
 
-    :raises BadUserInput: names the field ``preset``.
+    :raises BadUserInput: for an unknown preset; names the field ``preset``.
     """
     try:
         return Preset.both if raw is None else Preset(raw)
@@ -102,9 +102,9 @@ def new_preset(raw: str | None) -> Preset:
 
 
 def new_base_url(raw: object) -> str | None:
-    """An http or https address without query or fragment, no slash at its end; None stays None.
+    """Parse an http or https URL without query and fragment; strips trailing slashes, None stays None.
 
-    :raises BadUserInput: names the field ``base_url``.
+    :raises BadUserInput: for other values; names the field ``base_url``.
     """
     if raw is None:
         return None
@@ -115,9 +115,9 @@ def new_base_url(raw: object) -> str | None:
 
 
 def new_redirect_urls(raw: object) -> tuple[str, ...]:
-    """Addresses that a hosted page may lead to: http or https, no fragment; None means none.
+    """Parse redirect targets: http or https URLs without fragment; None means none.
 
-    :raises BadUserInput: names the field ``redirect_urls``.
+    :raises BadUserInput: for other values; names the field ``redirect_urls``.
     """
     urls = [] if raw is None else raw
     if not isinstance(urls, list | tuple) or len(urls) > MOST_REDIRECT_URLS:
@@ -129,7 +129,7 @@ def new_redirect_urls(raw: object) -> tuple[str, ...]:
 
 
 def _web_url(raw: object, field: str) -> str:
-    """``raw`` as an absolute web address that browsers and Python read alike: plain ASCII, no user, no backslash."""
+    """Parse an absolute URL that browsers and Python read alike: ASCII, no user name, no backslash."""
     if not isinstance(raw, str) or len(raw) > LONGEST_URL or not _URL_TEXT.fullmatch(raw) or "\\" in raw:
         raise BadUserInput(f"'{field}' must be a web address in ASCII.", field=field)
     try:

@@ -1,4 +1,4 @@
-"""Brands: made by operators, changed by their administrators, named by every credential."""
+"""Use cases on brands: operators create them, their administrators change them, every credential names one."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from keystead.policy import (
 )
 
 Guard = Callable[[Tx], AbstractAsyncContextManager[None]]
-"""Checks what a change leaves behind, in the transaction of the change."""
+"""Wraps a change inside its transaction, and checks the result."""
 
 _CHANGEABLE = ("features", "policy", "base_url", "redirect_urls")
 
 
 async def find_active_by_name(tx: Tx, name: str) -> ActiveBrand | None:
-    """The brand of that name or id, unless unknown or disabled."""
+    """Return the brand of that name or id, or None if it is unknown or disabled."""
     return await store.find_active_by_name(tx, name) if model.is_name_or_id(name) else None
 
 
 async def find_by_token(tx: Tx, secret: Secret) -> tuple[str, ActiveBrand] | None:
-    """The token's id and its brand, unless the token is unknown or revoked or the brand is disabled."""
+    """Return the token's id and brand, or None if it is unknown or revoked, or the brand is disabled."""
     return await store.find_by_token(tx, secret.digest())
 
 
 async def default_brand(tx: Tx, configured: str | None) -> ActiveBrand | None:
-    """The brand of a request whose credentials name none: the configured one, else the only one there is.
+    """Return the brand of a request without credentials: the configured brand, else the only brand.
 
-    A configured brand that is unknown or disabled gives None: another brand must not step in for it.
+    None if the configured brand is unknown or disabled: no other brand replaces it.
     """
     if configured is not None:
         return await find_active_by_name(tx, configured)
@@ -57,7 +57,7 @@ async def default_brand(tx: Tx, configured: str | None) -> ActiveBrand | None:
 
 
 async def bump_schema_version(tx: Tx, brand_id: str) -> int:
-    """Counts a change of the brand's entities, in the transaction of that change; the new number.
+    """Increment the schema version, in the transaction of a change of entities; returns the new version.
 
     :raises NotFound: when there is no such brand.
     """
@@ -68,7 +68,7 @@ async def bump_schema_version(tx: Tx, brand_id: str) -> int:
 
 
 async def revoke_default_permissions(tx: Tx, brand_id: str, ended: Collection[str], now: datetime) -> None:
-    """Take permissions from what every user of the brand is granted."""
+    """Remove permissions from the brand's default permissions."""
     brand = await store.lock_brand(tx, brand_id)
     if brand is None or not set(ended) & set(brand.policy.default_permissions):
         return
@@ -78,7 +78,7 @@ async def revoke_default_permissions(tx: Tx, brand_id: str, ended: Collection[st
 
 
 async def ensure_reserved(tx: Tx, now: datetime) -> None:
-    """Makes the operators' brand ``keystead`` unless it is there. Nobody can sign themselves up in it."""
+    """Create the operators' brand ``keystead`` if it is missing, without self-registration."""
     features = Features(anonymous_users=False)
     made = _new_brand(RESERVED_BRAND_ID, RESERVED_BRAND, Preset.both, features, BrandPolicy(), now)
     await store.insert_brand(tx, made)
@@ -87,9 +87,9 @@ async def ensure_reserved(tx: Tx, now: datetime) -> None:
 async def create_brand(
     ctx: Context, name: str, preset: str | None = None, features: object = None, policy: object = None
 ) -> Brand:
-    """A new brand with the features of its preset, changed as asked.
+    """Create a brand with the features of its preset, changed by ``features`` and ``policy``.
 
-    :raises BadUserInput: for a bad name, preset, feature or figure; names the field.
+    :raises BadUserInput: for an invalid name, preset, feature or policy; names the field.
     :raises Conflict: when the name is taken; names the field.
     """
     now = ctx.now()
@@ -101,7 +101,7 @@ async def create_brand(
     async with ctx.db.transaction() as tx:
         is_new = await store.insert_brand(tx, made)
         if is_new:
-            await _require_entities(tx, made)  # of which it has none yet
+            await _require_entities(tx, made)  # it has no entities yet
             event = audit.describe(ctx, "brand.created", brand_id=made.id, subject_id=made.id, details=details)
             await audit.record(tx, event)
     if not is_new:
@@ -110,18 +110,18 @@ async def create_brand(
 
 
 async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any], *, guard: Guard | None = None) -> Brand:
-    """Changes what ``changes`` names: ``features``, ``policy`` (parts suffice), ``base_url``, ``redirect_urls``.
+    """Change ``features`` and ``policy`` (partially), ``base_url`` and ``redirect_urls``, as far as given.
 
-    Null takes the addresses away, and leaves features and policy as they are. ``guard`` wraps the change inside its
-    transaction: default permissions are granted to users, whom this package does not know.
+    Null clears the addresses, and does not change features and policy. ``guard`` wraps the change inside its
+    transaction: default permissions concern users, which a higher layer knows.
 
-    :raises BadUserInput: for an unknown name, a bad value, or a default permission on no entity; names the field.
+    :raises BadUserInput: for an unknown or invalid value, or a permission on an unknown entity; names the field.
     :raises NotFound: when there is no such brand.
     """
     now = ctx.now()
-    # Whether changes are sound does not depend on the rest of the brand: refused before anything is locked.
+    # Changes are valid or not whatever the brand's other values are: checked before locking.
     _changed(await get_brand(ctx, brand_id), changes, now)
-    # With the values: "the default permissions are admin from now on" is what an investigation looks for.
+    # With the values: an investigation looks for "default permissions changed to admin".
     details = {"changed": dict(changes)}
     async with ctx.db.transaction() as tx:
         current = await store.lock_brand(tx, brand_id)
@@ -137,9 +137,9 @@ async def update_brand(ctx: Context, brand_id: str, changes: Mapping[str, Any], 
 
 
 async def set_disabled(ctx: Context, name: str, is_disabled: bool) -> Brand:
-    """Closes the brand of that name or id, or opens it again: felt by its credentials on the next request.
+    """Disable or enable a brand by name or id; takes effect on the next request with its credentials.
 
-    :raises BadUserInput: for the operators' brand, which cannot be closed.
+    :raises BadUserInput: for the operators' brand, which cannot be disabled.
     :raises NotFound: when there is no such brand.
     """
     found = await get_brand_by_name(ctx, name)
@@ -153,7 +153,7 @@ async def set_disabled(ctx: Context, name: str, is_disabled: bool) -> Brand:
 
 
 async def default_permissions(tx: Tx, brand_id: str) -> tuple[str, ...]:
-    """What every user of the brand is granted.
+    """Return the permissions that every user of the brand has.
 
     :raises NotFound: when there is no such brand.
     """
@@ -161,12 +161,15 @@ async def default_permissions(tx: Tx, brand_id: str) -> tuple[str, ...]:
 
 
 async def get_brand(ctx: Context, brand_id: str) -> Brand:
-    """:raises NotFound: when there is no such brand."""
+    """Return a brand.
+
+    :raises NotFound: when there is no such brand.
+    """
     return _known(await store.find_brand(ctx.db.reads, brand_id))
 
 
 async def get_brand_by_name(ctx: Context, name: str) -> Brand:
-    """The brand of that name or id, disabled or not.
+    """Return the brand of that name or id, also a disabled one.
 
     :raises NotFound: when there is no such brand.
     """
@@ -177,16 +180,16 @@ async def get_brand_by_name(ctx: Context, name: str) -> Brand:
 
 
 async def list_brands(ctx: Context, request: PageRequest, *, with_total: bool = False) -> Page[Brand]:
-    """One page of the brands: the operators' own first, then the oldest."""
+    """Return one page of brands: the operators' brand first, then oldest first."""
     rows = await store.list_brands(ctx.db.scans, request.probe, request.offset)
     total = await store.count_brands(ctx.db.scans) if with_total else None
     return Page.cut(rows, request, total)
 
 
 async def issue_token(ctx: Context, name: str, revoke_others: bool = False) -> tuple[str, Secret]:
-    """A new brand token for the brand of that name or id; with the brand's name. The secret is shown this once.
+    """Issue a brand token, for a brand by name or id; returns the brand's name and the secret, which is not stored.
 
-    With ``revoke_others`` the brand's other tokens are refused from the next request on.
+    With ``revoke_others`` the brand's other tokens are rejected from the next request on.
 
     :raises NotFound: when there is no such brand.
     """
@@ -194,7 +197,7 @@ async def issue_token(ctx: Context, name: str, revoke_others: bool = False) -> t
     now = ctx.now()
     token_id, secret = new_id(now), secrets.generate(SecretKind.brand_token)
     async with ctx.db.transaction() as tx:
-        # Locked: when two revoke the others' tokens at once, the second sees, and revokes, the token of the first.
+        # Locked: of two concurrent calls that revoke others, the second sees, and revokes, the token of the first.
         await store.lock_brand(tx, found.id)
         revoked = await store.revoke_tokens(tx, found.id, now) if revoke_others else []
         for other in revoked:

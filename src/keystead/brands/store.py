@@ -1,4 +1,4 @@
-"""SQL of brands and their tokens. The one store whose rows *are* the brands, so nothing here is bound to one."""
+"""SQL of brands and their tokens. The only store without brand scope: its rows are the brands."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ brand_tokens = Table(
 
 _C = brands.c
 BRAND_COLUMNS = (_C.id, _C.name, _C.preset, _C.features, _C.policy, _C.schema_version)
-"""What ``model.active_brand`` takes: for the joins that read a credential and its brand in one row."""
+"""The arguments of ``model.active_brand``, for joins that read a credential and its brand in one row."""
 IS_ACTIVE: ColumnElement[bool] = _C.is_disabled.is_(False)
 """The brand is not disabled."""
 
@@ -74,7 +74,7 @@ _LIST_TWO = Statement(select(_C.is_disabled, *BRAND_COLUMNS).where(_C.id != bind
 _FIND = Statement(select(*_ALL).where(_BY_ID))
 _FIND_BY_NAME = Statement(select(*_ALL).where(_BY_NAME))
 _LOCK = Statement(select(*_ALL).where(_BY_ID).with_for_update())
-# NO KEY UPDATE: rows that refer to the brand may still be added meanwhile.
+# FOR NO KEY UPDATE: rows that refer to the brand can still be inserted.
 _HOLD = Statement(select(_C.id).where(_BY_ID).with_for_update(key_share=True))
 _LIST = Statement(select(*_ALL).order_by(_C.id).limit(bindparam("limit")).offset(bindparam("offset")))
 _COUNT = Statement(select(func.count()).select_from(brands))
@@ -119,64 +119,64 @@ _REVOKE_TOKENS = Statement(
 
 
 async def find_active_by_name(tx: Tx, name: str) -> ActiveBrand | None:
-    """The brand of that name or id, unless unknown or disabled. No name looks like an id: ids begin with a digit."""
+    """Return the active brand of that name or id. No name looks like an id: ids begin with a digit."""
     row = await tx.find(_FIND_ACTIVE_BY_NAME, name=name)
     return active_brand(row) if row else None
 
 
 async def find_by_token(tx: Tx, digest: bytes) -> tuple[str, ActiveBrand] | None:
-    """The id and the brand of a token, unless it was revoked or the brand is disabled."""
+    """Return the id and brand of a token, or None if it is revoked or the brand disabled."""
     row = await tx.find(_FIND_BY_TOKEN, digest=digest)
     return (row[0], active_brand(row[1:])) if row else None
 
 
 async def find_only(tx: Tx) -> ActiveBrand | None:
-    """The only brand besides the reserved one, unless it is disabled; None when there are none or several."""
+    """Return the only brand beside the reserved one; None if it is disabled, or for none or several brands."""
     rows = await tx.list(_LIST_TWO, reserved=RESERVED_BRAND_ID)
     return active_brand(rows[0][1:]) if len(rows) == 1 and not rows[0][0] else None
 
 
 async def find_brand(tx: Tx, brand_id: str) -> Brand | None:
-    """The brand, disabled or not."""
+    """Return the brand, also a disabled one."""
     row = await tx.find(_FIND, brand_id=brand_id)
     return brand(row) if row else None
 
 
 async def find_brand_by_name(tx: Tx, name: str) -> Brand | None:
-    """The brand of that name or id, disabled or not."""
+    """Return the brand of that name or id, also a disabled one."""
     row = await tx.find(_FIND_BY_NAME, name=name)
     return brand(row) if row else None
 
 
 async def lock_brand(tx: Tx, brand_id: str) -> Brand | None:
-    """As :func:`find_brand`; whoever else locks it waits until this transaction ends."""
+    """As :func:`find_brand`, and lock the row until the transaction ends."""
     row = await tx.find(_LOCK, brand_id=brand_id)
     return brand(row) if row else None
 
 
 async def hold_brand(tx: Tx, brand_id: str) -> None:
-    """Make other transactions that lock the brand wait until this one ends."""
+    """Lock the brand until the transaction ends, for others that lock it too."""
     await tx.find(_HOLD, brand_id=brand_id)
 
 
 async def list_brands(tx: Tx, limit: int, offset: int) -> list[Brand]:
-    """Up to ``limit`` brands, the reserved one first, then the oldest."""
+    """Return up to ``limit`` brands, the reserved one first, then oldest first."""
     return [brand(row) for row in await tx.list(_LIST, limit=limit, offset=offset)]
 
 
 async def count_brands(tx: Tx) -> int:
-    """How many brands there are, disabled ones and the reserved one among them."""
+    """Count brands, including disabled ones and the reserved one."""
     row = await tx.find(_COUNT)
     return int(row[0]) if row else 0
 
 
 async def insert_brand(tx: Tx, new: Brand) -> bool:
-    """Adds the brand; False when its name or id is taken."""
+    """Insert a brand; returns False if its name or id is taken."""
     return await tx.execute(_INSERT, **(msgspec.structs.asdict(new) | _stored_choices(new))) == 1
 
 
 async def change_brand(tx: Tx, changed: Brand) -> None:
-    """Writes what an administrator may change of the brand; to be locked before."""
+    """Write the values that an administrator may change. Lock the brand before."""
     await tx.execute(
         _CHANGE,
         brand_id=changed.id,
@@ -188,23 +188,23 @@ async def change_brand(tx: Tx, changed: Brand) -> None:
 
 
 async def set_disabled(tx: Tx, brand_id: str, is_disabled: bool, now: datetime) -> bool:
-    """Disables or enables the brand; False when it is so already, or unknown."""
+    """Disable or enable the brand; returns False if nothing changed."""
     return await tx.execute(_SET_DISABLED, brand_id=brand_id, is_disabled=is_disabled, now=now) == 1
 
 
 async def bump_schema_version(tx: Tx, brand_id: str) -> int | None:
-    """Counts a change of the brand's entities; the new number, None for an unknown brand."""
+    """Increment the schema version; returns it, or None for an unknown brand."""
     row = await tx.find(_BUMP, brand_id=brand_id)
     return int(row[0]) if row else None
 
 
 async def insert_token(tx: Tx, brand_id: str, token_id: str, digest: bytes, hint: str, now: datetime) -> None:
-    """Adds a brand token."""
+    """Insert a brand token."""
     await tx.execute(_INSERT_TOKEN, brand_id=brand_id, id=token_id, digest=digest, hint=hint, created_at=now)
 
 
 async def revoke_tokens(tx: Tx, brand_id: str, now: datetime) -> list[str]:
-    """Revokes every token of the brand that is still good; answers their ids."""
+    """Revoke every valid token of the brand; returns their ids."""
     return [row[0] for row in await tx.list(_REVOKE_TOKENS, brand_id=brand_id, now=now)]
 
 

@@ -1,1 +1,1 @@
-"""Entities: record types that a brand defines at run time; their tables, their records, their GraphQL types."""
+"""Entities: record types that a brand defines at run time, with their tables, records and GraphQL types."""

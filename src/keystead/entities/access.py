@@ -1,4 +1,4 @@
-"""Who may do what with an entity's records: the act, the rows, the fields. Contract §4 and §5."""
+"""Access to an entity's records: by action, rows and fields. Contract §4 and §5."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from keystead.errors import Forbidden, Unauthenticated
 Act = Literal["read", "create", "update", "delete"]
 
 NO_OWNER = ""
-"""An owner whom no record has: the rows of a caller who may act on their own rows and is no user."""
+"""Matches no record: the owner for a caller who is limited to own records but is not a user."""
 
 VISIBLE_TO_WRITERS = frozenset(("id", "integer_id", "created_at", "updated_at"))
-"""What a written record shows to a caller who may not read."""
+"""Fields of a written record that a caller without read permission may see."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordAccess:
-    """One act on one entity."""
+    """One action on one entity."""
 
     entity: str
     act: Act
@@ -33,21 +33,21 @@ class RecordAccess:
 
     @property
     def own_permission(self) -> str:
-        """The permission for the records that the acting user made."""
+        """The permission for records that the acting user created."""
         return f"{self.entity}:read:own" if self.act == "read" else f"{self.entity}:write:own"
 
     def check(self, ctx: Context) -> None:
-        """Returns for a caller who may act on some records at least.
+        """Return if the caller may act on all or on their own records.
 
-        :raises Unauthenticated: when neither user nor API key calls.
+        :raises Unauthenticated: without a user and an API key.
         :raises Forbidden: when the permission is missing; names it.
         """
         self.owner(ctx)
 
     def owner(self, ctx: Context) -> str | None:
-        """None for a caller who may act on all records, else the user whose records they may act on.
+        """Return None for a caller who may act on all records, else the user whose records they may act on.
 
-        :raises Unauthenticated: when neither user nor API key calls.
+        :raises Unauthenticated: without a user and an API key.
         :raises Forbidden: when the permission is missing; names it.
         """
         principal = ctx.principal
@@ -65,18 +65,21 @@ class RecordAccess:
 
 @dataclass(frozen=True, slots=True)
 class FieldAccess:
-    """A field with a list of its own: any one of its permissions admits."""
+    """A field with its own permissions, of which one suffices."""
 
     permissions: tuple[str, ...]
 
     def check(self, ctx: Context) -> None:
-        """:raises Forbidden: when the caller has none of them; names the first."""
+        """Return if the caller has one of the permissions.
+
+        :raises Forbidden: for other callers; names the first permission.
+        """
         if not any(map(ctx.permissions.covers, self.permissions)):
             raise Forbidden(permission=self.permissions[0])
 
 
 class EntityAccess:
-    """The rules of one entity, made once from its definition."""
+    """The access rules of one entity."""
 
     __slots__ = ("_readable", "_writable", "create", "delete", "read", "update")
 
@@ -90,17 +93,23 @@ class EntityAccess:
         self._writable = {name: FieldAccess(field.write) for name, field in fields if field.write}
 
     def check_read(self, ctx: Context, names: Iterable[str]) -> None:
-        """:raises Forbidden: when one of the fields may not be seen."""
+        """Check read access to fields.
+
+        :raises Forbidden: when the caller may not read one of them.
+        """
         _check(ctx, self._readable, names)
 
     def check_write(self, ctx: Context, names: Iterable[str]) -> None:
-        """:raises Forbidden: when one of the fields may not be set."""
+        """Check write access to fields.
+
+        :raises Forbidden: when the caller may not set one of them.
+        """
         _check(ctx, self._writable, names)
 
     def result_owner(self, ctx: Context, names: frozenset[str]) -> str | None:
-        """Whose records may be shown after a change; asked before anything is written.
+        """Return the owner whose records may be returned after a write (None: all). Call it before writing.
 
-        :raises Forbidden: when the result would show what the caller may not read.
+        :raises Forbidden: when the caller may not read ``names``.
         """
         if names <= VISIBLE_TO_WRITERS:
             return None
@@ -117,5 +126,5 @@ def _check(ctx: Context, rules: Mapping[str, FieldAccess], names: Iterable[str])
 
 
 def acting_user(ctx: Context) -> str | None:
-    """The user who acts, alone or together with an API key."""
+    """Return the acting user, with or without an API key."""
     return ctx.principal.user_id if isinstance(ctx.principal, UserPrincipal) else None

@@ -1,4 +1,4 @@
-"""Carries out the steps of a plan on the records' tables, and asks the records what a step would do to them."""
+"""DDL of schema changes, and the queries that count the records which a step affects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from keystead.entities.tables import (
 
 
 class FactQuery:
-    """What the steps on one entity's fields depend on, asked of its records. Made on a worker thread."""
+    """Queries for the :class:`Facts` of steps on one entity. Build it on a worker thread: compiling is slow."""
 
     def __init__(self, brand_id: str, entity: Entity, steps: Sequence[Step], dialect: DialectName) -> None:
         self.steps = tuple(steps)
@@ -63,7 +63,7 @@ class FactQuery:
             self._others.append((number, "oversized", _counting(table, func.length(column) > LONGEST_INDEXED), {}))
 
     async def facts(self, tx: Tx) -> list[Facts]:
-        """What the records say about each step."""
+        """Return the facts of each step."""
         counts = await tx.find(self._counting) or [0] * (1 + len(self._filled))
         filled = dict(zip(self._filled, map(int, counts[1:]), strict=True))
         closer: list[dict[str, int]] = [{} for _ in self.steps]
@@ -77,30 +77,30 @@ class FactQuery:
 
 
 async def gather_facts(tx: Tx, query: FactQuery) -> list[Facts]:
-    """What the records say about the steps of an query."""
+    """Return the facts of each step of a query."""
     return await query.facts(tx)
 
 
 async def lock_records(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> None:
-    """Keeps an entity's records as they are until the transaction ends, so that what is learnt of them stays true."""
+    """Lock an entity's records against changes until the transaction ends."""
     await _run(tx, lock_table(_bare(brand_id, name, dialect), dialect))
 
 
 async def count_records(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> int:
-    """How many records an entity has."""
+    """Count the records of an entity."""
     row = await tx.find(Statement(select(func.count()).select_from(_bare(brand_id, name, dialect))))
     return int(row[0]) if row else 0
 
 
 async def has_records(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> bool:
-    """Whether an entity has any record."""
+    """Return whether an entity has any record."""
     table = _bare(brand_id, name, dialect)
     return await tx.find(Statement(select(table.c.integer_id).limit(literal_column("1")))) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One statement of a plan, compiled: a text of DDL, or the update that gives a field its default."""
+    """One compiled statement of a plan: DDL, or an update that backfills a default."""
 
     ddl: str = ""
     backfill: Statement | None = None
@@ -110,7 +110,7 @@ class Change:
 def prepare_changes(
     brand_id: str, old: Entity | None, new: Entity, steps: Sequence[Step], dialect: DialectName
 ) -> list[Change]:
-    """What changes the table of one entity. For a worker thread: with many fields this takes long."""
+    """Compile the changes of one entity's table. Run it on a worker thread: with many fields it is slow."""
     after = make_table(brand_id, new, dialect)
     if old is None:
         return [Change(ddl) for ddl in create_table(after, dialect)]
@@ -135,7 +135,7 @@ def prepare_changes(
 
 
 async def apply_changes(tx: Tx, changes: Sequence[Change]) -> None:
-    """Changes the table of one entity."""
+    """Execute the changes of one entity's table."""
     for change in changes:
         if change.backfill is not None:
             await tx.execute(change.backfill, given=change.given)
@@ -144,12 +144,12 @@ async def apply_changes(tx: Tx, changes: Sequence[Change]) -> None:
 
 
 async def drop_entity(tx: Tx, brand_id: str, name: str, dialect: DialectName) -> None:
-    """Drops the table of an entity with its records."""
+    """Drop the table of an entity with its records."""
     await tx.execute_ddl(drop_table(_bare(brand_id, name, dialect), dialect))
 
 
 def _bare(brand_id: str, name: str, dialect: DialectName) -> Table:
-    """The table without the columns of its fields, which take long to make."""
+    """Return the table without the columns of its fields, which are slow to build."""
     return make_table(brand_id, Entity(name, {}), dialect)
 
 
@@ -162,7 +162,7 @@ def _change_field(before: Table, after: Table, name: str, step: Step, dialect: D
 
 
 def _backfill(table: Table, name: str, field: Field | None, dialect: DialectName) -> list[Change]:
-    """Gives the field's default to the records that have no value. Bound as a parameter: an admin wrote it."""
+    """Backfill the field's default where records have no value. A bound parameter: an admin wrote it."""
     if field is None or field.default is None:
         return []
     column = table.c[column_name(name)]
@@ -177,7 +177,7 @@ def _counting(table: Table, condition: ColumnElement[bool]) -> Statement:
 
 
 def _repeated(value: ColumnElement[Any]) -> Statement:
-    """Counts the values that stand in more than one record."""
+    """Count the values that more than one record has."""
     groups = select(value.label("value")).where(value.is_not(None)).group_by(value).having(func.count() > 1).subquery()
     return Statement(select(func.count()).select_from(groups))
 

@@ -1,4 +1,4 @@
-"""Reads a definition: the JSON form of the definition file. Strict, and every refusal names the exact path."""
+"""Parse definitions of entities, from JSON or TOML 1.0 (contract §5). Strict; errors name the exact path."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ MOST_VALUES = 200
 LONGEST_VALUE = 100
 MOST_PERMISSIONS = 20
 MOST_INSTRUCTIONS = 1 << 16
-"""Of all patterns of one definition; compiling that many takes about 30 ms of a worker thread."""
+"""RE2 instructions of all patterns of one definition; compiling them takes about 30 ms of a worker thread."""
 MOST_STEPS = 1 << 27
-"""Instructions times characters of one pattern on the longest value of its field: at worst about 1.5 s of a thread."""
+"""Instructions of a pattern times characters of its field's longest value: at worst about 1.5 s of a thread."""
 
 _PARTS = ("fields", "relations")
 _OF_EVERY_TYPE = frozenset(("type", "required", "default", "read", "write"))
@@ -40,9 +40,9 @@ _RELATION_KEYS = get_type_hints(Relation)
 
 
 def parse_definition(raw: object) -> dict[str, Entity]:
-    """The entities that ``raw`` defines, by name: ``{"customer": {"fields": {...}, "relations": {...}}}``.
+    """Parse the JSON form, ``{"customer": {"fields": {...}, "relations": {...}}}``; returns entities by name.
 
-    :raises BadUserInput: at the first fault; ``field`` is its path, such as ``customer.fields.email.typ``.
+    :raises BadUserInput: for the first fault; ``field`` is its path, such as ``customer.fields.email.typ``.
     """
     entities = _object(raw, "definition")
     if not entities:
@@ -52,7 +52,7 @@ def parse_definition(raw: object) -> dict[str, Entity]:
 
 
 class _Patterns:
-    """How much of a definition's patterns has been compiled: all of them together are bounded too."""
+    """Compiles the patterns of a definition within a common budget."""
 
     def __init__(self) -> None:
         self._left = MOST_INSTRUCTIONS
@@ -60,14 +60,14 @@ class _Patterns:
     def check(self, pattern: str, longest: int) -> None:
         """Compile the pattern of a field whose values have at most ``longest`` characters.
 
-        :raises ValueError: for a pattern that RE2 refuses, or that would take too long on the longest value.
+        :raises ValueError: for a pattern that RE2 rejects or that would take too long on the longest value.
         """
         size = compile_pattern(pattern).size
         if size * longest > MOST_STEPS:
             raise ValueError("would take too long on the longest value: set 'max_length', or write a simpler one")
         self._left -= size
         if self._left < 0:
-            raise ValueError("is one too many: the patterns of this definition are too large together")
+            raise ValueError("exceeds the limit for all patterns of this definition")
 
 
 def _entity(name: str, raw: object, patterns: _Patterns) -> Entity:
@@ -80,7 +80,7 @@ def _entity(name: str, raw: object, patterns: _Patterns) -> Entity:
         _refuse(path, f"An entity has 1 to {MOST_FIELDS} fields.")
     relations = _object(body.get("relations", {}), f"{name}.relations")
     if both := sorted(fields.keys() & relations.keys()):
-        _refuse(f"{name}.relations.{both[0]}", f"'{both[0]}' is a field already.")
+        _refuse(f"{name}.relations.{both[0]}", f"'{both[0]}' is already a field.")
     return Entity(
         name,
         {field: _field(field, rules, f"{path}.{field[:80]}", patterns) for field, rules in fields.items()},
@@ -116,7 +116,7 @@ def _relation(name: str, raw: object, path: str) -> Relation:
 
 
 def _struct(kind: type[Any], given: Mapping[str, Any], known: Mapping[str, Any], path: str) -> Any:
-    """A Field or Relation of the right shape; its values are looked at one by one, so that the path is exact."""
+    """Convert to a Field or Relation, value by value, so that errors name the exact path."""
     _only(given, known, path)
     kept = {}
     for key, value in given.items():
@@ -124,7 +124,7 @@ def _struct(kind: type[Any], given: Mapping[str, Any], known: Mapping[str, Any],
             kept[key] = msgspec.convert(value, known[key])
         except (msgspec.ValidationError, TypeError) as error:
             hint = f"known: {', '.join(KINDS)}" if key == "type" else str(error).partition(" - ")[0]
-            _refuse(f"{path}.{key}", f"'{key}' has a value that it cannot have ({hint}).", cause=str(error))
+            _refuse(f"{path}.{key}", f"'{key}' has an invalid value ({hint}).", cause=str(error))
     first = kind.__struct_fields__[0]
     if first not in kept:
         _refuse(f"{path}.{first}", f"'{first}' is missing.")
@@ -184,7 +184,7 @@ def _check_permissions(names: tuple[str, ...] | None, path: str) -> None:
     if names is None:
         return
     if not 1 <= len(names) <= MOST_PERMISSIONS:
-        _refuse(path, f"1 to {MOST_PERMISSIONS} permissions are listed, or the key is left out.")
+        _refuse(path, f"List 1 to {MOST_PERMISSIONS} permissions, or leave out the key.")
     for name in names:
         if not is_permission(name):
             _refuse(path, f"'{name[:80]}' is not a permission.")
@@ -196,7 +196,7 @@ def _check_default(name: str, field: Field, path: str) -> None:
     try:
         make_check(name, field)(field.default)
     except ValidationError as error:
-        _refuse(f"{path}.default", f"The default is refused by the field's own rules: {error.message}")
+        _refuse(f"{path}.default", f"The default breaks the field's rules: {error.message}")
 
 
 def _object(raw: object, path: str) -> Mapping[str, Any]:
@@ -220,9 +220,9 @@ LARGEST_FILE = 1 << 20
 
 
 def parse_file(text: str) -> dict[str, Any]:
-    """The definition in ``text``; days and times become ISO 8601 texts, as JSON has none.
+    """Parse the TOML of a definition file to its JSON form; dates and times become ISO 8601 strings.
 
-    :raises BadUserInput: when it is no TOML; the message says where.
+    :raises BadUserInput: for invalid TOML; the message names the place.
     """
     if len(text) > LARGEST_FILE:
         raise BadUserInput("The definition file is larger than 1 MiB.", field="definition")

@@ -1,7 +1,8 @@
-"""Definitions of entities: plan, apply, delete, list.
+"""Use cases on definitions of entities: define, delete, list.
 
-A plan is made outside any write transaction: SQLite has one writer for all brands, and counting takes long. Registry,
-tables, schema version, grants and audit are then changed in one transaction, which refuses a plan that is out of date.
+A plan is computed outside any write transaction: SQLite has one writer for all brands, and counting is slow. Registry,
+tables, schema version, grants and audit log then change in one transaction, which rejects a stale plan (optimistic
+concurrency control by the schema version).
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 
 ATTEMPTS = 5
-"""How often a plan is made while other processes change the brand's entities."""
+"""Attempts while other processes change the brand's entities."""
 
 _brand_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""One change of a brand's entities at a time in this process; the schema version tells those of others."""
+"""One change of a brand's entities at a time in this process; the schema version detects those of other processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What goes with an entity."""
+    """What is deleted with an entity."""
 
     entity: str
     records: int
@@ -53,11 +54,11 @@ class Deletion:
 
 
 class _StalePlanError(Exception):
-    """Another process changed the entities since the plan was made. Takes back the transaction."""
+    """Another process changed the entities since the plan was computed. Rolls back the transaction."""
 
 
 class _PlanRejectedError(Exception):
-    """Records that were written since the plan was made break a rule. Takes back the transaction."""
+    """Records written since the plan was computed break a rule. Rolls back the transaction."""
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         super().__init__()
@@ -73,14 +74,14 @@ async def define_entities(
     allow_data_loss: bool = False,
     counting_timeout: float = COUNTING_TIMEOUT,
 ) -> Plan:
-    """Makes the entities that ``definition`` names what it says; others stay as they are.
+    """Create or change the entities that ``definition`` names; others do not change.
 
-    The plan comes back: applied as a whole, or not at all when ``dry_run`` is set or one of its steps is refused.
+    Returns the plan. It is applied as a whole, or not at all with ``dry_run`` or when one of its steps is rejected.
 
     :param counting_timeout: seconds that counting records may take.
-    :raises BadUserInput: when the definition itself is at fault; names the path.
+    :raises BadUserInput: for an invalid definition; names the path.
     :raises NotFound: when there is no such brand.
-    :raises ServerBusy: when too much waits to be compiled, or to be counted.
+    :raises ServerBusy: when the queue for compiling or counting is full.
     :raises ServiceUnavailable: when counting takes too long.
     """
     wanted = await COMPILER.run(brand_id, partial(_read, definition))
@@ -115,9 +116,9 @@ async def delete_entities(
     allow_data_loss: bool = False,
     counting_timeout: float = COUNTING_TIMEOUT,
 ) -> list[Deletion]:
-    """Deletes all of the entities with their records and with what is granted on them, or none.
+    """Delete entities with their records and all permissions on them, atomically.
 
-    With ``dry_run`` nothing is deleted, and what would be is returned all the same.
+    With ``dry_run`` nothing is deleted; the result is the same.
 
     :param counting_timeout: seconds that counting records may take.
     :raises NotFound: when one of them does not exist.
@@ -126,13 +127,13 @@ async def delete_entities(
     :raises ServiceUnavailable: when counting takes too long.
     """
     wanted = list(dict.fromkeys(names))
-    async with _locked(brand_id):  # in its turn, so that one brand's plans do not fill the queue of all brands
+    async with _locked(brand_id):  # so that one brand's plans do not fill the queue of all brands
         planned = await count_with_timeout(counting_timeout, ctx.db, _count_losses(ctx, brand_id, wanted))
     if dry_run or not planned:
         return planned
     dialect = ctx.db.dialect
 
-    # Refusals are raised inside: nothing of the transaction may stay.
+    # Rejections are raised inside, to roll back the transaction.
     async def delete(tx: Tx) -> list[Deletion]:
         await brands.bump_schema_version(tx, brand_id)
         known = await list_names(tx, brand_id)
@@ -146,7 +147,7 @@ async def delete_entities(
                     field="allow_data_loss",
                 )
             await ddl.drop_entity(tx, brand_id, one.entity, dialect)
-        # Before the grants end: one that runs at the same time holds the entity's row.
+        # Before grants are revoked: a concurrent grant locks the entity's row.
         await store.delete_entities(tx, brand_id, wanted)
         deleted = []
         for one in planned:
@@ -191,7 +192,7 @@ def _read(definition: object) -> dict[str, Entity]:
 
 @dataclass(frozen=True, slots=True)
 class _ApplyPlan:
-    """Carries out a plan: the work of one transaction."""
+    """Apply a plan in one transaction."""
 
     brand_id: str
     draft: Draft
@@ -203,7 +204,7 @@ class _ApplyPlan:
 
     async def __call__(self, tx: Tx) -> Plan:
         draft, brand_id = self.draft, self.brand_id
-        # The first statement takes the brand's row, so that two definitions never interleave.
+        # The first statement locks the brand's row, so that two changes never interleave.
         version = await brands.bump_schema_version(tx, brand_id)
         if version != draft.version + 1:
             raise _StalePlanError
@@ -218,7 +219,7 @@ class _ApplyPlan:
             if name in draft.current:
                 await store.update_entity(tx, brand_id, entity, self.now)
             else:
-                # A release that did not end grants may have left some, and so may a dump that is restored in parts.
+                # Left over from a release that did not revoke grants, or from a partial restore.
                 grants = await revoke_grants(tx, brand_id, name, self.now)
                 ended |= {name: grants.described()} if grants else {}
                 await store.insert_entity(tx, brand_id, new_id(self.now), entity, self.now)
@@ -250,7 +251,7 @@ def _require_known(name: str, known: Sequence[str]) -> None:
 def _refuse_relations(wanted: Mapping[str, Entity]) -> None:
     for entity in wanted.values():
         for name in entity.relations:
-            _refuse(f"{entity.name}.relations.{name}", "Relations are not served yet: leave this one out.")
+            _refuse(f"{entity.name}.relations.{name}", "Relations are not supported yet: leave this one out.")
 
 
 def _refuse(path: str, message: str) -> NoReturn:

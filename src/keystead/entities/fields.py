@@ -1,4 +1,7 @@
-"""The types of fields, the rules that each knows, and the check that a definition's field makes of them."""
+"""Types of fields, their rules, and the checks that a field's definition compiles to.
+
+Patterns are run by RE2, in time linear in the value: no pattern can stall the server (ReDoS).
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,24 @@ from keystead.errors import ValidationError
 LONGEST_PATTERN = 500
 LONGEST_REASON = 120
 MEMORY = 1 << 20
-"""Bytes that one compiled pattern may take; RE2's own default is eight times that, per pattern and brand."""
+"""Bytes that a compiled pattern may take; RE2's default is eight times as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A compiled pattern. Matching takes at most ``size`` steps for each character."""
+    """A compiled pattern. Matching takes at most ``size`` steps per character."""
 
     matches: Callable[[str], bool]
-    """Whether the whole of a text matches."""
+    """Return whether a whole text matches."""
     size: int
     """Instructions of RE2's program."""
 
 
 @lru_cache(maxsize=512)
 def compile_pattern(pattern: str) -> Pattern:
-    """The pattern, ready for use; up to 20 ms of a core the first time.
+    """Compile a pattern, cached; up to 20 ms of a core the first time.
 
-    :raises ValueError: for what RE2 does not know (look-around, back-references) or what grows too large.
+    :raises ValueError: for what RE2 does not support (look-around, back-references), or a pattern that is too large.
     """
     options = re2.Options()
     options.log_errors = False
@@ -52,7 +55,7 @@ def compile_pattern(pattern: str) -> Pattern:
 
 
 def _reason(error: Exception) -> str:
-    """RE2's own reason, without the part of the pattern that it quotes."""
+    """RE2's reason, without the quoted part of the pattern."""
     raw = error.args[0] if error.args else b""
     reason = (raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)).partition(":")[0]
     if reason in ("invalid perl operator", "invalid escape sequence"):
@@ -73,7 +76,7 @@ _INDEX = frozenset(("unique", "indexed"))
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a type is in GraphQL, how its values are read, and which rules it knows beside those of every type."""
+    """A type of field: its GraphQL scalar, its reader, and its rules beside those of every type."""
 
     graphql: str
     read: Reader
@@ -100,17 +103,16 @@ KINDS: dict[FieldType, Kind] = {
 
 
 def length_limits(field: Field) -> tuple[int, int]:
-    """The smallest and largest number of code points of a text-like field."""
+    """Return the minimum and maximum number of code points of a text field."""
     kind = KINDS[field.type]
     longest = LONGEST_INDEXED if field.unique or field.indexed else kind.longest
     return field.min_length or 0, min(field.max_length or kind.default_length, longest)
 
 
 def make_check(name: str, field: Field) -> Check:
-    """What stands between a client's value and the database: returns the value to store; None stays None.
+    """Compile a field's rules to a function from a client's value to the value to store; None stays None.
 
-    The check raises ValidationError, which names the field, for a value that breaks a rule, and for None in a required
-    field.
+    It raises ValidationError, which names the field, for a value that breaks a rule, and for None in a required field.
     """
     read, rules = KINDS[field.type].read, _rules(field)
 
@@ -161,7 +163,7 @@ def _pattern_rule(pattern: str) -> Callable[[str], None]:
 
     def rule(value: str) -> None:
         if not matches(value):
-            raise ValueError("does not have the form that is asked for")
+            raise ValueError("does not match the required pattern")
 
     return rule
 

@@ -1,4 +1,4 @@
-"""SQL of permissions on an entity, in every table that holds some: roles, users, API keys."""
+"""SQL of permissions on an entity, in the tables of roles, users and API keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SPACE = literal(" ", Text)
 
 def _names_entity(permissions: Column[Any]) -> tuple[ColumnElement[bool], ...]:
     words = type_coerce(permissions, Text)
-    # Written out, not bound: the index of users with permissions is only used for a condition that is its own.
+    # A literal: the partial index of users with permissions is only used for exactly its condition.
     return words != literal_column("''"), (_SPACE + words).like(bindparam("naming", type_=Text))
 
 
@@ -67,18 +67,18 @@ _END = {
 
 
 async def list_holders(tx: Tx, brand_id: str, kind: Kind, entity: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The name or id, and all permissions, of those who hold one on the entity."""
+    """Return name or id, and all permissions, of the holders of a permission on the entity."""
     rows = await tx.list(_LIST[kind], brand_id=brand_id, **_naming(entity))
     return [(holder, permissions) for holder, permissions in rows]
 
 
 async def revoke_grants(tx: Tx, brand_id: str, kind: Kind, entity: str, now: datetime) -> None:
-    """Take every permission on the entity from those who hold one."""
+    """Revoke every permission on the entity."""
     ended = {f"ended_{number}": f" {permission} " for number, permission in enumerate(of_entity(entity))}
     changed = {} if kind == "api_keys" else {"now": now}
     await tx.execute(_END[kind], brand_id=brand_id, **_naming(entity), **ended, **changed)
 
 
 def _naming(entity: str) -> dict[str, str]:
-    """No name of an entity has a wildcard in it."""
+    """Return the LIKE pattern; names of entities contain no wildcards."""
     return {"naming": f"% {entity}:%"}

@@ -1,4 +1,4 @@
-"""What is granted on an entity, and its end with the entity: a later one of the same name starts without grants."""
+"""Grants: permissions on an entity. Revoked with the entity, so that a later one of the same name starts without."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from keystead.entities import grant_store
 from keystead.permissions import of_entity
 
 Holders = Mapping[str, tuple[str, ...]]
-"""Permissions by the name or id of who holds them."""
+"""Permissions by the name or id of the holder."""
 
 MOST_LISTED = 1_000
-"""Holders of a kind in one audit event; their number is always in it."""
+"""Holders per kind that one audit event lists; their number is always included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Every permission on one entity, by who holds it."""
+    """Every permission on one entity, by holder."""
 
     roles: Holders = field(default_factory=dict)
     users: Holders = field(default_factory=dict)
@@ -32,11 +32,11 @@ class Grants:
         return bool(self.roles or self.users or self.api_keys or self.default_permissions)
 
     def counts(self) -> dict[str, int]:
-        """How many there are of each kind."""
+        """Return the number of holders of each kind."""
         return {kind: len(getattr(self, kind)) for kind in (*grant_store.KINDS, "default_permissions")}
 
     def described(self) -> dict[str, Any]:
-        """The details of an audit event."""
+        """Return the details of an audit event."""
         listed = {
             kind: dict(list(getattr(self, kind).items())[:MOST_LISTED]) for kind in ("roles", "users", "api_keys")
         }
@@ -44,7 +44,7 @@ class Grants:
 
 
 async def find_grants(tx: Tx, brand_id: str, entity: str) -> Grants:
-    """What is granted on the entity."""
+    """Return every grant on the entity."""
     named = frozenset(of_entity(entity))
     return Grants(
         _naming(named, await grant_store.list_holders(tx, brand_id, "roles", entity)),
@@ -55,10 +55,10 @@ async def find_grants(tx: Tx, brand_id: str, entity: str) -> Grants:
 
 
 async def revoke_grants(tx: Tx, brand_id: str, entity: str, now: datetime) -> Grants:
-    """End every grant on the entity, and return what ended.
+    """Revoke and return every grant on the entity.
 
-    The entity is no longer, or not yet, in the registry when this is called: a grant that runs at the same time holds
-    the entity's row in the registry, so it is committed before the row is gone, or finds none.
+    Call it when the entity is no longer, or not yet, in the registry: a concurrent grant locks the entity's row there,
+    so it is committed before the row is deleted, or finds no row.
     """
     ended = await find_grants(tx, brand_id, entity)
     for kind in grant_store.KINDS:

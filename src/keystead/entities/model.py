@@ -1,4 +1,4 @@
-"""What a brand's admin defines: entities, their fields and relations. Plain values; contract §5."""
+"""Entities, their fields and relations, as a brand's admin defines them. Plain values; contract §5."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FieldType(StrEnum):
 
 
 class OnDelete(StrEnum):
-    """What happens to the records that point at a deleted one."""
+    """What happens to records that refer to a deleted one."""
 
     restrict = "restrict"
     cascade = "cascade"
@@ -37,7 +37,7 @@ class OnDelete(StrEnum):
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One field with its rules. Only what was written in the definition is set; None means: not written."""
+    """A field with its rules. None: not set in the definition."""
 
     type: FieldType
     required: bool = False
@@ -53,12 +53,12 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     pattern: str | None = None
     """The whole value must match; RE2 syntax."""
     read: tuple[str, ...] | None = None
-    """Any one of these permissions lets the caller see the field; None: as the entity."""
+    """Permissions of which one suffices to read the field; None: as the entity."""
     write: tuple[str, ...] | None = None
 
 
 class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A pointer from one entity to another, ``to``; ``inverse`` is its name on the other side."""
+    """A reference to the entity ``to``; ``inverse`` is its name on the other side."""
 
     to: str
     many: bool = False
@@ -67,14 +67,14 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 class Entity(msgspec.Struct, frozen=True):
-    """One record type."""
+    """A record type."""
 
     name: str
     fields: Mapping[str, Field]
     relations: Mapping[str, Relation] = {}
 
     def as_definition(self) -> dict[str, Any]:
-        """The JSON form of its part of the definition file."""
+        """Return its part of the definition file as JSON."""
         definition: dict[str, Any] = {"fields": msgspec.to_builtins(self.fields)}
         if self.relations:
             definition["relations"] = msgspec.to_builtins(self.relations)
@@ -82,12 +82,12 @@ class Entity(msgspec.Struct, frozen=True):
 
     @staticmethod
     def from_stored(name: str, definition: Mapping[str, Any]) -> Entity:
-        """The entity that :meth:`as_definition` wrote; a definition in the registry was checked before."""
+        """Read what :meth:`as_definition` wrote, without checks: the registry holds checked definitions."""
         return msgspec.convert({"name": name, **definition}, Entity)
 
 
 class StoredEntity(msgspec.Struct, frozen=True):
-    """An entity as the registry has it."""
+    """An entity in the registry."""
 
     id: str
     entity: Entity

@@ -1,4 +1,4 @@
-"""Names of entities and fields, and the GraphQL names that each entity takes up. Contract §5."""
+"""Names of entities and fields, and the GraphQL names that each entity occupies. Contract §5."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keystead.errors import BadUserInput
 LONGEST_NAME = 48
 
 SYSTEM_FIELDS = ("id", "integer_id", "created_at", "updated_at", "created_by")
-"""What every record has."""
+"""Fields of every record."""
 
 _ENTITY = re.compile(r"[a-z][a-zA-Z0-9]{0,47}", re.ASCII)
 _FIELD = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*", re.ASCII)
@@ -35,16 +35,16 @@ FIXED_NAMES = frozenset(
     updateUserInput user userById userList userListResponse userResponse
     """.lower().split()
 )
-"""Every name of the fixed schema, in lower case; the schema itself stands above this floor, so a test compares."""
+"""Every name of the fixed schema, in lower case. That schema is in a higher layer; a test compares the two."""
 
 
 def type_name(entity: str) -> str:
-    """``{Entity}``: the PascalCase form of an entity's name."""
+    """Return the PascalCase form of an entity's name."""
     return entity[0].upper() + entity[1:]
 
 
 def generated_names(entity: str) -> frozenset[str]:
-    """The operations and types that an entity adds to its brand's schema, in lower case."""
+    """Return the names of an entity's operations and types, in lower case."""
     name = entity.lower()
     return frozenset(
         (
@@ -63,7 +63,10 @@ def generated_names(entity: str) -> frozenset[str]:
 
 
 def require_entity_name(name: str, path: str) -> None:
-    """:raises BadUserInput: for a name that is not camelCase, too long, or reserved; names ``path``."""
+    """Check the name of an entity.
+
+    :raises BadUserInput: for a name that is not camelCase, too long, or reserved; names ``path``.
+    """
     if not _ENTITY.fullmatch(name):
         raise BadUserInput(
             f"'{name[:80]}' is not a name for an entity: up to 48 ASCII letters and digits in camelCase.", field=path
@@ -71,14 +74,14 @@ def require_entity_name(name: str, path: str) -> None:
     if name.endswith(_RESERVED_ENDINGS):
         raise BadUserInput(f"'{name}': names ending in List, ById or Input are reserved.", field=path)
     if taken := generated_names(name) & FIXED_NAMES:
-        message = f"'{name}' is reserved: it would take '{min(taken)}' of the fixed schema, letter case aside."
+        message = f"'{name}' is reserved: it collides with '{min(taken)}' of the fixed schema, ignoring case."
         raise BadUserInput(message, field=path)
 
 
 def require_distinct(names: Iterable[str]) -> None:
-    """Refuses entities of one brand that would share a generated name, letter case aside.
+    """Check that entities of one brand share no generated name, ignoring case.
 
-    :raises BadUserInput: names the later entity.
+    :raises BadUserInput: for a collision; names the later entity.
     """
     owners: dict[str, str] = {}
     for name in names:
@@ -89,7 +92,10 @@ def require_distinct(names: Iterable[str]) -> None:
 
 
 def require_field_name(name: str, path: str) -> None:
-    """:raises BadUserInput: for a name that is not snake_case, too long, or a system field's; names ``path``."""
+    """Check the name of a field.
+
+    :raises BadUserInput: for a name that is not snake_case, too long, or a system field's; names ``path``.
+    """
     if len(name) > LONGEST_NAME or not _FIELD.fullmatch(name):
         raise BadUserInput(
             f"'{name[:80]}' is not a name for a field: up to 48 ASCII letters and digits in snake_case.", field=path

@@ -1,7 +1,7 @@
-"""Plans for changes of a brand's entities, made outside any write transaction.
+"""Drafts of schema plans, computed outside any write transaction.
 
-SQLite has one writer for all brands, and counting takes long: so records are counted on its reader threads, for one
-plan at a time and for a bounded time. Tables and statements are made on a worker thread.
+SQLite has one writer for all brands, and counting is slow: records are counted on reader threads, for one plan at a
+time and with a timeout. Tables and statements are compiled on a worker thread.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from keystead.errors import BadUserInput, ServerBusy, ServiceUnavailable
 T = TypeVar("T")
 
 MOST_ENTITIES = 250
-"""Of one brand."""
+"""Per brand."""
 COUNTING_TIMEOUT = 3.0
-"""Seconds that counting for a plan may take, which leaves the rest of a request's time to what follows."""
+"""Seconds for counting records, which leaves the rest of a request's time to the change itself."""
 _counting_locks: WeakKeyDictionary[Database, asyncio.Lock] = WeakKeyDictionary()
-"""One plan at a time is counted for, so that lists of records keep a reader thread of SQLite's two. A brand has one of
-them in the queue at most: its plans are made one after another."""
+"""One count at a time, so that one of SQLite's two reader threads stays free for lists of records. A brand has at most
+one plan in the queue: its plans are computed one after another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan that is not carried out yet, and the schema version that it was made for."""
+    """A plan that is not applied yet, and the schema version it is based on."""
 
     version: int
     current: Mapping[str, Entity]
@@ -48,17 +48,17 @@ class Draft:
     queries: Sequence[FactQuery] = ()
     steps: tuple[Step, ...] = ()
     recheck: Sequence[FactQuery] = ()
-    """Asked again inside the transaction: these steps are refused or not as the records are then."""
+    """Queries to repeat inside the transaction, as concurrent writes can change their result."""
 
     def result(self, *, applied: bool) -> Plan:
         return Plan(self.steps, self.version, applied=applied)
 
 
 async def count_with_timeout(seconds: float, db: Database, counting: Coroutine[Any, Any, T]) -> T:
-    """What ``counting`` returns, in its turn and in time; what it has begun to read is then given up.
+    """Await ``counting`` in a queue, with a timeout for the wait and one for the work.
 
-    :raises ServerBusy: when its turn does not come in as much time.
-    :raises ServiceUnavailable: when it takes longer.
+    :raises ServerBusy: when it waits for longer than ``seconds``.
+    :raises ServiceUnavailable: when it takes longer than ``seconds``.
     """
     lock = _counting_locks.setdefault(db, asyncio.Lock())
     try:
@@ -67,7 +67,7 @@ async def count_with_timeout(seconds: float, db: Database, counting: Coroutine[A
                 await lock.acquire()
         except TimeoutError:
             raise ServerBusy(
-                "Other changes of entities are being counted for: try again in a moment.",
+                "Other changes of entities are counting records: try again in a moment.",
                 cause="waited too long to count records for a plan",
             ) from None
         try:
@@ -82,13 +82,13 @@ async def count_with_timeout(seconds: float, db: Database, counting: Coroutine[A
         finally:
             lock.release()
     finally:
-        counting.close()  # where it had not had its turn
+        counting.close()  # if it was never started
 
 
 async def make_draft(
     ctx: Context, brand_id: str, wanted: Mapping[str, Entity], allow_data_loss: bool, counting_timeout: float
 ) -> Draft:
-    # The version first: what changes after it makes the plan out of date, never wrong.
+    # The version first: a later change makes the plan stale, never wrong.
     version = (await brands.get_brand(ctx, brand_id)).schema_version
     rows = await store.list_definitions(ctx.db.scans, brand_id)
     draft = await COMPILER.run(brand_id, partial(_drafted, brand_id, version, rows, wanted, ctx.db.dialect))
@@ -103,7 +103,7 @@ async def make_draft(
 def _drafted(
     brand_id: str, version: int, rows: Sequence[Row], wanted: Mapping[str, Entity], dialect: DialectName
 ) -> Draft:
-    """The steps from what is to what is wanted, not judged yet."""
+    """Compute the steps, not judged yet."""
     current = {entity.name: entity for entity in map(store.read_definition, rows)}
     together = {**current, **wanted}
     require_distinct(together)
@@ -127,7 +127,7 @@ def _fact_queries(
 async def judge_steps(
     tx: Tx, steps: tuple[Step, ...], queries: Sequence[FactQuery], allow_data_loss: bool
 ) -> tuple[Step, ...]:
-    """The steps, those of the queries judged by what the records say."""
+    """Return the steps, with those of the queries judged by counts of records."""
     judged: dict[tuple[str, str | None], Step] = {}
     for query in queries:
         facts = await ddl.gather_facts(tx, query)
@@ -137,7 +137,7 @@ async def judge_steps(
 
 
 def prepare(brand_id: str, draft: Draft, dialect: DialectName) -> dict[str, list[Change]]:
-    """The statements that carry out the plan, by entity."""
+    """Compile the statements of the plan, by entity."""
     return {
         name: ddl.prepare_changes(brand_id, draft.current.get(name), draft.wanted[name], list(own), dialect)
         for name, own in groupby(draft.steps, key=lambda step: step.entity)
@@ -145,7 +145,7 @@ def prepare(brand_id: str, draft: Draft, dialect: DialectName) -> dict[str, list
 
 
 def _require_known_entities(wanted: Mapping[str, Entity], together: Mapping[str, Entity]) -> None:
-    """Permissions of fields name entities of the brand, too: those that are there, or made with this definition."""
+    """Check that permissions of fields name entities of the brand or of this definition."""
     for entity in wanted.values():
         for name, field in entity.fields.items():
             for key, permissions in (("read", field.read), ("write", field.write)):

@@ -1,4 +1,8 @@
-"""Records: list, find, create, update, delete; with the permissions of contract §4 and the rules of the definition."""
+"""Use cases on records: list, find, create, update, delete. Permissions: contract §4.
+
+A hundred records of a hundred texts of 64 KiB are 600 MiB, while an answer has 1 MiB. So a page whose records may be
+wide is read in slices, until the data exceed what an answer may hold.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from keystead.ids import new_id
 from keystead.pagination import Page, PageRequest
 
 DEEP_OFFSET = 1_000
-"""Rows to skip above which a page counts as a scan."""
+"""Offset above which a page is read on the pool for scans."""
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -30,10 +34,10 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 async def list_records(
     ctx: Context, kind: RecordType, request: PageRequest, names: frozenset[str], *, with_total: bool = False
 ) -> Page[Record]:
-    """One page of records in the order in which they were made, with the fields ``names``.
+    """Return one page of records with the fields ``names``, oldest first.
 
-    :raises Forbidden: when the caller may not read them, or not one of the fields.
-    :raises DocumentInvalid: when the page is larger than any answer.
+    :raises Forbidden: when the caller may not read records or one of the fields.
+    :raises DocumentInvalid: when the page is too large for an answer.
     """
     owner = kind.access.read.owner(ctx)
     kind.access.check_read(ctx, names)
@@ -49,9 +53,9 @@ async def list_records(
 
 
 async def find_record(ctx: Context, kind: RecordType, record_id: str, names: frozenset[str]) -> Record | None:
-    """One record; None when there is none that the caller may see.
+    """Return one record, or None if there is none that the caller may read.
 
-    :raises Forbidden: when the caller may not read records, or not one of the fields.
+    :raises Forbidden: when the caller may not read records or one of the fields.
     """
     owner = kind.access.read.owner(ctx)
     kind.access.check_read(ctx, names)
@@ -64,7 +68,7 @@ async def find_record(ctx: Context, kind: RecordType, record_id: str, names: fro
 async def create_record(
     ctx: Context, kind: RecordType, values: Mapping[str, Any], names: frozenset[str] = VISIBLE_TO_WRITERS
 ) -> Record:
-    """Makes a record and answers its fields ``names``. A field that is not given takes its default.
+    """Create a record and return its fields ``names``. Missing fields get their defaults.
 
     :raises Forbidden: when the caller may not create, may not set a field, or may not see one of ``names``.
     :raises ValidationError: when a rule is broken; names the field.
@@ -75,7 +79,7 @@ async def create_record(
     seen_by = kind.access.result_owner(ctx, names)
     user_id = acting_user(ctx)
     if seen_by is not None and seen_by != user_id:
-        # Only a user's own records may be shown, and this one will be nobody's.
+        # The caller may read only a user's own records, and this one will have no owner.
         raise Forbidden(permission=kind.access.read.permission)
     _refuse_unknown(kind, values)
     checked = await kind.check({**kind.defaults, **values})
@@ -97,11 +101,11 @@ async def update_record(
     changes: Mapping[str, Any],
     names: frozenset[str] = VISIBLE_TO_WRITERS,
 ) -> Record:
-    """Changes the given fields of a record and answers its fields ``names``.
+    """Change the given fields of a record and return its fields ``names``.
 
     :raises Forbidden: when the caller may not update, may not set a field, or may not see one of ``names``.
-    :raises NotFound: when there is no such record that the caller may change and, for a result that shows more than
-        the system fields, see.
+    :raises NotFound: when there is no such record that the caller may change, and read if ``names`` has more than the
+        system fields.
     :raises ValidationError: when a rule is broken; names the field.
     :raises Conflict: when a unique value is taken; names the field.
     """
@@ -127,10 +131,10 @@ async def update_record(
 
 
 async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[str]) -> None:
-    """Deletes all of the records, or none.
+    """Delete records, all or none.
 
     :raises Forbidden: when the caller may not delete.
-    :raises NotFound: when one of them does not exist, or is not the caller's to delete.
+    :raises NotFound: when one of them does not exist, or the caller may not delete it.
     """
     owner = kind.access.delete.owner(ctx)
     wanted = sorted(set(record_ids))
@@ -143,15 +147,15 @@ async def delete_records(ctx: Context, kind: RecordType, record_ids: Sequence[st
 
     async def delete(tx: Tx) -> None:
         if await records.delete(tx, prepared, wanted, owner) != len(wanted):
-            # Raised inside, so that those which do exist stay.
+            # Raised inside, to roll back.
             raise NotFound
 
-    # Run again after a deadlock: two of these may meet over the same records.
+    # Retried after a deadlock: two deletions may overlap.
     await ctx.db.run(delete)
 
 
 def _refuse_unknown(kind: RecordType, values: Mapping[str, Any]) -> None:
-    """The generated inputs hold a definition's fields alone; other doors are held to the same."""
+    """Reject fields that the entity lacks. GraphQL inputs contain only fields of the entity; the CLI does not check."""
     for name in values:
         if name not in kind.entity.fields:
             kept = "is set by the server" if name in SYSTEM_FIELDS else f"is not a field of '{kind.name}'"
@@ -164,16 +168,16 @@ def _conflict(kind: RecordType, error: UniqueViolation) -> Conflict:
 
 
 LARGEST_SLICE = 16 * 1024 * 1024
-"""Bytes that one statement may bring, if every value is as long as its field allows."""
+"""Bytes that one statement may read, if every value has the maximum length."""
 LARGEST_PAGE = 1024 * 1024
-"""Bytes of values; the answer that holds them is larger still, and may have no more than this."""
+"""Bytes of values; the answer is larger, and limited to the same number."""
 
 _NARROW = 64
 _UTF8 = 4
 
 
 def slice_of(entity: Entity, names: Iterable[str]) -> int:
-    """How many records with the fields ``names`` one statement may bring."""
+    """Return how many records with the fields ``names`` one statement may read."""
     widest = sum(_widest(entity.fields[name]) if name in entity.fields else _NARROW for name in names)
     return max(1, LARGEST_SLICE // max(1, widest))
 
@@ -181,9 +185,9 @@ def slice_of(entity: Entity, names: Iterable[str]) -> int:
 async def read_in_slices(
     tx: Tx, records: Records, names: frozenset[str], request: PageRequest, owner: str | None, length: int
 ) -> list[Record]:
-    """The records of a page, and one more to know whether another follows; ``length`` of them at a time.
+    """Read the records of a page, and one more to know whether another page follows, ``length`` at a time.
 
-    :raises DocumentInvalid: when they are more than an answer may hold; the limit is ``response``.
+    :raises DocumentInvalid: when they are too large for an answer; the limit is ``response``.
     """
     found: list[Record] = []
     size = 0
@@ -206,7 +210,7 @@ def _widest(field: Field) -> int:
 
 
 def _size(record: Record) -> int:
-    """At least: no answer that holds the record is shorter."""
+    """Return a lower bound of the record's size in an answer."""
     return sum(len(value) if isinstance(value, str) else _encoded(value) for value in record.values())
 
 

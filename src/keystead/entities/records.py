@@ -1,7 +1,7 @@
-"""SQL of one entity's records. A statement is made once for each set of fields that is asked for, and kept.
+"""SQL of one entity's records, with a cache of compiled statements by set of fields.
 
-With a hundred columns that takes milliseconds, so it is done on a worker thread. Statements that write are prepared
-before their transaction begins: a transaction never waits for a compilation, as SQLite has one writer for all brands.
+Compiling takes milliseconds for a hundred columns, so it runs on a worker thread. Statements that write are prepared
+before their transaction starts: SQLite has one writer for all brands, and a transaction must not wait for a compiler.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from keystead.entities.names import SYSTEM_FIELDS
 from keystead.entities.tables import DialectName, column_name, make_table
 
 MOST_STATEMENTS = 64
-"""Kept per entity, the oldest dropped: clients may ask for ever new sets of fields."""
+"""Cached per entity, oldest evicted: clients may select arbitrary sets of fields."""
 
 Record = dict[str, Any]
 Columns = tuple[str, ...]
 Prepared = tuple[Statement, Columns]
-"""A statement, and the fields that it answers."""
+"""A statement and the fields that it returns."""
 
 
 class Records:
-    """The records of one entity. ``owner`` narrows an act to the records that one user made; None: all records."""
+    """The records of one entity. ``owner`` limits an operation to the records that one user created; None: all."""
 
     def __init__(self, brand_id: str, entity: Entity, dialect: DialectName) -> None:
         self.table = make_table(brand_id, entity, dialect)
@@ -44,13 +44,13 @@ class Records:
     async def page(
         self, tx: Tx, names: frozenset[str], limit: int, offset: int, owner: str | None = None
     ) -> list[Record]:
-        """Up to ``limit`` records in the order in which they were made, with the fields ``names``."""
+        """Return up to ``limit`` records with the fields ``names``, oldest first."""
         statement, columns = await self._statement(("list", names, owner is None), lambda: self._list(names, owner))
         rows = await tx.list(statement, row_limit=limit, row_offset=offset, **_owner_params(owner))
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def count(self, tx: Tx, owner: str | None = None) -> int:
-        """How many records there are."""
+        """Count records."""
         statement, _ = await self._statement(
             ("count", owner is None), lambda: self._scan_owned(select(func.count()).select_from(self.table), owner)
         )
@@ -58,17 +58,17 @@ class Records:
         return int(row[0]) if row else 0
 
     async def find(self, tx: Tx, record_id: str, names: frozenset[str], owner: str | None = None) -> Record | None:
-        """One record by its id."""
+        """Return a record by its id."""
         statement, columns = await self._statement(("find", names, owner is None), lambda: self._find(names, owner))
         row = await tx.find(statement, record_id=record_id, **_owner_params(owner))
         return dict(zip(columns, row, strict=True)) if row else None
 
     async def prepare_insert(self, names: frozenset[str]) -> Prepared:
-        """The statement of ``insert``, which answers the fields ``names``."""
+        """Compile the statement of ``insert``, which returns the fields ``names``."""
         return await self._statement(("insert", names), lambda: self._insert(names))
 
     async def insert(self, tx: Tx, prepared: Prepared, values: Mapping[str, Any]) -> Record:
-        """Makes a record; ``values`` has every field and every system field but ``integer_id``.
+        """Insert a record; ``values`` has every field and every system field except ``integer_id``.
 
         :raises UniqueViolation: when a unique value is taken.
         """
@@ -77,7 +77,7 @@ class Records:
         return dict(zip(columns, row or (), strict=True))
 
     async def prepare_update(self, changed: Iterable[str], names: frozenset[str], owner: str | None = None) -> Prepared:
-        """The statement of ``update`` for the fields ``changed``, which answers the fields ``names``."""
+        """Compile the statement of ``update`` for the fields ``changed``, which returns the fields ``names``."""
         changes = frozenset(changed)
         return await self._statement(
             ("update", changes, names, owner is None), lambda: self._update(changes, names, owner)
@@ -86,7 +86,7 @@ class Records:
     async def update(
         self, tx: Tx, prepared: Prepared, record_id: str, changes: Mapping[str, Any], owner: str | None = None
     ) -> Record | None:
-        """Changes a record; None when there is none to change. ``owner`` is None where it was so in preparation.
+        """Update a record; returns None if there is none. ``owner`` is None if it was None for :meth:`prepare_update`.
 
         :raises UniqueViolation: when a unique value is taken.
         """
@@ -96,19 +96,19 @@ class Records:
         return dict(zip(columns, row, strict=True)) if row else None
 
     async def prepare_delete(self, owner: str | None = None) -> Prepared:
-        """The statement of ``delete``."""
+        """Compile the statement of ``delete``."""
         return await self._statement(
             ("delete", owner is None),
             lambda: self._filter_owned(delete(self.table).where(any_of(self.table.c.id, "record_ids")), owner),
         )
 
     async def delete(self, tx: Tx, prepared: Prepared, record_ids: list[str], owner: str | None = None) -> int:
-        """Deletes records by their ids; how many there were. ``owner`` is None where it was so in preparation."""
+        """Delete records by id; returns their number. ``owner`` is None if it was None for :meth:`prepare_delete`."""
         statement, _ = prepared
         return await tx.execute(statement, record_ids=record_ids, **_owner_params(owner))
 
     def taken_field(self, error: UniqueViolation) -> str | None:
-        """The field whose unique value was taken."""
+        """Return the field whose unique value is taken."""
         for index in self.table.indexes:
             if index.name == error.constraint and "field" in index.info:
                 return str(index.info["field"])
@@ -131,7 +131,7 @@ class Records:
         return statement, tuple(self._shown(expression))
 
     def _shown(self, expression: Any) -> list[str]:
-        """The fields that a statement answers, in its order."""
+        """Return the fields that a statement returns, in order."""
         answered = expression.selected_columns if isinstance(expression, Select) else expression._returning
         names = {column: name for name, column in self._columns.items()}
         return [names[column] for column in answered if column in names]
@@ -140,11 +140,11 @@ class Records:
         return [self._columns[name] for name in sorted(names)] or [self.table.c.id]
 
     def _scan_owned(self, expression: Any, owner: str | None) -> Any:
-        """The records of one owner, by an index."""
+        """Filter by owner, using the index."""
         return expression if owner is None else expression.where(self.table.c.created_by == bindparam("owner"))
 
     def _filter_owned(self, expression: Any, owner: str | None) -> Any:
-        """Of records that are found by their ids, those of one owner. By the index, SQLite would read all of theirs."""
+        """Filter records found by id by owner. With the owner index, SQLite would read all records of the owner."""
         is_own = unindexed(self.table.c.created_by == bindparam("owner"))
         return expression if owner is None else expression.where(is_own)
 
@@ -173,7 +173,7 @@ class Records:
         )
 
     def _parameters(self, names: list[str]) -> dict[Any, Any]:
-        """Named apart from the columns: SQLAlchemy keeps those names for itself."""
+        """Return bound parameters with a prefix: SQLAlchemy reserves the names of columns."""
         return {self._columns[name]: bindparam(f"new_{name}", type_=self._columns[name].type) for name in names}
 
 

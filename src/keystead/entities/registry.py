@@ -1,4 +1,4 @@
-"""The entities of a brand, ready for use: read once per version of the brand's schema and kept."""
+"""Cache of a brand's entities by schema version."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from keystead.errors import NotFound
 
 MOST_BRANDS = 64
 MOST_STEPS = 250_000
-"""Of matching patterns on the event loop, each about 10 ns at worst."""
+"""Limit of pattern matching on the event loop, in RE2 steps of at most about 10 ns."""
 
 
 class RecordType:
-    """One entity with everything that its definition comes to: table, statements, checks and access.
+    """One entity with its compiled definition: table, statements, checks and access.
 
-    What only its records need is made with the first of them, on a worker thread: the tables of a brand with many
-    entities take seconds and tens of MiB to make, and most requests touch one.
+    Table and statements are built lazily on a worker thread: those of a brand with many entities take seconds and tens
+    of MiB, and most requests use one entity.
     """
 
     def __init__(self, brand_id: str, entity: Entity, dialect: DialectName) -> None:
@@ -41,22 +41,24 @@ class RecordType:
 
     @cached_property
     def records(self) -> Records:
-        """Its statements."""
+        """Its statements; builds them on the calling thread."""
         return Records(self.brand_id, self.entity, self._dialect)
 
     @cached_property
     def checks(self) -> Mapping[str, Check]:
-        """What stands between a client's value and each field."""
+        """The check of each field."""
         return {name: make_check(name, field) for name, field in self.entity.fields.items()}
 
     async def get_records(self) -> Records:
-        """Its statements, without making them on the event loop."""
+        """Return the statements, built on a worker thread."""
         if "records" not in self.__dict__:
             await self._making.run("records", lambda: COMPILER.run(self.brand_id, lambda: self.records))
         return self.records
 
     async def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values to store, by field. Patterns are neither compiled nor run over long texts on the event loop.
+        """Check a client's values; returns the values to store, by field.
+
+        Patterns are compiled, and matched against long texts, on worker threads.
 
         :raises ValidationError: when a value breaks a rule; names the field.
         """
@@ -73,19 +75,19 @@ class RecordType:
 
     @cached_property
     def pattern_sizes(self) -> Mapping[str, int]:
-        """The size of each field's pattern."""
+        """The size of each field's pattern, in RE2 instructions."""
         patterns = {name: field.pattern for name, field in self.entity.fields.items()}
         return {name: compile_pattern(pattern).size for name, pattern in patterns.items() if pattern is not None}
 
     def _steps(self, values: Mapping[str, Any]) -> int:
-        """The most steps that matching may take."""
+        """Return an upper bound of the steps that matching takes."""
         return sum(
             len(text) * size for name, size in self.pattern_sizes.items() if isinstance(text := values.get(name), str)
         )
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
-        """What a field holds that was not given."""
+        """The default of each field."""
         return {name: field.default for name, field in self.entity.fields.items()}
 
 
@@ -97,9 +99,9 @@ _reading: WeakKeyDictionary[Database, Coalescer[RecordTypes]] = WeakKeyDictionar
 
 
 async def record_types(db: Database, brand: ActiveBrand) -> RecordTypes:
-    """The brand's entities at the version that its row named when the request was authenticated.
+    """Return the brand's entities at the schema version of ``brand``, cached.
 
-    The version is part of the key, so what another worker changed is read anew by the next request.
+    The version is part of the key, so the next request sees the change of another worker.
     """
     kept = _kept.setdefault(db, OrderedDict())
     key = (brand.id, brand.schema_version)
@@ -115,7 +117,7 @@ async def _read(db: Database, brand: ActiveBrand, kept: _Kept) -> RecordTypes:
     rows = await store.list_definitions(db.scans, brand.id)
     known = await COMPILER.run(brand.id, lambda: _record_types(brand.id, rows, db.dialect))
     kept[(brand.id, brand.schema_version)] = known
-    # The version before it stays, for requests under way.
+    # The previous version stays, for requests in flight.
     for outdated in [other for other in kept if other[0] == brand.id and other[1] < brand.schema_version - 1]:
         del kept[outdated]
     if len(kept) > MOST_BRANDS:
@@ -129,9 +131,9 @@ def _record_types(brand_id: str, rows: Sequence[Row], dialect: DialectName) -> R
 
 
 async def get_record_type(db: Database, brand: ActiveBrand, name: str) -> RecordType:
-    """One entity of the brand.
+    """Return one entity of the brand.
 
-    :raises NotFound: when the brand has none of this name.
+    :raises NotFound: when the brand has no entity of this name.
     """
     known = (await record_types(db, brand)).get(name)
     if known is None:

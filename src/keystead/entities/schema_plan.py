@@ -1,4 +1,4 @@
-"""What has to change for the registry to become what is wanted, and which of it is refused. Pure; contract §5."""
+"""Plan of a schema change: the steps from the registry to a definition, and which are rejected. Pure; contract §5."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOSSLESS: dict[FieldType, frozenset[FieldType]] = {
     FieldType.string: _ANY_TEXT,
     FieldType.text: _ANY_TEXT | {FieldType.string},
 }
-"""A type, and the types that may become it: their stored values are values of it as they stand."""
+"""Lossless conversions: a type, and the types whose stored values are valid values of it."""
 
 
 LOSES_DATA = "The field is missing from the definition: dropping it loses its values. Set 'allow_data_loss' to drop it."
@@ -30,18 +30,18 @@ class Action(StrEnum):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the records say about one step."""
+    """Counts of records that decide about one step."""
 
     records: int = 0
-    """How many there are."""
+    """All records."""
     filled: int = 0
-    """How many of them have a value in the field."""
+    """Records with a value in the field."""
     repeated: int = 0
-    """How many values stand in more than one record."""
+    """Values that more than one record has."""
     unlisted: int = 0
-    """How many records hold a value that the new list of an enum has not."""
+    """Records with a value that is missing from the new ``values`` of an enum."""
     oversized: int = 0
-    """How many records hold a text that is too long for the index that is wanted."""
+    """Records with a text too long for the new index."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +55,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     rows_affected: int | None = None
     loses_data: bool = False
     refused: str | None = None
-    """Why it cannot be done; None when it can."""
+    """The reason for a rejection, else None."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """All steps in their order. Nothing is applied when one of them is refused."""
+    """All steps in order. Nothing is applied if one of them is rejected."""
 
     steps: tuple[Step, ...]
     schema_version: int
@@ -67,12 +67,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def is_refused(self) -> bool:
-        """Whether any step is."""
+        """Whether any step is rejected."""
         return any(step.refused is not None for step in self.steps)
 
 
 def compare(current: Mapping[str, Entity], wanted: Iterable[Entity]) -> tuple[Step, ...]:
-    """The steps from ``current`` to ``wanted``; entities that ``wanted`` does not name stay as they are."""
+    """Return the steps from ``current`` to ``wanted``; other entities do not change."""
     return tuple(step for entity in wanted for step in _steps(current.get(entity.name), entity))
 
 
@@ -92,7 +92,7 @@ def _steps(old: Entity | None, new: Entity) -> Iterator[Step]:
 
 
 def judge(step: Step, facts: Facts, *, allow_data_loss: bool) -> Step:
-    """The step with how many rows it touches, and the reason why it is refused, if it is."""
+    """Return the step with its affected rows and, if it is rejected, the reason."""
     old, new = step.old, step.new
     if step.action is Action.drop_field:
         refused = None if allow_data_loss else LOSES_DATA
@@ -107,7 +107,7 @@ def judge(step: Step, facts: Facts, *, allow_data_loss: bool) -> Step:
 
 
 def depends_on_records(step: Step) -> bool:
-    """Whether the records decide if a step is refused: such a step is looked at again when it is carried out."""
+    """Return whether records decide about the step, so that it must be checked again in the transaction."""
     old, new = step.old, step.new
     if new is None or step.action is Action.create_entity:
         return False
@@ -122,7 +122,7 @@ def depends_on_records(step: Step) -> bool:
 
 
 def fills_gaps(old: Field, new: Field) -> bool:
-    """Whether a change gives the default to records that have no value: where a value becomes required."""
+    """Return whether a change backfills the default: the value becomes required."""
     return new.required and not old.required and new.default is not None
 
 
@@ -142,7 +142,7 @@ def _why_not_changed(old: Field, new: Field, facts: Facts) -> str | None:
         return f"Records without a value: {gaps}. Fill them first, or give the field a default."
     if new.unique and not old.unique:
         if facts.repeated:
-            return f"The values are not unique; values that stand in several records: {facts.repeated}."
+            return f"The values are not unique; values that several records have: {facts.repeated}."
         if fills_gaps(old, new) and gaps > 1:
             return "A unique field cannot give one default to several records."
     if facts.unlisted:

@@ -1,4 +1,4 @@
-"""SQL of the registry of entities. The records' own tables are made from it at run time: tables.py and records.py."""
+"""SQL of the registry of entities. Tables of records are built from it at run time, see tables.py and records.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keystead.entities.model import Entity, StoredEntity
 from keystead.entity_names.store import entities
 
 _OF_BRAND = entities.c.brand_id == bindparam("brand_id")
-# What 250 definitions hold is read on a worker thread, not where the rows arrive.
+# As text: definitions are decoded on a worker thread, not on the event loop.
 _AS_TEXT = type_coerce(entities.c.definition, Text)
 _COLUMNS = (
     entities.c.id,
@@ -53,47 +53,47 @@ _DELETE = Statement(delete(entities).where(_OF_BRAND, any_of(entities.c.name, "n
 
 
 async def list_definitions(tx: Tx, brand_id: str) -> list[Row]:
-    """Every entity of the brand, by name, as rows for :func:`read_definition`."""
+    """Return every entity of the brand, by name, as rows for :func:`read_definition`."""
     return await tx.list(_DEFINITIONS, brand_id=brand_id)
 
 
 def read_definition(row: Row) -> Entity:
-    """The entity in a row of :func:`list_definitions`."""
+    """Decode a row of :func:`list_definitions`."""
     name, definition = row
     return Entity.from_stored(name, msgspec.json.decode(definition))
 
 
 async def list_page(tx: Tx, brand_id: str, limit: int, offset: int) -> list[Row]:
-    """Up to ``limit`` entities of the brand, by name, as rows for :func:`read_stored`."""
+    """Return up to ``limit`` entities of the brand, by name, as rows for :func:`read_stored`."""
     return await tx.list(_PAGE, brand_id=brand_id, row_limit=limit, row_offset=offset)
 
 
 def read_stored(row: Row) -> StoredEntity:
-    """The entity in a row of :func:`list_page`."""
+    """Decode a row of :func:`list_page`."""
     entity_id, name, definition, created_at, updated_at = row
     return StoredEntity(entity_id, read_definition((name, definition)), created_at, updated_at)
 
 
 async def count(tx: Tx, brand_id: str) -> int:
-    """How many entities the brand has."""
+    """Count the brand's entities."""
     row = await tx.find(_COUNT, brand_id=brand_id)
     return int(row[0]) if row else 0
 
 
 async def insert_entity(tx: Tx, brand_id: str, entity_id: str, entity: Entity, now: datetime) -> None:
-    """Writes a new entity to the registry."""
+    """Add an entity to the registry."""
     await tx.execute(
         _INSERT, id=entity_id, brand_id=brand_id, name=entity.name, definition=entity.as_definition(), now=now
     )
 
 
 async def update_entity(tx: Tx, brand_id: str, entity: Entity, now: datetime) -> None:
-    """Replaces an entity's definition."""
+    """Replace an entity's definition."""
     await tx.execute(
         _UPDATE, brand_id=brand_id, entity_name=entity.name, new_definition=entity.as_definition(), now=now
     )
 
 
 async def delete_entities(tx: Tx, brand_id: str, names: Sequence[str]) -> None:
-    """Takes entities out of the registry."""
+    """Delete entities from the registry."""
     await tx.execute(_DELETE, brand_id=brand_id, names=list(names))

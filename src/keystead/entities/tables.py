@@ -1,8 +1,8 @@
-"""The tables of a brand's records, made from its definitions at run time.
+"""Tables of a brand's records, built from definitions at run time.
 
-PostgreSQL: a schema per brand, a table per entity. SQLite, which has no schemas: a prefix per brand. A field ``email``
-is the column ``f_email``, so that no name a client chooses meets a keyword, a system column of PostgreSQL, or SQLite's
-habit of reading an unknown quoted name as a text.
+PostgreSQL: a schema per brand, a table per entity. SQLite, which has no schemas: a table name prefix per brand. A field
+``email`` is the column ``f_email``, so that no client's name collides with a keyword or a system column of PostgreSQL,
+or is read as a string literal by SQLite, which does that with unknown quoted names.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def _decode(stored: str | None) -> str | None:
 
 
 class ExactDecimal(Text):
-    """A ``Decimal`` going in, the text a client reads coming out; see :mod:`keystead.entities.values`."""
+    """Column type that binds a ``Decimal`` and returns the text for clients; see :func:`values.encode_decimal`."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Processor:
-        """Writes the text that sorts as the number."""
+        """Encode as text that sorts as the number."""
         return _encode
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor:
-        """Reads the number as it was written."""
+        """Decode to the number as it was written."""
         return _decode
 
 
@@ -75,12 +75,12 @@ def schema_name(brand_id: str) -> str:
 
 
 def make_table(brand_id: str, entity: Entity, dialect: DialectName) -> Table:
-    """The table of an entity. Of a definition's rules it knows only the unique ones: the service checks the others."""
+    """Build the table of an entity. It enforces only unique rules; the service checks the others."""
     on_postgresql = dialect == "postgresql"
     table = Table(
         entity.name if on_postgresql else f"e_{brand_id.replace('-', '')}_{entity.name}",
         MetaData(schema=schema_name(brand_id) if on_postgresql else None),
-        # The primary key, so that SQLite gives it out by itself and the order of a list is the order on disk.
+        # The primary key, so that SQLite generates it and lists are read in the order on disk.
         Column("integer_id", Integer, Identity(always=True), primary_key=True),
         Column("id", Id, nullable=False),
         Column("created_at", UtcTime, nullable=False),
@@ -104,14 +104,14 @@ def make_table(brand_id: str, entity: Entity, dialect: DialectName) -> Table:
 
 
 def _indexed(column: Column[Any], field: Field) -> ColumnElement[Any]:
-    """What of a column is compared: two spellings of one decimal are one value."""
+    """Return the indexed expression of a column: two spellings of one decimal are one value."""
     if field.type is FieldType.decimal:
         return func.substr(column, 1, KEY_LENGTH)
     return column
 
 
 def comparable(table: Table, name: str, field: Field) -> ColumnElement[Any]:
-    """The expression by which two records have the same value of a field."""
+    """Return the expression that is equal for equal values of a field."""
     return _indexed(table.c[column_name(name)], field)
 
 
@@ -133,8 +133,8 @@ def create_table(table: Table, dialect: DialectName) -> list[str]:
 
 
 def lock_table(table: Table, dialect: DialectName) -> list[str]:
-    """The statements that keep everybody from writing to the table until the transaction ends. On SQLite a transaction
-    has the whole file to itself."""
+    """Return the statements that lock the table against writes until the transaction ends. On SQLite a write
+    transaction locks the whole file."""
     if dialect == "sqlite":
         return []
     name = sqlalchemy_dialect(dialect).identifier_preparer.format_table(table)
@@ -170,7 +170,8 @@ def drop_column(table: Table, name: str, dialect: DialectName) -> str:
 
 
 def count_values(table: Table, names: Sequence[str], dialect: DialectName) -> str:
-    """The query that counts the records, and the values of each field. SQLAlchemy takes 50 ms for a hundred of them."""
+    """Return the query that counts the records and the values of each field, as text: SQLAlchemy takes 50 ms for a
+    hundred fields."""
     preparer = sqlalchemy_dialect(dialect).identifier_preparer
     counts = ", ".join(["count(*)", *(f"count({preparer.quote(column_name(name))})" for name in names)])
     return f"SELECT {counts} FROM {preparer.format_table(table)}"  # noqa: S608 - quoted names

@@ -1,4 +1,4 @@
-"""The GraphQL types of one entity: what it adds to its brand's schema. Contract §5."""
+"""GraphQL types of an entity. Contract §5."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _BUILT_IN = {scalar.name: scalar for scalar in (GraphQLString, GraphQLInt, Graph
 
 
 class FieldTypes:
-    """The fields of records and inputs. Fields that look alike are one object, whatever their names and entities.
+    """The fields of records and inputs. Fields with the same type and access share one object (flyweight).
 
-    A brand of 250 entities with 100 fields each would else have 75,000 of them: most of the time that its schema takes
-    to build, of its memory, and of each walk of the garbage collector.
+    Otherwise a brand of 250 entities with 100 fields each would have 75,000 of them: most of the build time and memory
+    of its schema, and of each run of the garbage collector.
     """
 
     def __init__(self, fixed: FixedTypes) -> None:
@@ -45,12 +45,12 @@ class FieldTypes:
         self._inputs: dict[tuple[str, tuple[str, ...] | None, bool], GraphQLInputField] = {}
 
     def scalar(self, name: str) -> GraphQLScalarType:
-        """The scalar of this name."""
+        """Return the scalar of this name."""
         return _BUILT_IN.get(name) or cast(GraphQLScalarType, self.fixed[name])
 
     def output(self, field: Field) -> GraphQLField:
-        """A field of a record. Nullable, required or not: a record made while a field was being added may lack it,
-        and must not fail whole."""
+        """Return a field of a record. Always nullable: a record created while a required field was added may lack it,
+        and must not be nulled as a whole."""
         key = (KINDS[field.type].graphql, field.read)
         known = self._outputs.get(key)
         if known is None:
@@ -58,7 +58,7 @@ class FieldTypes:
         return known
 
     def input(self, field: Field, *, creating: bool) -> GraphQLInputField:
-        """A field of an input."""
+        """Return a field of an input."""
         is_needed = creating and field.required and field.default is None
         key = (KINDS[field.type].graphql, field.write, is_needed)
         known = self._inputs.get(key)
@@ -120,7 +120,7 @@ class EntityTypes:
 
 
 def _access(permissions: tuple[str, ...] | None) -> dict[str, Any]:
-    """What hides a field from the introspection of those who may not use it."""
+    """Hide the field from the introspection of callers who may not use it."""
     return {"access": FieldAccess(permissions)} if permissions else {}
 
 

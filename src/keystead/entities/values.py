@@ -1,7 +1,7 @@
-"""One reader per type of field: what the type accepts, and what is stored.
+"""Readers: validate and normalize the values of each type of field; and the encoding of decimals.
 
-A reader takes a value as GraphQL, TOML or JSON gives it, and answers the value that is stored, or raises ``ValueError``
-with the rest of a sentence ("must be ..."). Both databases are given the same values, so that both give the same back.
+A reader takes a value from GraphQL, TOML or JSON and returns the value to store, the same for both databases, or raises
+``ValueError`` with the rest of a sentence ("must be ...").
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from keystead.errors import BadUserInput
 from keystead.users import email_addresses
 
 LONGEST_JSON = 65_536
-"""Bytes of a ``json`` value, written compactly."""
+"""Bytes of a ``json`` value in compact form."""
 DEEPEST_JSON = 32
 LONGEST_URL = 2_000
 LARGEST_INTEGER = 2**31 - 1
 """GraphQL's ``Int`` has 32 bits."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-"""Python's own reader takes other spellings, and makes other values of some that are none."""
+"""``uuid.UUID`` accepts other spellings."""
 
 _INFINITE = frozenset(end.replace(tzinfo=UTC) for end in (datetime.min, datetime.max))
-"""What asyncpg writes as PostgreSQL's infinities, and reads as instants without a time zone."""
+"""Written by asyncpg as PostgreSQL's infinities, and read back without a time zone."""
 
 _NOT_IN_URLS = frozenset(' <>"\\^`{|}')
-"""Besides what does not print (RFC 3986 §2 and appendix C)."""
+"""Beside characters that do not print (RFC 3986 §2 and appendix C)."""
 
 
 def read_text(raw: Any) -> str:
-    """Any text without NUL and lone surrogates."""
+    """Read any string without NUL and lone surrogates."""
     if not isinstance(raw, str):
         raise ValueError("must be a text")
     try:
@@ -49,7 +49,7 @@ def read_text(raw: Any) -> str:
 
 
 def read_email(raw: Any) -> str:
-    """One e-mail address, in NFC, otherwise as it was written."""
+    """Read an e-mail address, normalized to NFC."""
     try:
         return email_addresses.parse(raw).display
     except BadUserInput:
@@ -57,7 +57,7 @@ def read_email(raw: Any) -> str:
 
 
 def read_url(raw: Any) -> str:
-    """An absolute http or https URL."""
+    """Read an absolute http or https URL."""
     text = read_text(raw)
     if len(text) > LONGEST_URL:  # urlsplit() normalises the host, which is quadratic in a run of combining marks
         raise ValueError(f"must have at most {LONGEST_URL} characters")
@@ -72,7 +72,7 @@ def read_url(raw: Any) -> str:
 
 
 def read_integer(raw: Any) -> int:
-    """An integer of 32 bits."""
+    """Read an integer of 32 bits."""
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise ValueError("must be an integer")
     if not -LARGEST_INTEGER - 1 <= raw <= LARGEST_INTEGER:
@@ -81,7 +81,7 @@ def read_integer(raw: Any) -> int:
 
 
 def read_float(raw: Any) -> float:
-    """A finite double."""
+    """Read a finite double."""
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError("must be a number")
     try:
@@ -94,7 +94,7 @@ def read_float(raw: Any) -> float:
 
 
 def read_decimal(raw: Any) -> Decimal:
-    """An exact decimal, see :func:`encode_decimal`."""
+    """Read an exact decimal, see :func:`encode_decimal`."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         raw = repr(raw)  # the digits as they were written
     if not isinstance(raw, str):
@@ -103,14 +103,14 @@ def read_decimal(raw: Any) -> Decimal:
 
 
 def read_boolean(raw: Any) -> bool:
-    """True or false."""
+    """Read true or false."""
     if not isinstance(raw, bool):
         raise ValueError("must be true or false")
     return raw
 
 
 def read_date(raw: Any) -> date:
-    """A calendar day."""
+    """Read a date."""
     if isinstance(raw, date) and not isinstance(raw, datetime):
         return raw
     if isinstance(raw, str) and len(raw) == 10:
@@ -122,7 +122,7 @@ def read_date(raw: Any) -> date:
 
 
 def read_datetime(raw: Any) -> datetime:
-    """An instant, in UTC."""
+    """Read an instant; returns it in UTC."""
     try:
         value = datetime.fromisoformat(raw.upper()) if isinstance(raw, str) else raw
         if isinstance(value, datetime) and value.tzinfo is not None:
@@ -135,14 +135,14 @@ def read_datetime(raw: Any) -> datetime:
 
 
 def read_uuid(raw: Any) -> str:
-    """A UUID, in lower case."""
+    """Read a UUID; returns it in lower case."""
     if isinstance(raw, str) and _UUID.fullmatch(raw):
         return raw.lower()
     raise ValueError("must be a UUID such as 01940000-0000-7000-8000-000000000001")
 
 
 def read_json(raw: Any) -> Any:
-    """A JSON value: at most 64 KiB, 32 levels, integers of 64 bits."""
+    """Read a JSON value of at most 64 KiB and 32 levels, with integers of 64 bits."""
     level = [raw]
     for _ in range(DEEPEST_JSON):
         level = [part for value in level for part in _parts(value)]
@@ -178,14 +178,14 @@ def _parts(value: Any) -> list[Any]:
 WHOLE_DIGITS = 20
 FRACTION_DIGITS = 18
 KEY_LENGTH = 1 + WHOLE_DIGITS + FRACTION_DIGITS
-"""The leading characters that compare as the number."""
+"""Leading characters of the stored text, which sort as the number."""
 
 _DECIMAL = re.compile(rf"(-?)0*(\d{{1,{WHOLE_DIGITS}}})(?:\.(\d{{1,{FRACTION_DIGITS}}}))?", re.ASCII)
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 
 
 def parse_decimal(text: str) -> Decimal:
-    """The number, with as many digits after the point as were written.
+    """Parse a decimal; keeps the number of digits after the point.
 
     :raises ValueError: unless ``text`` is a plain decimal of at most 20 digits before and 18 after the point.
     """

@@ -1,1 +1,1 @@
-"""Which entities a brand has, by name: what permissions on records are held against. Contract §4."""
+"""Names of a brand's entities, against which permissions are checked. Contract §4."""

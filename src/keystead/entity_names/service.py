@@ -1,4 +1,4 @@
-"""Refuse a permission that names no entity of its brand."""
+"""Reject permissions that name no entity of their brand."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from keystead.permissions import entity_of
 async def require_entities(tx: Tx, brand_id: str, permissions: Iterable[str], *, field: str = "permissions") -> None:
     """Check that each permission on records names an entity of the brand.
 
-    The first statement of a transaction that grants: the entities named stay until it ends. A deletion that runs at the
-    same time waits for it and ends the new grant too, or comes first, and the grant is refused.
+    Call it first in a transaction that grants: it locks the entities until the end. A concurrent deletion waits for it
+    and revokes the new grant too, or comes first, and the grant is rejected.
 
-    :raises BadUserInput: names ``field``, and in the message the permission that was probably meant.
+    :raises BadUserInput: for an unknown entity; names ``field``, and suggests a similar permission.
     """
     named = {entity: permission for permission in permissions if (entity := entity_of(permission)) is not None}
     if not named:
@@ -28,9 +28,9 @@ async def require_entities(tx: Tx, brand_id: str, permissions: Iterable[str], *,
 
 
 def refuse_unknown(permission: str, names: Collection[str], *, field: str) -> None:
-    """Do nothing for a permission that names one of the entities, or none at all.
+    """Check that a permission names one of the entities, or none at all.
 
-    :raises BadUserInput: names ``field``, and in the message the permission that was probably meant.
+    :raises BadUserInput: for an unknown entity; names ``field``, and suggests a similar permission.
     """
     entity = entity_of(permission)
     if entity is None or entity in names:

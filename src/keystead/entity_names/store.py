@@ -1,6 +1,7 @@
-"""SQL of the registry of entities, as far as names go.
+"""SQL of the names in the registry of entities.
 
-The table is here, below everything that grants permissions; :mod:`keystead.entities` reads and writes the definitions.
+The table is defined here, in a layer below everything that grants permissions; :mod:`keystead.entities` reads and
+writes the definitions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ entities = Table(
 )
 
 _OF_BRAND = entities.c.brand_id == bindparam("brand_id")
-# The lock of a foreign key: against deletion, not against a change of the definition.
+# FOR KEY SHARE, as for a foreign key: blocks deletion, but not a change of the definition.
 _LOCK = Statement(
     select(entities.c.name)
     .where(_OF_BRAND, any_of(entities.c.name, "names"))
@@ -37,10 +38,10 @@ _NAMES = Statement(select(entities.c.name).where(_OF_BRAND).order_by(entities.c.
 
 
 async def lock_names(tx: Tx, brand_id: str, names: Sequence[str]) -> list[str]:
-    """Those of ``names`` that are entities of the brand; they stay until the transaction ends."""
+    """Lock entities against deletion until the transaction ends; returns those of ``names`` that exist."""
     return [row[0] for row in await tx.list(_LOCK, brand_id=brand_id, names=list(names))]
 
 
 async def list_names(tx: Tx, brand_id: str) -> list[str]:
-    """The brand's entities."""
+    """Return the names of the brand's entities."""
     return [row[0] for row in await tx.list(_NAMES, brand_id=brand_id)]

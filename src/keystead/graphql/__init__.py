@@ -1,5 +1,5 @@
-"""Door 1: GraphQL. From a document's text to an answer, in the order of security §12.
+"""GraphQL: from a document's text to a response, in the order of security §12.
 
-``documents`` parses, limits and validates a text and keeps it as an ``Operation``; ``plan`` compiles that to closures;
-``execute`` runs them against a ``Context``. ``schema`` joins the fixed part with a brand's entities.
+``documents`` parses, checks and validates a document and caches it as an ``Operation``; ``executor.plan`` compiles it
+to closures, ``executor.execute`` runs them for a ``Context``. ``schema`` joins fixed schema and entities of a brand.
 """

@@ -1,7 +1,6 @@
-"""Who may use a field: written on the field in ``schema.graphql``, checked before its resolver is called.
+"""Access rules of fields: declared in ``schema.graphql``, checked before the resolver is called.
 
-Deny by default: a rule names whom it admits, and everybody else is refused. The fine part (which rows, no escalation)
-is the service's.
+Deny by default: a rule names the callers it admits. Services decide which rows, and prevent privilege escalation.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from keystead.permissions import OPERATOR
 
 
 class Access(Protocol):
-    """A rule that admits a caller or refuses it."""
+    """A rule that admits or rejects a caller."""
 
     def check(self, ctx: Context) -> None:
-        """Return for a caller who may.
+        """Return if the caller is admitted.
 
-        :raises Unauthenticated: when no credential of the needed kind was sent.
-        :raises Forbidden: when the caller's permissions do not reach; names the missing one.
+        :raises Unauthenticated: without a credential of the required kind.
+        :raises Forbidden: without the permission, which it names.
         """
 
 
@@ -45,9 +44,9 @@ class BrandToken:
     """A brand token, or a stronger credential of a brand."""
 
     def check(self, ctx: Context) -> None:
-        """Admit whoever shows a brand token, an API key or an access token.
+        """Admit a brand token, an API key or an access token.
 
-        :raises Unauthenticated: otherwise.
+        :raises Unauthenticated: for other callers.
         """
         if not isinstance(ctx.principal, (BrandTokenPrincipal, ApiKeyPrincipal, UserPrincipal)):
             raise Unauthenticated("This needs a brand token.")
@@ -55,12 +54,12 @@ class BrandToken:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A signed-in user, whether or not an API key comes along."""
+    """A signed-in user, with or without an API key."""
 
     def check(self, ctx: Context) -> None:
         """Admit a user.
 
-        :raises Unauthenticated: otherwise; with a lone API key too.
+        :raises Unauthenticated: for other callers, also with an API key alone.
         """
         if not isinstance(ctx.principal, UserPrincipal):
             raise Unauthenticated("Sign in first: this needs an access token.")
@@ -68,7 +67,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """A caller whose permission set covers ``needs``; ``shown_as`` is the name an error gives it, where it differs."""
+    """A caller whose permissions cover ``needs``; ``shown_as`` replaces its name in errors."""
 
     needs: str
     shown_as: str | None = None
@@ -76,7 +75,7 @@ class Permission:
     def check(self, ctx: Context) -> None:
         """Admit a user or an API key that holds the permission.
 
-        :raises Unauthenticated: for a caller who is neither.
+        :raises Unauthenticated: for other callers.
         :raises Forbidden: when the permission is missing.
         """
         if not isinstance(ctx.principal, (UserPrincipal, ApiKeyPrincipal, System)):
@@ -89,13 +88,13 @@ class Permission:
 class Change:
     """The rule of a mutation that changes a brand: in the reserved brand it also requires ``operator``.
 
-    An API key never holds ``operator``, so no key of the reserved brand changes anything there, whatever it may read.
+    API keys never hold ``operator``, so a key of the reserved brand is read-only.
     """
 
     rule: Access
 
     def check(self, ctx: Context) -> None:
-        """Admit a caller whom ``rule`` admits, in the reserved brand operators only.
+        """Admit a caller that ``rule`` admits; in the reserved brand operators only.
 
         :raises Unauthenticated: when ``rule`` does.
         :raises Forbidden: when ``rule`` does, or ``operator`` is missing.
@@ -106,15 +105,15 @@ class Change:
 
 
 def for_mutation(rule: Access) -> Access:
-    """The rule as a mutation carries it: a :class:`Change`, unless it is about the caller's own account or session.
+    """Return the rule of a mutation: a :class:`Change`, unless it concerns the caller's own account or session.
 
-    Rules of a new kind count as changes of the brand.
+    Other kinds of rules, also future ones, count as changes of the brand.
     """
     return rule if isinstance(rule, (Public, BrandToken, User)) else Change(rule)
 
 
 def admits(access: Access, ctx: Context) -> bool:
-    """Whether the rule admits the caller of ``ctx``."""
+    """Return whether the rule admits the caller of ``ctx``."""
     try:
         access.check(ctx)
     except KeysteadError:

@@ -1,8 +1,8 @@
-"""From a document's text to an ``Operation``: parse, limits, validation, plan; and the bounded cache of them.
+"""Compile a document's text to an ``Operation`` (parse, limits, validation, plan), with an LRU cache of operations.
 
-Security §12: texts are kept by (schema version, text, operation name). A document with a credential operation is never
-kept as text; when it has no text literal in it (its secrets come as variables) it is kept under its digest.
-Of an invalid document its digest and its problems are kept for a while; of what fails otherwise, nothing. Nothing of a
+Security §12: operations are cached by (schema version, text, operation name). A document with an operation marked
+``@secret`` is never kept as text; if it has no string literals (its secrets are variables), its digest is the key.
+Of an invalid document the digest and the problems are cached; of one that fails otherwise, nothing. No part of a
 document is ever logged.
 """
 
@@ -25,15 +25,15 @@ from keystead.graphql.schema import SchemaVersion
 from keystead.graphql.validation import require_valid
 
 MAX_PLANS = 16
-"""How many answers to its ``@skip`` and ``@include`` an operation keeps a plan for."""
+"""Plans cached per operation: one for each combination of its ``@skip`` and ``@include`` values."""
 
 MAX_REFUSED = 128
-"""How many invalid documents are remembered, so that a client which sends one again and again costs next to nothing."""
+"""Invalid documents cached, so that a client which repeats one costs next to nothing."""
 
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One validated operation of a document. Holds no text; what needs it again is given it by the caller."""
+    """One validated operation of a document. Does not hold the text: callers pass it where it is needed."""
 
     version: SchemaVersion
     name: str | None
@@ -45,9 +45,9 @@ class Operation:
     _plans: OrderedDict[tuple[bool, ...], Plan] = field(default_factory=OrderedDict)
 
     def plan(self, values: Values, text: str) -> Plan:
-        """The plan for these variables. ``text`` is the document that the operation was made of.
+        """Return the plan for these variables. ``text`` is the document that the operation was compiled from.
 
-        :raises DocumentInvalid: when this combination of conditions costs too much.
+        :raises DocumentInvalid: when the plan for these conditions is over the cost limit.
         """
         answers = tuple(self._holds(name, values) for name in self.conditions)
         plan = self._plans.get(answers)
@@ -68,18 +68,17 @@ class Operation:
 
 
 class OutsideSchema(Exception):
-    """The document asks for root fields that a part of a schema does not have. Never leaves this floor."""
+    """The document selects root fields that a partial schema lacks. Handled in the executor; no client sees it."""
 
 
 class DocumentCache:
-    """Operations by (schema version, text, operation name), the least recently used dropped."""
+    """LRU cache of operations by (schema version, text, operation name)."""
 
     def __init__(self, size: int = 1000, max_text: int = 8192, max_weight: int = 20_000) -> None:
         """
-        :param size: how many operations are kept.
-        :param max_text: the longest text that is kept, in code points.
-        :param max_weight: how many expanded fields all kept operations may have together, each of their plans counted;
-            a field takes 1 to 2 KiB.
+        :param size: operations kept.
+        :param max_text: longest text kept, in code points.
+        :param max_weight: sum of the expanded fields of all operations, counted per plan; a field takes 1 to 2 KiB.
         """
         self._size = size
         self._max_text = max_text
@@ -92,20 +91,20 @@ class DocumentCache:
         return len(self._operations)
 
     def forget(self, version: SchemaVersion) -> None:
-        """Drop the operations of a schema version that nobody asks for any more; they would keep all of it alive."""
+        """Evict the operations of a schema version out of use, which would keep all of it in memory."""
         for key in [key for key in self._operations if key[0] == version.serial]:
             self._weight -= self._operations.pop(key).weight
         for refused in [key for key in self._rejected if key[0] == version.serial]:
             del self._rejected[refused]
 
     def get(self, version: SchemaVersion, text: str, operation_name: str | None, *, is_part: bool = False) -> Operation:
-        """The operation that a text asks for, validated against a schema version.
+        """Return the operation of a document, validated against a schema version.
 
-        :param is_part: the version is only a part of the schema that the request may turn out to be about.
-        :raises OutsideSchema: when ``is_part`` and the document asks for a root field that the part does not have.
+        :param is_part: the version is only a part of the schema of the request.
+        :raises OutsideSchema: when ``is_part`` and the document selects a root field that the version lacks.
         :raises DocumentUnreadable: when the text does not parse.
-        :raises DocumentInvalid: when it is over a limit, is not valid, or does not have one operation to carry out.
-        :raises MalformedRequest: when a literal in it is none that the server takes.
+        :raises DocumentInvalid: when it is over a limit, invalid, or has no operation of the name.
+        :raises MalformedRequest: for a literal that the server does not accept.
         """
         kept = self._operations
         key: tuple[int, str | bytes, str | None] = (version.serial, text, operation_name)
@@ -118,7 +117,7 @@ class DocumentCache:
         if found is not None:
             kept.move_to_end(digest_key)
             return found
-        # What a part of a schema does not have is invalid only while the part is all there is.
+        # A field that a partial schema lacks makes the document invalid only if the partial schema is final.
         refused_key = (*digest_key, is_part)
         problems = self._rejected.get(refused_key)
         if problems is not None:
@@ -150,7 +149,7 @@ class DocumentCache:
 def read_operation(
     version: SchemaVersion, text: str, operation_name: str | None, *, is_part: bool = False
 ) -> Operation:
-    """Parse, limit and validate a document, and compile the plan of its one operation where nothing is open.
+    """Parse, check and validate a document; compile the plan unless it depends on ``@skip`` or ``@include``.
 
     :raises DocumentUnreadable: as :meth:`DocumentCache.get`, and its other errors.
     """
@@ -163,7 +162,7 @@ def read_operation(
     roots = shape.root_fields[name]
     if len(roots) != 1 and not version.alone_names.isdisjoint(roots):
         raise over_limit("credential_operations", 1)
-    # Of the whole document: a neighbour that is not carried out may hold a secret too.
+    # For the whole document: an operation that is not executed may contain a secret too.
     is_secret = any(not version.secret_names.isdisjoint(fields) for fields in shape.root_fields.values())
     require_valid(version.schema, document, text, hides_values=is_secret)
     conditions = directive_variables(document)
@@ -182,7 +181,7 @@ def read_operation(
 
 
 def _weight(shape: Shape, conditions: int) -> int:
-    """The expanded fields of all the plans that the operation may come to keep."""
+    """The expanded fields of all plans that the operation may cache."""
     return (1 + shape.fields) * min(1 << conditions, MAX_PLANS)
 
 

@@ -1,4 +1,4 @@
-"""Errors as GraphQL writes them, and the answers that carry them."""
+"""GraphQL errors and responses: the public form of exceptions, locations, statuses and headers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _encode = msgspec.json.Encoder().encode
 
 MAX_RESPONSE_BYTES = 1024 * 1024
 LONGEST_CAUSE = 1000
-"""Characters of a cause that are logged: it may quote what a client sent."""
+"""Logged characters of a cause, which may quote a client's input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: HTTP status, GraphQL envelope, headers beside the endpoint's own, and the envelope as JSON text."""
+    """A response: HTTP status, GraphQL envelope, additional headers, and the envelope as JSON."""
 
     status: int
     body: dict[str, Any]
@@ -40,14 +40,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a document; ``starts`` are offsets into its text."""
+    """A fault of a document; ``starts`` are offsets into its text."""
 
     message: str
     starts: tuple[int, ...] = ()
 
 
 class DocumentRefused(DocumentInvalid):
-    """A document with several problems; each becomes an error of its own."""
+    """A document with several problems; each becomes one error."""
 
     def __init__(self, problems: Sequence[Problem], text: str) -> None:
         super().__init__(problems[0].message)
@@ -56,11 +56,11 @@ class DocumentRefused(DocumentInvalid):
 
 
 def locations(text: str, starts: Iterable[int]) -> list[dict[str, int]]:
-    """The lines and columns, counted from 1, of offsets into a document."""
+    """Return the lines and columns, counted from 1, of offsets into a document."""
     wanted = tuple(starts)
     found: dict[int, dict[str, int]] = {}
     line, line_start, read = 1, 0, 0
-    # In order, so that each part of the text is read once. No start lies between the halves of a line end.
+    # In order, so that the text is scanned once. No start lies between the halves of a CRLF.
     for start in sorted(set(wanted)):
         line += text.count("\n", read, start) + text.count("\r", read, start) - text.count("\r\n", read, start)
         line_start = max(line_start, text.rfind("\n", read, start) + 1, text.rfind("\r", read, start) + 1)
@@ -77,7 +77,7 @@ def error_entry(
     where: list[dict[str, int]] | None = None,
     message: str | None = None,
 ) -> dict[str, Any]:
-    """One member of ``errors``: the public sentence, the code, the reference id; never the cause."""
+    """Return one member of ``errors``: public message, code and reference id; never the cause."""
     written: dict[str, Any] = {"message": message or error.message}
     if where:
         written["locations"] = where
@@ -88,18 +88,18 @@ def error_entry(
 
 
 def public_error(error: BaseException, reference_id: str, *, is_secret: bool = False, **seen: Any) -> KeysteadError:
-    """The error a client may see for ``error``: itself, or an ``InternalError`` once the log has the real one.
+    """Return the error to show for ``error``: itself, or an ``InternalError`` after logging the real one.
 
-    :param is_secret: the operation carries credentials: the log gets the place and kind of the error, not its text.
+    :param is_secret: the operation carries credentials: the traceback is logged without the error's message.
     """
     if isinstance(error, KeysteadError):
         is_ours = isinstance(error, OURS_TO_MEND)
         if error.cause is not None or is_ours:
-            tell = _log.error if is_ours else _log.info
+            log = _log.error if is_ours else _log.info
             cause = (error.cause or error.message)[:LONGEST_CAUSE]
-            tell("graphql.refused", code=error.code, cause=cause, reference_id=reference_id, **seen)
+            log("graphql.refused", code=error.code, cause=cause, reference_id=reference_id, **seen)
         return error
-    # Written out here, since some renderers of tracebacks add the local variables, and with them passwords.
+    # Formatted here, as some traceback renderers add local variables, and with them passwords.
     trace = traceback.format_tb(error.__traceback__) if is_secret else traceback.format_exception(error)
     _log.error(
         "graphql.internal_error", reference_id=reference_id, kind=type(error).__name__, trace="".join(trace), **seen
@@ -108,9 +108,9 @@ def public_error(error: BaseException, reference_id: str, *, is_secret: bool = F
 
 
 def error_response(error: BaseException, reference_id: str) -> Response:
-    """The answer to a request that is refused as a whole, before anything of it ran.
+    """Return the response to a request that is rejected as a whole, before execution.
 
-    Takes any exception: one that is not a ``KeysteadError`` is logged and answered as an internal error, status 500.
+    An exception that is not a ``KeysteadError`` is logged and answered as an internal error, status 500.
     """
     shown = public_error(error, reference_id)
     status = 500 if isinstance(shown, InternalError) else shown.status
@@ -121,13 +121,13 @@ def error_response(error: BaseException, reference_id: str) -> Response:
         ]
     else:
         errors = [error_entry(shown, reference_id)]
-    # Without `data` an answer says that nothing was executed; at status 200 the media type asks for it.
+    # A response without `data` says that nothing was executed; with status 200 the media type requires `data`.
     body: dict[str, Any] = {"errors": errors} if status != 200 else {"data": None, "errors": errors}
     return Response(status, body, headers_of([shown]), _encode(body))
 
 
 def headers_of(errors: Iterable[KeysteadError]) -> dict[str, str]:
-    """The HTTP headers that belong to these errors."""
+    """Return the HTTP headers of these errors."""
     headers: dict[str, str] = {}
     for error in errors:
         if isinstance(error, Overload):
@@ -140,7 +140,7 @@ def headers_of(errors: Iterable[KeysteadError]) -> dict[str, str]:
 
 
 def make_response(status: int, body: dict[str, Any], headers: Mapping[str, str], reference_id: str) -> Response:
-    """An answer after execution, or the refusal of one that is larger than 1 MiB."""
+    """Return the response after execution, or an error for one above 1 MiB."""
     content = _encode(body)
     if len(content) > MAX_RESPONSE_BYTES:
         return error_response(response_too_large(), reference_id)
@@ -148,9 +148,9 @@ def make_response(status: int, body: dict[str, Any], headers: Mapping[str, str],
 
 
 def check_size(value: Any, taken: int) -> int:
-    """The bytes that a part of an answer takes, beside ``taken`` bytes of other parts.
+    """Return the size in bytes of a part of a response, beside ``taken`` bytes of other parts.
 
-    :raises DocumentInvalid: when both are more than an answer may have.
+    :raises DocumentInvalid: when the sum is above the limit.
     """
     size = len(_encode(value))
     if taken + size > MAX_RESPONSE_BYTES:
@@ -159,5 +159,5 @@ def check_size(value: Any, taken: int) -> int:
 
 
 def response_too_large() -> DocumentInvalid:
-    """The error for an answer above 1 MiB. A mutation in the document has been carried out all the same."""
+    """Return the error for a response above 1 MiB. A mutation in the document has been executed nevertheless."""
     return DocumentInvalid("The answer would be larger than 1 MiB: select less, or in pages.", limit="response")

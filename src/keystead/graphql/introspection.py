@@ -1,7 +1,7 @@
-"""Introspection: what a caller may use of a schema, as plain dicts that the plan reads like any resolver's answer.
+"""Introspection: the part of a schema that a caller may use, as plain dicts which plans read like a resolver's result.
 
-The dicts of one (schema version, permission set) are made once and refer to each other, cycles included, so a question
-costs as much as its answer. The fixed part is always in them; of what entities add only that which the caller may use.
+The dicts of one (schema version, permission set) are built once and refer to each other, also in cycles, so the cost of
+a query is that of its answer. They hold the whole fixed schema, and of the entities what the caller may use.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ Node = dict[str, Any]
 MAX_CATALOGUES = 16
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _OVERHEAD = 4096
-"""Bytes that a kept answer takes besides itself: its key has a digest, a name of a type and a permission set."""
+"""Bytes of a cached answer's key: a digest, a type name and a permission set."""
 
 
 class IntrospectionAccess:
-    """Who may ask about the schema: as ``KEYSTEAD_INTROSPECTION`` says. ``__typename`` is never asked about."""
+    """Access to ``__schema`` and ``__type``, by the setting ``KEYSTEAD_INTROSPECTION``."""
 
     def check(self, ctx: Context) -> None:
-        """Admit whom the setting admits.
+        """Admit the callers that the setting names.
 
-        :raises Unauthenticated: for a caller without a credential of a user or an API key.
-        :raises Forbidden: when the setting wants ``admin``.
+        :raises Unauthenticated: without an access token or an API key.
+        :raises Forbidden: when the setting requires ``admin``.
         """
         setting = ctx.server.settings.introspection
         if setting == "public":
@@ -66,7 +66,7 @@ class IntrospectionAccess:
 
 
 class Catalogue:
-    """A schema as introspection shows it to one kind of caller."""
+    """The introspection of a schema for one kind of caller."""
 
     def __init__(self, version: SchemaVersion, ctx: Context) -> None:
         self._version = version
@@ -97,7 +97,7 @@ class Catalogue:
         del self._ctx
 
     def _reachable(self) -> set[str]:
-        """The types in use by the fields that the caller may use."""
+        """Return the types that the caller's fields refer to."""
         found = {"Boolean", "String", "Int"}  # of the directives and of introspection itself
         types = self._version.schema.type_map
         pending: list[GraphQLNamedType] = [types[name] for name in ROOT_TYPES if name in types]
@@ -191,10 +191,10 @@ def _kind(type_: GraphQLNamedType) -> TypeKind:
 
 
 class Introspector:
-    """Answers ``__schema`` and ``__type``; keeps the catalogues and the answers most recently asked for.
+    """Answers ``__schema`` and ``__type``, with LRU caches of catalogues and of answers.
 
-    An answer is kept as JSON, by schema version, kind of caller, permission set and field of a plan. What is not kept
-    is made on the compiler's threads: a large schema takes longer than the event loop may be held.
+    Answers are cached as JSON by schema version, kind of caller, permission set and selection. Others are built on the
+    compiler's threads: a large schema would block the event loop for too long.
     """
 
     def __init__(self, size: int = MAX_CATALOGUES, max_bytes: int = MAX_ANSWER_BYTES) -> None:
@@ -214,17 +214,17 @@ class Introspector:
         type_name: str | None,
         complete: Callable[[Node | None], Any],
     ) -> msgspec.Raw:
-        """The answer to ``__type(name: type_name)``, or to ``__schema`` where that is None, as JSON.
+        """Return the JSON of ``__type(name: type_name)``, or of ``__schema`` if that is None.
 
-        :param shape: a digest of what is selected. Not the selection, which would keep a plan alive.
-        :param complete: makes the answer of what the caller may see; called on another thread.
+        :param shape: a digest of the selection; the selection itself would keep a plan in memory.
+        :param complete: completes the value by the selection; called on another thread.
         """
         if type_name is not None and type_name not in version.schema.type_map:
-            type_name = ""  # one answer for all the names that clients may think of
+            type_name = ""  # one cached answer for all unknown names
         key = (version.serial, type(ctx.principal), ctx.principal.permissions, shape, type_name)
         found = self._answers.get(key)
         if found is None:
-            # Not beside another answer about the same schema, nor beside another job of the same brand.
+            # One job per schema, and per brand, at a time.
             work = partial(self._make, version, ctx, type_name, complete)
             run = partial(COMPILER.run, ctx.brand.id if ctx.brand else version.key, work)
             found = await self._making.run(key, run)
@@ -248,7 +248,7 @@ class Introspector:
             self._bytes -= len(self._answers.popitem(last=False)[1]) + _OVERHEAD
 
     def catalogue(self, version: SchemaVersion, ctx: Context) -> Catalogue:
-        """What the caller may use of a schema."""
+        """Return the part of a schema that the caller may use."""
         key = (version.serial, type(ctx.principal), ctx.principal.permissions)
         with self._lock:
             found = self._catalogues.get(key)
@@ -262,7 +262,7 @@ class Introspector:
         return found
 
     def forget(self, version: SchemaVersion) -> None:
-        """Drop what was made of a schema version that is out of use."""
+        """Evict everything cached for a schema version that is out of use."""
         with self._lock:
             for key in [key for key in self._catalogues if key[0] == version.serial]:
                 del self._catalogues[key]

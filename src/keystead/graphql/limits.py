@@ -1,8 +1,8 @@
-"""The limits on a document's shape, in one pass before validation (security §12, item 4).
+"""Limits on a document's shape, checked in one pass before validation (security §12, item 4).
 
-Validation is quadratic in places, so a document is measured first. Fragments are expanded; the numbers of a fragment
-are remembered, so that a chain of them which doubles at every link is refused by arithmetic instead of being walked.
-Only a document that is known to be small is then walked field by field.
+Validation is quadratic in places, so a document is measured first. The counts of a fragment are memoized, so that a
+chain of fragments which doubles at every link is rejected by arithmetic instead of a walk. Only a document known to be
+small is then walked field by field.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MAX_FRAGMENTS = 20
 MAX_REPEATS = 5
 MAX_INTROSPECTIONS = 1
 MAX_INTROSPECTION_DEPTH = 40
-"""Far above any tool's query (15); it bounds our own recursion, since §12 exempts introspection from ``MAX_DEPTH``."""
+"""Far above any tool's query (15). Bounds the recursion here, as §12 exempts introspection from ``MAX_DEPTH``."""
 MAX_NUMBER_LENGTH = 100
 
 INTROSPECTION_FIELDS = frozenset({"__schema", "__type"})
@@ -52,7 +52,7 @@ Definition = OperationDefinitionNode | FragmentDefinitionNode
 
 @dataclass(slots=True)
 class _Measure:
-    """One definition's own numbers, and the fragments it spreads, with repetition."""
+    """The field count of one definition, and the fragments it spreads, with repetition."""
 
     fields: int = 0
     spreads: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ class _Measure:
 
 @dataclass(slots=True)
 class _Place:
-    """All the fields that share one response key under one merged parent."""
+    """All fields that share one response key under one merged parent."""
 
     seen: int = 0
     below: dict[str, _Place] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What was learnt on the way: the root fields of each operation, in order, fragments expanded."""
+    """The measured document: root fields of each operation in order, fragments expanded."""
 
     root_fields: dict[str | None, tuple[str, ...]]
     fields: int
@@ -76,15 +76,15 @@ class Shape:
 
 
 def over_limit(limit: str, allowed: int) -> DocumentInvalid:
-    """The error for a document over a limit."""
+    """Return the error for a document over a limit."""
     return DocumentInvalid(f"The document is over the limit of {allowed} for {limit.replace('_', ' ')}.", limit=limit)
 
 
 def measure(document: DocumentNode) -> Shape:
-    """Hold a parsed document against every limit of its shape.
+    """Check a parsed document against every limit.
 
-    :raises DocumentInvalid: over a limit, which ``extensions.limit`` names; or when fragments form a cycle.
-    :raises MalformedRequest: when a literal is none that the server can take; ``extensions.field`` names the argument.
+    :raises DocumentInvalid: over a limit, named in ``extensions.limit``, or when fragments form a cycle.
+    :raises MalformedRequest: for a literal that the server does not accept; ``extensions.field`` names the argument.
     """
     definitions = [node for node in document.definitions if isinstance(node, Definition)]
     fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
@@ -105,7 +105,7 @@ def measure(document: DocumentNode) -> Shape:
 
 
 def _own_numbers(definition: Definition, literals: _Literals) -> _Measure:
-    """Count a definition without following its spreads."""
+    """Count the fields of a definition without following its spreads."""
     if len(definition.variable_definitions or ()) > MAX_VARIABLES:
         raise over_limit("variables", MAX_VARIABLES)
     for variable in definition.variable_definitions or ():
@@ -136,7 +136,7 @@ def _check_directives(node: SelectionNode | Definition, literals: _Literals) -> 
 
 
 class _Literals:
-    """Looks at every value written in the document; JSON in the body is held to the same rules."""
+    """Checks every literal of the document by the rules for JSON in the body."""
 
     def __init__(self) -> None:
         self.has_text = False
@@ -146,7 +146,10 @@ class _Literals:
             self.check(argument.value, argument.name.value)
 
     def check(self, value: ValueNode, name: str) -> None:
-        """:raises MalformedRequest: for a text with NUL or half a surrogate pair, and for a number without end."""
+        """Check a literal.
+
+        :raises MalformedRequest: for a string with NUL or a lone surrogate, or a number that is too large.
+        """
         pending = [value]
         while pending:
             node = pending.pop()
@@ -167,7 +170,7 @@ def _is_too_large(number: str) -> bool:
 
 
 class _Totals:
-    """Fields of fragments with all that they spread, each worked out once."""
+    """Memoized field counts of fragments with their spreads expanded."""
 
     def __init__(self, measures: dict[str, _Measure]) -> None:
         self._measures = measures
@@ -176,7 +179,7 @@ class _Totals:
         self.reached: set[str] = set()
 
     def expand(self, own: _Measure) -> int:
-        """The fields of a definition with its spreads expanded, cut off just above the limit."""
+        """Return the field count of a definition with its spreads expanded, capped just above the limit."""
         total = own.fields
         for name in own.spreads:
             self.reached.add(name)
@@ -184,9 +187,9 @@ class _Totals:
         return total
 
     def of(self, name: str) -> int:
-        """The same for a fragment; 1 for one that does not exist, so that a chain of spreads never counts as nothing.
+        """Return the same for a fragment; 1 for an unknown one, so that every spread counts.
 
-        :raises DocumentInvalid: when it spreads itself. At most ``MAX_FRAGMENTS`` calls deep.
+        :raises DocumentInvalid: when it spreads itself. Recursion is at most ``MAX_FRAGMENTS`` deep.
         """
         if name in self._open:
             raise DocumentInvalid(f"The fragment '{name[:80]}' spreads itself.")
@@ -199,7 +202,7 @@ class _Totals:
 
 
 class _Walker:
-    """Walks definitions with their fragments expanded. The document has at most ``MAX_FIELDS`` fields by now."""
+    """Walks definitions with their fragments expanded: at most ``MAX_FIELDS`` fields, as checked before."""
 
     def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
@@ -207,7 +210,7 @@ class _Walker:
         self._aliases = 0
 
     def walk(self, definition: Definition) -> tuple[str, ...]:
-        """Check one definition and return the names of its root fields."""
+        """Check one definition; returns the names of its root fields."""
         top = _Place()
         roots: list[str] = []
         pending = [(definition.selection_set, top, 1, MAX_DEPTH)]
@@ -246,7 +249,7 @@ class _Walker:
         return MAX_INTROSPECTION_DEPTH
 
     def _fields(self, selection_set: SelectionSetNode) -> Iterator[FieldNode]:
-        """The fields of a selection set, those of its fragments among them."""
+        """Yield the fields of a selection set, including those of its fragments."""
         pending: list[SelectionNode] = list(reversed(selection_set.selections))
         while pending:
             node = pending.pop()

@@ -1,8 +1,7 @@
-"""From a document's text to its tree: graphql-core's parser, with a shortcut for fields that are a name alone.
+"""Parse a document with graphql-core, with a fast path for fields that consist of a name alone.
 
-A request whose document is not in the cache spends most of its time here, an invalid one above all, and most fields are
-a name alone. Runs of them are found by one expression and made in one go; the rest is graphql-core's own work, so that
-trees and errors are the same.
+A request whose document is not cached spends most of its time here, and most fields are a name alone. Runs of such
+fields are matched by one regular expression; graphql-core parses the rest, so ASTs and errors are the same.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from keystead.errors import DocumentInvalid, DocumentUnreadable
 from keystead.graphql.limits import MAX_TOKENS, over_limit
 
 _TEXT_TOKEN: Final = re.compile(r"\b((?:Block)?String) .*", re.DOTALL)
-# A name, and behind it what can only be the next selection, or the end of the set.
+# A name, followed by the next selection or the end of the set.
 _PLAIN_FIELD: Final = re.compile(r"[ \t\r\n,]*+([_A-Za-z]\w*+)(?=[ \t\r\n,]*+(?:[_A-Za-z}]|\.\.\.))", re.ASCII)
 
 
 def parse(text: str) -> DocumentNode:
-    """The document in ``text``.
+    """Parse ``text``.
 
-    :raises DocumentUnreadable: when it is none.
-    :raises DocumentInvalid: when it has too many tokens or is nested too deeply.
+    :raises DocumentUnreadable: for a syntax error.
+    :raises DocumentInvalid: for too many tokens or too deep nesting.
     """
     parser = _Parser(Source(text), max_tokens=MAX_TOKENS, allow_empty_selection_sets=False)
     try:
@@ -46,7 +45,7 @@ def parse(text: str) -> DocumentNode:
     except GraphQLSyntaxError as error:
         if "tokens. Parsing aborted" in error.message:
             raise over_limit("tokens", MAX_TOKENS) from None
-        # A text token may be a password in the wrong place: its content is not repeated.
+        # A string token may be a misplaced password: the message does not repeat it.
         raise DocumentUnreadable(_TEXT_TOKEN.sub(r"\1.", error.message)) from None
 
 
@@ -65,17 +64,17 @@ class _Parser(Parser):
         return SelectionSetNode(selections=tuple(selections), loc=self.loc(start))
 
     def _take_plain_fields(self, selections: list[SelectionNode]) -> bool:
-        """Append the fields from the current token on that are a name alone, and advance behind them."""
+        """Append the fields at the current token that are a name alone, and advance past them."""
         lexer, room = self._lexer, MAX_TOKENS - self._token_counter
         source, taken = lexer.source, 0
         name, start, at = "", 0, lexer.token.start
-        # Where the document has too many tokens, the parser itself finds the first of them.
+        # With too many tokens, graphql-core reports the first token over the limit.
         while taken < room and (found := _PLAIN_FIELD.match(source.body, at)) is not None:
             name, (start, at) = found[1], found.span(1)
             selections.append(_plain_field(name, start, at, source))
             taken += 1
         if taken:
-            # All but the last are counted here, and its successor by the parser. Lines of tokens are not asked for.
+            # All but the last are counted here, its successor by graphql-core. Line numbers of tokens are not used.
             self._token_counter += taken - 1
             lexer.token = Token(TokenKind.NAME, start, at, lexer.line, 0, name)
             self.advance_lexer()
@@ -86,7 +85,7 @@ _new_field, _new_name, _new_location = FieldNode.__new__, NameNode.__new__, Loca
 
 
 def _plain_field(name: str, start: int, end: int, source: Source) -> FieldNode:
-    """``FieldNode(name=NameNode(value=name, loc=...), loc=...)``, without what frozen dataclasses cost to make."""
+    """Build ``FieldNode(name=NameNode(value=name, loc=...), loc=...)`` without the cost of frozen dataclasses."""
     location = _new_location(Location)
     location.start, location.end, location.source = start, end, source
     name_node, field = _new_name(NameNode), _new_field(FieldNode)

@@ -1,8 +1,8 @@
-"""The scalars of the contract beside GraphQL's own: ``Date``, ``DateTime``, ``JSON``, ``FilterValue``.
+"""Custom scalars: ``Date``, ``DateTime``, ``JSON``, ``FilterValue``.
 
-A ``DateTime`` goes out in UTC with six fraction digits and ``Z`` (``2024-01-01T00:00:00.000000Z``): fixed width, so
-that texts sort as instants do, and as precise as what is stored, so that a value read is a value one can filter by.
-It comes in as ISO 8601 with an offset or ``Z``; a time without one is refused, since it names no instant.
+A ``DateTime`` is written in UTC with six fraction digits and ``Z`` (``2024-01-01T00:00:00.000000Z``): fixed width, so
+that strings sort as instants, and in stored precision, so that a value read can be used in a filter.
+It is read as ISO 8601 with an offset or ``Z``; a time without an offset names no instant and is rejected.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from graphql import (
 )
 
 LARGEST_INTEGER = 2**63 - 1
-"""Integers inside ``JSON`` and ``FilterValue`` are 64 bit: what both databases store."""
+"""Integers inside ``JSON`` and ``FilterValue`` have 64 bits, which both databases store."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 def write_date_time(value: Any) -> str:
-    """The text of an aware ``datetime``: UTC, microseconds, ``Z``.
+    """Format an aware ``datetime``: UTC, microseconds, ``Z``.
 
-    :raises GraphQLError: for anything else, a ``datetime`` without a time zone included.
+    :raises GraphQLError: for other values, also a naive ``datetime``.
     """
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise GraphQLError("DateTime needs an aware datetime.")
@@ -47,9 +47,9 @@ def write_date_time(value: Any) -> str:
 
 
 def read_date_time(value: Any) -> datetime:
-    """The instant, in UTC, that an ISO 8601 text with an offset names.
+    """Parse an ISO 8601 time with an offset; returns it in UTC.
 
-    :raises GraphQLError: when it names none.
+    :raises GraphQLError: for other values.
     """
     if isinstance(value, str) and _DATE_TIME.fullmatch(value):
         try:
@@ -60,9 +60,9 @@ def read_date_time(value: Any) -> datetime:
 
 
 def write_date(value: Any) -> str:
-    """The text ``YYYY-MM-DD`` of a ``date``.
+    """Format a ``date`` as ``YYYY-MM-DD``.
 
-    :raises GraphQLError: for anything else, a ``datetime`` included.
+    :raises GraphQLError: for other values, also a ``datetime``.
     """
     if not isinstance(value, date) or isinstance(value, datetime):
         raise GraphQLError("Date needs a date.")
@@ -70,9 +70,9 @@ def write_date(value: Any) -> str:
 
 
 def read_date(value: Any) -> date:
-    """The day that a text ``YYYY-MM-DD`` names.
+    """Parse ``YYYY-MM-DD``.
 
-    :raises GraphQLError: when it names none.
+    :raises GraphQLError: for other values.
     """
     if isinstance(value, str) and _DATE.fullmatch(value):
         try:
@@ -83,7 +83,7 @@ def read_date(value: Any) -> date:
 
 
 def read_filter_value(value: Any) -> str | int | float | bool:
-    """A string, 64-bit integer, finite float or boolean, kept as the type it came in.
+    """Check a string, 64-bit integer, finite float or boolean; its type stays.
 
     :raises GraphQLError: for a list, an object or null.
     """
@@ -94,9 +94,9 @@ def read_filter_value(value: Any) -> str | int | float | bool:
 
 
 def read_json(value: Any) -> Any:
-    """Any JSON value whose integers have 64 bits and whose floats are finite.
+    """Check a JSON value: integers have at most 64 bits, floats are finite.
 
-    :raises GraphQLError: otherwise.
+    :raises GraphQLError: for other values.
     """
     stack = [value]
     while stack:
@@ -119,9 +119,9 @@ def _write_as_is(value: Any) -> Any:
 
 
 def literal_value(node: ValueNode) -> Any:
-    """The JSON value of a literal without variables.
+    """Return the JSON value of a literal without variables.
 
-    :raises GraphQLError: for an enum value, which JSON has not.
+    :raises GraphQLError: for an enum value.
     """
     match node:
         case NullValueNode():
@@ -157,7 +157,7 @@ _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 
 def add_scalar_functions(types: dict[str, GraphQLNamedType]) -> None:
-    """Give the scalars of a schema built from text their reading and writing."""
+    """Set the coercion functions of the custom scalars of a schema that was built from SDL."""
     for name, (write, read) in _SCALARS.items():
         scalar = types.get(name)
         if isinstance(scalar, GraphQLScalarType):

@@ -1,7 +1,7 @@
-"""The fixed schema and one brand's entities, joined to a ``SchemaVersion``.
+"""Join the fixed schema and one brand's entities to a ``SchemaVersion``.
 
-The fixed types are built once per process and shared by every brand's schema; only ``Query`` and ``Mutation`` are made
-anew. Each of their fields has an access rule and a resolver, or the process does not start.
+The fixed types are built once per process and shared by every brand's schema; only ``Query`` and ``Mutation`` are built
+per brand. Each of their fields has an access rule and a resolver, or the process does not start.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ _serials = count(1)
 
 @dataclass(frozen=True, slots=True)
 class FieldEntry:
-    """How a field of ``Query`` or ``Mutation`` is guarded and answered."""
+    """Access rule and resolver of a field of ``Query`` or ``Mutation``."""
 
     access: Access
     resolver: Resolver
     is_secret: bool = False
-    """Its arguments or answers may hold a password or a token: ``@secret`` (security §12)."""
+    """Its arguments or result may hold a password or a token: ``@secret`` (security §12)."""
     is_alone: bool = False
-    """It is the only root field of its operation: ``@secret`` without ``alone: false``."""
+    """It must be the only root field of its operation: ``@secret`` without ``alone: false``."""
     is_fixed: bool = True
-    """False for what a brand's entities add: introspection shows that only to those who may use it."""
+    """False for fields of entities: introspection shows them only to callers who may use them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityField:
-    """A field that a brand's entities add. Below it, a field's ``extensions["access"]`` hides it from introspection."""
+    """A root field of an entity. ``extensions["access"]`` of fields below it hides them from introspection."""
 
     type_name: RootType
     name: str
@@ -72,11 +72,11 @@ class SchemaVersion:
     fields: Mapping[tuple[RootType, str], FieldEntry]
     serial: int = field(default_factory=lambda: next(_serials))
     root_names: frozenset[str] = field(init=False)
-    """What may stand at the root of a document, in a query or a mutation."""
+    """Names of all root fields, of queries and mutations."""
     secret_names: frozenset[str] = field(init=False)
-    """Operations whose documents are neither cached as text nor logged."""
+    """Root fields marked ``@secret``."""
     alone_names: frozenset[str] = field(init=False)
-    """Those of them that are alone in their operation."""
+    """Those of them that must be alone in their operation."""
 
     def __post_init__(self) -> None:
         names = {"__typename", "__schema", "__type", *(name for _, name in self.fields)}
@@ -88,7 +88,7 @@ class SchemaVersion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedSchema:
-    """What every brand has. ``types`` are the objects that entity types refer to."""
+    """The part of the schema that all brands share. Entity types refer to its ``types``."""
 
     types: Mapping[str, GraphQLNamedType]
     roots: Mapping[RootType, Mapping[str, GraphQLField]]
@@ -97,22 +97,22 @@ class FixedSchema:
 
 
 def fixed_text() -> str:
-    """The fixed contract, as text."""
+    """Return the SDL of the fixed schema."""
     return files(__package__ or "keystead.graphql").joinpath("schema.graphql").read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
 def fixed_names() -> frozenset[str]:
-    """Every name that the fixed schema uses up: its types, and the fields of ``Query`` and ``Mutation``."""
+    """Return every name of the fixed schema: its types, and the fields of ``Query`` and ``Mutation``."""
     schema = build_ast_schema(_parsed(fixed_text()))
     roots = (schema.query_type, schema.mutation_type)
     return frozenset(schema.type_map) | {name for root in roots if root for name in root.fields}
 
 
 def load_fixed(registry: Registry, text: str | None = None) -> FixedSchema:
-    """Build the fixed schema and join it with the resolvers.
+    """Build the fixed schema and connect its resolvers.
 
-    :param text: another schema than the product's, for tests.
+    :param text: SDL of another schema, for tests.
     :raises StartupError: when a field lacks its one access directive or its resolver, or a resolver its field.
     """
     schema = build_ast_schema(_parsed(text or fixed_text()))
@@ -123,7 +123,7 @@ def load_fixed(registry: Registry, text: str | None = None) -> FixedSchema:
         roots[type_name] = root.fields if isinstance(root, GraphQLObjectType) else {}
     known = {f"{type_name}.{name}" for type_name in ROOT_TYPES for name in roots[type_name]}
     if strangers := sorted(set(registry) - known):
-        raise StartupError(f"resolvers for fields that the schema has not: {', '.join(strangers)}")
+        raise StartupError(f"resolvers without a field in the schema: {', '.join(strangers)}")
     if missing := sorted(known - set(registry)):
         raise StartupError(f"fields without a resolver: {', '.join(missing)}")
     entries = {
@@ -139,9 +139,9 @@ def load_fixed(registry: Registry, text: str | None = None) -> FixedSchema:
 
 
 def build_schema_version(fixed: FixedSchema, entity_fields: Iterable[EntityField], key: str) -> SchemaVersion:
-    """The fixed schema with a brand's entity fields beside it.
+    """Build a brand's schema: the fixed schema and the fields of its entities.
 
-    :raises ValueError: when an entity field or type takes a name that is in use.
+    :raises ValueError: when an entity's field or type has a name that is taken.
     """
     roots: dict[RootType, dict[str, GraphQLField]] = {name: dict(fixed.roots[name]) for name in ROOT_TYPES}
     entries = dict(fixed.entries)
@@ -164,8 +164,8 @@ def _parsed(text: str) -> DocumentNode:
 
 def _join(roots: Mapping[RootType, Mapping[str, GraphQLField]], types: Iterable[GraphQLNamedType]) -> GraphQLSchema:
     query, mutation = (GraphQLObjectType(name, dict(roots[name])) if roots[name] else None for name in ROOT_TYPES)
-    # The directives are GraphQL's own: those of access are ours to read, not the client's to see. The types are valid
-    # by construction (a test validates them); validating them again for every brand would cost 10 ms on the loop.
+    # Standard directives only: clients do not see @public and the like. The types are valid by construction (a test
+    # validates them); validating them for every brand would block the event loop for 10 ms.
     return GraphQLSchema(query, mutation, types=list(types), directives=specified_directives, assume_valid=True)
 
 

@@ -1,4 +1,4 @@
-"""The schema versions in use: the latest two of each brand, the least recently used dropped."""
+"""LRU cache of schema versions: at most the latest two of each brand."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Callback = Callable[[SchemaVersion], None]
 _Key = tuple[str, int]
 
 BUILD_TIMEOUT = 10.0
-"""Seconds that a request waits for its brand's schema."""
+"""Seconds that a request waits for the build of its brand's schema."""
 
 
 def _ignore(_version: SchemaVersion) -> None:
-    """Nothing else was made of the version."""
+    """Do nothing: no other cache depends on the version."""
 
 
 class SchemaCache:
-    """Schema versions by (brand id, schema version). Holds ``size`` of them.
+    """LRU cache of ``size`` schema versions by (brand id, schema version).
 
-    A version is built once, on a worker thread, however many requests wait for it; a request that is cancelled leaves
-    the build to the others, and a build that failed is tried again by the next request.
+    Concurrent requests share one build on a worker thread; a cancelled request leaves it to the others, and after a
+    failed build the next request starts another.
 
-    Of one brand only the newest and the one before it are held, for requests under way: a large brand's schema takes
-    tens of MiB, and every change of its entities makes a new one. ``on_evict`` is called with each version dropped.
+    Of one brand only the newest version and its predecessor are kept, for requests in flight: a large brand's schema
+    takes tens of MiB, and each change of its entities makes a new one. ``on_evict`` gets each version dropped.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class SchemaCache:
         return len(self._versions)
 
     async def get(self, brand: ActiveBrand | None) -> SchemaVersion:
-        """The schema for a request: the brand's, at the version that the request's row named; else the fixed one.
+        """Return the brand's schema at the version of ``brand``; the fixed schema without a brand.
 
-        :raises ServerBusy: when it is not built in time.
+        :raises ServerBusy: when the build takes longer than ``build_timeout``.
         """
         if brand is None:
             return self.fixed.version

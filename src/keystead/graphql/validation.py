@@ -1,7 +1,7 @@
-"""Whether a document fits a schema. An invalid one is found out early: it is refused as often as its sender likes.
+"""Validate a document against a schema, with a cheap first pass for unknown names.
 
-Most invalid documents name something that the schema does not have. One short walk finds that out, with the messages
-of graphql-core's rules; these rules, which cost several times as much, see only what has passed it.
+Most invalid documents name something that the schema lacks. One short walk finds that, with the messages of
+graphql-core's rules; these rules, which cost several times as much, run only on documents that pass it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from keystead.graphql.errors import DocumentRefused, Problem
 
 MAX_VALIDATION_ERRORS: Final = 5
 
-# The work that looking for conflicting fields may take (graphql-core's own unit; its default is 500,000). It is a
-# constant of its module, read at every validation.
+# Budget of the search for conflicting fields (in graphql-core's unit; its default is 500,000). A module
+# constant that is read at every validation; tests/graphql/test_limits.py is the canary.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
 
 _MORE: Final = Problem("Too many validation errors, error limit reached. Validation aborted.")
@@ -48,10 +48,10 @@ _UNFIT: Final = "This value does not fit the type that is expected here."
 
 
 def require_valid(schema: GraphQLSchema, document: DocumentNode, text: str, *, hides_values: bool) -> None:
-    """Let a document pass that is valid; ``text`` is what it was parsed from.
+    """Validate a document; ``text`` is its source.
 
     :param hides_values: the document carries secrets: no message repeats a value.
-    :raises DocumentRefused: with its first problems, and one more problem where there are more.
+    :raises DocumentRefused: with the first problems, and a last one that says there are more.
     """
     problems = list(islice(_unknown_names(schema, document, hides_values), MAX_VALIDATION_ERRORS + 1))
     if len(problems) > MAX_VALIDATION_ERRORS:
@@ -70,7 +70,7 @@ def require_valid(schema: GraphQLSchema, document: DocumentNode, text: str, *, h
 
 
 def _unknown_names(schema: GraphQLSchema, document: DocumentNode, hides_values: bool) -> Iterator[Problem]:
-    """What the document names and the schema does not have, and arguments that are given twice."""
+    """Yield the names that the schema lacks, and duplicate arguments."""
     for definition in document.definitions:
         type_: GraphQLNamedType | None = None
         if isinstance(definition, OperationDefinitionNode):
@@ -82,7 +82,7 @@ def _unknown_names(schema: GraphQLSchema, document: DocumentNode, hides_values: 
             pending.append((definition.selection_set, type_))
         while pending:
             selection_set, parent = pending.pop()
-            # What is no object is another rule's affair.
+            # graphql-core's rules report selections on other types.
             if not isinstance(parent, GraphQLObjectType):
                 continue
             for node in selection_set.selections:

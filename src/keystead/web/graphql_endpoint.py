@@ -1,7 +1,7 @@
-"""GraphQL over HTTP, straight on ASGI. Contract §1 gives the order of checks and the statuses.
+"""GraphQL over HTTP as an ASGI application. Contract §1 gives the order of checks and the statuses:
 
-Method, content type, size, JSON (400 / 405 / 413 / 415), then credentials (401), then the document (400), then
-execution. What a check refuses never reaches the next one.
+method, content type, size, JSON (400 / 405 / 413 / 415), then credentials (401), then the document (400), then
+execution. The first check that fails decides.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class GraphQLEndpoint:
-    """The ASGI application behind ``/graphql``. ``page`` answers browsers where GraphiQL is switched on."""
+    """The ASGI application at ``/graphql``. ``page`` serves GraphiQL to browsers, if enabled."""
 
     def __init__(self, server: Server, schemas: SchemaCache, request_log: RequestLog, page: Page | None = None) -> None:
         self._server = server
@@ -46,7 +46,7 @@ class GraphQLEndpoint:
         self._cors = Cors(server.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         method = scope["method"]
         if method == "OPTIONS":
             await self._cors.preflight(scope, send)
@@ -65,7 +65,7 @@ class GraphQLEndpoint:
         except ClientGone:
             return
         except (asyncio.CancelledError, Exception) as error:
-            if isinstance(error, asyncio.CancelledError):  # by a server that has waited for this request as it stops
+            if isinstance(error, asyncio.CancelledError):  # by a server that stops after waiting for this request
                 error = OutcomeUnknown(cause="the server stopped before the request was answered")
             details = details if details.id else self._headers.details(scope, NOTHING)
             response = error_response(error, details.id)
@@ -100,8 +100,8 @@ class GraphQLEndpoint:
 class RequestTarget(Target):
     """The caller of one request, by its credentials, and the schema of the brand that they name.
 
-    A request without credentials starts with the fixed schema: mostly that is all it asks for, and its brand, the
-    default one, is looked up only when it is not.
+    A request without credentials starts with the fixed schema, which suffices for most of them; the default brand is
+    looked up only for fields of entities.
     """
 
     __slots__ = ("_credentials", "_details", "_schemas", "_server")
@@ -109,23 +109,23 @@ class RequestTarget(Target):
     can_reload = True
 
     def __init__(self, server: Server, schemas: SchemaCache, details: RequestDetails, credentials: Credentials) -> None:
-        """Nothing is known before the first :meth:`reload`."""
+        """Caller and schema are set by the first :meth:`reload`."""
         self._server = server
         self._schemas = schemas
         self._details = details
         self._credentials = credentials
 
     async def reload(self) -> None:
-        """Authenticate the credentials, and take the schema of their brand.
+        """Authenticate the credentials and take the schema of their brand.
 
-        :raises AccessTokenRefused: and what else :func:`bearer.authenticate` raises.
+        :raises AccessTokenRefused, KeyRefused, OriginRefused: as authentication does.
         """
         self.ctx = await authenticate.authenticate(self._server, self._details, self._credentials)
         self.version = await self._schemas.get(self.ctx.brand)
         self.is_partial = self.ctx.brand is None
 
     async def resolve(self) -> None:
-        """Take the schema of the default brand, if there is one."""
+        """Take the schema of the default brand, if any."""
         brand = await default_brand(self.ctx)
         self.ctx = replace(self.ctx, brand=brand)
         self.version = await self._schemas.get(brand)

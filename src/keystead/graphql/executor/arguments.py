@@ -1,7 +1,7 @@
-"""Arguments of a field compiled to one function of the variables; constants are worked out once.
+"""Compile the arguments of a field to one function of the variables; constants are coerced once.
 
-Follows "Coercing Field Arguments" of the GraphQL specification (§6.4.1): a variable without a value counts as an
-argument that is absent, so that the argument's own default applies.
+Follows "Coercing Field Arguments" of the GraphQL specification (§6.4.1): an argument whose variable has no value is
+absent, so the argument's default applies.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from keystead.graphql.scalars import literal_value
 
 Getter = Callable[[Values], Any]
 Arguments = Callable[[Values], dict[str, Any]]
-"""A field's arguments by schema name, as a dict of the caller's own.
+"""Returns a field's arguments by schema name, in a new dict.
 
-Raises ``BadUserInput`` when a variable brings a null where none may be.
+:raises BadUserInput: when a variable is null where the argument must not be.
 """
 
 
 def compile_arguments(definition: GraphQLField, node: FieldNode) -> tuple[Arguments, bool]:
-    """The arguments of a validated field node, and whether they are the same for all variables."""
+    """Compile the arguments of a validated field node; also whether they are the same for all variables."""
     given = {argument.name.value: argument.value for argument in node.arguments or ()}
     constants: dict[str, Any] = {}
     getters: list[tuple[str, Getter]] = []
@@ -91,7 +91,7 @@ def _mentions_variable(node: ValueNode) -> bool:
 
 
 def _compile_member(name: str, node: ValueNode, member: GraphQLArgument | GraphQLInputField) -> Getter:
-    """An argument or input field; the getter answers ``Undefined`` where it is absent."""
+    """Compile an argument or input field; the getter returns ``Undefined`` where it is absent."""
     getter = _compile(name, node, member.type)
     if not isinstance(node, VariableNode):
         return getter
@@ -107,7 +107,7 @@ def _compile_member(name: str, node: ValueNode, member: GraphQLArgument | GraphQ
 
 
 def _compile(name: str, node: ValueNode, type_: GraphQLInputType) -> Getter:
-    """The value of a literal with variables inside; ``name`` is the argument or input field it belongs to."""
+    """Compile a literal that may contain variables; ``name`` is the argument or input field it belongs to."""
     if isinstance(node, VariableNode):
         return _variable(name, node.name.value, is_non_null_type(type_))
     if not _mentions_variable(node):
@@ -161,7 +161,7 @@ def _variable(name: str, variable: str, needs_value: bool) -> Getter:
 
 
 def _json_literal(node: ValueNode) -> Getter:
-    """A JSON literal with variables inside: each stands for its value, an absent one for null."""
+    """Compile a JSON literal that contains variables; one without a value is null."""
     if isinstance(node, VariableNode):
         variable = node.name.value
         return lambda values: values.get(variable)

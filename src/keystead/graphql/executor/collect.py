@@ -1,7 +1,7 @@
-"""A validated operation as a tree of response fields: fragments expanded, equal response keys merged.
+"""Collect the fields of a validated operation into a tree: fragments expanded, equal response keys merged.
 
-Follows "Field Collection" of the specification (§6.3.2). The answers to ``@skip`` and ``@include`` are an input, so
-that a tree has no conditions left in it: an operation whose directives hang on variables has one tree per combination.
+Follows "Field Collection" of the specification (§6.3.2). The values of ``@skip`` and ``@include`` are an input: an
+operation whose directives depend on variables has one tree per combination of values.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from graphql import (
 from keystead.graphql.executor.arguments import Arguments, compile_arguments
 
 Flags = Mapping[str, bool]
-"""The variables that directives hang on, and whether they are true."""
+"""The values of the variables that directives depend on."""
 
 META_FIELDS = {"__typename": TypeNameMetaFieldDef, "__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldGroup:
-    """All field nodes that share one place in the response."""
+    """All field nodes that share one response key."""
 
     key: str
     name: str
@@ -53,12 +53,12 @@ class FieldGroup:
 
     @property
     def source(self) -> str:
-        """Where the value stands in what a resolver returned (see ``Selection``)."""
+        """The key of the value in the resolver's result (see ``Selection``)."""
         return self.key if self.definition.args and not self.parent.startswith("__") else self.name
 
 
 def directive_variables(document: DocumentNode) -> tuple[str, ...]:
-    """The variables that ``@skip`` and ``@include`` of a document hang on, sorted."""
+    """Return the variables that ``@skip`` and ``@include`` of a document depend on, sorted."""
     found: set[str] = set()
     pending: list[SelectionSetNode] = [
         node.selection_set
@@ -78,7 +78,7 @@ def directive_variables(document: DocumentNode) -> tuple[str, ...]:
 
 
 class Collector:
-    """Collects the fields of one document under one answer to its directives."""
+    """Collects the fields of one document for given values of its directives."""
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, flags: Flags) -> None:
         self._schema = schema
@@ -88,7 +88,7 @@ class Collector:
         }
 
     def groups(self, type_: GraphQLObjectType, sets: Iterable[SelectionSetNode]) -> tuple[FieldGroup, ...]:
-        """The fields that selection sets on an object of ``type_`` ask for, in response order."""
+        """Return the fields of selection sets on ``type_``, in response order."""
         collected: dict[str, list[FieldNode]] = {}
         visited: set[str] = set()
         for selection_set in sets:
@@ -139,7 +139,7 @@ class Collector:
 
 
 def _condition(directive: DirectiveNode) -> VariableNode | BooleanValueNode | None:
-    """The condition of ``@skip`` or ``@include``; None for another directive."""
+    """Return the condition of ``@skip`` or ``@include``; None for another directive."""
     if directive.name.value not in ("skip", "include") or not directive.arguments:
         return None
     value = directive.arguments[0].value

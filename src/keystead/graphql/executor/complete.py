@@ -1,8 +1,8 @@
-"""What a resolver returned, made into what the client asked for: one closure per place in the response.
+"""Value completion: turn a resolver's result into the response, with one closure per response field.
 
-Follows "Value Completion" and "Handling Execution Errors" of the specification (§6.4.3, §6.4.4): a value that is null
-or wrong where it may not be nulls its nearest nullable parent. Such a fault is ours, so it is logged and answered as
-``INTERNAL_SERVER_ERROR``.
+Follows "Value Completion" and "Handling Execution Errors" of the specification (§6.4.3, §6.4.4): an invalid value, or a
+null that is not allowed, nulls its nearest nullable parent. Such a fault is a bug in a resolver, so it is logged and
+answered as ``INTERNAL_SERVER_ERROR``.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from keystead.graphql.errors import response_too_large
 from keystead.graphql.executor.collect import FieldGroup
 
 Path = tuple[Optional["Path"], str | int]
-"""A place in the response as a linked list, from the place up; cheap to make, and read only when something is wrong."""
+"""A response path as a linked list, innermost key first: cheap to build, and read only for an error."""
 
 MAX_VALUES = 100_000
-"""How many values an answer may hold: introspection can multiply, and 1 MiB is measured once all of it is built."""
+"""Values that an answer may hold: nested introspection multiplies, and the 1 MiB limit applies only after building."""
 
 
 class Nulled(Exception):
-    """A value cannot be given, and the nearest nullable parent is null instead; the fault is recorded already."""
+    """Nulls the nearest nullable parent; the fault is already recorded."""
 
 
 class Faults:
-    """What went wrong while one answer was built, and how many values it may still hold."""
+    """The faults of one answer, and how many more values it may hold."""
 
     __slots__ = ("found", "values_left")
 
@@ -43,14 +43,17 @@ class Faults:
         self.values_left = MAX_VALUES
 
     def null(self, path: Path, group: FieldGroup, error: Exception) -> NoReturn:
-        """Record a fault and null the parent."""
+        """Record a fault and null the nearest nullable parent.
+
+        :raises Nulled: always.
+        """
         self.found.append((path, group.starts, error))
         raise Nulled
 
     def spend(self, values: int) -> None:
-        """Count values about to be written.
+        """Count values against the limit.
 
-        :raises DocumentInvalid: when there are too many.
+        :raises DocumentInvalid: above ``MAX_VALUES``.
         """
         self.values_left -= values
         if self.values_left < 0:
@@ -61,7 +64,7 @@ Completer = Callable[[Any, Path, Faults], Any]
 
 
 def path_list(path: Path | None) -> list[str | int]:
-    """The path as the response writes it."""
+    """Return the path in the form of the response."""
 
     def upwards(place: Path | None) -> Iterator[str | int]:
         while place is not None:
@@ -72,7 +75,7 @@ def path_list(path: Path | None) -> list[str | int]:
 
 
 def completer(group: FieldGroup) -> Completer:
-    """The function that completes the values of one field."""
+    """Return the function that completes the values of one field."""
     return _of_type(group.definition.type, group)
 
 
@@ -83,7 +86,7 @@ def _of_type(type_: GraphQLOutputType, group: FieldGroup) -> Completer:
 
 
 def _present(type_: GraphQLOutputType, group: FieldGroup) -> Completer:
-    """For a value that is not None."""
+    """Return the completer of a value that is not None."""
     if is_list_type(type_):
         return _list(_of_type(type_.of_type, group), 1 + _width(group), group)
     if isinstance(type_, GraphQLObjectType):
@@ -146,7 +149,7 @@ def _object(type_name: str, group: FieldGroup) -> Completer:
         answer: dict[str, Any] = {}
         for key, source, plain, step in steps:
             member = get(source)
-            # Most leaves are texts and booleans that need nothing done.
+            # Most leaves are strings and booleans, which are written unchanged.
             answer[key] = member if member.__class__ is plain else step(member, (path, key), faults)
         return answer
 
@@ -163,7 +166,7 @@ _PLAIN_TYPES: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool}
 
 
 def _plain_type(group: FieldGroup) -> type | None:
-    """The exact Python type whose values go out as they are; None where every value is looked at."""
+    """The exact Python type whose values are written unchanged; None where each value is checked."""
     if group.name == "__typename":
         return None
     type_ = group.definition.type
@@ -171,7 +174,7 @@ def _plain_type(group: FieldGroup) -> type | None:
 
 
 def _width(group: FieldGroup) -> int:
-    """How many values one item holds, lists inside it aside: those count for themselves."""
+    """Values of one item, without the lists inside it, which are counted separately."""
     children = group.children or ()
     return sum(1 if _is_list(child) else 1 + _width(child) for child in children)
 

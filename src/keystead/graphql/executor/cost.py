@@ -1,7 +1,7 @@
-"""What a document may cost: one per leaf of a record, times the page sizes above it (security §12, item 6).
+"""Cost limit: one per leaf of a record, times the page sizes above it (security §12, item 6).
 
-Page sizes may come from variables, so the cost of an operation is a function of them, worked out before any resolver is
-called. A page size outside 1..100 counts as the nearest bound: the resolver refuses it by name.
+Page sizes may be variables, so the cost of an operation is a function of them, evaluated before any resolver is called.
+A page size outside 1..100 counts as the nearest bound: the resolver rejects it with the field's name.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ MAX_COST = 10_000
 LARGEST_PAGE = 100
 ROOT_PAGE = 20
 NESTED_PAGE = 5
-"""What a nested list without ``per_page`` counts."""
+"""Page size assumed for a nested list without ``per_page``."""
 
 Cost = Callable[[Values], int]
 
 
 def operation_cost(roots: Iterable[FieldGroup]) -> Cost:
-    """The cost of all root fields together; introspection is bounded elsewhere.
+    """Return the cost function of all root fields; introspection has its own limits.
 
-    :raises DocumentInvalid: at once, when the operation is too dear whatever its variables are.
+    :raises DocumentInvalid: when the operation is over the limit for all variables.
     """
     costs = [_field(group, ROOT_PAGE) for group in roots if group.name not in INTROSPECTION_FIELDS]
     fixed = sum(cost for cost in costs if isinstance(cost, int))
     open_costs = [cost for cost in costs if not isinstance(cost, int)]
-    _hold(fixed)
+    _check(fixed)
     return lambda values: fixed + sum(cost(values) for cost in open_costs)
 
 
 def check_cost(cost: Cost, values: Values) -> None:
-    """Hold an operation against the limit.
+    """Check the cost of an operation.
 
     :raises DocumentInvalid: above it; ``extensions.limit`` is ``cost``.
     """
-    _hold(cost(values))
+    _check(cost(values))
 
 
-def _hold(cost: int) -> None:
+def _check(cost: int) -> None:
     if cost > MAX_COST:
         raise over_limit("cost", MAX_COST)
 
@@ -63,7 +63,7 @@ def _field(group: FieldGroup, default_page: int) -> int | Cost:
 
 
 def _child(group: FieldGroup, page: int | Cost | None) -> int | Cost:
-    """A field below a root field. ``page`` is the size of the list ``data`` beside it, where its parent has pages."""
+    """The cost of a nested field. ``page`` is the page size of its parent, which applies to the field ``data``."""
     cost = _field(group, NESTED_PAGE)
     if not _is_record_list(group):
         return cost
@@ -81,7 +81,7 @@ def _page(arguments: Arguments, default: int) -> Cost:
         try:
             given: Any = arguments(values).get("pagination")
         except BadUserInput:
-            return default  # the field itself reports it
+            return default  # the resolver reports it
         size = given.get("per_page") if isinstance(given, dict) else None
         return min(max(size, 1), LARGEST_PAGE) if isinstance(size, int) else default
 

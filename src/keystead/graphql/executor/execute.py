@@ -1,7 +1,7 @@
-"""Carry out one GraphQL request and write its answer.
+"""Execute one GraphQL request and build its response.
 
-Root fields run one after another, in a mutation because the specification asks for it, in a query because they share
-one request's place in the database's queue and gain little from anything else. Each is checked before its resolver.
+Root fields run one after another: in a mutation as the specification requires, in a query because they share one slot
+of the database's queue and gain little from concurrency. Each field's access is checked before its resolver is called.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from keystead.graphql.schema import SchemaVersion
 _log = structlog.get_logger(__name__)
 
 DEADLINE = 5.0
-"""Seconds that an execution may take; what is not done by then is cancelled and answered as unavailable."""
+"""Seconds that an execution may take; fields unfinished by then are cancelled and answered as unavailable."""
 
 ATTEMPTS = 4
-"""How often an operation starts in all, while its brand's entities change under it."""
+"""Attempts in all for an operation whose brand's entities change under it."""
 
 DOCUMENTS = DocumentCache()
 
 
 def forget(version: SchemaVersion) -> None:
-    """Let go of all that was made of a schema version which is out of use."""
+    """Evict everything cached for a schema version that is out of use."""
     DOCUMENTS.forget(version)
     INTROSPECTOR.forget(version)
 
 
 class Target:
-    """What a document is executed against: a caller, and the schema of the caller's brand.
+    """The caller of a request and the schema that its document is validated against.
 
-    This one never changes. A subclass may start with a part of the schema (``is_partial``) and complete it in
-    :meth:`resolve`, and may read both again in :meth:`reload` (``can_reload``).
+    This class is constant. A subclass may start with a part of the schema (``is_partial``) and complete it in
+    :meth:`resolve`, and may read caller and schema again in :meth:`reload` (``can_reload``).
     """
 
     __slots__ = ("ctx", "is_partial", "version")
@@ -68,10 +68,10 @@ class Target:
         self.is_partial = is_partial
 
     async def resolve(self) -> None:
-        """Complete a partial schema: for a document that asks for more than ``version`` has."""
+        """Complete a partial schema, for a document that selects fields which ``version`` lacks."""
 
     async def reload(self) -> None:
-        """Authenticate the caller again, and take the schema as it is now."""
+        """Authenticate again and take the current schema."""
 
 
 async def execute(
@@ -85,8 +85,8 @@ async def execute(
 ) -> Response:
     """Answer one request.
 
-    A query, or a mutation that has not changed anything, is retried on the reloaded target when its brand's entities
-    changed under it; it is then answered like a request that came after the change.
+    When the brand's entities change during the execution, a query, or a mutation that has not changed anything yet, is
+    retried on the reloaded target.
 
     Never raises: an error before execution becomes a response, see :func:`error_response`. The status is 200, or that
     of the first error where every root field failed with an error that has another one (503, 429).
@@ -121,7 +121,7 @@ async def _find_operation(target: Target, text: str, operation_name: str | None,
 
 
 class _Run:
-    """One execution: the data so far, and what went wrong."""
+    """One execution: its data and errors so far."""
 
     __slots__ = ("_ctx", "_errors", "_failed", "_faults", "_is_secret", "_may_retry", "_text", "_values")
 
@@ -136,7 +136,7 @@ class _Run:
         self._failed: list[KeysteadError] = []
 
     async def run(self, plan: Plan, deadline: float) -> dict[str, Any] | None:
-        """The ``data`` of the answer; None where a root field that may not be null is.
+        """Return the ``data`` of the response; None where a non-null root field is null.
 
         :raises SchemaChanged: when the operation can be retried, because it has changed nothing.
         """
@@ -161,7 +161,7 @@ class _Run:
             value = data[field.key] = await self._root(field)
             self._may_retry &= plan.is_query
             if len(plan.fields) > 1:
-                # Ten fields that are each too large would otherwise all be gathered before the answer is measured.
+                # Otherwise ten fields, each of them too large, would all be read before the response is measured.
                 size += check_size(value, size)
 
     async def _root(self, field: RootField) -> Any:
@@ -175,7 +175,7 @@ class _Run:
             value = await field.resolver(self._ctx, field.arguments(self._values), field.selection(self._values))
         except Exception as error:
             if isinstance(error, DocumentInvalid) or (self._may_retry and isinstance(error, SchemaChanged)):
-                raise  # about the whole request, not about this field
+                raise  # an error of the whole request, not of this field
             self._refuse(field, error)
             if not field.is_nullable:
                 raise Nulled from None
@@ -187,7 +187,7 @@ class _Run:
                 self._report_faults()
 
     async def _introspect(self, field: RootField, version: SchemaVersion, path: Path) -> msgspec.Raw:
-        """The answer to ``__schema`` or ``__type``, as the JSON that is kept of it."""
+        """Return the cached JSON of ``__schema`` or ``__type``."""
 
         def complete(node: Any) -> Any:
             faults = Faults()
@@ -200,7 +200,7 @@ class _Run:
         return await INTROSPECTOR.answer(version, self._ctx, field.shape, type_name, complete)
 
     def _refuse(self, field: RootField, error: Exception) -> None:
-        """A root field failed as a whole."""
+        """Add the error of a root field that failed."""
         request_id, denials = self._ctx.request.id, self._ctx.server.denials
         if isinstance(error, Forbidden) and denials is not None:
             denials.note(self._ctx, field.name, error)
@@ -209,7 +209,7 @@ class _Run:
         self._errors.append(error_entry(shown, request_id, path=[field.key], where=locations(self._text, field.starts)))
 
     def _report_faults(self) -> None:
-        """A resolver's answer did not fit the schema."""
+        """Add the errors of results that do not fit the schema."""
         request_id = self._ctx.request.id
         for path, starts, error in self._faults.found:
             keys = path_list(path)
@@ -218,7 +218,7 @@ class _Run:
         self._faults.found.clear()
 
     def answer(self, data: dict[str, Any] | None, plan: Plan) -> Response:
-        """The response, once every root field has been seen to."""
+        """Build the response from the data of all root fields."""
         if not self._errors:
             return make_response(200, {"data": data}, {}, self._ctx.request.id)
         statuses = [error.status for error in self._failed if error.status != 200]

@@ -1,7 +1,7 @@
-"""A validated operation compiled to what is left to do per request: check, resolve, complete, root field by root field.
+"""Compile a validated operation to a plan: per root field an access check, a resolver call and a completion.
 
-A plan has no conditions in it: ``collect`` has answered ``@skip`` and ``@include`` already. It holds closures and
-offsets, and neither the document's tree nor its text, so that a cached plan is small.
+A plan has no conditions: ``collect`` has already evaluated ``@skip`` and ``@include``. It holds closures and offsets,
+but neither the document's AST nor its text, so a cached plan is small.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ SelectionGetter = Callable[[Values], Selection]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RootField:
-    """One root field of an operation. ``constant`` is the answer of ``__typename``, and None for every other field."""
+    """One root field of an operation. ``constant`` is the value of ``__typename``; None for every other field."""
 
     key: str
-    """What the answer calls it: an alias of the client's choice, else its name."""
+    """The response key: the alias, else the name."""
     name: str
     access: Access
     resolver: Resolver
@@ -44,14 +44,14 @@ class RootField:
     is_nullable: bool = True
     constant: str | None = None
     introspects: SchemaVersion | None = None
-    """What ``__schema`` and ``__type`` are about; they have no resolver."""
+    """The schema that ``__schema`` and ``__type`` describe; they have no resolver."""
     shape: bytes = b""
-    """A digest of what is selected below these two."""
+    """A digest of the selection below ``__schema`` or ``__type``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """An operation, ready to be carried out."""
+    """An operation, ready to be executed."""
 
     fields: tuple[RootField, ...]
     cost: Cost
@@ -63,11 +63,11 @@ def compile_plan(
 ) -> Plan:
     """Compile one operation of a validated document.
 
-    :raises DocumentInvalid: when it costs too much whatever its variables are.
+    :raises DocumentInvalid: when it is over the cost limit for all variables.
     """
     root_type: RootType = "Mutation" if operation.operation is OperationType.MUTATION else "Query"
     type_ = version.schema.mutation_type if root_type == "Mutation" else version.schema.query_type
-    assert type_ is not None  # noqa: S101  (validation has refused an operation that the schema has no root for)
+    assert type_ is not None  # noqa: S101  (validation rejects an operation type that the schema lacks)
     groups = Collector(version.schema, document, flags).groups(type_, [operation.selection_set])
     fields = tuple(_root_field(version, root_type, group) for group in groups)
     return Plan(fields, operation_cost(groups), is_query=root_type == "Query")
@@ -123,7 +123,7 @@ def _empty(_values: Values) -> Selection:
 
 
 def _selection(children: Iterable[FieldGroup]) -> SelectionGetter:
-    """What is selected below a root field; made anew per request only where a nested field takes arguments."""
+    """Compile the selection below a root field; built per request only if a nested field takes arguments."""
     below = tuple(children)
     if not below:
         return _empty
@@ -134,7 +134,7 @@ def _selection(children: Iterable[FieldGroup]) -> SelectionGetter:
 
 
 def _shape(groups: Iterable[FieldGroup]) -> list[Any]:
-    """What decides an introspection's answer: names and keys. Arguments below its root decide nothing."""
+    """The names and response keys, which decide an introspection's answer. Arguments below its root have no effect."""
     return [(group.key, group.name, _shape(group.children or ())) for group in groups]
 
 

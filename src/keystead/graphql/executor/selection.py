@@ -1,4 +1,4 @@
-"""What a caller asked for below a field, as a resolver sees it: schema names, aliases and fragments resolved."""
+"""The selection below a field as a resolver sees it: schema names, with aliases and fragments resolved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SelectedField:
-    """One selected field: its schema name, its key in the response, its arguments, and what is selected below."""
+    """One selected field: its schema name, response key, arguments and the selection below it."""
 
     name: str
     key: str
@@ -20,8 +20,8 @@ class SelectedField:
 class Selection:
     """The fields selected below one field.
 
-    A resolver answers with dicts keyed by schema names. A *nested* field that takes arguments (a to-many relation) may
-    be selected twice under two aliases: its value is looked up under the response key, ``SelectedField.key``.
+    A resolver returns dicts keyed by schema names. A *nested* field with arguments (a to-many relation) may be selected
+    twice under two aliases: its value is looked up by response key, ``SelectedField.key``.
     """
 
     __slots__ = ("_children", "fields", "names")
@@ -32,7 +32,7 @@ class Selection:
         self._children: dict[str, Selection] = {}
 
     def child(self, name: str) -> Selection | None:
-        """What is selected below ``name``, under all its aliases; None when it is not selected or is a leaf."""
+        """Return the selection below ``name``, all its aliases merged; None when it is not selected or is a leaf."""
         known = self._children.get(name)
         if known is None:
             below = [one.selection for one in self.fields if one.name == name and one.selection is not None]
@@ -43,7 +43,7 @@ class Selection:
         return known
 
     def wants(self, path: str) -> bool:
-        """Whether the field at a dotted path, such as ``pagination.total``, is selected."""
+        """Return whether the field at a dotted path, such as ``pagination.total``, is selected."""
         here: Selection | None = self
         *parents, last = path.split(".")
         for name in parents:

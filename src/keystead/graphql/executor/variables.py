@@ -1,4 +1,4 @@
-"""The variables of an operation: what it declares, and a request's values coerced to that."""
+"""Variables of an operation: their declarations, and the coercion of a request's values (specification §6.1.2)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from graphql.utilities import coerce_input_literal, coerce_input_value, validate
 from keystead.errors import MalformedRequest
 
 Values = Mapping[str, Any]
-"""Coerced variables by name; one without a value is absent."""
+"""Coerced variables by name; a variable without a value is absent."""
 
 NO_VALUES: Values = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One declared variable. ``default`` is coerced, ``Undefined`` where there is none."""
+    """A declared variable. ``default`` is coerced, or ``Undefined``."""
 
     name: str
     type: GraphQLInputType
@@ -36,7 +36,7 @@ class Variable:
 
 
 def declared_variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tuple[Variable, ...]:
-    """The variables that a validated operation declares."""
+    """Return the variables that a validated operation declares."""
     found = []
     for node in operation.variable_definitions or ():
         type_ = cast("GraphQLInputType", type_from_ast(schema, node.type))
@@ -46,9 +46,9 @@ def declared_variables(schema: GraphQLSchema, operation: OperationDefinitionNode
 
 
 def coerce(variables: tuple[Variable, ...], raw: Mapping[str, Any] | None, *, is_secret: bool) -> Values:
-    """The request's values for these variables; unknown members of ``raw`` are ignored.
+    """Coerce the request's values for these variables; unknown members of ``raw`` are ignored.
 
-    :param is_secret: the operation carries credentials, so that no message may repeat a value.
+    :param is_secret: the operation carries credentials: messages do not repeat values.
     :raises MalformedRequest: when a value does not fit; ``extensions.field`` names the variable.
     """
     if not variables:
@@ -78,7 +78,7 @@ def _unfit(variable: Variable, reason: str) -> MalformedRequest:
 
 
 def _reason(value: Any, variable: Variable) -> str:
-    """What is wrong with the value, in GraphQL's words and with the path inside it; the first fault only."""
+    """Describe the first fault of the value, with its path, in the words of graphql-core."""
     reasons: list[str] = []
 
     def note(error: GraphQLError, path: list[str | int]) -> None:
@@ -94,7 +94,7 @@ def _reason(value: Any, variable: Variable) -> str:
 
 
 def copy_value(value: Any) -> Any:
-    """The value with its dicts and lists copied; other values are immutable."""
+    """Deep-copy dicts and lists, so that a resolver which changes its arguments changes no cached constant."""
     if isinstance(value, dict):
         return {name: copy_value(member) for name, member in value.items()}
     if isinstance(value, list):

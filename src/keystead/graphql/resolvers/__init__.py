@@ -1,7 +1,7 @@
 """Resolvers: one function per field of ``Query`` and ``Mutation``, registered under its name.
 
-A resolver takes the context, its arguments by schema name (its own copy) and the selection below the field, and answers
-with plain values keyed by schema names. Access has been checked; it raises errors of ``keystead.errors``.
+A resolver takes the context, its arguments by schema name (a copy) and the selection below the field, and returns plain
+values keyed by schema names. Access has been checked; resolvers raise errors of ``keystead.errors``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Resolver = Callable[[Context, dict[str, Any], Selection], Awaitable[Any]]
 Registry = dict[str, Resolver]
 
 RESOLVERS: Registry = {}
-"""The product's resolvers, by ``Query.me``; full after :func:`load_resolvers`."""
+"""The resolvers by name, such as ``Query.me``; complete after :func:`load_resolvers`."""
 
 
 def resolver(*names: str, registry: Registry = RESOLVERS) -> Callable[[Resolver], Resolver]:
-    """Register a function as the resolver of ``names``: ``Query.userList`` and its alias ``Query.pyloUserList``, say.
+    """Register a function as the resolver of ``names``: ``Query.userList`` and an alias of it.
 
-    :raises StartupError: when one of them has a resolver already.
+    :raises StartupError: when a name already has a resolver.
     """
 
     def register(function: Resolver) -> Resolver:
@@ -39,16 +39,16 @@ def resolver(*names: str, registry: Registry = RESOLVERS) -> Callable[[Resolver]
 
 
 def load_resolvers() -> Registry:
-    """Import every module of this package, so that its resolvers are registered."""
+    """Import every module of this package, which registers its resolvers."""
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     return RESOLVERS
 
 
 def require_brand(ctx: Context) -> ActiveBrand:
-    """The brand of the request.
+    """Return the brand of the request.
 
-    :raises BadUserInput: when there is none; names the field ``brand``.
+    :raises BadUserInput: without a brand; names the field ``brand``.
     """
     if ctx.brand is None:
         raise BadUserInput("This needs a brand: send a brand header, an API key or an access token.", field="brand")
@@ -56,9 +56,9 @@ def require_brand(ctx: Context) -> ActiveBrand:
 
 
 def refuse_filter(arguments: Mapping[str, Any]) -> None:
-    """Filters are not served on this list: refused, rather than ignored.
+    """Reject a filter on a list that does not support filters, instead of ignoring it.
 
-    :raises BadUserInput: when a filter with content was sent; names the field ``filter``.
+    :raises BadUserInput: for a filter with content; names the field ``filter``.
     """
     given = arguments.get("filter") or {}
     if given.get("query") or given.get("sortby"):

@@ -1,4 +1,7 @@
-"""Claiming an e-mail address, and asking for the link again. Contract §3: a taken address is answered alike."""
+"""E-mail changes, magic links and password resets.
+
+Contract §3: whether an address is taken or known does not show in the answer.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +21,27 @@ Arguments = dict[str, Any]
 
 @resolver("Mutation.changeAndValidateEmail")
 async def change_and_validate_email(ctx: Context, arguments: Arguments, _: Selection) -> bool:
-    """Claims an address, which a link proves; a login at once where the brand asks for no proof."""
+    """Start an e-mail change; effective immediately if the brand requires no verification."""
     await email_change.change_email(ctx, arguments["newEmail"], arguments.get("password"))
     return True
 
 
 @resolver("Mutation.changeEmailMagically")
 async def change_email_magically(ctx: Context, arguments: Arguments, _: Selection) -> bool:
-    """Claims an address by a link that proves it and logs in."""
+    """Start an e-mail change whose link also logs in."""
     await email_change.change_email_by_link(ctx, arguments["newEmail"])
     return True
 
 
 @resolver("Mutation.resendVerificationMail")
 async def resend_verification_mail(ctx: Context, _arguments: Arguments, _: Selection) -> bool:
-    """Mails the link again; false when there is nothing to prove."""
+    """Mail the verification link again; false when no e-mail change is pending."""
     return await email_change.resend_verification(ctx)
 
 
 @resolver("Mutation.requestMagicLogin")
 async def request_magic_login(ctx: Context, arguments: Arguments, _: Selection) -> bool:
-    """Mails a link that logs in, if there is somebody to mail it to."""
+    """Mail a magic link, if the user exists."""
     brand = await choose_brand(ctx, arguments.get("brand"))
     await magic_link.request_magic_link(ctx, brand, arguments["email"])
     return True
@@ -46,7 +49,7 @@ async def request_magic_login(ctx: Context, arguments: Arguments, _: Selection) 
 
 @resolver("Mutation.redeemMagicLink")
 async def redeem_magic_link(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """The tokens of a session that a link opened."""
+    """Open a session by a magic link; returns its tokens."""
     kind = arguments.get("session")
     secret = secrets.parse(arguments["token"], SecretKind.magic)
     opened = await magic_link.redeem(ctx, secret, None if kind is None else SessionKind(kind))
@@ -61,7 +64,7 @@ async def redeem_magic_link(ctx: Context, arguments: Arguments, _: Selection) ->
 
 @resolver("Mutation.requestPasswordReset")
 async def request_password_reset(ctx: Context, arguments: Arguments, _: Selection) -> bool:
-    """Mails a link to a new password, if there is somebody to mail it to."""
+    """Mail a password reset link, if the user exists."""
     brand = await choose_brand(ctx, arguments.get("brand"))
     await password_change.request_reset(ctx, brand, arguments["email"])
     return True
@@ -69,7 +72,7 @@ async def request_password_reset(ctx: Context, arguments: Arguments, _: Selectio
 
 @resolver("Mutation.resetPassword")
 async def reset_password(ctx: Context, arguments: Arguments, _: Selection) -> bool:
-    """Sets the password of whoever got the link."""
+    """Set a new password by a reset link."""
     secret = secrets.parse(arguments["token"], SecretKind.reset)
     await password_change.reset_password(ctx, secret, arguments["newPassword"])
     return True

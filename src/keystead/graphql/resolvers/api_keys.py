@@ -1,4 +1,4 @@
-"""API keys through GraphQL, under their own names and the aliases of the pair contract. Contract §4."""
+"""API keys in GraphQL, with the aliases of the pair contract. Contract §4."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Arguments = dict[str, Any]
 @resolver("Query.apiKeyList")
 @resolver("Query.pyloApiKeyList")
 async def api_key_list(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
-    """One page of the brand's keys."""
+    """One page of the brand's API keys."""
     refuse_filter(arguments)
     request = PageRequest.parse(arguments.get("pagination"))
     page = await service.list_keys(ctx, require_brand(ctx).id, request, with_total=needs_total(selection))
@@ -28,7 +28,7 @@ async def api_key_list(ctx: Context, arguments: Arguments, selection: Selection)
 @resolver("Query.apiKeyById")
 @resolver("Query.pyloApiKeyById")
 async def api_key_by_id(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any] | None:
-    """The key of this id, or null."""
+    """The API key of this id, or null."""
     key = await service.find_key(ctx, require_brand(ctx).id, arguments["id"])
     return None if key is None else {"data": shown_key(key)}
 
@@ -36,7 +36,7 @@ async def api_key_by_id(ctx: Context, arguments: Arguments, _: Selection) -> dic
 @resolver("Mutation.createApiKey")
 @resolver("Mutation.createPyloApiKey")
 async def create_api_key(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """A new key, with its token."""
+    """Create an API key; the answer shows its token."""
     key, secret = await service.create_key(ctx, require_brand(ctx).id, service.parse_new_key(arguments["input"]))
     return {"data": shown_key(key, secret)}
 
@@ -44,14 +44,14 @@ async def create_api_key(ctx: Context, arguments: Arguments, _: Selection) -> di
 @resolver("Mutation.updateApiKey")
 @resolver("Mutation.updatePyloApiKey")
 async def update_api_key(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """The key as it is now."""
+    """Change an API key; returns the new state."""
     changes = dict(arguments["input"])
     return {"data": shown_key(await service.update_key(ctx, require_brand(ctx).id, changes.pop("id"), changes))}
 
 
 @resolver("Mutation.rotateApiKey")
 async def rotate_api_key(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """The key with a new token."""
+    """Issue a new token for an API key."""
     overlap = arguments.get("overlap_seconds") or 0
     key, secret = await service.rotate_key(ctx, require_brand(ctx).id, arguments["id"], overlap)
     return {"data": shown_key(key, secret)}
@@ -60,13 +60,13 @@ async def rotate_api_key(ctx: Context, arguments: Arguments, _: Selection) -> di
 @resolver("Mutation.deleteApiKey")
 @resolver("Mutation.deletePyloApiKey")
 async def delete_api_key(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """Ends the keys at once."""
+    """Delete API keys; they are rejected immediately."""
     await service.delete_keys(ctx, require_brand(ctx).id, arguments["ids"])
     return {"data": {"success": True}}
 
 
 def shown_key(key: ApiKey, secret: Secret | None = None) -> dict[str, Any]:
-    """The GraphQL type ``ApiKey``."""
+    """Return the GraphQL type ``ApiKey``."""
     return {
         "id": key.id,
         "name": key.name,

@@ -15,7 +15,7 @@ from keystead.pagination import PageRequest, needs_total
 
 @resolver("Query.auditEventList")
 async def audit_event_list(ctx: Context, arguments: dict[str, Any], selection: Selection) -> dict[str, Any]:
-    """One page of what happened in the brand of the request, the newest first."""
+    """One page of the audit events of the request's brand, newest first."""
     refuse_filter(arguments)
     request = PageRequest.parse(arguments.get("pagination"))
     page = await service.list_events(ctx, require_brand(ctx).id, request, with_total=needs_total(selection))

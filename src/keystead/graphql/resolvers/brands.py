@@ -1,4 +1,4 @@
-"""Brands: one's own for its administrator, all of them for operators."""
+"""The health query, and brands: their own for administrators, all of them for operators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keystead.users.grants import rights_guard
 
 @resolver("Query.health")
 async def health(_ctx: Context, _arguments: dict[str, Any], _selection: Selection) -> dict[str, Any]:
-    """Who gets this answer is talking to a server that is up. ``GET /ready`` also asks the database."""
+    """Report that the server is up. ``GET /ready`` also checks the database."""
     return {"data": {"up": True}}
 
 
@@ -37,7 +37,7 @@ async def brand_list(ctx: Context, arguments: dict[str, Any], selection: Selecti
 
 @resolver("Mutation.createBrand")
 async def create_brand(ctx: Context, arguments: dict[str, Any], selection: Selection) -> dict[str, Any]:
-    """A new brand, without a token yet."""
+    """Create a brand, without a token."""
     given = arguments["input"]
     made = await service.create_brand(
         ctx, given["name"], given.get("preset"), given.get("features"), given.get("policy")
@@ -47,7 +47,7 @@ async def create_brand(ctx: Context, arguments: dict[str, Any], selection: Selec
 
 @resolver("Mutation.updateBrand")
 async def update_brand(ctx: Context, arguments: dict[str, Any], selection: Selection) -> dict[str, Any]:
-    """Changes of the brand of the request what the input names."""
+    """Change the named settings of the request's brand."""
     brand_id = require_brand(ctx).id
     changed = await service.update_brand(
         ctx, brand_id, arguments["input"], guard=lambda tx: rights_guard(tx, brand_id, ctx.principal)
@@ -57,7 +57,7 @@ async def update_brand(ctx: Context, arguments: dict[str, Any], selection: Selec
 
 @resolver("Mutation.issueBrandToken")
 async def issue_brand_token(ctx: Context, arguments: dict[str, Any], selection: Selection) -> dict[str, Any]:
-    """A new brand token: the one answer that shows it."""
+    """Issue a brand token; only this answer shows it."""
     name, secret = await service.issue_token(ctx, arguments["name"], bool(arguments.get("revoke_others")))
     return {"data": {"brand": name, "token": secret.reveal()}}
 

@@ -1,4 +1,4 @@
-"""Entities through GraphQL: their definitions, and the operations that each of them adds. Contract §5."""
+"""Entities in GraphQL: their definitions, and the operations of each entity. Contract §5."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 @resolver("Query.entityList")
 async def entity_list(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
-    """One page of the brand's entities, by name; records are counted where that is selected."""
+    """One page of the brand's entities, by name; records are counted only if selected."""
     request = PageRequest.parse(arguments.get("pagination"))
     brand_id = require_brand(ctx).id
     page = await definition_service.list_entities(ctx, brand_id, request, with_total=needs_total(selection))
@@ -39,7 +39,7 @@ async def entity_list(ctx: Context, arguments: Arguments, selection: Selection) 
 
 @resolver("Mutation.defineEntity")
 async def define_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """The plan: applied, or with the reasons why not."""
+    """Define entities; returns the plan, applied or with the reasons for its rejection."""
     plan = await definition_service.define_entities(
         ctx,
         require_brand(ctx).id,
@@ -52,7 +52,7 @@ async def define_entity(ctx: Context, arguments: Arguments, _: Selection) -> dic
 
 @resolver("Mutation.deleteEntity")
 async def delete_entity(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """Deletes the entities: all of them, or none."""
+    """Delete entities, all or none."""
     is_dry = bool(arguments.get("dry_run"))
     deletions = await definition_service.delete_entities(
         ctx,
@@ -90,7 +90,7 @@ def _shown_plan(plan: Plan) -> dict[str, Any]:
 
 
 async def load_entity_fields(db: Database, fixed: FixedSchema, brand: ActiveBrand) -> list[EntityField]:
-    """What the brand's entities add to its schema, at the version that the request's own row named."""
+    """Return the root fields of the brand's entities, at the schema version of ``brand``."""
     kinds = await record_types(db, brand)
 
     def add_types() -> list[EntityField]:
@@ -142,6 +142,6 @@ class _Operations:
 
 
 def _selected(selection: Selection) -> frozenset[str]:
-    """The fields of the record that are asked for."""
+    """The selected fields of the record."""
     data = selection.child("data")
     return data.names if data is not None else _NO_NAMES

@@ -1,4 +1,4 @@
-"""Users and roles through GraphQL, and the aliases of the pair contract. Contract §2, §4."""
+"""Users and roles in GraphQL, with the aliases of the pair contract. Contract §2, §4."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arguments = dict[str, Any]
 
 @resolver("Query.userList", "Query.pyloUserList")
 async def user_list(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
-    """One page of the brand's users, the oldest first."""
+    """One page of the brand's users, oldest first."""
     refuse_filter(arguments)
     request = PageRequest.parse(arguments.get("pagination"))
     page = await service.list_users(ctx, require_brand(ctx).id, request, with_total=needs_total(selection))
@@ -37,7 +37,7 @@ async def user_by_id(ctx: Context, arguments: Arguments, selection: Selection) -
 
 @resolver("Mutation.createUser")
 async def create_user(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
-    """A new user."""
+    """Create a user."""
     given = arguments["input"]
     new = NewUser(
         email=given["email"],
@@ -52,7 +52,7 @@ async def create_user(ctx: Context, arguments: Arguments, selection: Selection) 
 
 @resolver("Mutation.updateUser")
 async def update_user(ctx: Context, arguments: Arguments, selection: Selection) -> dict[str, Any]:
-    """The user as they are now."""
+    """Change a user; returns the new state."""
     given = arguments["input"]
     lists = {name: tuple(given[name]) for name in ("roles", "permissions") if given.get(name) is not None}
     changes = UserChanges(username=given.get("username", UNSET), is_disabled=given.get("is_disabled"), **lists)
@@ -64,7 +64,7 @@ async def update_user(ctx: Context, arguments: Arguments, selection: Selection) 
 
 @resolver("Mutation.deleteUser")
 async def delete_user(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """Deletes the users: all of them, or none."""
+    """Delete users, all or none."""
     is_revoking = bool(arguments.get("revoke_api_keys"))
     await creators.delete_users(ctx, require_brand(ctx).id, arguments["ids"], revoke_api_keys=is_revoking)
     return {"data": {"success": True}}
@@ -80,7 +80,7 @@ async def role_list(ctx: Context, arguments: Arguments, selection: Selection) ->
 
 @resolver("Mutation.defineRole")
 async def define_role(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """The role as it is now."""
+    """Create or change a role."""
     given = arguments["input"]
     role = await roles.define_role(ctx, require_brand(ctx).id, given["name"], given["permissions"])
     return {"data": _shown_role(role)}
@@ -88,13 +88,13 @@ async def define_role(ctx: Context, arguments: Arguments, _: Selection) -> dict[
 
 @resolver("Mutation.deleteRole")
 async def delete_role(ctx: Context, arguments: Arguments, _: Selection) -> dict[str, Any]:
-    """Deletes the roles: all of them, or none."""
+    """Delete roles, all or none."""
     await roles.delete_roles(ctx, require_brand(ctx).id, arguments["names"])
     return {"data": {"success": True}}
 
 
 def user_fields(user_id: str, profile: Profile, *, is_disabled: bool = False) -> dict[str, Any]:
-    """The GraphQL type ``User``, made from what is known of one; for ``me { current_user { data } }`` too."""
+    """Return the GraphQL type ``User``; also for ``me { current_user { data } }``."""
     return {
         "id": user_id,
         "email": profile.email,
@@ -111,7 +111,7 @@ def user_fields(user_id: str, profile: Profile, *, is_disabled: bool = False) ->
 
 
 async def _answer(ctx: Context, user: User, selection: Selection) -> dict[str, Any]:
-    """The GraphQL type ``UserResponse``; the user's keys are read where they are selected."""
+    """Return the GraphQL type ``UserResponse``; API keys are read only if selected."""
     answer: dict[str, Any] = {"data": _shown_user(user)}
     if selection.wants("api_keys"):
         keys = await creators.list_live_keys(ctx, require_brand(ctx).id, user.id)
