@@ -176,7 +176,7 @@ async def test_a_text_too_long_for_an_index_is_found_before_the_database_does(
 
 async def test_relations_are_refused_by_name(server: Server, brand: ActiveBrand) -> None:
     definition = {"order": {"fields": {"a": TEXT}, "relations": {"customer": {"to": "customer"}}}}
-    with pytest.raises(BadUserInput, match="not served yet") as refused:
+    with pytest.raises(BadUserInput, match="not supported yet") as refused:
         await definition_service.define_entities(make_context(server, brand), brand.id, definition)
     assert refused.value.extensions["field"] == "order.relations.customer"
 

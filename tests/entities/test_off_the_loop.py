@@ -212,7 +212,7 @@ async def test_a_pattern_is_bounded_by_its_longest_value(
 
 async def test_the_patterns_of_a_definition_are_bounded_together(server: Server, brand: ActiveBrand) -> None:
     body = {"fields": {f"f{n}": {"type": "string", "pattern": f"(\\pL{n}){{1,20}}"} for n in range(99)}}
-    with pytest.raises(BadUserInput, match="too large together"):
+    with pytest.raises(BadUserInput, match="limit for all patterns"):
         await definition_service.define_entities(make_context(server), brand.id, {"thing": body}, dry_run=True)
 
 

@@ -1,4 +1,4 @@
-"""Use cases on API keys: create, update, rotate, delete, find. Contract §4."""
+"""Use cases on API keys. Contract §4."""
 
 from __future__ import annotations
 
@@ -183,10 +183,7 @@ def note_use(server: Server, found: FoundKey, now: datetime) -> None:
 
 
 async def write_uses(server: Server) -> None:
-    """Write ``last_used_at`` of the noted keys.
-
-    :raises ServiceUnavailable: when the database is away; the notes are kept.
-    """
+    """Write ``last_used_at`` of the noted keys; ServiceUnavailable keeps the notes for the next call."""
     await server.key_uses.write(server.db, store.touch, server.clock.now())
 
 
@@ -196,10 +193,7 @@ def _creator(principal: Principal) -> str | None:
 
 
 async def _lock_creator(tx: Tx, brand_id: str, principal: Principal) -> None:
-    """Serialize with a transaction that disables the creator and revokes their keys.
-
-    :raises Unauthenticated: when that came first.
-    """
+    """Serialize with a transaction that disables the creator and revokes their keys."""
     creator_id = _creator(principal)
     if creator_id is None:
         return

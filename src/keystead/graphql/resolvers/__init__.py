@@ -62,4 +62,4 @@ def refuse_filter(arguments: Mapping[str, Any]) -> None:
     """
     given = arguments.get("filter") or {}
     if given.get("query") or given.get("sortby"):
-        raise BadUserInput("Filters are not served on this list yet.", field="filter")
+        raise BadUserInput("Filters are not supported on this list yet.", field="filter")
