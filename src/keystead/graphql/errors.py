@@ -95,9 +95,10 @@ def public_error(error: BaseException, reference_id: str, *, is_secret: bool = F
     if isinstance(error, KeysteadError):
         is_ours = isinstance(error, OURS_TO_MEND)
         if error.cause is not None or is_ours:
-            write = _log.error if is_ours else _log.info
             cause = (error.cause or error.message)[:LONGEST_CAUSE]
-            write("graphql.refused", code=error.code, cause=cause, reference_id=reference_id, **seen)
+            (_log.error if is_ours else _log.info)(
+                "graphql.refused", code=error.code, cause=cause, reference_id=reference_id, **seen
+            )
         return error
     # Formatted here, as some traceback renderers add local variables, and with them passwords.
     trace = traceback.format_tb(error.__traceback__) if is_secret else traceback.format_exception(error)
