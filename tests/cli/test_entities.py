@@ -67,38 +67,8 @@ def test_an_invalid_file_is_located(cli: Cli, file: Path) -> None:
         assert line in cli(*APPLY).error
 
 
-<<<<<<< HEAD
 def test_a_deletion_is_shown_before_it_is_done(cli: Cli) -> None:
     cli.json(*APPLY)
-=======
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("[customer", "not valid TOML"),
-        ("[customer.fields]\nname = { typ = 'string' }", "customer.fields.name.typ"),
-        (
-            "[customer.fields]\nname = { type = 'strng' }",
-            "customer.fields.name.type: 'type' has an invalid value",
-        ),
-        ("[customer.fields]\nname = { type = 'strng' }", "(known: string, text, "),
-        ("[me.fields]\nname = { type = 'string' }", "'me'"),
-        ("", "at least one entity"),
-    ],
-)
-def test_a_bad_file_says_where(cli: Cli, file: Path, text: str, line: str) -> None:
-    file.write_text(text, "utf-8")
-    assert line in cli("entity", "apply", "--brand", "shop", str(file)).error
-
-
-def test_a_file_that_is_no_text_is_refused(cli: Cli, file: Path) -> None:
-    file.write_bytes(b"\xff\xfe")
-    assert "UTF-8" in cli("entity", "apply", "--brand", "shop", str(file)).error
-    assert cli("entity", "apply", "--brand", "shop", "missing.toml").exit_code == 2
-
-
-def test_a_deletion_is_shown_before_it_is_done(cli: Cli, file: Path) -> None:
-    cli.json("entity", "apply", "--brand", "shop", str(file))
->>>>>>> 2ab28a2 (tests: hold the server's GraphQL and entities to the list of words)
     cli.json("api-key", "create", "--brand", "shop", "--name", "k", "--permission", "customer:read")
     delete = ("entity", "delete", "--brand", "shop", "customer")
     step = {"entity": "customer", "records": 0, "roles": 0, "users": 0, "api_keys": 1, "default_permissions": 0}
