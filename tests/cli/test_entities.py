@@ -57,7 +57,7 @@ def test_an_invalid_file_is_located(cli: Cli, file: Path) -> None:
     for text, line in {
         b"[customer": "not valid TOML",
         b"[customer.fields]\nname = { typ = 'string' }": "customer.fields.name.typ",
-        b"[customer.fields]\nname = { type = 'strng' }": "customer.fields.name.type: 'type' has a value that it ",
+        b"[customer.fields]\nname = { type = 'strng' }": "customer.fields.name.type: 'type' has an invalid value",
         b"[c.fields]\nname = { type = 'strng' }": "(known: string, text, ",
         b"[me.fields]\nname = { type = 'string' }": "'me'",
         b"": "at least one entity",
