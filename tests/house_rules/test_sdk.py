@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import keystead_client
 from keystead_client import AsyncClient, AsyncEntity, Client, Entity
 from tests.house_rules.source import ROOT, Module, modules
 
@@ -86,3 +87,61 @@ def offered(cls: type) -> dict[str, str]:
         for name, method in methods
         if not name.startswith("_")
     }
+
+
+MOST_MODULES = 27
+MOST_LINES = 4_400
+
+
+def test_the_sdk_stays_small() -> None:
+    assert len(list(modules(SDK))) <= MOST_MODULES
+    assert sum(module.text.count("\n") for module in modules(SDK)) <= MOST_LINES
+
+
+def test_a_module_without_public_names_is_private() -> None:
+    """Public names are those in ``__all__``; those of the package itself are defined in modules of their own."""
+    package = {getattr(keystead_client, name).__module__ for name in keystead_client.__all__ if name[0].isupper()}
+    public = {
+        inside(module)
+        for module in modules(SDK)
+        if not any(part.startswith("_") for part in module.path.with_suffix("").parts[-2:] if part != "__init__")
+    }
+    declared = {inside(module) for module in modules(SDK) if "\n__all__ = " in module.text}
+    homes = {f"{name.partition('.')[2].replace('.', '/')}.py" for name in package if hasattr(name, "partition")}
+    assert public - declared - homes == set()
+
+
+def _annotations(module: Module) -> Iterator[tuple[str, ast.expr]]:
+    """Of the public functions, and of the public methods of public classes."""
+    for outer in module.tree.body:
+        inner = outer.body if isinstance(outer, ast.ClassDef) else [outer]
+        if getattr(outer, "name", "_").startswith("_"):
+            continue
+        for node in inner:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                if node.name.startswith("_") and node.name != "__init__":
+                    continue
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.kwarg]
+                yield from ((node.name, one.annotation) for one in given if one is not None and one.annotation)
+                if node.returns:
+                    yield node.name, node.returns
+
+
+def test_a_public_signature_names_no_private_class() -> None:
+    bad = []
+    for module in modules(SDK):
+        if module.path.name.startswith("_") and module.path.name != "__init__.py":
+            continue
+        private = {
+            alias.asname or alias.name
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ImportFrom) and "._" in (node.module or "")
+            for alias in node.names
+        }
+        bad += [
+            f"{inside(module)} {function} {name.id}"
+            for function, annotation in _annotations(module)
+            for name in ast.walk(annotation)
+            if isinstance(name, ast.Name) and (name.id in private or name.id.startswith("_"))
+        ]
+    assert bad == []

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -22,7 +22,7 @@ import httpx
 
 from keystead_client._endpoint import require_encrypted, split_url
 from keystead_client._protocol import Reply
-from keystead_client._single_flight import SingleFlight
+from keystead_client._single_flight import Share, SingleFlight, run_sync, share_between_tasks, share_between_threads
 from keystead_client._transport import Bounds, LoopConnections, ThreadConnections, send, send_async
 from keystead_client.errors import KeysteadError, NetworkError, ServerError, copy_of
 
@@ -36,6 +36,9 @@ _MOST_KEYS: Final = 32
 _LARGEST: Final = 64 * 1024
 """Bytes of a document; one of three keys has 700."""
 _HEADERS: Final = {"accept": "application/json, */*;q=0.5", "cache-control": "no-cache"}
+
+
+_Get = Callable[[], Coroutine[Any, Any, Reply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,6 @@ class PublishedKeys:
         self._ttl, self._max_stale = ttl, max_stale
         # So early that the next keys arrive before the cached ones are too old.
         self._renew_at = ttl - min(timeout, ttl / 2)
-        self._patience = 2 * timeout
         self._clock = clock
         self._state = _State()
         self._flights: SingleFlight[None] = SingleFlight()
@@ -81,31 +83,28 @@ class PublishedKeys:
         :raises NetworkError: the issuer cannot be reached, and no cached key is recent enough.
         :raises ServerError: the same; its answer holds no keys.
         """
-        if self._must_wait(kid):
-            # The state holds the outcome of a fetch, its failure too.
-            with suppress(KeysteadError):
-                self._flights.run(None, lambda: self._fetch(kid), self._patience)
-        return self._known(kid)
+        return run_sync(self._find(kid, share_between_threads, self._get))
 
     async def find_async(self, kid: str) -> Any | None:
         """As :meth:`find`."""
-        if self._must_wait(kid):
-            with suppress(KeysteadError):
-                await self._flights.run_async(None, lambda: self._fetch_async(kid), self._patience)
-        return self._known(kid)
+        return await self._find(kid, share_between_tasks, self._get_async)
 
     def close(self) -> None:
         """Close the connections of threads; a later fetch opens new ones."""
         threads, self._threads = self._threads, None
         if threads:
-            threads.close()
+            threads.client.close()
 
     async def aclose(self) -> None:
         """Close those, and the connections of this event loop."""
         self.close()
         await self._loops.close()
 
-    def _known(self, kid: str) -> Any | None:
+    async def _find(self, kid: str, share: Share, get: _Get) -> Any | None:
+        if self._must_wait(kid):
+            # The state holds the outcome of a fetch, its failure too.
+            with suppress(KeysteadError):
+                await share(self._flights, "", lambda: self._fetch(kid, get))
         is_usable, state = self._is_usable(self._clock()), self._state
         key = state.keys.get(kid) if is_usable else None
         if key is None and state.failure:
@@ -117,7 +116,7 @@ class PublishedKeys:
     def _must_wait(self, kid: str) -> bool:
         """Whether a fetch is due, or is in progress and the cached keys are not enough."""
         now = self._clock()
-        if not self._flights.is_flying(None):
+        if not self._flights.is_flying(""):
             return self._is_due(kid, now)
         # Only one caller at a time waits for an issuer that does not answer.
         is_good_for_now = self._is_younger(self._ttl, now) or self._state.failure is not None
@@ -142,44 +141,22 @@ class PublishedKeys:
         fetched_at = self._state.fetched_at
         return fetched_at is not None and 0 <= now - fetched_at < seconds
 
-    def _fetch(self, kid: str) -> None:
-        started = self._start(kid)
-        if started is None:
-            return
-        try:
-            keys = _keys_of(self._get())
-        except KeysteadError as error:
-            self._store(started, {}, error)
-        else:
-            self._store(started, keys)
-
-    async def _fetch_async(self, kid: str) -> None:
-        started = self._start(kid)
-        if started is None:
-            return
-        try:
-            keys = _keys_of(await self._get_async())
-        except KeysteadError as error:
-            self._store(started, {}, error)
-        else:
-            self._store(started, keys)
-
-    def _start(self, kid: str) -> _State | None:
-        """The state at the start of a fetch; None if another has completed since it was found due."""
+    async def _fetch(self, kid: str, get: _Get) -> None:
         now = self._clock()
         if not self._is_due(kid, now):
-            return None
+            return  # another fetch has completed since
         started = self._state = replace(self._state, attempted_at=now)
-        return started
-
-    def _store(self, started: _State, keys: Mapping[str, Any], failure: KeysteadError | None = None) -> None:
+        try:
+            # The keys are as old as the request, not as the answer.
+            fetched = _State(_keys_of(await get()), now, now)
+        except KeysteadError as error:
+            fetched = replace(started, failure=error)
         # The outcome of a fetch that was given up is dropped: a later one may have brought newer keys.
         if self._state is started:
-            # The keys are as old as the request, not as the answer.
-            at = started.attempted_at
-            self._state = replace(started, failure=failure) if failure else _State(keys, at, at)
+            self._state = fetched
 
-    def _get(self) -> Reply:
+    async def _get(self) -> Reply:
+        """Never suspends."""
         if self._transport is not None and not isinstance(self._transport, httpx.BaseTransport):
             raise ValueError("transport: verify() needs a synchronous one; verify_async() takes this one")
         if self._threads is None:
@@ -190,7 +167,7 @@ class PublishedKeys:
     async def _get_async(self) -> Reply:
         # A transport that is only synchronous is used in a thread.
         if self._transport is not None and not isinstance(self._transport, httpx.AsyncBaseTransport):
-            return await asyncio.to_thread(self._get)
+            return await asyncio.to_thread(run_sync, self._get())
         client = self._loops.client
         return await send_async(client, client.build_request("GET", self._url, headers=_HEADERS), self._bounds)
 
@@ -213,7 +190,7 @@ def require_origin(name: str, url: str, *, allow_http: bool = False) -> str:
 
 
 def require_joserfc() -> None:
-    """:raises ImportError: the extra is not installed; says how to install it."""
+    """:raises ImportError: the extra is not installed."""
     try:
         importlib.import_module("joserfc")
     except ImportError:

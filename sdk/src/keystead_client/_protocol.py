@@ -85,9 +85,9 @@ class Refresh:
     tokens: Tokens
 
     @property
-    def key(self) -> str | None:
+    def key(self) -> str:
         """Callers with the same key share one refresh."""
-        return self.tokens.auth_token or self.tokens.refresh_token
+        return self.tokens.auth_token or self.tokens.refresh_token or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,9 @@ def limit_retry_wait(seconds: float) -> Iterator[None]:
 def data_of(reply: Reply) -> dict[str, Any]:
     """The ``data`` of an answer without errors; anything else is raised."""
     if 300 <= reply.status < 400:
-        raise _with_status(ServerError("the server answered with a redirect, which is never followed"), reply)
+        redirect = ServerError("the server answered with a redirect, which is never followed")
+        redirect.status = reply.status
+        raise redirect
     try:
         envelope = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -158,39 +160,28 @@ def data_of(reply: Reply) -> dict[str, Any]:
 
 
 def _first_error(reply: Reply, errors: list[dict[str, Any]], envelope: Mapping[str, Any]) -> KeysteadError:
-    extensions = errors[0].get("extensions")
-    extensions = dict(extensions) if isinstance(extensions, dict) else {}
-    retry_after = _retry_after(reply)
-    if retry_after is not None:
-        extensions.setdefault("retryAfter", retry_after)
-    message = errors[0].get("message")
+    given, message = errors[0].get("extensions"), errors[0].get("message")
+    extensions = {**_retry_after(reply), **(given if isinstance(given, dict) else {})}
     error = error_from(extensions, message if isinstance(message, str) else "the server gave no reason")
     data = envelope.get("data")
     error.errors = tuple(errors)
     error.data = data if isinstance(data, dict) and any(value is not None for value in data.values()) else None
-    error.was_executed = "data" in envelope
-    return _with_status(error, reply)
+    error.status, error.was_executed = reply.status, "data" in envelope
+    return error
 
 
 def _foreign(reply: Reply) -> KeysteadError:
     """Not a Keystead answer: perhaps of a proxy, which may or may not have forwarded the request."""
-    retry_after = _retry_after(reply)
-    extensions = {} if retry_after is None else {"retryAfter": retry_after}
     cls = Unavailable if reply.status in (502, 503, 504) else ServerError
-    error = cls(f"HTTP {reply.status}, and not an answer of a Keystead server", extensions)
-    error.was_executed = True
-    return _with_status(error, reply)
-
-
-def _with_status(error: KeysteadError, reply: Reply) -> KeysteadError:
-    error.status = reply.status
+    error = cls(f"HTTP {reply.status}, and not an answer of a Keystead server", _retry_after(reply))
+    error.status, error.was_executed = reply.status, True
     return error
 
 
-def _retry_after(reply: Reply) -> float | None:
-    """Seconds; Keystead never sends the other form of the header, a date."""
+def _retry_after(reply: Reply) -> dict[str, float]:
+    """The ``Retry-After`` header in seconds; Keystead never sends its other form, a date."""
     text = {name.lower(): value for name, value in reply.headers.items()}.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return {"retryAfter": float(text)} if text.isascii() and text.isdigit() and len(text) < 10 else {}
 
 
 def _retry_delay(operation: Operation, error: KeysteadError, attempt: int) -> float | None:

@@ -140,8 +140,7 @@ class Session:
         self._state = TokenState(store)
         self._buffer = refresh_buffer
         self._now = now
-        self._clock_skew = 0.0
-        """Seconds by which the server's clock is ahead of this computer's."""
+        self._clock_skew = 0.0  # seconds by which the server's clock is ahead
 
     @property
     def tokens(self) -> Tokens | None:
@@ -225,8 +224,10 @@ class Session:
             raise self._state.lost()
         if tokens.kind != "standing":
             raise RequestError('only a standing session issues access tokens: log in with session="standing"')
+        headers = self.endpoint.headers(is_exchange=True)
+        flow = _operations.get_access_token(tokens.refresh_token, expires_in, headers=headers, retries=self.retries)
         try:
-            return (yield from self._get_access_token(tokens.refresh_token, expires_in))
+            return (yield from flow)
         except RefreshTokenInvalid as error:
             self._state.lose(tokens, type(error))
             raise
@@ -262,23 +263,19 @@ class Session:
         return fresh
 
     def _exchange(self, old: Tokens, refresh_token: str) -> Flow[Tokens]:
+        headers, retries = self.endpoint.headers(is_exchange=True), self.retries
         if old.kind == "standing":
-            token = yield from self._get_access_token(refresh_token, None)
-            return replace(old, auth_token=token)
-        headers = self.endpoint.headers(is_exchange=True)
+            flow = _operations.get_access_token(refresh_token, None, headers=headers, retries=retries)
+            return replace(old, auth_token=(yield from flow))
         try:
-            new = yield from _operations.refresh_pair(refresh_token, headers=headers, retries=self.retries)
+            new = yield from _operations.refresh_pair(refresh_token, headers=headers, retries=retries)
         except RefreshTokenInvalid:
-            if old.previous_refresh_token is None:
+            previous = old.previous_refresh_token
+            if previous is None:
                 raise
             # The new one has never worked: a server whose database was restored may know only the previous one.
-            previous = old.previous_refresh_token
-            new = yield from _operations.refresh_pair(previous, headers=headers, retries=self.retries)
+            new = yield from _operations.refresh_pair(previous, headers=headers, retries=retries)
         return replace(new, previous_refresh_token=refresh_token)
-
-    def _get_access_token(self, refresh_token: str, expires_in: int | None) -> Flow[str]:
-        headers = self.endpoint.headers(is_exchange=True)
-        return _operations.get_access_token(refresh_token, expires_in, headers=headers, retries=self.retries)
 
     def _replace(self, old: Tokens, new: Tokens) -> Tokens:
         """Save refreshed tokens; a refresh that ends after a logout or a login changes nothing."""

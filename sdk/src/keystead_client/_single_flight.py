@@ -93,12 +93,12 @@ class SingleFlight(Generic[T]):
         # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[T]] = set()
 
-    def run(self, key: str | None, work: Callable[[], T], patience: float | None = None) -> T:
+    def run(self, key: str, work: Callable[[], T], patience: float | None = None) -> T:
         """The result of the work, for threads.
 
         :raises Timeout: the leader took longer than ``patience`` seconds.
         """
-        place = _digest(key or "")
+        place = _digest(key)
         flight, is_leader = self._board(place, None)
         if is_leader:
             try:
@@ -118,12 +118,12 @@ class SingleFlight(Generic[T]):
         except TimeoutError:
             raise self._give_up(place, flight) from None
 
-    async def run_async(self, key: str | None, work: Work[T], patience: float | None = None) -> T:
+    async def run_async(self, key: str, work: Work[T], patience: float | None = None) -> T:
         """The same for tasks, of any event loop.
 
         The work runs in its own task: it completes for the others although its caller is cancelled.
         """
-        place = _digest(key or "")
+        place = _digest(key)
         flight, is_leader = self._board(place, asyncio.get_running_loop())
         if is_leader:
             task = asyncio.create_task(work())
@@ -141,14 +141,14 @@ class SingleFlight(Generic[T]):
                 raise
             raise self._give_up(place, flight) from None
 
-    def forget(self, key: str | None) -> None:
+    def forget(self, key: str) -> None:
         """Drop the remembered result. A call in progress completes for those who wait already, and no later caller."""
         with self._lock:
-            self._flights.pop(_digest(key or ""), None)
+            self._flights.pop(_digest(key), None)
 
-    def is_flying(self, key: str | None) -> bool:
+    def is_flying(self, key: str) -> bool:
         """Whether a call for ``key`` is in progress."""
-        flight = self._flights.get(_digest(key or ""))
+        flight = self._flights.get(_digest(key))
         return flight is not None and flight.landed_at is None and self._is_usable(flight)
 
     async def finish(self) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import isfinite
-from types import TracebackType
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -32,7 +31,6 @@ LONGEST_REASON: Final = 160
 _LONGEST_LOGGED: Final = 300
 """Characters of a message in the log."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-_BEFORE_ANYTHING_WAS_SENT = (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 class PoolTimeout(Timeout):
@@ -84,10 +82,6 @@ class ThreadConnections:
         transport = self._transport or httpx.HTTPTransport(verify=self._tls or True)
         self.client = httpx.Client(transport=transport, **self._bounds.client_options)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self.client.close()
-
 
 _POOLS: WeakSet[ThreadConnections] = WeakSet()
 
@@ -120,7 +114,9 @@ class LoopConnections:
             # Connections of closed loops can be neither used nor closed.
             for ended in [known for known in list(self._clients) if known.is_closed()]:
                 self._clients.pop(ended, None)
-            transport = self._transport or self._open_transport()
+            # Reading all certificates takes some 20 ms, so the context is shared.
+            self._tls = self._tls or (None if self._transport else httpx.create_ssl_context())
+            transport = self._transport or httpx.AsyncHTTPTransport(verify=self._tls or True)
             client = self._clients[loop] = httpx.AsyncClient(transport=transport, **self._bounds.client_options)
         return client
 
@@ -129,11 +125,6 @@ class LoopConnections:
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
-
-    def _open_transport(self) -> httpx.AsyncBaseTransport:
-        # Reading all certificates takes some 20 ms.
-        self._tls = self._tls or httpx.create_ssl_context()
-        return httpx.AsyncHTTPTransport(verify=self._tls)
 
 
 def send(client: httpx.Client, request: httpx.Request, bounds: Bounds) -> Reply:
@@ -224,7 +215,7 @@ def _reason(error: httpx.RequestError) -> str:
         text = _system_reason(cause) if isinstance(cause, OSError) else None
         if text:
             return one_line(text, LONGEST_REASON)
-    if isinstance(error, _BEFORE_ANYTHING_WAS_SENT) and str(error):
+    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol) and str(error):
         return one_line(str(error), LONGEST_REASON)
     if isinstance(error, httpx.RemoteProtocolError):
         was_closed = "disconnected" in str(error) or "closed connection" in str(error)
@@ -292,9 +283,7 @@ class OutageLog:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, PoolTimeout):
             return
         if isinstance(error, NetworkError | ServerError | Unauthorized):

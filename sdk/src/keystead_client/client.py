@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx
@@ -75,7 +74,7 @@ class AnyClient:
 
     @property
     def brand(self) -> str | None:
-        """The brand of the users, a name or an id; None if it was not given."""
+        """The brand of the users, a name or an id; None if none was given."""
         return self._brand
 
     @property
@@ -270,14 +269,12 @@ class Client(AnyClient):
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._http.client.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _run(self, flow: Flow[T]) -> T:
