@@ -22,9 +22,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from keystead_client import AsyncClient, KeysteadError, NotAuthenticated, auth
 from keystead_client.errors import Forbidden, GraphQLValidationFailed, Unauthorized
-from keystead_client.fastapi import CurrentUser, PageUser
+from keystead_client.fastapi import CurrentUser, PageUser, redirect_back, redirect_back
 from keystead_client.middleware import KeysteadMiddleware
-from keystead_client.starlette import redirect_back
 
 HERE = Path(__file__).parent
 LOGIN = "/auth/login"

@@ -27,8 +27,7 @@ def test_the_product_has_modules() -> None:
 
 @pytest.mark.parametrize("module", each_module())
 def test_a_module_fits_in_the_head(module: Module) -> None:
-    most = 350 if CLIENT_PACKAGE in (ROOT / module.path).parents else MOST_LINES  # until the SDK's core is cut
-    assert module.text.count("\n") <= most
+    assert module.text.count("\n") <= MOST_LINES
 
 
 @pytest.mark.parametrize("module", each_module())

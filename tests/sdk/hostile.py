@@ -51,7 +51,7 @@ def answering(
             yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             over.set()
-            # Wakes it where it waits for somebody to connect.
+            # Wakes the thread that waits for a connection.
             listener.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join()

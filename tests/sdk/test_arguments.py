@@ -48,7 +48,7 @@ def test_a_kind_of_session_that_does_not_exist(kind: str, method: str, session: 
 
 @KINDS
 def test_a_pair_session_gives_no_access_tokens_away(kind: str) -> None:
-    """The session goes on: that is no NotAuthenticated."""
+    """The session stays valid: that is no NotAuthenticated."""
     store = MemoryTokens(Tokens("auth-1", "refresh-1"))
     with pytest.raises(RequestError, match='session="standing"') as caught:
         do(lambda client: client.get_access_token(), kind, tokens=store)
@@ -69,7 +69,7 @@ EACH_WITH = pytest.mark.parametrize("act", WITH_TOKENS.values(), ids=WITH_TOKENS
 @EACH_WITH
 @pytest.mark.parametrize("token", ["", None])
 def test_without_a_token_nobody_asks(kind: str, act: Callable[[Any, Any], Any], token: str | None) -> None:
-    """As nobody, or as the program, which may do more than the user who is meant."""
+    """It would run as the program, which may have more rights than the user."""
     with pytest.raises(NotAuthenticated, match="_token: there is none"):
         do(lambda client: act(client, token), kind, api_key="the-key")
 

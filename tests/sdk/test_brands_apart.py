@@ -62,7 +62,7 @@ async def test_a_user_of_another_brand_is_nobody_here(server: Server, served: Se
 async def test_bad_credentials_of_the_client_say_nothing_of_the_user(
     server: Server, served: Served, eves: str, kind: str
 ) -> None:
-    """The browser keeps its cookies until somebody has mended the client."""
+    """The browser keeps its cookies until the client is fixed."""
     given = await options(server, served, kind)
     given = {name: value[:-8] + "00000000" for name, value in given.items()}
     async with served.client(**given) as client:

@@ -1,24 +1,38 @@
-"""The client against the real server: log in, stay logged in, log out."""
+"""Both clients against the real server: log in, stay logged in, log out."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from keystead.context import Server
-from keystead_client import AsyncClient, Client, MemoryTokens, Tokens
+from keystead_client import AsyncClient, Client, FileTokens, MemoryTokens, Tokens
 from keystead_client.errors import InvalidCredentials, NotAuthenticated, ServerError
+from tests.api import listening
 from tests.clocks import ManualClock
-from tests.make import make_api_key
-from tests.sdk.served import EMAIL, PASSWORD, make_served
+from tests.make import make_api_key, make_brand, make_entity, make_user
+from tests.sdk.served import EMAIL, PASSWORD, Served, make_served
+
+HEALTH = "{ health { data { up } } }"
 
 
-async def test_log_in_who_am_i_log_out(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client() as client:
-        tokens = await client.login(EMAIL, PASSWORD, brand=served.brand.name)
+@pytest.fixture
+async def served(server: Server) -> Served:
+    """A server in this process, with one user."""
+    return await make_served(server)
+
+
+async def test_a_session_of_the_client(served: Served) -> None:
+    async with served.client(brand=served.brand.name) as client:
+        with pytest.raises(InvalidCredentials):
+            await client.login(EMAIL, "not the password")
+        assert client.tokens is None
+        tokens = await client.login(EMAIL, PASSWORD)
         assert tokens.auth_token
         assert tokens.auth_token not in repr(tokens)
         assert (await client.me())["email"] == EMAIL
@@ -26,50 +40,56 @@ async def test_log_in_who_am_i_log_out(server: Server) -> None:
         assert client.tokens is None
         with pytest.raises(NotAuthenticated):
             await client.me_with(tokens.auth_token)
+        await client.login(EMAIL, PASSWORD, session="standing")
+        assert (await client.me())["email"] == EMAIL
 
 
-async def test_a_wrong_password_keeps_what_there_was(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client() as client:
-        with pytest.raises(InvalidCredentials):
-            await client.login(EMAIL, "not the password", brand=served.brand.name)
-        assert client.tokens is None
-
-
-async def test_calls_without_a_store(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client() as client:
-        first = await client.login_with(EMAIL, PASSWORD, brand=served.brand.name, forwarded_for="198.51.100.4")
-        assert first.refresh_token
+async def test_sessions_that_are_passed_in(served: Served) -> None:
+    async with served.client(brand=served.brand.name) as client:
+        first = await client.login_with(EMAIL, PASSWORD, forwarded_for="198.51.100.4")
         second = await client.refresh_with(first.refresh_token)
-        assert second.auth_token
         assert (await client.me_with(second.auth_token, ["id", "email"]))["email"] == EMAIL
-        asked = await client.execute_with(
-            second.auth_token, "query ($ask: Boolean!) { me { email @include(if: $ask) } }", {"ask": True}
-        )
-        assert asked == {"me": {"email": EMAIL}}
+        document = "query ($ask: Boolean!) { me { email @include(if: $ask) } }"
+        assert await client.execute_with(second.auth_token, document, {"ask": True}) == {"me": {"email": EMAIL}}
         await client.logout_with(second.auth_token)
+        for call in (client.me_with(second.auth_token), client.execute_with(second.auth_token, "{ me { email } }")):
+            with pytest.raises(NotAuthenticated):
+                await call
+        third = await client.login_with(EMAIL, PASSWORD)
+        for _ in range(2):
+            await client.logout_with(refresh_token=third.refresh_token)
         with pytest.raises(NotAuthenticated):
-            await client.me_with(second.auth_token)
-        with pytest.raises(NotAuthenticated):
-            await client.execute_with(second.auth_token, "{ me { email } }")
+            await client.me_with(third.auth_token)
         assert client.tokens is None
 
 
-async def test_a_token_near_its_end_is_renewed_before_it_is_used(server: Server, clock: ManualClock) -> None:
-    served = await make_served(server)
-    async with served.client() as client:
-        first = await client.login(EMAIL, PASSWORD, brand=served.brand.name)
+async def test_a_token_is_refreshed_before_it_expires(served: Served, clock: ManualClock) -> None:
+    store = MemoryTokens()
+    async with served.client(tokens=store, brand=served.brand.name) as client:
+        first = await client.login(EMAIL, PASSWORD)
+        clock.advance(seconds=3600 - 30)
+        await client.refresh()
+        saved = store.load()
+        assert saved is not None
+        assert saved.previous_refresh_token == first.refresh_token, "kept until the new tokens have worked"
         clock.advance(seconds=3600 - 30)
         assert await client.me(["id"])
-        assert client.tokens is not None
-        assert client.tokens.refresh_token != first.refresh_token
-        assert served.sent == ["LogIn", "Refresh", "Me"]
+        saved = store.load()
+        assert saved is not None
+        assert saved.previous_refresh_token is None
+        assert served.sent == ["LogIn", "Refresh", "Refresh", "Me"]
+
+
+async def test_a_clock_that_is_a_day_ahead_does_not_refresh_all_the_time(served: Served) -> None:
+    async with served.client(clock=lambda: served.server.clock.now().timestamp() + 86400) as client:
+        await client.login(EMAIL, PASSWORD, brand=served.brand.name)
+        await client.me()
+        await client.me()
+    assert served.sent == ["LogIn", "Me", "Me"]
 
 
 @pytest.mark.attack("A104")
-async def test_fifty_refused_at_once_refresh_once(server: Server, clock: ManualClock) -> None:
-    served = await make_served(server)
+async def test_fifty_rejected_concurrently_refresh_once(served: Served, clock: ManualClock) -> None:
     async with served.client(clock=lambda: 0.0) as client:
         await client.login(EMAIL, PASSWORD, brand=served.brand.name)
         clock.advance(seconds=3601)
@@ -81,13 +101,10 @@ async def test_fifty_refused_at_once_refresh_once(server: Server, clock: ManualC
 
 
 @pytest.mark.attack("A104")
-async def test_a_reused_refresh_token_ends_in_logged_out_and_no_loop(server: Server, clock: ManualClock) -> None:
-    served = await make_served(server)
+async def test_a_reused_refresh_token_ends_in_logged_out_and_no_loop(served: Served, clock: ManualClock) -> None:
     async with served.client() as thief, served.client(clock=lambda: 0.0) as client:
         tokens = await client.login(EMAIL, PASSWORD, brand=served.brand.name)
-        assert tokens.refresh_token
         stolen = await thief.refresh_with(tokens.refresh_token)
-        assert stolen.refresh_token
         await thief.refresh_with(stolen.refresh_token)
         clock.advance(seconds=3601)
         served.sent.clear()
@@ -97,130 +114,129 @@ async def test_a_reused_refresh_token_ends_in_logged_out_and_no_loop(server: Ser
         assert client.tokens is None
         served.sent.clear()
         with pytest.raises(NotAuthenticated):
-            await client.execute("{ health { data { up } } }")
+            await client.execute(HEALTH)
         assert served.sent == []
 
 
-async def test_a_session_that_was_ended_elsewhere(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client() as client, served.client() as elsewhere:
-        tokens = await client.login(EMAIL, PASSWORD, brand=served.brand.name)
-        assert tokens.auth_token
+async def test_a_session_that_was_ended_elsewhere(served: Served) -> None:
+    async with served.client(brand=served.brand.name) as client, served.client() as elsewhere:
+        tokens = await client.login(EMAIL, PASSWORD)
         await elsewhere.logout_with(tokens.auth_token)
         served.sent.clear()
         with pytest.raises(NotAuthenticated):
             await client.me()
         assert client.tokens is None
         assert served.sent == ["Me", "Refresh"]
-
-
-async def test_logout_of_a_session_that_is_over_is_a_logout(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client() as client:
-        tokens = await client.login(EMAIL, PASSWORD, brand=served.brand.name)
-        assert tokens.auth_token
-        await client.logout_with(tokens.auth_token)
+        tokens = await client.login(EMAIL, PASSWORD)
+        await elsewhere.logout_with(tokens.auth_token)
         await client.logout()
-        assert client.tokens is None
-        assert await client.execute("{ health { data { up } } }")
+        assert await client.execute(HEALTH), "a logout of a session that is over is a logout"
 
 
-async def test_the_replaced_refresh_token_is_kept_until_the_new_one_has_worked(
-    server: Server, clock: ManualClock
-) -> None:
-    served = await make_served(server)
-    store = MemoryTokens()
-    async with served.client(tokens=store) as client:
-        first = await client.login(EMAIL, PASSWORD, brand=served.brand.name)
-        await client.refresh()
-        kept = store.load()
-        assert kept is not None
-        assert kept.previous_refresh_token == first.refresh_token
-        await client.me()
-        kept = store.load()
-        assert kept is not None
-        assert kept.previous_refresh_token is None
-
-
-async def test_an_anonymous_user(server: Server, clock: ManualClock) -> None:
-    served = await make_served(server)
-    async with served.client(brand_token=served.brand_token) as client:
+async def test_an_anonymous_user(served: Served, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", "https://auth.example.com")
+    monkeypatch.setenv("KEYSTEAD_BRAND_TOKEN", served.brand_token)
+    now = served.server.clock.now
+    async with AsyncClient(transport=served.transport, clock=lambda: now().timestamp()) as client:
         tokens = await client.create_me()
-        assert tokens.kind == "standing"
         user = await client.me()
-        assert user["is_anonymous"] is True
+        assert (tokens.kind, user["is_anonymous"], user["brand"]) == ("standing", True, served.brand.name)
         clock.advance(seconds=901)
         assert (await client.me())["id"] == user["id"]
-        kept = client.tokens
-        assert kept is not None
-        assert kept.refresh_token == tokens.refresh_token
+        assert client.tokens is not None
+        assert client.tokens.refresh_token == tokens.refresh_token
         shared = await client.get_access_token(expires_in=60)
         assert (await client.me_with(shared))["id"] == user["id"]
         await client.logout_everywhere(force=True)
         assert client.tokens is None
 
 
-async def test_a_standing_login(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client(brand=served.brand.name) as client:
-        await client.login(EMAIL, PASSWORD, session="standing")
-        assert (await client.me())["email"] == EMAIL
-
-
-async def test_an_api_key(server: Server) -> None:
-    served = await make_served(server)
-    _, key = await make_api_key(server, served.brand, "admin")
-    async with served.client(api_key=key.reveal()) as client:
-        found = await client.execute("{ apiKeyList { data { name } } }")
-        assert found["apiKeyList"]["data"]
-
-
-async def test_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = await make_served(server)
-    monkeypatch.setenv("KEYSTEAD_ENDPOINT", "https://auth.example.com")
-    monkeypatch.setenv("KEYSTEAD_BRAND_TOKEN", served.brand_token)
-    async with AsyncClient(transport=served.transport) as client:
-        await client.create_me()
-        assert (await client.me())["brand"] == served.brand.name
-
-
 @pytest.mark.attack("A104")
-async def test_a_redirect_is_never_followed() -> None:
-    asked: list[str] = []
+async def test_a_redirect_is_never_followed_and_no_cookie_kept() -> None:
+    asked: list[tuple[str, str | None]] = []
 
     def redirect(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.host)
-        return httpx.Response(307, headers={"location": "https://evil.example.com/graphql"})
+        asked.append((request.url.host, request.headers.get("cookie")))
+        headers = {"location": "https://evil.example.com/graphql", "set-cookie": "a=b; Path=/"}
+        return httpx.Response(307, headers=headers)
 
     transport = httpx.MockTransport(redirect)
     async with AsyncClient("https://id.example.com", transport=transport, tokens=Tokens("a", "b")) as client:
-        with pytest.raises(ServerError):
-            await client.me()
-        with pytest.raises(ServerError):
-            await client.refresh()
+        for call in (client.me(), client.refresh(), client.me_with("other")):
+            with pytest.raises(ServerError):
+                await call
     threaded = Client("https://id.example.com", transport=transport, tokens=Tokens("a", "b"))
     with threaded, pytest.raises(ServerError):
         threaded.me()
-    assert asked == ["id.example.com"] * 3
+    assert asked == [("id.example.com", None)] * 4
 
 
-async def test_no_cookie_is_kept() -> None:
-    shown: list[str | None] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        shown.append(request.headers.get("cookie"))
-        return httpx.Response(200, json={"data": {"me": {}}}, headers={"set-cookie": "a=b; Path=/"})
-
-    async with AsyncClient("https://id.example.com", transport=httpx.MockTransport(answer)) as client:
-        await client.me_with("one")
-        await client.me_with("other")
-    assert shown == [None, None]
+# ----------------------------------------------------------------------------------------------------------- threads
 
 
-async def test_a_clock_that_is_a_day_ahead_does_not_refresh_all_the_time(server: Server) -> None:
-    served = await make_served(server)
-    async with served.client(clock=lambda: server.clock.now().timestamp() + 86400) as client:
-        await client.login(EMAIL, PASSWORD, brand=served.brand.name)
-        await client.me()
-        await client.me()
-    assert served.sent == ["LogIn", "Me", "Me"]
+async def test_a_script_with_a_token_file(server: Server, tmp_path: Path) -> None:
+    brand = await make_brand(server)
+    await make_user(server, brand, EMAIL, password=PASSWORD)
+    path = tmp_path / "tokens.json"
+
+    def script(url: str) -> None:
+        now = server.clock.now().timestamp
+        with Client(url, brand=brand.name, tokens=FileTokens(path), clock=now) as client:
+            client.login(EMAIL, PASSWORD)
+            assert path.stat().st_mode & 0o777 == 0o600
+        with Client(url, tokens=FileTokens(path), clock=now) as client:
+            assert client.me()["email"] == EMAIL
+            tokens = client.refresh()
+            assert client.execute_with(tokens.auth_token, "{ me { email } }") == {"me": {"email": EMAIL}}
+            client.logout()
+            assert not path.exists()
+            with pytest.raises(NotAuthenticated):
+                client.me_with(tokens.auth_token)
+
+    async with listening(server.settings, server) as url:
+        await asyncio.to_thread(script, url)
+
+
+@pytest.mark.attack("A104")
+async def test_threads_rejected_concurrently_refresh_once(server: Server, clock: ManualClock) -> None:
+    brand = await make_brand(server)
+    await make_user(server, brand, EMAIL, password=PASSWORD)
+
+    def script(url: str) -> None:
+        with Client(url, brand=brand.name, clock=lambda: 0.0) as client:
+            first = client.login(EMAIL, PASSWORD)
+            clock.advance(seconds=3601)
+            together = threading.Barrier(8)
+
+            def ask() -> str:
+                together.wait()
+                return str(client.me(["email"])["email"])
+
+            with ThreadPoolExecutor(8) as pool:
+                emails = [future.result() for future in [pool.submit(ask) for _ in range(8)]]
+            assert emails == [EMAIL] * 8
+            second = client.tokens
+            assert second is not None
+            # One rotation, not eight: the second token is the successor of the first.
+            assert client.refresh_with(first.refresh_token).refresh_token == second.refresh_token
+
+    async with listening(server.settings, server) as url:
+        await asyncio.to_thread(script, url)
+
+
+async def test_records_by_api_key(server: Server) -> None:
+    brand = await make_entity(server, await make_brand(server))
+    _, key = await make_api_key(server, brand, "read", "write")
+
+    def script(url: str) -> None:
+        with Client(url, api_key=key.reveal()) as client:
+            customers = client.entity("customer")
+            made = customers.create({"name": "Ann"}, ["id", "name"])
+            assert customers.update(made["id"], {"name": "Bea"}, ["name"]) == {"name": "Bea"}
+            assert [row["name"] for row in customers.list(["name"]).data] == ["Bea"]
+            assert customers.by_id(made["id"], ["name"]) == {"name": "Bea"}
+            customers.delete([made["id"]])
+            assert customers.by_id(made["id"]) is None
+
+    async with listening(server.settings, server) as url:
+        await asyncio.to_thread(script, url)

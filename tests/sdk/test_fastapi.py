@@ -18,9 +18,8 @@ from keystead_client import auth
 from keystead_client._request import retry_after
 from keystead_client.async_client import AsyncClient
 from keystead_client.errors import ServerBusy
-from keystead_client.fastapi import CurrentUser, OptionalUser, PageUser
+from keystead_client.fastapi import CurrentUser, OptionalUser, PageUser, redirect_back
 from keystead_client.middleware import KeysteadMiddleware
-from keystead_client.starlette import redirect_back
 from tests.clocks import ManualClock
 from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import Wire, set_cookies

@@ -238,7 +238,7 @@ class AccessRules:
     def is_local_development(self, request: IncomingRequest) -> bool:
         """Whether the request came over plain HTTP, to a loopback name, through no visible proxy.
 
-        A proxy without headers of its own still passes on ``Origin`` and ``Referer``, which name the public host.
+        A proxy that adds no headers still passes on ``Origin`` and ``Referer``, which name the public host.
         """
         pages = [page for page in (request.origin, request.referer) if page]
         return request.is_plain_http and all(map(_is_loopback_origin, [f"http://{request.host}", *pages]))

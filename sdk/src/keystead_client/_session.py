@@ -46,10 +46,9 @@ class TokenState:
         return None if tokens == _EXPIRED else tokens
 
     def current(self) -> Tokens | None:
-        """The current tokens; None if there never was a session, or it was logged out.
+        """The current tokens; None if there never was a session, or it was logged out here.
 
-        :raises NotAuthenticated: the session was lost, or ended by another process with the same store. The client's
-            own key may have more rights than the user: it does not act in the user's place.
+        :raises NotAuthenticated: the session was lost, or ended by another process with the same store.
         """
         with self._lock:
             tokens = self._load()
@@ -119,10 +118,7 @@ class TokenState:
 
 
 def is_same_session(one: Tokens, other: Tokens) -> bool:
-    """Whether two sets of tokens belong to one session: by refresh token, else by the access tokens' ``sid``.
-
-    The ``sid`` is unverified, but the server has issued both tokens to this client.
-    """
+    """Whether two sets of tokens belong to one session: by refresh token, else by the access tokens' ``sid``."""
     if one.refresh_token is not None and one.refresh_token in (other.refresh_token, other.previous_refresh_token):
         return True
     sids = [claims_of(tokens.auth_token).get("sid") for tokens in (one, other)]
@@ -153,7 +149,7 @@ class Session:
         self._state.start(tokens)
 
     def log_in(self, email: str, password: str, brand: str | None, kind: Kind) -> Flow[Tokens]:
-        """A new session replaces the client's old one, which stays valid on the server."""
+        """A new session; the old one stays valid on the server."""
         headers = self.endpoint.headers()
         new = yield from _operations.log_in(
             email, password, brand=brand, kind=kind, headers=headers, retries=self.retries
@@ -162,7 +158,7 @@ class Session:
         return new
 
     def create_me(self) -> Flow[Tokens]:
-        """Become a new anonymous user."""
+        """A new anonymous user."""
         new = yield from _operations.create_me(headers=self.endpoint.headers(), retries=self.retries)
         self.start(new)
         return new
@@ -194,9 +190,7 @@ class Session:
         return Refresh(self._state.current() or _EXPIRED)
 
     def refresh(self, due: Refresh) -> Flow[Tokens]:
-        """Tokens with another access token than the stale one, saved. Run by one caller at a time for each ``due.key``.
-
-        The server is asked only if no other task, or process with the same store, has refreshed already.
+        """New tokens, saved, unless another task or process has refreshed already. One call at a time per ``due.key``.
 
         :raises Unauthenticated: the store holds another session by now.
         """
@@ -204,7 +198,7 @@ class Session:
         if old is None or old.refresh_token is None:
             raise self._state.lost()
         if not is_same_session(due.tokens, old):
-            raise _replaced()
+            raise Unauthenticated("another session was started meanwhile")
         if old.auth_token is not None and old.auth_token != due.tokens.auth_token:
             return old
         try:
@@ -215,10 +209,7 @@ class Session:
         return self._replace(old, new)
 
     def access_token(self, expires_in: int | None) -> Flow[str]:
-        """A new access token of a standing session, not kept.
-
-        :raises RequestError: for a pair session; the server would call its refresh token invalid.
-        """
+        """A new access token of a standing session, not kept. Raises ``RequestError`` for a pair session."""
         tokens = self._state.current()
         if tokens is None or tokens.refresh_token is None:
             raise self._state.lost()
@@ -288,12 +279,12 @@ class Session:
                 # Another process with the same store has refreshed first, perhaps more than once.
                 return current
             else:
-                raise _replaced()
-        raise Unauthenticated("the session was ended meanwhile")
+                break
+        raise Unauthenticated("another session was started meanwhile" if current else "the session was ended meanwhile")
 
     def _confirm(self, token: str | None) -> None:
         """New tokens have worked: forget the refresh token that they replaced."""
-        # The answer is there: a store that fails must not take it from the caller.
+        # A store that fails must not take the answer from the caller.
         with suppress(Exception):
             tokens = self._state.load()
             if tokens is not None and tokens.previous_refresh_token is not None and tokens.auth_token == token:
@@ -307,7 +298,3 @@ class Session:
 
     def _is_fresh(self, tokens: Tokens, buffer: float) -> bool:
         return tokens.is_fresh(self._now() + self._clock_skew, buffer)
-
-
-def _replaced() -> Unauthenticated:
-    return Unauthenticated("another session was started meanwhile")

@@ -166,10 +166,7 @@ class Client(AnyClient):
         self._http = ThreadConnections(transport, self._bounds)
 
     def login(self, email: str, password: str, *, brand: str | None = None, session: Kind = "pair") -> Tokens:
-        """Log in and keep the tokens. ``session="standing"`` suits a device that stays logged in.
-
-        :raises InvalidCredentials: wrong e-mail address or password.
-        """
+        """Log in and keep the tokens. ``session="standing"`` is for a device that stays logged in."""
         return self._run(self._session.log_in(email, password, brand or self._brand, session))
 
     def create_me(self) -> Tokens:
@@ -192,10 +189,7 @@ class Client(AnyClient):
         self._run(self._session.log_out())
 
     def logout_everywhere(self, *, force: bool = False) -> None:
-        """End all sessions of the user.
-
-        :raises NoLoginMethod: the user could not log in again; ``force`` does it anyway.
-        """
+        """End all sessions of the user. ``force``: also of one who could not log in again (``NoLoginMethod``)."""
         self._run(self._session.log_out_everywhere(force))
 
     def me(self, select: Sequence[str] = ME) -> dict[str, Any]:
@@ -205,10 +199,7 @@ class Client(AnyClient):
     def execute(
         self, document: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
     ) -> dict[str, Any]:
-        """The ``data`` of any GraphQL document.
-
-        :raises KeysteadError: the first error of the answer; it holds the partial data.
-        """
+        """The ``data`` of any GraphQL document. Raises the first error of the answer; it holds the partial data."""
         return self._run(self._session.execute(Operation.of(document, variables, operation_name)))
 
     def entity(self, name: str) -> Entity:

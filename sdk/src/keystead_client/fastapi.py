@@ -1,4 +1,4 @@
-"""Dependencies for FastAPI applications behind ``KeysteadMiddleware``.
+"""Dependencies and a redirect for FastAPI applications behind ``KeysteadMiddleware``.
 
 @app.get("/api/orders")
 async def orders(user: CurrentUser) -> list[Order]: ...
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
+from fastapi.responses import RedirectResponse
 
 from keystead_client import auth
+from keystead_client._access_rules import redirect_target
 from keystead_client._checks import User
 from keystead_client._request import retry_after
 from keystead_client.errors import KeysteadError, NotAuthenticated
 
-__all__ = ["CurrentUser", "OptionalUser", "PageUser", "current_user", "optional_user", "page_user"]
+__all__ = ["CurrentUser", "OptionalUser", "PageUser", "current_user", "optional_user", "page_user", "redirect_back"]
 
 
 async def current_user() -> User:
@@ -41,3 +43,8 @@ async def page_user() -> User:
 CurrentUser = Annotated[User, Depends(current_user)]
 OptionalUser = Annotated[User | None, Depends(optional_user)]
 PageUser = Annotated[User, Depends(page_user)]
+
+
+def redirect_back(request: Request, default: str = "/") -> RedirectResponse:
+    """Redirect to the page before the login, from the query parameter ``redirect``; only to a path of this origin."""
+    return RedirectResponse(redirect_target(request.query_params.get("redirect"), default), status_code=303)

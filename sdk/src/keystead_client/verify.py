@@ -1,7 +1,7 @@
 """Offline verification of access tokens (RFC 9068) by the issuer's published keys.
 
 A token is parsed as strictly as the server writes it: canonical base64url, a header of exactly ``{alg, typ, kid}``, a
-payload of exactly our claims, each of its own type. JWT libraries accept much more (RFC 8725).
+payload of exactly our claims, all type-checked. JWT libraries accept much more (RFC 8725).
 
 Anybody can make a second valid signature (r, n - s) of (r, s): a token is identified by its ``jti``, never by its text.
 """

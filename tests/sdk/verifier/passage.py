@@ -8,7 +8,7 @@ import httpx
 
 from keystead.web.app import Application
 
-UNREACHED = "nobody is there"
+UNREACHED = "unreachable"
 
 
 class InProcess(httpx.BaseTransport, httpx.AsyncBaseTransport):

@@ -118,7 +118,7 @@ async def test_unknown_keys_cause_one_fetch_in_ten_seconds_and_are_refused_in_be
 async def test_an_emergency_key_is_refused_for_ten_seconds_at_most(
     verifier: Verifier, forge: Forge, server: Server, clock: ManualClock
 ) -> None:
-    """The active key is revoked, another signs at once, and a stranger has just caused a fetch."""
+    """The active key is revoked, another signs immediately, and a stranger has just caused a fetch."""
     stranger = SigningKey.generate()
     assert await _accepts(verifier, forge.good)
     clock.advance(seconds=10)
