@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from keystead_client import AsyncClient, KeysteadError, NotAuthenticated, auth
 from keystead_client.errors import Forbidden, GraphQLValidationFailed, Unauthorized
-from keystead_client.fastapi import CurrentUser, PageUser, redirect_back, redirect_back
+from keystead_client.fastapi import CurrentUser, PageUser, redirect_back
 from keystead_client.middleware import KeysteadMiddleware
 
 HERE = Path(__file__).parent
