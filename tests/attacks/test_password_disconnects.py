@@ -21,23 +21,23 @@ from tests.attacks.operations import LOGIN, log_in, send_login
 CAP = 2
 DISCONNECTS = 200
 _LONGEST_HASH = 20.0
-"""Seconds after which a held hash goes on by itself: a failing test must end."""
+"""Seconds after which a held hash continues: a failing test must end."""
 
 
 class HeldHashes:
-    """Argon2 that takes as long as the test wants, and knows how many ran at once."""
+    """Argon2 that takes as long as the test wants, and counts how many ran concurrently."""
 
     def __init__(self, matches: Callable[[Profile, str | None, bytes], bool]) -> None:
         self._matches = matches
         self._lock = threading.Lock()
         self.may_go_on = threading.Event()
-        self.running = self.most_at_once = self.begun = 0
+        self.running = self.most_concurrent = self.begun = 0
 
     def __call__(self, profile: Profile, stored: str | None, password: bytes) -> bool:
         with self._lock:
             self.begun += 1
             self.running += 1
-            self.most_at_once = max(self.most_at_once, self.running)
+            self.most_concurrent = max(self.most_concurrent, self.running)
         try:
             self.may_go_on.wait(_LONGEST_HASH)
             return self._matches(profile, stored, password)
@@ -81,7 +81,7 @@ async def test_a_slot_belongs_to_the_thread_that_hashes(server: Server, api: Api
         hashing = [log_in_task() for _ in range(CAP)]
         await _until(lambda: held.running == CAP)
         await _hang_up(hashing)
-        assert server.passwords.load.running == CAP, "what was begun goes on"
+        assert server.passwords.load.running == CAP, "what was begun continues"
         if round_ % 10 == 0:
             newcomers = [log_in_task() for _ in range(3 * CAP)]
             await _until(lambda: server.passwords.load.waiting == 3 * CAP)
@@ -91,12 +91,12 @@ async def test_a_slot_belongs_to_the_thread_that_hashes(server: Server, api: Api
         held.may_go_on.set()
         await _until(lambda: server.passwords.load == (0, 0, server.passwords.load.begun))
     assert held.begun == DISCONNECTS
-    assert held.most_at_once == CAP
+    assert held.most_concurrent == CAP
     assert await log_in(api, "ann@example.com", PASSWORD)
 
 
 @pytest.mark.attack("A48")
-async def test_connections_that_are_closed_free_nothing_early(server: Server, ann: User, held: HeldHashes) -> None:
+async def test_closed_connections_free_no_slot_early(server: Server, ann: User, held: HeldHashes) -> None:
     """The same with sockets: two hundred clients that send a login and hang up without waiting for the answer."""
     body = msgspec.json.encode(
         {"query": LOGIN, "variables": {"input": {"email": "ann@example.com", "password": PASSWORD}}}
@@ -121,4 +121,4 @@ async def test_connections_that_are_closed_free_nothing_early(server: Server, an
             writer.close()
     assert b" 200 " in answer.splitlines()[0]
     assert b"auth_token" in answer
-    assert held.most_at_once == CAP
+    assert held.most_concurrent == CAP

@@ -1,4 +1,4 @@
-"""A46, A47: stored hashes that are too weak, and stored hashes that nobody of ours has made."""
+"""A46, A47: stored hashes that are too weak, and hostile stored hashes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STRONGER = Profile(64, 2, 1)
 
 
 @pytest.mark.attack("A46")
-async def test_a_weak_hash_is_made_anew_once_by_a_login_that_succeeds(
+async def test_a_weak_hash_is_rehashed_once_by_a_successful_login(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
     """In place, with the parameters of today; not by a wrong password, and not a second time."""
@@ -71,10 +71,10 @@ async def test_a_weak_hash_is_made_anew_once_by_a_login_that_succeeds(
 
 
 @pytest.mark.attack("A46")
-async def test_logins_that_overtake_each_other_all_succeed(
+async def test_concurrent_logins_with_a_rehash_all_succeed(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
-    """Each closes only with the hash that it verified; whoever finds it renewed meanwhile looks again."""
+    """Each closes only with the hash that it verified; one that lost the race reads it again."""
     server.passwords = PasswordPool(STRONGER, 1)
     pairs = await asyncio.gather(*(log_in(api, "ann@example.com", PASSWORD) for _ in range(8)))
     assert len({refresh_token for _, refresh_token in pairs}) == 8
@@ -83,7 +83,7 @@ async def test_logins_that_overtake_each_other_all_succeed(
 
 
 @pytest.mark.attack("A46")
-def test_a_weak_hash_is_no_class_of_its_own_by_time() -> None:
+def test_time_does_not_reveal_a_weak_hash() -> None:
     """Processor time of a wrong password: against a hash not yet renewed, a renewed one, and none."""
     today = Profile(4096, 2, 1)
     classes = {
@@ -149,7 +149,9 @@ def _hostile_hashes() -> dict[str, str]:
 
 
 @pytest.mark.attack("A47")
-async def test_a_hostile_stored_hash_is_no_hash(server: Server, api: Api, brand: ActiveBrand, ann: User) -> None:
+async def test_a_hostile_stored_hash_matches_no_password(
+    server: Server, api: Api, brand: ActiveBrand, ann: User
+) -> None:
     """The right and a wrong password get the usual answer, for the price of one ordinary hash."""
     assert await log_in(api, "ann@example.com", PASSWORD)
     for case, stored in _hostile_hashes().items():

@@ -153,11 +153,11 @@ async def _failing_accounts(server: Server, brand: ActiveBrand, other_brand: Act
     return {
         "wrong password": ("ann@example.com", "a wrong password"),
         "wrong case": ("ann@example.com", PASSWORD.upper()),
-        "unknown": ("nobody@example.com", PASSWORD),
+        "unknown": ("unknown@example.com", PASSWORD),
         "unknown domain": ("ann@example.org", PASSWORD),
         "no password": ("passwordless@example.com", PASSWORD),
         "empty password": ("ann@example.com", ""),
-        "empty password of nobody": ("nobody@example.com", ""),
+        "empty password of an unknown user": ("unknown@example.com", ""),
         "empty where there is none": ("passwordless@example.com", ""),
         "disabled": ("disabled@example.com", PASSWORD),
         "disabled, wrong": ("disabled@example.com", "a wrong password"),
@@ -171,7 +171,7 @@ async def _failing_accounts(server: Server, brand: ActiveBrand, other_brand: Act
 
 @pytest.mark.attack("A41")
 @pytest.mark.attack("A49")
-async def test_every_login_that_fails_gets_the_same_answer(
+async def test_every_failed_login_gets_the_same_response(
     server: Server, api: Api, brand: ActiveBrand, other_brand: ActiveBrand, ann: User, watched: WatchedDatabase
 ) -> None:
     """Text, shape, status, headers; and the same statements and as many hashes, so that time tells nothing either."""
@@ -189,7 +189,9 @@ async def test_every_login_that_fails_gets_the_same_answer(
 
 
 @pytest.mark.attack("A49")
-async def test_who_proved_the_address_or_need_not_signs_in(server: Server, api: Api, brand: ActiveBrand) -> None:
+async def test_a_verified_login_or_one_that_needs_no_verification_logs_in(
+    server: Server, api: Api, brand: ActiveBrand
+) -> None:
     """The allowed acts: with a proof, and without one where the brand asks for none."""
     await make_user(server, brand, "proved@example.com", password=PASSWORD)
     assert await log_in(api, "proved@example.com", PASSWORD)
@@ -199,7 +201,7 @@ async def test_who_proved_the_address_or_need_not_signs_in(server: Server, api: 
 
 
 @pytest.mark.attack("A49")
-async def test_where_passwords_are_off_they_are_off_for_everybody(
+async def test_where_password_login_is_off_no_account_logs_in(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
     """The feature is named, and nothing is looked at."""
@@ -208,7 +210,7 @@ async def test_where_passwords_are_off_they_are_off_for_everybody(
     for email, password in (
         ("ann@example.com", PASSWORD),
         ("ann@example.com", "wrong one"),
-        ("nobody@example.com", "x"),
+        ("unknown@example.com", "x"),
     ):
         answer = await api.send(LOGIN, {"input": {"email": email, "password": password}})
         assert_error(answer, "FORBIDDEN", email, feature="password_login")

@@ -61,7 +61,7 @@ async def test_a_new_password_follows_the_rules(server: Server, api: Api, admin_
 
 
 @pytest.mark.attack("A42")
-async def test_what_can_be_nobodys_password_is_refused_before_it_queues(server: Server, api: Api, ann: User) -> None:
+async def test_a_password_that_is_too_long_is_rejected_before_it_queues(server: Server, api: Api, ann: User) -> None:
     """At login: too long costs no hash and no time. What is only too short may be wrong like any other."""
     begun = hashes(server)
     for case, (password, _) in _REFUSED.items():
@@ -74,7 +74,7 @@ async def test_what_can_be_nobodys_password_is_refused_before_it_queues(server: 
 
 
 @pytest.mark.attack("A42")
-async def test_characters_that_no_password_has(server: Server, api: Api, ann: User, admin_key: str) -> None:
+async def test_characters_that_no_password_may_contain(server: Server, api: Api, ann: User, admin_key: str) -> None:
     """NUL ends a text in C, half a surrogate pair is no text at all: refused wherever they get in."""
     begun = hashes(server)
     for raw in (
@@ -102,7 +102,7 @@ async def test_characters_that_no_password_has(server: Server, api: Api, ann: Us
 
 
 @pytest.mark.attack("A42")
-async def test_a_mebibyte_does_not_get_in(server: Server, api: Api, ann: User, admin_key: str) -> None:
+async def test_a_password_of_a_mebibyte_is_rejected(server: Server, api: Api, ann: User, admin_key: str) -> None:
     """The body is too large for anything."""
     begun, password = hashes(server), "b" * 2**20
     for answer in (
@@ -114,7 +114,7 @@ async def test_a_mebibyte_does_not_get_in(server: Server, api: Api, ann: User, a
 
 
 @pytest.mark.attack("A43")
-async def test_nothing_is_cut_off(server: Server, api: Api, brand: ActiveBrand) -> None:
+async def test_passwords_are_not_truncated(server: Server, api: Api, brand: ActiveBrand) -> None:
     """bcrypt reads 72 bytes; here the last letter counts as much as the first."""
     for number, head in enumerate(("x" * 72, "\u00e9" * 36, "\U0001f308" * 18, "x" * 255)):
         email = f"user{number}@example.com"
@@ -125,7 +125,7 @@ async def test_nothing_is_cut_off(server: Server, api: Api, brand: ActiveBrand) 
 
 
 @pytest.mark.attack("A44")
-async def test_one_password_however_a_keyboard_composes_it(server: Server, api: Api, brand: ActiveBrand) -> None:
+async def test_passwords_are_compared_in_nfc(server: Server, api: Api, brand: ActiveBrand) -> None:
     """NFC and NFD are one; NFKC is not applied: what looks alike but is another character is another password."""
     composed, decomposed = "Zo\u00eb \u00c5ngstr\u00f6m", "Zoe\u0308 A\u030angstro\u0308m"
     assert composed != decomposed

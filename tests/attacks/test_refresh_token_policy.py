@@ -29,7 +29,7 @@ _SET_PRESET = Statement(
 
 
 @pytest.mark.attack("A28")
-async def test_a_change_of_the_policy_in_mid_life_leaves_one_head(
+async def test_a_policy_change_leaves_one_current_token(
     server: Server, api: Api, brand: ActiveBrand, opened: Opened, clock: ManualClock
 ) -> None:
     """Windows shut and opened, the pair contract switched off and on again: never two tokens that could be rotated."""
@@ -59,7 +59,7 @@ async def _switch_pair_off_and_on(server: Server, api: Api, brand: ActiveBrand, 
 
 
 @pytest.mark.attack("A28")
-async def test_a_shut_window_is_shut_for_tokens_rotated_before(
+async def test_a_shortened_window_applies_to_tokens_rotated_before(
     server: Server, api: Api, brand: ActiveBrand, opened: Opened, clock: ManualClock
 ) -> None:
     """The policy of the moment judges, not the one of the rotation."""

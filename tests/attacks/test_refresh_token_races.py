@@ -1,4 +1,4 @@
-"""A22, A30: many at once, on two nodes with one database. ``make races`` repeats these many more times."""
+"""A22, A30: concurrent requests on two nodes with one database. ``make races`` repeats these many more times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.clocks import ManualClock
 from tests.make import REQUEST, make_access_token, make_caller, make_context, make_server, make_session
 
 ROUNDS = int(os.environ.get("KEYSTEAD_RACE_ROUNDS", "5"))
-AT_ONCE = 50
+CONCURRENT = 50
 REFRESHES = 20
 
 pytestmark = [pytest.mark.race, pytest.mark.timeout(1800)]
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.race, pytest.mark.timeout(1800)]
 
 @dataclass(frozen=True)
 class Nodes:
-    """Two servers, each with a database of its own open, on the same data."""
+    """Two servers, each with its own connection to one database."""
 
     first: Server
     second: Server
@@ -51,12 +51,12 @@ async def nodes(server: Server, clock: ManualClock, database_url: str) -> AsyncI
 
 
 @pytest.mark.attack("A22")
-async def test_of_fifty_at_once_all_get_the_one_successor(nodes: Nodes, opened: Opened, clock: ManualClock) -> None:
-    """No fork, and nobody is taken for a thief."""
+async def test_fifty_concurrent_refreshes_get_one_successor(nodes: Nodes, opened: Opened, clock: ManualClock) -> None:
+    """No fork, and no false reuse."""
     token = opened.refresh_token.reveal()
     for round_ in range(ROUNDS):
         clock.advance(seconds=1 if round_ % 2 else 3600)
-        pairs = await asyncio.gather(*(_refresh(nodes[number], token) for number in range(AT_ONCE)))
+        pairs = await asyncio.gather(*(_refresh(nodes[number], token) for number in range(CONCURRENT)))
         successors = {pair.refresh_token for pair in pairs}
         assert len(successors) == 1, round_
         assert successors != {token}
@@ -70,13 +70,13 @@ async def test_of_fifty_at_once_all_get_the_one_successor(nodes: Nodes, opened: 
 
 
 @pytest.mark.attack("A22")
-async def test_of_fifty_thieves_at_once_none_gets_a_token(nodes: Nodes, opened: Opened, clock: ManualClock) -> None:
+async def test_fifty_concurrent_reuses_get_no_token(nodes: Nodes, opened: Opened, clock: ManualClock) -> None:
     """The refused act beside: after the windows, all of them are too late, on both nodes, and it is recorded once."""
     stolen = opened.refresh_token.reveal()
     head = (await _refresh(nodes.first, (await _refresh(nodes.first, stolen)).refresh_token)).refresh_token
     clock.advance(seconds=11)
     outcomes = await asyncio.gather(
-        *(_refresh(nodes[number], stolen) for number in range(AT_ONCE)), return_exceptions=True
+        *(_refresh(nodes[number], stolen) for number in range(CONCURRENT)), return_exceptions=True
     )
     assert {type(outcome) for outcome in outcomes} <= {RefreshTokenReused, RefreshTokenInvalid}
     assert any(isinstance(outcome, RefreshTokenReused) for outcome in outcomes)
@@ -86,7 +86,7 @@ async def test_of_fifty_thieves_at_once_none_gets_a_token(nodes: Nodes, opened: 
 
 
 @pytest.mark.attack("A30")
-async def test_nothing_survives_logging_out_everywhere(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
+async def test_no_token_survives_log_out_everywhere(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
     """Whatever was issued before, and whatever a racing refresh gives back before or after the acknowledgement."""
     order = random.Random(30)
     for round_ in range(ROUNDS):

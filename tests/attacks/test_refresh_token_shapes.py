@@ -53,7 +53,7 @@ def _bad_shapes(good: str) -> dict[str, str]:
 
 
 @pytest.mark.attack("A27")
-async def test_a_bad_shape_costs_no_query(
+async def test_a_malformed_refresh_token_costs_no_query(
     server: Server, api: Api, brand: ActiveBrand, opened: Opened, watched: WatchedDatabase
 ) -> None:
     """It is refused by its length, prefix, alphabet or check sum; the whole request asks the database nothing."""
@@ -79,7 +79,7 @@ async def test_a_bad_shape_costs_no_query(
 
 
 @pytest.mark.attack("A27")
-async def test_each_kind_is_refused_at_the_others_exchange(
+async def test_a_token_of_each_kind_is_rejected_by_the_other_operation(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
     """And an unknown one, however well-formed, says no more."""

@@ -36,7 +36,7 @@ GRACE, LOST_WINDOW = 10, 300
 async def test_a_replay_after_the_grace_ends_the_session(
     server: Server, api: Api, brand: ActiveBrand, ann: User, opened: Opened, clock: ManualClock
 ) -> None:
-    """The parent of a token that was presented. The user's other session goes on."""
+    """The parent of a token that was presented. The user's other session stays alive."""
     stolen, other = opened.refresh_token.reveal(), await make_session(server, brand, ann.id)
     first_access, first = await refresh(api, stolen)
     second_access, second = await refresh(api, first)
@@ -57,7 +57,7 @@ async def test_a_replay_after_the_grace_ends_the_session(
 async def test_a_replay_after_the_lost_response_window_ends_the_session(
     server: Server, api: Api, opened: Opened, clock: ManualClock
 ) -> None:
-    """The direct parent of a token that nobody has presented, but too late."""
+    """The direct parent of a token that was never presented, but too late."""
     stolen = opened.refresh_token.reveal()
     access, successor = await refresh(api, stolen)
     clock.advance(seconds=LOST_WINDOW + 1)
@@ -85,10 +85,10 @@ async def test_a_replay_within_the_grace_gets_the_same_token(
 
 @pytest.mark.attack("A24")
 @pytest.mark.parametrize("apart", [LOST_WINDOW + 1, 1800, 3000])
-async def test_a_thief_in_the_grace_is_found_out_within_two_refreshes(
+async def test_a_thief_within_the_grace_is_detected_within_two_refreshes(
     server: Server, api: Api, opened: Opened, clock: ManualClock, apart: int
 ) -> None:
-    """Both hold the same token now; whoever comes second with it, more than a lost response later, ends the session."""
+    """Both hold the same token now; the second to use it, after the lost-response window, ends the session."""
     stolen = opened.refresh_token.reveal()
     _, of_owner = await refresh(api, stolen)
     clock.advance(seconds=GRACE - 1)
@@ -104,7 +104,7 @@ async def test_a_thief_in_the_grace_is_found_out_within_two_refreshes(
 
 @pytest.mark.attack("A25")
 @pytest.mark.parametrize("after", [GRACE + 1, 120, LOST_WINDOW])
-async def test_a_lost_response_is_given_again(
+async def test_a_lost_response_is_repeated(
     server: Server, api: Api, opened: Opened, clock: ManualClock, after: int
 ) -> None:
     """The client never saw the successor, and asks again with what it has: it gets it, and its session lives."""
@@ -121,7 +121,7 @@ async def test_a_lost_response_is_given_again(
 
 
 @pytest.mark.attack("A26")
-async def test_another_brands_credential_makes_a_token_invalid_and_revokes_nothing(
+async def test_with_another_brands_credential_a_token_is_invalid_and_revokes_nothing(
     server: Server, api: Api, brand: ActiveBrand, other_brand: ActiveBrand, ann: User, brand_token: str
 ) -> None:
     """Else one brand could end the sessions of another. Also with a token that would be reuse at home."""

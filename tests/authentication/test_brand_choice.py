@@ -19,14 +19,16 @@ async def test_the_credential_decides_and_the_argument_may_agree(server: Server,
 
 
 @pytest.mark.attack("A77")
-async def test_it_may_not_disagree_known_or_not(server: Server, brand: ActiveBrand) -> None:
+async def test_an_argument_for_another_brand_is_a_mismatch_whether_or_not_it_exists(
+    server: Server, brand: ActiveBrand
+) -> None:
     other = await make_brand(server, "other")
-    for argument in (other.name, other.id, "nobody", ""):
+    for argument in (other.name, other.id, "unknown", ""):
         with pytest.raises(BrandMismatch):
             await choose_brand(make_context(server, brand), argument)
 
 
-async def test_the_default_steps_back_for_the_argument(server: Server, brand: ActiveBrand) -> None:
+async def test_the_argument_overrides_the_default(server: Server, brand: ActiveBrand) -> None:
     other = await make_brand(server, "other")
     ctx = make_context(server, brand, Anonymous(), brand_is_default=True)
     assert await choose_brand(ctx, None) == brand
@@ -34,12 +36,12 @@ async def test_the_default_steps_back_for_the_argument(server: Server, brand: Ac
     assert expected_brand_id(ctx) is None
 
 
-async def test_without_any_the_argument_suffices(server: Server, brand: ActiveBrand) -> None:
+async def test_without_a_default_the_argument_suffices(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, None, Anonymous(), brand_is_default=True)
     assert await choose_brand(ctx, brand.name) == brand
     assert await choose_brand(ctx, brand.id) == brand
     await brands.set_disabled(make_context(server), brand.name, True)
-    for argument, field in ((None, "brand"), *((name, "pylo_app_id") for name in ("nobody", "", brand.name))):
+    for argument, field in ((None, "brand"), *((name, "pylo_app_id") for name in ("unknown", "", brand.name))):
         with pytest.raises(BadUserInput) as refused:
             await choose_brand(ctx, argument, field="pylo_app_id")
         assert refused.value.extensions["field"] == field

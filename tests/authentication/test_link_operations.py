@@ -72,7 +72,7 @@ async def test_a_link_opens_a_standing_session(api: Api, ann: User) -> None:
     assert (await api.send(ME, token=token)).data["me"]["id"] == ann.id
 
 
-async def test_a_new_password_ends_what_was(api: Api) -> None:
+async def test_a_reset_ends_sessions_and_the_old_password(api: Api) -> None:
     opened = (await redeem(api, await mailed(api, REQUEST_LOGIN))).data["redeemMagicLink"]["data"]
     token = await mailed(api, REQUEST_RESET)
     refused = await api.send(RESET, {"token": token, "new": "short"})

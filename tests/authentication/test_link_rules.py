@@ -19,8 +19,8 @@ from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import KINDS, TokenPurpose, lifetime_end
-from tests.authentication.claimants import set_columns
-from tests.authentication.observing import events
+from tests.authentication.email_changes import set_columns
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 from tests.races.conftest import outcome

@@ -18,7 +18,7 @@ from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.counting import count_queries
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 
@@ -63,7 +63,7 @@ async def test_the_spelling_of_the_address_does_not_matter(
 
 @pytest.mark.attack("A41")
 @pytest.mark.attack("A49")
-async def test_every_failure_is_the_same_answer_and_the_same_work(
+async def test_every_failure_has_the_same_response_and_does_the_same_work(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     await make_user(server, brand, "disabled@example.com", password=PASSWORD)
@@ -74,7 +74,7 @@ async def test_every_failure_is_the_same_answer_and_the_same_work(
     await make_user(server, brand, "waiting@example.com", password=PASSWORD, is_verified=False)
     cases = {
         EMAIL: ("wrong password", "wrong_password"),
-        "nobody@example.com": (PASSWORD, "unknown_address"),
+        "unknown@example.com": (PASSWORD, "unknown_address"),
         "disabled@example.com": (PASSWORD, "disabled"),
         "none@example.com": (PASSWORD, "no_password"),
         "waiting@example.com": (PASSWORD, "unknown_address"),
@@ -95,7 +95,7 @@ async def test_every_failure_is_the_same_answer_and_the_same_work(
     assert [event.reason for event in reversed(recorded)] == [reason for _, reason in cases.values()]
 
 
-async def test_the_log_knows_an_address_by_a_pseudonym_alone(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_the_log_holds_pseudonyms_of_addresses_only(server: Server, brand: ActiveBrand, ann: User) -> None:
     other = await make_brand(server, "other")
     for where, email in ((brand, EMAIL), (brand, "ANN@example.com"), (brand, "bob@example.com"), (other, EMAIL)):
         with pytest.raises(InvalidCredentials):
@@ -117,7 +117,7 @@ async def test_the_log_knows_an_address_by_a_pseudonym_alone(server: Server, bra
         ("ann@example.com\r\nBcc: bob@example.com", PASSWORD, "email"),
     ],
 )
-async def test_what_cannot_be_is_refused_before_it_is_hashed(
+async def test_invalid_input_is_rejected_before_hashing(
     server: Server, brand: ActiveBrand, ann: User, email: str, password: str, field: str
 ) -> None:
     hashed = server.passwords.load.begun
@@ -136,7 +136,7 @@ async def test_what_cannot_be_is_refused_before_it_is_hashed(
         ({"features": {"password_login": False}}, SessionKind.standing, "password_login"),
     ],
 )
-async def test_what_the_brand_does_not_have_is_forbidden(
+async def test_a_feature_that_the_brand_lacks_is_forbidden(
     server: Server, choices: dict[str, Any], kind: SessionKind, feature: str
 ) -> None:
     brand = await make_brand(server, "strict", **choices)
@@ -146,10 +146,10 @@ async def test_what_the_brand_does_not_have_is_forbidden(
     assert refused.value.extensions["feature"] == feature
 
 
-async def test_a_password_changed_meanwhile_lets_nobody_in(
+async def test_a_login_with_a_concurrently_changed_password_is_rejected(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the verification and the closing step somebody else sets another password."""
+    """Between the verification and the closing step another request sets another password."""
     real = passwords.check_password
 
     async def overtaken(*arguments: Any, **named: Any) -> bool:
@@ -169,7 +169,7 @@ async def test_a_password_changed_meanwhile_lets_nobody_in(
     assert await events(server, brand, "session.opened") == []
 
 
-async def test_a_hash_renewed_meanwhile_is_no_reason_to_refuse(
+async def test_a_login_with_a_concurrent_rehash_succeeds(
     server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = passwords.check_password
@@ -191,7 +191,9 @@ async def test_a_hash_renewed_meanwhile_is_no_reason_to_refuse(
     assert len(calls) == 2
 
 
-async def test_the_session_that_makes_room_is_recorded(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_the_session_that_exceeds_the_limit_is_ended_and_recorded(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
     brand = await change_brand(server, brand, {"policy": {"max_sessions": 1}})
     await log_in(server, brand)
     await log_in(server, brand)

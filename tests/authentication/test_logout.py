@@ -1,4 +1,4 @@
-"""Ending sessions: one's own, another of one's own, all of them."""
+"""End the caller's session, another of theirs, or all of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import User
-from tests.authentication.claimants import NEW, can_log_in, claim, claimed, make_anonymous, newest_token, verify
 from tests.authentication.conftest import PASSWORD
-from tests.authentication.observing import events, is_alive
+from tests.authentication.email_changes import (
+    NEW,
+    can_log_in,
+    change_email,
+    make_anonymous,
+    newest_token,
+    pending_email,
+    verify,
+)
+from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import (
     change_brand,
@@ -34,7 +42,7 @@ async def two(server: Server, brand: ActiveBrand, ann: User) -> tuple[Opened, Op
     return await make_session(server, brand, ann.id), await make_session(server, brand, ann.id, SessionKind.standing)
 
 
-async def test_logging_out_ends_this_session_and_no_other(server: Server, two: tuple[Opened, Opened]) -> None:
+async def test_logout_ends_this_session_only(server: Server, two: tuple[Opened, Opened]) -> None:
     mine, other = two
     await logout.log_out(await make_caller(server, mine))
     assert (await is_alive(server, mine), await is_alive(server, other)) == (False, True)
@@ -42,7 +50,7 @@ async def test_logging_out_ends_this_session_and_no_other(server: Server, two: t
         await refresh_pair(make_context(server), mine.refresh_token.reveal())
 
 
-async def test_one_may_end_ones_other_sessions(server: Server, two: tuple[Opened, Opened]) -> None:
+async def test_a_user_may_revoke_their_other_sessions(server: Server, two: tuple[Opened, Opened]) -> None:
     mine, other = two
     ctx = await make_caller(server, mine)
     await logout.revoke_session(ctx, other.session_id)
@@ -52,7 +60,9 @@ async def test_one_may_end_ones_other_sessions(server: Server, two: tuple[Opened
 
 
 @pytest.mark.attack("A98")
-async def test_but_nobody_elses(server: Server, brand: ActiveBrand, two: tuple[Opened, Opened]) -> None:
+async def test_a_user_may_not_revoke_sessions_of_others(
+    server: Server, brand: ActiveBrand, two: tuple[Opened, Opened]
+) -> None:
     bob = await make_user(server, brand, "bob@example.com")
     theirs = await make_session(server, brand, bob.id)
     other_brand = await make_brand(server, "other")
@@ -69,13 +79,13 @@ async def test_but_nobody_elses(server: Server, brand: ActiveBrand, two: tuple[O
 
 
 @pytest.mark.attack("A29")
-async def test_all_of_both_contracts_end_at_once(
+async def test_log_out_everywhere_ends_sessions_of_both_kinds(
     server: Server, brand: ActiveBrand, two: tuple[Opened, Opened]
 ) -> None:
     pair, standing = two
     ctx = await make_caller(server, pair)
     with pytest.raises(NoLoginMethod):
-        await logout.log_out_everywhere(await nobody_s(server, brand), force=False)
+        await logout.log_out_everywhere(await anonymous_caller(server, brand), force=False)
     await logout.log_out_everywhere(ctx, force=False)
     assert (await is_alive(server, pair), await is_alive(server, standing)) == (False, False)
     with pytest.raises(RefreshTokenInvalid):
@@ -86,7 +96,7 @@ async def test_all_of_both_contracts_end_at_once(
         await logout.revoke_session(ctx, standing.session_id)
 
 
-async def nobody_s(server: Server, brand: ActiveBrand) -> Context:
+async def anonymous_caller(server: Server, brand: ActiveBrand) -> Context:
     """A request of an anonymous user."""
     async with server.db.transaction() as tx:
         user_id = await users.create_anonymous(tx, brand.id, server.clock.now())
@@ -111,11 +121,11 @@ async def nobody_s(server: Server, brand: ActiveBrand) -> Context:
         (None, {}, False),
     ],
 )
-async def test_nobody_locks_themselves_out_by_accident(
+async def test_a_user_who_could_not_log_in_again_has_to_force_it(
     server: Server, brand: ActiveBrand, choices: dict[str, Any] | None, features: dict[str, bool], can_return: bool
 ) -> None:
     if choices is None:
-        ctx = await nobody_s(server, brand)
+        ctx = await anonymous_caller(server, brand)
     else:
         user = await make_user(server, brand, "bob@example.com", **choices)
         ctx = await make_caller(server, await make_session(server, brand, user.id))
@@ -130,7 +140,7 @@ async def test_nobody_locks_themselves_out_by_accident(
     assert len(await events(server, brand, "session.all_ended")) == 1
 
 
-async def test_each_end_is_on_record(
+async def test_each_end_is_recorded(
     server: Server, brand: ActiveBrand, two: tuple[Opened, Opened], clock: ManualClock
 ) -> None:
     mine, other = two
@@ -146,7 +156,7 @@ async def test_each_end_is_on_record(
     ]
 
 
-async def test_nobody_has_nothing_to_end(server: Server, brand: ActiveBrand) -> None:
+async def test_an_anonymous_request_is_unauthenticated(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand, Anonymous())
     for ending in (logout.log_out(ctx), logout.revoke_session(ctx, "x"), logout.log_out_everywhere(ctx, force=True)):
         with pytest.raises(Unauthenticated):
@@ -154,23 +164,21 @@ async def test_nobody_has_nothing_to_end(server: Server, brand: ActiveBrand) -> 
 
 
 @pytest.mark.attack("A61")
-async def test_what_an_intruder_began_ends_with_all_sessions(
+async def test_log_out_everywhere_cancels_an_intruders_email_change(
     server: Server, brand: ActiveBrand, ann: User, two: tuple[Opened, Opened]
 ) -> None:
     mine, theirs = two
-    await claim(server, theirs, NEW, PASSWORD)
+    await change_email(server, theirs, NEW, PASSWORD)
     link = await newest_token(server)
     await logout.log_out_everywhere(await make_caller(server, mine), force=False)
-    assert await claimed(server, ann.id) is None
+    assert await pending_email(server, ann.id) is None
     with pytest.raises(TokenInvalid):
         await verify(server, link)
 
 
-async def test_a_claim_outlives_all_sessions_of_a_user_whose_only_way_back_it_is(
-    server: Server, brand: ActiveBrand
-) -> None:
+async def test_a_change_outlives_all_sessions_of_a_user_without_login(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest, NEW, PASSWORD)
+    await change_email(server, guest, NEW, PASSWORD)
     await logout.log_out_everywhere(await make_caller(server, guest), force=True)
     assert not await is_alive(server, guest)
     await verify(server, await newest_token(server))

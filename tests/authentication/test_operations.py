@@ -60,7 +60,7 @@ async def test_a_pair_from_login_to_logout(api: Api, ann: User, brand: ActiveBra
     assert "unauthenticated" in over.errors[0]["message"]
 
 
-async def test_the_current_user_is_the_user(api: Api, ann: User) -> None:
+async def test_me_shows_the_current_user(api: Api, ann: User) -> None:
     token = (await log_in(api))["auth_token"]
     query = "{ me { id current_user { data { id email roles permissions is_disabled updated_at last_login_at } } } }"
     me = (await api.send(query, token=token)).data["me"]
@@ -113,15 +113,15 @@ async def test_another_session_is_revoked_by_its_id(api: Api) -> None:
 
 
 async def test_a_brand_argument_must_fit(api: Api, server: Server) -> None:
-    nobody = await api.send(LOGIN, {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "nobody"}})
-    assert (nobody.code, nobody.extensions["field"]) == ("BAD_USER_INPUT", "pylo_app_id")
+    unknown = await api.send(LOGIN, {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "unknown"}})
+    assert (unknown.code, unknown.extensions["field"]) == ("BAD_USER_INPUT", "pylo_app_id")
     other = await make_brand(server, "other")
     header = (await make_brand_token(server, other)).reveal()
     named = {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "rainbowMakers"}}
     assert (await api.send(LOGIN, named, brand=header)).code == "BRAND_MISMATCH"
 
 
-async def test_a_key_alone_is_nobody(api: Api, server: Server, brand: ActiveBrand) -> None:
+async def test_me_with_an_api_key_alone_is_unauthenticated(api: Api, server: Server, brand: ActiveBrand) -> None:
     _, key = await make_api_key(server, brand, "admin")
     answer = await api.send(ME, key=key.reveal())
     assert (answer.status, answer.code) == (200, "UNAUTHENTICATED")

@@ -1,4 +1,4 @@
-"""Changing one's password: the old one is asked for, the other sessions end, this one goes on."""
+"""Change a password with the old one: the other sessions end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason, Opened
 from keystead.users import login_store
 from keystead.users.model import User
-from tests.authentication.claimants import claim, claimed, newest_token, verify
 from tests.authentication.conftest import PASSWORD
+from tests.authentication.email_changes import change_email, newest_token, pending_email, verify
 from tests.authentication.mailed import outbox
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.make import change_brand, make_caller, make_context, make_session, make_user
 
 NEW = "another long one"
@@ -34,7 +34,7 @@ async def ctx(server: Server, mine: Opened) -> Context:
 
 
 @pytest.mark.attack("A31")
-async def test_the_other_sessions_end_and_this_one_goes_on(
+async def test_the_other_sessions_end_and_this_one_stays(
     server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context
 ) -> None:
     bob = await make_user(server, brand, "bob@example.com")
@@ -79,7 +79,7 @@ async def test_a_token_alone_does_not_set_a_first_password(server: Server, brand
 @pytest.mark.parametrize(
     "new", ["short12", "x" * 257, "nul\0 in the middle", "password1", "rainbowMakers", "Ann20260101"]
 )
-async def test_the_new_one_must_be_allowed_and_is_looked_at_first(server: Server, ctx: Context, new: str) -> None:
+async def test_the_new_password_is_checked_first(server: Server, ctx: Context, new: str) -> None:
     hashed = server.passwords.load.begun
     with pytest.raises(BadUserInput) as refused:
         await change_password(ctx, new, "wrong password")
@@ -94,7 +94,7 @@ async def test_a_brand_without_passwords_has_none_to_change(server: Server, bran
     assert refused.value.extensions["feature"] == "password_login"
 
 
-async def test_a_session_that_was_ended_meanwhile_changes_nothing(
+async def test_a_session_that_ended_concurrently_changes_nothing(
     server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context
 ) -> None:
     async with server.db.transaction() as tx:
@@ -110,15 +110,15 @@ async def test_a_session_that_was_ended_meanwhile_changes_nothing(
 
 @pytest.mark.attack("A61")
 @pytest.mark.parametrize("is_right", [True, False])
-async def test_what_an_intruder_began_ends_with_the_old_password(
+async def test_a_new_password_cancels_an_intruders_email_change(
     server: Server, brand: ActiveBrand, ann: User, ctx: Context, is_right: bool
 ) -> None:
     theirs = await make_session(server, brand, ann.id)
-    await claim(server, theirs, "new@example.com", PASSWORD)
+    await change_email(server, theirs, "new@example.com", PASSWORD)
     link = await newest_token(server)
     if is_right:
         await change_password(ctx, NEW, PASSWORD)
-        assert await claimed(server, ann.id) is None
+        assert await pending_email(server, ann.id) is None
         with pytest.raises(TokenInvalid):
             await verify(server, link)
     else:
@@ -127,7 +127,7 @@ async def test_what_an_intruder_began_ends_with_the_old_password(
         await verify(server, link)
 
 
-async def test_the_owner_is_told(server: Server, brand: ActiveBrand, ann: User, ctx: Context) -> None:
+async def test_the_owner_gets_a_notice(server: Server, brand: ActiveBrand, ann: User, ctx: Context) -> None:
     await change_password(ctx, NEW, PASSWORD)
     (mail,) = await outbox(server)
     assert (mail.kind, mail.recipient, mail.user_id) == (MailKind.password_changed, "ann@example.com", ann.id)
@@ -137,7 +137,7 @@ async def test_the_owner_is_told(server: Server, brand: ActiveBrand, ann: User, 
     assert len(await outbox(server)) == 1
 
 
-async def test_an_address_that_was_never_proved_is_sent_nothing(server: Server, brand: ActiveBrand) -> None:
+async def test_an_unverified_address_gets_no_notice(server: Server, brand: ActiveBrand) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     bob = await make_user(server, lax, "bob@example.com", password=PASSWORD, is_verified=False)
     await change_password(await make_caller(server, await make_session(server, brand, bob.id)), NEW, PASSWORD)

@@ -54,7 +54,7 @@ async def audited(server: Server, brand: ActiveBrand) -> list[str]:
     return [event.event for event in reversed(page.items) if event.event.startswith("session.")]
 
 
-async def test_a_pair_for_a_pair(server: Server, brand: ActiveBrand, pair: Opened) -> None:
+async def test_a_refresh_returns_a_new_pair(server: Server, brand: ActiveBrand, pair: Opened) -> None:
     renewed = await refresh_pair(visitor(server), pair.refresh_token.reveal())
     assert life(server, renewed.auth_token) == 3600
     again = await refresh_pair(visitor(server, brand), renewed.refresh_token)
@@ -62,21 +62,21 @@ async def test_a_pair_for_a_pair(server: Server, brand: ActiveBrand, pair: Opene
     assert await audited(server, brand) == ["session.refreshed"] * 2
 
 
-async def test_the_brand_says_how_long(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_the_brand_sets_the_lifetime(server: Server, brand: ActiveBrand, ann: User) -> None:
     brand = await change_brand(server, brand, {"policy": {"access_ttl": 300, "refresh_ttl": 120}})
     opened = await make_session(server, brand, ann.id)
     renewed = await refresh_pair(visitor(server), opened.refresh_token.reveal())
     assert life(server, renewed.auth_token) == 120
 
 
-async def test_a_replay_is_no_event(server: Server, brand: ActiveBrand, pair: Opened) -> None:
+async def test_a_replay_is_not_recorded(server: Server, brand: ActiveBrand, pair: Opened) -> None:
     first = await refresh_pair(visitor(server), pair.refresh_token.reveal())
     again = await refresh_pair(visitor(server), pair.refresh_token.reveal())
     assert again.refresh_token == first.refresh_token
     assert await audited(server, brand) == ["session.refreshed"]
 
 
-async def test_every_refusal_says_unauthenticated(
+async def test_every_error_message_says_unauthenticated(
     server: Server, pair: Opened, standing: Opened, clock: ManualClock
 ) -> None:
     for raw in (standing.refresh_token.reveal(), "x", generate(SecretKind.refresh).reveal()):
@@ -91,14 +91,14 @@ async def test_every_refusal_says_unauthenticated(
 
 @pytest.mark.attack("A21")
 @pytest.mark.parametrize(("seconds", "given"), [(None, 900), (30, 30), (900, 900), (3600, 3600)])
-async def test_the_life_that_was_asked_for(server: Server, standing: Opened, seconds: int | None, given: int) -> None:
+async def test_the_requested_lifetime(server: Server, standing: Opened, seconds: int | None, given: int) -> None:
     token = await get_access_token(visitor(server), standing.refresh_token.reveal(), seconds)
     assert life(server, token) == given
 
 
 @pytest.mark.attack("A21")
 @pytest.mark.parametrize("seconds", [0, -1, 1, 29, 3601, 2**31 - 1])
-async def test_outside_it_is_refused_and_never_clamped(server: Server, standing: Opened, seconds: int) -> None:
+async def test_a_lifetime_out_of_range_is_rejected_not_clamped(server: Server, standing: Opened, seconds: int) -> None:
     with pytest.raises(BadUserInput) as refused:
         await get_access_token(visitor(server), standing.refresh_token.reveal(), seconds)
     assert refused.value.extensions["field"] == "expiresIn"
@@ -114,7 +114,9 @@ async def test_the_brand_may_allow_less(server: Server, brand: ActiveBrand, stan
         await get_access_token(visitor(server), raw, 601)
 
 
-async def test_a_limited_one_is_not_outlived(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+async def test_no_access_token_outlives_a_limited_refresh_token(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
     brand = await change_brand(server, brand, {"policy": {"standing_refresh_ttl": 3600}})
     opened = await make_session(server, brand, ann.id, SessionKind.standing)
     raw = opened.refresh_token.reveal()
@@ -127,7 +129,7 @@ async def test_a_limited_one_is_not_outlived(server: Server, brand: ActiveBrand,
         clock.advance(seconds=1)
 
 
-async def test_a_limit_set_later_ends_the_endless_ones_too(
+async def test_a_limit_set_later_applies_to_issued_tokens(
     server: Server, brand: ActiveBrand, standing: Opened, clock: ManualClock
 ) -> None:
     raw = standing.refresh_token.reveal()
@@ -153,9 +155,7 @@ async def test_an_idle_limit_counts_from_the_last_use(
         await get_access_token(visitor(server), raw, None)
 
 
-async def test_it_is_a_read_that_is_noted_and_written_later(
-    server: Server, standing: Opened, clock: ManualClock
-) -> None:
+async def test_a_use_is_noted_and_written_later(server: Server, standing: Opened, clock: ManualClock) -> None:
     counted = count_queries(server)
     raw = standing.refresh_token.reveal()
     for seconds, noted in ((44, 0), (1, 1), (44, 1), (1, 1)):
@@ -187,7 +187,7 @@ async def test_both_kinds_of_access_token_are_the_same(server: Server, pair: Ope
         assert ctx.brand is not None
 
 
-async def test_the_audit_row_shares_the_fate_of_the_rotation(
+async def test_the_audit_row_is_in_the_transaction_of_the_rotation(
     server: Server, brand: ActiveBrand, pair: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(tx: Tx, event: object) -> None:
@@ -201,7 +201,7 @@ async def test_the_audit_row_shares_the_fate_of_the_rotation(
     assert await audited(server, brand) == ["session.refreshed"]
 
 
-async def test_a_lost_response_is_not_answered_in_the_last_second_of_the_token_it_held(
+async def test_a_replay_in_the_last_second_of_the_successor_is_expired(
     server: Server, brand: ActiveBrand, pair: Opened, clock: ManualClock
 ) -> None:
     await change_brand(server, brand, {"policy": {"refresh_ttl": 60}})

@@ -14,7 +14,7 @@ from keystead.context import ActiveBrand, Anonymous, BrandTokenPrincipal, Contex
 from keystead.errors import BrandMismatch, Forbidden, KeyRefused, Unauthenticated
 from keystead.pagination import PageRequest
 from keystead.users import service as users
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import REQUEST, make_brand, make_context
 
@@ -40,12 +40,12 @@ async def test_each_call_makes_another_user(server: Server, brand: ActiveBrand) 
     assert len({event.subject_id for event in await events(server, brand, "user.signed_up")}) == 2
 
 
-async def test_a_brand_that_nobody_vouches_for_does_not_suffice(server: Server, brand: ActiveBrand) -> None:
+async def test_a_brand_argument_without_a_credential_does_not_suffice(server: Server, brand: ActiveBrand) -> None:
     with pytest.raises(Unauthenticated):
         await create_me(make_context(server, brand, Anonymous(), brand_is_default=True), brand.name)
 
 
-async def test_nor_does_another_one(server: Server, brand: ActiveBrand) -> None:
+async def test_nor_does_a_credential_of_another_brand(server: Server, brand: ActiveBrand) -> None:
     other = await make_brand(server, "other")
     with pytest.raises(BrandMismatch):
         await create_me(app(server, brand), other.name)
@@ -59,7 +59,9 @@ async def test_nor_does_another_one(server: Server, brand: ActiveBrand) -> None:
         ({"features": {"anonymous_users": False}}, "anonymous_users"),
     ],
 )
-async def test_a_brand_may_have_none(server: Server, choices: dict[str, Any], feature: str) -> None:
+async def test_a_brand_without_anonymous_users_or_standing_sessions(
+    server: Server, choices: dict[str, Any], feature: str
+) -> None:
     brand = await make_brand(server, "strict", **choices)
     with pytest.raises(Forbidden) as refused:
         await create_me(app(server, brand), None)
@@ -67,7 +69,7 @@ async def test_a_brand_may_have_none(server: Server, choices: dict[str, Any], fe
     assert await events(server, brand, "user.signed_up") == []
 
 
-async def test_nobody_is_left_behind_when_the_brand_is_disabled_meanwhile(server: Server, brand: ActiveBrand) -> None:
+async def test_no_user_is_left_when_the_brand_is_disabled_concurrently(server: Server, brand: ActiveBrand) -> None:
     ctx = app(server, brand)
     await brands.set_disabled(make_context(server), brand.name, True)
     with pytest.raises(KeyRefused):

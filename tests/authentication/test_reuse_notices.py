@@ -1,4 +1,4 @@
-"""A rotated refresh token comes back: the session's owner is told."""
+"""Reuse of a rotated refresh token: its owner gets a notice."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def visitor(server: Server, request: RequestDetails = REQUEST) -> Context:
 
 
 @pytest.mark.attack("A23")
-async def test_the_owner_hears_of_reuse_once(
+async def test_the_owner_gets_one_notice_of_reuse(
     server: Server, brand: ActiveBrand, pair: Opened, ann: User, clock: ManualClock
 ) -> None:
     brand = await change_brand(server, brand, {"policy": {"mail_language": "de"}})
     await refresh_pair(visitor(server), pair.refresh_token.reveal())
     clock.advance(minutes=6)
-    # Whoever presents it may be the thief: neither their language nor where they are is the owner's.
+    # The caller may be the thief: neither their language nor their address is the owner's.
     thief = visitor(server, RequestDetails("r", "203.0.113.9", "203.0.113.9", "curl", None, "en"))
     for refused in (RefreshTokenReused, RefreshTokenInvalid):
         with pytest.raises(refused):
@@ -48,7 +48,7 @@ async def test_the_owner_hears_of_reuse_once(
 
 @pytest.mark.race
 @pytest.mark.attack("A23")
-async def test_of_many_who_reuse_at_once_one_causes_the_notice(
+async def test_concurrent_reuse_sends_one_notice(
     server: Server, brand: ActiveBrand, pair: Opened, clock: ManualClock
 ) -> None:
     await refresh_pair(visitor(server), pair.refresh_token.reveal())
@@ -61,10 +61,10 @@ async def test_of_many_who_reuse_at_once_one_causes_the_notice(
 
 
 @pytest.mark.parametrize("address", [None, "anybody@example.com"])
-async def test_whoever_proved_no_address_cannot_be_written_to(
+async def test_an_owner_without_a_verified_address_gets_no_notice(
     server: Server, brand: ActiveBrand, clock: ManualClock, address: str | None
 ) -> None:
-    """Anonymous, or with a login that was granted without proof: it may be the address of somebody else."""
+    """Anonymous, or with an unverified login, which may be the address of a stranger."""
     if address is None:
         async with server.db.transaction() as tx:
             user_id = await users.create_anonymous(tx, brand.id, clock.now())

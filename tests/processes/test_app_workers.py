@@ -19,7 +19,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.sessions import access_tokens
 from keystead.users.model import User
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.make import change_brand, make_session
 from tests.processes.conftest import ROUNDS, Nodes
 from tests.processes.web_app import WebApp, started

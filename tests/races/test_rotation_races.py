@@ -14,7 +14,7 @@ from keystead.sessions import rotation
 from keystead.sessions.model import Replayed, Reused, Rotated, Verdict
 from keystead.sessions.rotation import RotationKeys
 from keystead.users.model import User
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import make_context, make_session
 from tests.races.conftest import ROUNDS, Nodes, is_held_up, outcome

@@ -46,7 +46,7 @@ def payload(token: str) -> dict[str, object]:
     return decoded
 
 
-def test_it_says_who_and_until_when_and_no_more(server: Server) -> None:
+def test_the_claims_are_the_documented_ones_only(server: Server) -> None:
     said = payload(issue(server, 900))
     assert said.pop("jti")
     assert said == {
@@ -70,7 +70,7 @@ def test_a_second_must_be_left(seconds: float | None, is_enough: bool) -> None:
     assert access_tokens.has_time_left(not_after, NOW) is is_enough
 
 
-def test_a_known_token_still_expires(server: Server, clock: ManualClock) -> None:
+def test_a_cached_token_expires(server: Server, clock: ManualClock) -> None:
     token = issue(server, 60)
     assert access_tokens.verify(server, token, clock.now())
     clock.advance(seconds=59)
@@ -80,7 +80,7 @@ def test_a_known_token_still_expires(server: Server, clock: ManualClock) -> None
 
 
 @pytest.mark.attack("A18")
-def test_a_known_token_dies_with_its_key(server: Server, clock: ManualClock) -> None:
+def test_a_cached_token_is_rejected_once_its_key_is_revoked(server: Server, clock: ManualClock) -> None:
     token = issue(server)
     assert access_tokens.verify(server, token, clock.now())
     old = server.keyring.active

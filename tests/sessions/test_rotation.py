@@ -44,7 +44,7 @@ async def test_a_token_is_rotated_into_another_of_the_same_session(server: Serve
     assert isinstance(await rotate(server, verdict.refresh_token), Rotated)
 
 
-async def test_its_life_is_counted_from_its_own_issue(server: Server, opened: Opened, clock: ManualClock) -> None:
+async def test_its_lifetime_counts_from_its_own_issue(server: Server, opened: Opened, clock: ManualClock) -> None:
     secret = opened.refresh_token
     for _ in range(3):
         clock.advance(days=6)
@@ -81,7 +81,7 @@ async def test_a_deleted_user_leaves_no_token(server: Server, brand: ActiveBrand
     assert isinstance(await rotate(server, opened.refresh_token), Unknown)
 
 
-async def test_an_idle_limit_shortens_the_life(
+async def test_an_idle_limit_shortens_the_lifetime(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     strict = await change_brand(server, brand, {"policy": {"idle_ttl": 3600}})

@@ -11,7 +11,7 @@ from tests.make import make_context
 
 
 def acting(server: Server, brand: ActiveBrand, *permissions: str) -> Context:
-    """A request by somebody with these permissions."""
+    """A request with these permissions."""
     held = PermissionSet(permissions)
     key_id = new_id(server.clock.now())
     return make_context(server, brand, ApiKeyPrincipal(brand.id, key_id, held, is_publishable=False))

@@ -32,5 +32,5 @@ async def brand(server: Server, brand_features: dict[str, bool]) -> ActiveBrand:
 
 @pytest.fixture
 def admin(server: Server, brand: ActiveBrand) -> Context:
-    """A request by somebody with ``admin``."""
+    """A request with ``admin``."""
     return acting(server, brand, "admin")

@@ -94,7 +94,7 @@ def test_mail_goes_to_the_address_as_it_was_written() -> None:
         7,
     ],
 )
-def test_what_is_not_one_address_is_refused(raw: object) -> None:
+def test_text_that_is_not_one_address_is_rejected(raw: object) -> None:
     with pytest.raises(BadUserInput) as refused:
         parse(raw, field="newEmail")
     assert refused.value.extensions == {"field": "newEmail"}

@@ -80,7 +80,7 @@ async def home(server: Server, brand: ActiveBrand, request: pytest.FixtureReques
     ],
     indirect=["home"],
 )
-async def test_the_last_one_stays_and_hears_what_to_do(server: Server, home: ActiveBrand, act: str) -> None:
+async def test_the_last_administrator_stays(server: Server, home: ActiveBrand, act: str) -> None:
     how, carry_out = ACTS[act]
     boss = await make_admin(server, home, how, "boss@example.com")
     # None of these can log in as an administrator.

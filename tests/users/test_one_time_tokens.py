@@ -62,7 +62,7 @@ async def is_good(server: Server, secret: Secret) -> bool:
 
 
 @PURPOSES
-async def test_a_token_says_what_it_is_bound_to(
+async def test_a_token_is_bound_to_user_address_and_brand(
     server: Server, brand: ActiveBrand, ann: User, purpose: TokenPurpose
 ) -> None:
     secret, now = await issue(server, ann, brand, purpose), server.clock.now()
@@ -96,7 +96,7 @@ def test_lifetimes() -> None:
 
 
 @pytest.mark.race
-async def test_who_changes_the_user_first_kills_the_token_that_others_wait_for(
+async def test_a_change_of_the_user_invalidates_the_token_that_others_wait_for(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     secret = await issue(server, ann, brand, TokenPurpose.login)
@@ -109,7 +109,9 @@ async def test_who_changes_the_user_first_kills_the_token_that_others_wait_for(
     assert await waiting is None
 
 
-async def test_a_secret_of_another_kind_is_no_token_for_that(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_secret_of_another_kind_is_rejected_for_the_purpose(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
     async with server.db.transaction() as tx:
         now = server.clock.now()
         for purpose in TokenPurpose:
@@ -119,7 +121,7 @@ async def test_a_secret_of_another_kind_is_no_token_for_that(server: Server, bra
 
 
 @PURPOSES
-async def test_a_mail_asks_whether_its_token_was_used_replaced_or_ran_out(
+async def test_is_valid_until_used_replaced_or_expired(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, purpose: TokenPurpose
 ) -> None:
     older, newer = [await issue(server, ann, brand, purpose) for _ in range(2)]
@@ -139,7 +141,7 @@ async def test_a_mail_asks_whether_its_token_was_used_replaced_or_ran_out(
     assert await ask(last) == [False]
 
 
-async def test_a_login_is_found_by_its_canonical_form_and_kept_as_stored(
+async def test_issue_to_login_finds_the_canonical_form_and_keeps_the_stored_one(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     token, secret = await issue_to_login(server, brand, "aNN@EXAMPLE.com")
@@ -149,20 +151,20 @@ async def test_a_login_is_found_by_its_canonical_form_and_kept_as_stored(
 
 
 @pytest.mark.attack("A53")
-async def test_nobody_else_gets_a_token(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_no_other_address_gets_a_token(server: Server, brand: ActiveBrand, ann: User) -> None:
     await make_user(server, brand, "waiting@example.com", is_verified=False)
     disabled = await make_user(server, brand, "disabled@example.com")
     await users.update_user(make_context(server), brand.id, disabled.id, UserChanges(is_disabled=True))
     other = await make_brand(server, "other")
     await make_user(server, other, "theirs@example.com")
-    # The last one looks like ann's and is not: mail to it would go to somebody else.
-    for email in ("nobody", "waiting", "disabled", "theirs", "\uff41nn"):
+    # The last one is a look-alike of ann's: mail to it would go to a stranger.
+    for email in ("unknown", "waiting", "disabled", "theirs", "\uff41nn"):
         token, secret = await issue_to_login(server, brand, f"{email}@example.com")
         assert token is None
         assert not await is_good(server, secret)
 
 
-async def test_tokens_of_a_user_are_forgotten(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_delete_tokens_of_a_user(server: Server, brand: ActiveBrand, ann: User) -> None:
     bob = await make_user(server, brand, "bob@example.com")
     theirs = await issue(server, bob, brand, TokenPurpose.verify)
     verify, login, reset = [
@@ -178,7 +180,7 @@ async def test_tokens_of_a_user_are_forgotten(server: Server, brand: ActiveBrand
     assert await is_good(server, theirs)
 
 
-async def test_rivals_for_an_address_are_forgotten(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_delete_competing_tokens_for_an_address(server: Server, brand: ActiveBrand, ann: User) -> None:
     bob, other = await make_user(server, brand, "bob@example.com"), await make_brand(server, "other")
     elsewhere = await issue(server, await make_user(server, other), other, TokenPurpose.verify)
     own, rival = [await issue(server, user, brand, TokenPurpose.verify) for user in (ann, bob)]
@@ -189,7 +191,7 @@ async def test_rivals_for_an_address_are_forgotten(server: Server, brand: Active
     assert good == [True, False, True, True]
 
 
-async def test_the_sweep_takes_what_ran_out_in_batches(
+async def test_the_sweep_deletes_expired_tokens_in_batches(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     other = await make_brand(server, "other")

@@ -1,4 +1,4 @@
-"""Operators: users of ``keystead`` with ``admin``, made by operators or on the command line, by nobody else."""
+"""Operators: users of ``keystead`` with ``admin``, made by operators or on the command line only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_an_operator_makes_another(server: Server, keystead: ActiveBrand) 
     assert (await api.send(CREATE, token=token, key=key)).data
 
 
-async def test_nobody_is_an_operator_by_default(server: Server, keystead: ActiveBrand) -> None:
+async def test_default_permissions_make_no_operator(server: Server, keystead: ActiveBrand) -> None:
     with pytest.raises(BadUserInput) as refused:
         await change_brand(server, keystead, {"policy": {"default_permissions": ["read", "admin"]}})
     assert refused.value.extensions["field"] == "policy.default_permissions"

@@ -24,7 +24,7 @@ async def test_a_role_is_made_and_replaced(admin: Context, brand: ActiveBrand) -
 
 
 @pytest.mark.attack("A97")
-async def test_a_change_of_a_role_counts_at_once(server: Server, admin: Context, brand: ActiveBrand) -> None:
+async def test_a_change_of_a_role_takes_effect_immediately(server: Server, admin: Context, brand: ActiveBrand) -> None:
     await make_role(server, brand, "editor", "write")
     made = await make_user(server, brand, roles=("editor",))
     await roles.define_role(admin, brand.id, "editor", ["read"])
@@ -57,7 +57,7 @@ async def test_an_unknown_permission_is_refused(admin: Context, brand: ActiveBra
     assert refused.value.extensions == {"field": "permissions"}
 
 
-async def test_nobody_defines_more_than_they_hold(server: Server, brand: ActiveBrand) -> None:
+async def test_a_caller_defines_no_role_beyond_its_permissions(server: Server, brand: ActiveBrand) -> None:
     writer = acting(server, brand, "write")
     await roles.define_role(writer, brand.id, "editor", ["customer:write"])
     with pytest.raises(Forbidden) as refused:

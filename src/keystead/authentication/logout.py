@@ -30,7 +30,7 @@ async def revoke_refresh_token(ctx: Context, raw: str) -> None:
     """End the session that a refresh token belongs to, of either kind (RFC 7009).
 
     The token is the only credential needed. Any token of the session will do, also one that was rotated or has expired:
-    a client that lost a response holds an older one, and whoever holds one could end the session by reusing it anyway.
+    a client that lost a response holds an older one, and a thief of one could end the session by reusing it anyway.
     An unknown token, one of an ended session, and one of another brand than the request's credentials change nothing,
     and the response is the same (RFC 7009 §2.2): it does not tell whether the token was valid.
     """

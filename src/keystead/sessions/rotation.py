@@ -132,7 +132,7 @@ async def issue_first(
 
 
 async def rotate(tx: Tx, expected_brand_id: str | None, secret: Secret, keys: RotationKeys, now: datetime) -> Verdict:
-    """Rotate ``secret``, or return why not. Only reuse has an effect of its own: it ends the session.
+    """Rotate ``secret``, or return why not. Of the failures only reuse has an effect: it ends the session.
 
     ``expected_brand_id`` is the brand of the request's credentials; a token of another brand is unknown.
     """

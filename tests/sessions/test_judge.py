@@ -42,7 +42,7 @@ def rotated(seconds_ago: float, steps: int = 1) -> PresentedToken:
     ("token", "word"),
     [
         pytest.param(None, "unknown", id="no such token"),
-        pytest.param(rotated(0), "replay", id="at once"),
+        pytest.param(rotated(0), "replay", id="immediately"),
         pytest.param(rotated(-2), "replay", id="by a node whose clock is behind"),
         pytest.param(rotated(-10, steps=2), "replay", id="before the clock went back by the grace"),
         pytest.param(rotated(-10.001, steps=2), "reuse", id="before the clock went back by more, not the parent"),
@@ -55,7 +55,7 @@ def rotated(seconds_ago: float, steps: int = 1) -> PresentedToken:
         pytest.param(rotated(300.001), "reuse", id="the answer was lost too long ago"),
     ],
 )
-def test_a_rotated_token_is_forgiven_for_a_while(token: PresentedToken | None, word: str) -> None:
+def test_a_rotated_token_is_a_replay_within_its_windows(token: PresentedToken | None, word: str) -> None:
     assert judge(token, NOW, POLICY) is Judgement(word)
 
 
@@ -71,12 +71,12 @@ def test_a_rotated_token_is_forgiven_for_a_while(token: PresentedToken | None, w
         ({"rotated_at": None}, "unknown"),
     ],
 )
-def test_first_comes_whether_it_counts_at_all(changes: dict[str, object], word: str) -> None:
+def test_dead_sessions_kinds_and_expiry_come_first(changes: dict[str, object], word: str) -> None:
     token = msgspec.structs.replace(rotated(1), **changes)
     assert judge(token, NOW, POLICY) is Judgement(word)
 
 
-def test_a_session_that_is_over_tells_nothing_of_its_token() -> None:
+def test_a_token_of_an_ended_session_is_unknown() -> None:
     dead = msgspec.structs.replace(rotated(3600), is_alive=False, preset=Preset.standing)
     assert judge(dead, NOW, POLICY) is Judgement.unknown
 
@@ -100,7 +100,7 @@ def test_without_grace_and_window_each_replay_is_reuse() -> None:
         ({"used_at": NOW - timedelta(days=4000)}, "usable"),
     ],
 )
-def test_a_standing_token_stands(changes: dict[str, object], word: str) -> None:
+def test_a_standing_token_is_usable_until_it_is_invalidated(changes: dict[str, object], word: str) -> None:
     assert judge_standing(msgspec.structs.replace(STANDING, **changes), NOW, POLICY) is Judgement(word)
 
 
@@ -119,7 +119,7 @@ def test_an_idle_limit_has_a_minute_of_slack() -> None:
     ("stored", "set_by_now", "end"),
     [(None, None, None), (None, 60, 60), (100, None, 100), (100, 60, 60), (100, 200, 100)],
 )
-def test_an_end_that_the_brand_sets_counts_for_the_tokens_that_are_out(
+def test_a_lifetime_that_the_brand_sets_applies_to_issued_tokens(
     stored: int | None, set_by_now: int | None, end: int | None
 ) -> None:
     """A longer one, or none any more, does not: a token keeps the end that it was issued with."""

@@ -38,7 +38,7 @@ async def sweep(server: Server, limit: int = 100) -> int:
         return await refresh_token_store.sweep(tx, server.clock.now() - timedelta(days=30), limit)
 
 
-async def test_an_ended_session_goes_after_its_time(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+async def test_an_ended_session_is_swept_after_its_time(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     user = await make_user(server, brand)
     opened = await make_session(server, brand, user.id, SessionKind.standing)
     async with server.db.transaction() as tx:
@@ -49,14 +49,14 @@ async def test_an_ended_session_goes_after_its_time(server: Server, brand: Activ
     assert (await sweep(server), await left(server)) == (1, (0, 0))
 
 
-async def test_a_standing_session_waits_for_ever(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+async def test_a_standing_session_is_never_swept(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     user = await make_user(server, brand)
     await make_session(server, brand, user.id, SessionKind.standing)
     clock.advance(days=4000)
     assert (await sweep(server), await left(server)) == (0, (1, 1))
 
 
-async def test_a_pair_session_goes_when_its_last_token_is_long_expired(
+async def test_a_pair_session_is_swept_after_its_last_token_expired(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     user = await make_user(server, brand)
@@ -67,7 +67,7 @@ async def test_a_pair_session_goes_when_its_last_token_is_long_expired(
     assert (await sweep(server), await left(server)) == (1, (0, 0))
 
 
-async def test_old_links_of_a_chain_go_and_the_session_lives(
+async def test_old_tokens_of_a_chain_are_swept_and_the_session_stays(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     user = await make_user(server, brand)
@@ -91,7 +91,7 @@ async def test_a_sweep_goes_in_batches(server: Server, brand: ActiveBrand, clock
     assert [await sweep(server, 2), await sweep(server, 2), await sweep(server, 2)] == [2, 1, 0]
 
 
-async def test_a_session_that_was_refreshed_often_goes_piece_by_piece(
+async def test_a_session_with_many_tokens_is_swept_in_slices(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     """Its DELETE alone would take all of its tokens along, and hold the writer meanwhile."""
@@ -112,9 +112,7 @@ async def test_a_session_that_was_refreshed_often_goes_piece_by_piece(
     ]
 
 
-async def test_a_standing_session_goes_when_the_brand_lets_its_tokens_expire(
-    server: Server, clock: ManualClock
-) -> None:
+async def test_a_standing_session_is_swept_where_its_tokens_expire(server: Server, clock: ManualClock) -> None:
     brand = await make_brand(server, "standing", preset=Preset.standing, policy={"standing_refresh_ttl": 86_400})
     user = await make_user(server, brand)
     await make_session(server, brand, user.id, SessionKind.standing)

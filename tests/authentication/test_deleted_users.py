@@ -1,4 +1,4 @@
-"""An owner who is deleted while mail to them is being written is nobody, and no error."""
+"""A user who is deleted while mail to them is being written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keystead.users import store as users
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.claimants import claim, claimed, make_anonymous, reader
+from tests.authentication.email_changes import change_email, make_anonymous, pending_email, reader
 from tests.authentication.mailed import outbox
 from tests.make import make_brand
 from tests.races.conftest import is_held_up, outcome
@@ -45,7 +45,7 @@ async def ask_for_reset(server: Server, brand: ActiveBrand) -> None:
 
 @pytest.mark.race
 @pytest.mark.parametrize("ask", [ask_for_login, ask_for_reset], ids=["login", "reset"])
-async def test_a_request_for_an_owner_who_is_being_deleted_writes_no_mail(
+async def test_a_request_for_a_user_who_is_being_deleted_sends_no_mail(
     server: Server, brand: ActiveBrand, ann: User, ask: Callable[[Server, ActiveBrand], Awaitable[None]]
 ) -> None:
     await ask(server, brand)
@@ -58,20 +58,20 @@ async def test_a_request_for_an_owner_who_is_being_deleted_writes_no_mail(
 
 
 @pytest.mark.race
-async def test_an_address_of_an_owner_who_is_being_deleted_can_be_claimed(
+async def test_the_address_of_a_user_who_is_being_deleted_can_be_requested(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     guest = await make_anonymous(server, brand)
     async with server.db.transaction() as tx:
         assert await users.delete_users(tx, brand.id, [ann.id]) == 1
-        task = asyncio.create_task(outcome(claim(server, guest, ANN)))
+        task = asyncio.create_task(outcome(change_email(server, guest, ANN)))
         assert await is_held_up(task)
     assert await task is None
     assert [mail.kind for mail in await outbox(server)] == [MailKind.verify_email]
-    assert await claimed(server, guest.user_id) == ANN
+    assert await pending_email(server, guest.user_id) == ANN
 
 
-async def test_what_points_at_nobody_is_tried_again(server: Server, brand: ActiveBrand) -> None:
+async def test_a_reference_to_a_deleted_user_is_retried(server: Server, brand: ActiveBrand) -> None:
     now, key = server.clock.now(), recipient_key(server.master_key, brand.id, ANN)
     mail = NewMail(new_id(now), MailKind.address_taken, new_id(now), ANN, key)
     with pytest.raises(Contention):

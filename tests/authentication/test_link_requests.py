@@ -1,4 +1,4 @@
-"""Asking for mailed links: whoever asks learns nothing, and whoever has the address gets one mail."""
+"""Request mailed links: the owner gets one mail, the caller learns nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
 from tests.authentication.counting import count_queries, watch
 from tests.authentication.mailed import outbox, token_in
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import REQUEST, change_brand, make_brand, make_context, make_user
 
@@ -82,7 +82,7 @@ def replace_language(accept_language: str) -> RequestDetails:
 
 
 @BOTH
-async def test_the_same_is_done_for_everybody(
+async def test_every_address_runs_the_same_statements(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
 ) -> None:
     """Known, unknown, disabled, waiting for proof, rate-limited: one statement, and one mail in all."""
@@ -95,8 +95,8 @@ async def test_the_same_is_done_for_everybody(
     cases = {
         EMAIL: (None, "success"),
         EMAIL.upper(): ("rate_limited", "refused"),
-        "nobody@example.com": ("unknown_address", "refused"),
-        "NOBODY@example.com": ("unknown_address", "refused"),
+        "unknown@example.com": ("unknown_address", "refused"),
+        "UNKNOWN_ID@example.com": ("unknown_address", "refused"),
         "disabled@example.com": ("unknown_address", "refused"),
         "waiting@example.com": ("unknown_address", "refused"),
         "theirs@example.com": ("unknown_address", "refused"),
@@ -123,12 +123,12 @@ async def test_the_same_is_done_for_everybody(
         (password_change.request_reset, "password_login"),
     ],
 )
-async def test_a_feature_that_is_off_is_forbidden_before_anything_is_looked_up(
+async def test_a_feature_that_is_off_is_forbidden_before_any_query(
     server: Server, brand: ActiveBrand, ann: User, request_mail: Request, feature: str
 ) -> None:
     brand = await change_brand(server, brand, {"features": {feature: False}})
     counted = count_queries(server)
-    for email in (EMAIL, "nobody@example.com", "no address"):
+    for email in (EMAIL, "unknown@example.com", "no address"):
         with pytest.raises(Forbidden) as refused:
             await request_mail(visitor(server, brand), brand, email)
         assert refused.value.extensions["feature"] == feature

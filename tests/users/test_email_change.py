@@ -63,14 +63,14 @@ async def test_the_addresses_of_a_user(server: Server, brand: ActiveBrand) -> No
     assert not found.is_unverified_login(bob.canonical)
 
 
-@pytest.mark.parametrize("whose", ["nobody", "another brand", "disabled"])
-async def test_of_nobody_there_are_none(server: Server, brand: ActiveBrand, whose: str) -> None:
+@pytest.mark.parametrize("whose", ["unknown", "another brand", "disabled"])
+async def test_an_unknown_or_disabled_user_has_no_addresses(server: Server, brand: ActiveBrand, whose: str) -> None:
     waiting = await make_claim(server, brand)
     asked, user_id = brand, waiting.id
     if whose == "disabled":
         await service.update_user(make_context(server), brand.id, waiting.id, UserChanges(is_disabled=True))
-    elif whose == "nobody":
-        user_id = "nobody"
+    elif whose == "unknown":
+        user_id = "unknown"
     else:
         asked = await make_brand(server, "other")
     assert await addresses(server, asked, user_id) is None
@@ -78,7 +78,7 @@ async def test_of_nobody_there_are_none(server: Server, brand: ActiveBrand, whos
     assert (await stored(server, waiting.id))["email"] is None
 
 
-async def test_a_claim_becomes_the_login_with_its_password(server: Server, brand: ActiveBrand) -> None:
+async def test_a_pending_address_becomes_the_login_with_its_password(server: Server, brand: ActiveBrand) -> None:
     waiting = await make_claim(server, brand)
     pending = (await stored(server, waiting.id))["pending_password_hash"]
     assert not await grant(server, brand, waiting.id, "other@example.com")
@@ -90,29 +90,27 @@ async def test_a_claim_becomes_the_login_with_its_password(server: Server, brand
 
 
 @pytest.mark.parametrize("owner", ["ann@example.com", "Ann@example.com", "\uff41nn@example.com"])
-async def test_what_is_anybodys_login_is_not_granted(server: Server, brand: ActiveBrand, owner: str) -> None:
+async def test_an_address_that_is_taken_is_not_completed(server: Server, brand: ActiveBrand, owner: str) -> None:
     waiting = await make_claim(server, brand)
     await make_user(server, brand, owner)
     assert not await grant(server, brand, waiting.id)
     assert (await stored(server, waiting.id))["pending_email"] == "ann@example.com"
 
 
-async def test_the_owner_is_found_by_address_and_by_looks(server: Server, brand: ActiveBrand) -> None:
+async def test_the_owner_is_found_by_address_and_look_alike(server: Server, brand: ActiveBrand) -> None:
     ann = await make_user(server, brand)
     expected = AddressOwner(ann.id, "ann@example.com", "ann@example.com")
     for address in (ANN, LOOK_ALIKE):
-        assert await email_change_store.find_owner(server.db.reads, brand.id, "somebody", address) == expected
+        assert await email_change_store.find_owner(server.db.reads, brand.id, "another user", address) == expected
         assert await email_change_store.find_owner(server.db.reads, brand.id, ann.id, address) is None
     other = await make_brand(server, "other")
-    assert await email_change_store.find_owner(server.db.reads, other.id, "somebody", ANN) is None
+    assert await email_change_store.find_owner(server.db.reads, other.id, "another user", ANN) is None
     await make_claim(server, brand, "bob@example.com")
     bob = email_addresses.parse("bob@example.com")
-    assert await email_change_store.find_owner(server.db.reads, brand.id, "somebody", bob) is None
+    assert await email_change_store.find_owner(server.db.reads, brand.id, "another user", bob) is None
 
 
-async def test_rivals_of_the_brand_lose_their_passwords_and_nobody_else_does(
-    server: Server, brand: ActiveBrand
-) -> None:
+async def test_only_competing_changes_of_the_brand_lose_their_passwords(server: Server, brand: ActiveBrand) -> None:
     other = await make_brand(server, "other")
     winner, rival = await make_claim(server, brand), await make_claim(server, brand, LOOK_ALIKE.display)
     elsewhere, neighbour = await make_claim(server, other), await make_claim(server, brand, "bob@example.com")
@@ -125,7 +123,7 @@ async def test_rivals_of_the_brand_lose_their_passwords_and_nobody_else_does(
     assert (row["pending_email"], row["pending_email_skeleton"]) == (LOOK_ALIKE.display, ANN.skeleton)
 
 
-async def test_only_who_has_a_login_loses_claim_and_links(server: Server, brand: ActiveBrand) -> None:
+async def test_only_a_user_with_a_login_loses_change_and_links(server: Server, brand: ActiveBrand) -> None:
     ann, waiting = await make_user(server, brand), await make_claim(server, brand, "bob@example.com")
     now, secrets = server.clock.now(), {}
     async with server.db.transaction() as tx:
@@ -139,7 +137,7 @@ async def test_only_who_has_a_login_loses_claim_and_links(server: Server, brand:
 
 
 @pytest.mark.race
-async def test_two_who_are_given_one_address_try_again_and_see(
+async def test_a_concurrent_completion_is_retried(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = await make_claim(server, brand), await make_claim(server, brand)

@@ -1,4 +1,4 @@
-"""Claiming an address by a link that proves it: who may, what is stored, and that nobody learns who has it."""
+"""Request an e-mail change: who may, what is stored, and that nothing reveals whether the address is taken."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from keystead.sessions.model import EndReason, Opened
 from keystead.users import passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from tests.authentication.claimants import (
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.counting import watch
+from tests.authentication.email_changes import (
     NEW,
     PENDING,
     can_log_in,
-    claim,
-    claimed,
+    change_email,
     mails_to,
     make_anonymous,
     newest_token,
+    pending_email,
     row,
     tokens_of,
     verify,
 )
-from tests.authentication.conftest import PASSWORD
-from tests.authentication.counting import watch
 from tests.authentication.mailed import outbox
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_caller, make_context, make_session
 
@@ -53,10 +53,10 @@ async def try_claim(ctx: Context, email: str, password: str | None) -> type[Exce
     return None
 
 
-async def test_a_claimed_address_is_shown_and_waits_for_the_link(
+async def test_a_new_address_is_pending_until_the_link_is_used(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
-    await claim(server, guest, "New@Example.com", PENDING)
+    await change_email(server, guest, "New@Example.com", PENDING)
     profile = (await users.get_user(make_context(server), brand.id, guest.user_id)).profile
     assert (profile.email, profile.is_verified, profile.is_anonymous) == ("New@Example.com", False, True)
     (mail,) = await outbox(server)
@@ -73,11 +73,11 @@ async def test_a_claimed_address_is_shown_and_waits_for_the_link(
 
 @pytest.mark.attack("A62")
 @pytest.mark.parametrize("spelling", ["ann@example.com", "Ann@EXAMPLE.com", LOOK_ALIKE])
-async def test_a_taken_address_is_claimed_alike_and_its_owner_gets_a_notice(
+async def test_a_taken_address_is_pending_too_and_its_owner_gets_a_notice(
     server: Server, brand: ActiveBrand, ann: User, guest: Opened, spelling: str
 ) -> None:
     before = await row(server, ann.id)
-    await claim(server, guest, spelling, PENDING)
+    await change_email(server, guest, spelling, PENDING)
     (mail,) = await outbox(server)
     assert (mail.kind, mail.recipient, mail.user_id) == (MailKind.address_taken, "ann@example.com", ann.id)
     assert mail.expires_at is None
@@ -94,12 +94,12 @@ async def test_a_free_and_a_taken_address_cost_one_hash_each(server: Server, bra
     for email in ("ann@example.com", NEW):
         opened = await make_anonymous(server, brand)
         hashed = server.passwords.load.begun
-        await claim(server, opened, email, PENDING)
+        await change_email(server, opened, email, PENDING)
         assert server.passwords.load.begun == hashed + 1
 
 
 @pytest.mark.attack("A62")
-async def test_a_free_a_taken_and_a_limited_claim_run_the_same_statements(
+async def test_a_free_a_taken_and_a_rate_limited_change_run_the_same_statements(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     contexts = [await make_caller(server, await make_anonymous(server, brand)) for _ in range(4)]
@@ -113,13 +113,13 @@ async def test_a_free_a_taken_and_a_limited_claim_run_the_same_statements(
     assert len(await outbox(server)) == 2
 
 
-async def test_two_may_claim_one_address_and_both_get_a_link(
+async def test_two_users_may_request_one_address_and_both_get_a_link(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     one, two = await make_anonymous(server, brand), await make_anonymous(server, brand)
-    await claim(server, one)
+    await change_email(server, one)
     clock.advance(minutes=2)
-    await claim(server, two)
+    await change_email(server, two)
     assert await mails_to(server, NEW) == ["verify_email", "verify_email"]
     assert await tokens_of(server, one.user_id) == await tokens_of(server, two.user_id) == ["verify"]
 
@@ -136,13 +136,13 @@ async def test_two_may_claim_one_address_and_both_get_a_link(
         (NEW, "rainbowMakers1", "password"),
     ],
 )
-async def test_what_the_rules_refuse_is_named_and_changes_nothing(
+async def test_an_invalid_address_or_password_is_named_and_changes_nothing(
     server: Server, guest: Opened, email: str, password: str | None, field: str
 ) -> None:
     with pytest.raises(BadUserInput) as refused:
-        await claim(server, guest, email, password)
+        await change_email(server, guest, email, password)
     assert refused.value.extensions["field"] == field
-    assert await claimed(server, guest.user_id) is None
+    assert await pending_email(server, guest.user_id) is None
     assert await outbox(server) == []
 
 
@@ -151,24 +151,26 @@ async def test_a_password_needs_a_brand_with_passwords_and_an_address_alone_does
 ) -> None:
     await change_brand(server, brand, {"features": {"password_login": False}})
     with pytest.raises(Forbidden) as refused:
-        await claim(server, guest, NEW, PENDING)
+        await change_email(server, guest, NEW, PENDING)
     assert refused.value.extensions["feature"] == "password_login"
-    assert await claimed(server, guest.user_id) is None
-    await claim(server, guest, NEW)
-    assert await claimed(server, guest.user_id) == NEW
+    assert await pending_email(server, guest.user_id) is None
+    await change_email(server, guest, NEW)
+    assert await pending_email(server, guest.user_id) == NEW
 
 
 @pytest.mark.parametrize("given", [None, "", "wrong password", PASSWORD])
-async def test_who_has_a_password_confirms_it(server: Server, brand: ActiveBrand, ann: User, given: str | None) -> None:
+async def test_a_user_with_a_password_confirms_it(
+    server: Server, brand: ActiveBrand, ann: User, given: str | None
+) -> None:
     opened = await make_session(server, brand, ann.id)
     if given == PASSWORD:
-        await claim(server, opened, NEW, given)
+        await change_email(server, opened, NEW, given)
         found = await row(server, ann.id)
         assert (found["pending_email"], found["pending_password_hash"]) == (NEW, None)
         return
     with pytest.raises(InvalidCredentials):
-        await claim(server, opened, NEW, given)
-    assert await claimed(server, ann.id) is None
+        await change_email(server, opened, NEW, given)
+    assert await pending_email(server, ann.id) is None
     assert await outbox(server) == []
     (event,) = await events(server, brand, "email_claim.refused")
     assert event.reason == ("password_missing" if given is None else "wrong_password")
@@ -176,29 +178,27 @@ async def test_who_has_a_password_confirms_it(server: Server, brand: ActiveBrand
 
 
 @pytest.mark.attack("A61")
-async def test_a_newer_claim_takes_the_place_of_the_whole_older_one(
-    server: Server, brand: ActiveBrand, guest: Opened
-) -> None:
-    await claim(server, guest, "first@example.com", PENDING)
+async def test_a_newer_change_replaces_the_whole_older_one(server: Server, brand: ActiveBrand, guest: Opened) -> None:
+    await change_email(server, guest, "first@example.com", PENDING)
     older = await newest_token(server, "first@example.com")
-    await claim(server, guest, NEW)
+    await change_email(server, guest, NEW)
     found = await row(server, guest.user_id)
     assert (found["pending_email"], found["pending_password_hash"]) == (NEW, None)
     with pytest.raises(TokenInvalid):
         await verify(server, older)
-    assert await claimed(server, guest.user_id) == NEW
+    assert await pending_email(server, guest.user_id) == NEW
     newer = next(mail for mail in await outbox(server) if mail.recipient == NEW)
     assert newer.kind == "verify_email"
     assert await tokens_of(server, guest.user_id) == ["verify"]
 
 
-async def test_a_claim_that_gets_no_mail_any_more_is_stored_all_the_same(
+async def test_a_change_over_the_rate_limit_is_stored_without_a_mail(
     server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
-    await claim(server, guest, NEW)
+    await change_email(server, guest, NEW)
     clock.advance(seconds=59)
-    await claim(server, guest, "New@example.com", PENDING)
-    assert await claimed(server, guest.user_id) == "New@example.com"
+    await change_email(server, guest, "New@example.com", PENDING)
+    assert await pending_email(server, guest.user_id) == "New@example.com"
     assert await mails_to(server, NEW) == ["verify_email"]
     assert await mails_to(server, "New@example.com") == []
     assert await tokens_of(server, guest.user_id) == []
@@ -208,7 +208,7 @@ async def test_a_claim_that_gets_no_mail_any_more_is_stored_all_the_same(
     assert (await row(server, guest.user_id))["email"] == "New@example.com"
 
 
-async def test_the_session_must_be_alive_in_the_very_statement(
+async def test_a_session_that_ended_concurrently_changes_nothing(
     server: Server, brand: ActiveBrand, guest: Opened, ann: User
 ) -> None:
     ctx, anns = await make_caller(server, guest), await make_session(server, brand, ann.id)
@@ -219,13 +219,13 @@ async def test_the_session_must_be_alive_in_the_very_statement(
             await session_store.end_own_session(tx, brand.id, opened.user_id, opened.session_id, EndReason.revoked, at)
     assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
     assert await try_claim(by_ann, NEW, PASSWORD) is InvalidCredentials
-    assert await claimed(server, guest.user_id) is await claimed(server, ann.id) is None
+    assert await pending_email(server, guest.user_id) is await pending_email(server, ann.id) is None
     assert await outbox(server) == []
 
 
 @pytest.mark.attack("A64")
 @pytest.mark.parametrize("fate", ["disabled", "deleted"])
-async def test_nobody_claims_for_a_user_who_is_gone(
+async def test_a_disabled_or_deleted_user_changes_nothing(
     server: Server, brand: ActiveBrand, guest: Opened, fate: str
 ) -> None:
     ctx, admin = await make_caller(server, guest), make_context(server)
@@ -238,10 +238,10 @@ async def test_nobody_claims_for_a_user_who_is_gone(
     assert await outbox(server) == []
 
 
-async def test_a_password_that_came_meanwhile_would_have_to_be_confirmed(
+async def test_a_password_that_was_set_concurrently_has_to_be_confirmed(
     server: Server, brand: ActiveBrand, guest: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await claim(server, guest, "first@example.com", PENDING)
+    await change_email(server, guest, "first@example.com", PENDING)
     token, ctx = await newest_token(server, "first@example.com"), await make_caller(server, guest)
     hash_new = passwords.hash_new
 
@@ -252,16 +252,16 @@ async def test_a_password_that_came_meanwhile_would_have_to_be_confirmed(
 
     monkeypatch.setattr(passwords, "hash_new", prove_meanwhile)
     assert await try_claim(ctx, NEW, "another one to come") is InvalidCredentials
-    assert await claimed(server, guest.user_id) is None
+    assert await pending_email(server, guest.user_id) is None
     (event,) = await events(server, brand, "email_claim.refused")
     assert event.reason == "overtaken"
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
-async def test_the_audit_log_knows_and_names_no_address(
+async def test_the_audit_log_names_no_address(
     server: Server, brand: ActiveBrand, ann: User, guest: Opened, is_taken: bool
 ) -> None:
-    await claim(server, guest, "ann@example.com" if is_taken else NEW)
+    await change_email(server, guest, "ann@example.com" if is_taken else NEW)
     (event,) = await events(server, brand, "user.email_claimed")
     assert event.subject_id == guest.user_id
     assert event.details is not None
@@ -273,7 +273,7 @@ async def test_the_audit_log_knows_and_names_no_address(
     assert "example.com" not in str(event.details)
 
 
-async def test_nobody_claims_nothing(server: Server, brand: ActiveBrand) -> None:
+async def test_an_anonymous_request_is_unauthenticated(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand, Anonymous())
     for attempt in (email_change.change_email(ctx, NEW, None), email_change.change_email_by_link(ctx, NEW)):
         with pytest.raises(Unauthenticated):

@@ -19,7 +19,7 @@ from tests.clocks import ManualClock
 from tests.make import make_brand, make_context, make_role, make_user
 from tests.users.actors import acting, audited
 
-NOBODY = "01890000-0000-7000-8000-000000000000"
+UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
 EPOCHS = Statement(
     users.select().with_only_columns(users.c.session_epoch).order_by(users.c.id),
     unbranded="a test reads what is stored",
@@ -30,7 +30,9 @@ async def epochs(db: Database) -> list[int]:
     return [row[0] for row in await db.reads.list(EPOCHS)]
 
 
-async def test_what_is_not_given_stays(server: Server, admin: Context, brand: ActiveBrand, clock: ManualClock) -> None:
+async def test_fields_that_are_not_given_stay(
+    server: Server, admin: Context, brand: ActiveBrand, clock: ManualClock
+) -> None:
     await make_role(server, brand, "reader", "read")
     made = await make_user(server, brand, username="Ann", roles=("reader",), permissions=("write",))
     now = clock.advance(minutes=1)
@@ -75,7 +77,7 @@ async def test_bad_changes_change_nothing(
     assert await service.get_user(admin, brand.id, made.id) == made
 
 
-async def test_nobody_grants_or_keeps_what_they_lack(server: Server, brand: ActiveBrand) -> None:
+async def test_a_caller_neither_grants_nor_keeps_permissions_it_lacks(server: Server, brand: ActiveBrand) -> None:
     made = await make_user(server, brand, permissions=("read",))
     writer = acting(server, brand, "write")
     for permissions in (("read",), ("write", "read"), ("admin",)):
@@ -100,7 +102,7 @@ async def test_disabling_ends_sessions_once(server: Server, admin: Context, bran
 async def test_a_user_of_another_brand_is_unknown(server: Server, admin: Context, brand: ActiveBrand) -> None:
     stranger = await make_user(server, await make_brand(server, "otherBrand"))
     assert await service.find_user(admin, brand.id, stranger.id) is None
-    for user_id in (stranger.id, NOBODY, "no id at all"):
+    for user_id in (stranger.id, UNKNOWN_ID, "no id at all"):
         with pytest.raises(NotFound):
             await service.get_user(admin, brand.id, user_id)
         with pytest.raises(NotFound):
@@ -114,7 +116,7 @@ async def test_all_are_deleted_or_none(server: Server, admin: Context, brand: Ac
     ann = await make_user(server, brand)
     bob = await make_user(server, brand, "bob@example.com")
     with pytest.raises(NotFound):
-        await service.delete_users(admin, brand.id, [ann.id, NOBODY])
+        await service.delete_users(admin, brand.id, [ann.id, UNKNOWN_ID])
     assert len(await epochs(admin.db)) == 2
     await service.delete_users(admin, brand.id, [ann.id, ann.id, bob.id])
     assert await epochs(admin.db) == []

@@ -24,7 +24,7 @@ STORED = Statement(
 )
 
 
-async def test_a_verified_user_can_log_in_at_once(admin: Context, brand: ActiveBrand) -> None:
+async def test_a_verified_user_can_log_in_immediately(admin: Context, brand: ActiveBrand) -> None:
     made = await service.create_user(admin, brand, NewUser("Ann@Example.com", PASSWORD, " Ann ", is_verified=True))
     assert (made.profile.email, made.profile.username) == ("Ann@Example.com", "Ann")
     assert made.profile.is_verified
@@ -36,7 +36,7 @@ async def test_a_verified_user_can_log_in_at_once(admin: Context, brand: ActiveB
     assert await service.get_user(admin, brand.id, made.id) == made
 
 
-async def test_without_proof_the_address_is_no_login(admin: Context, brand: ActiveBrand) -> None:
+async def test_without_verification_the_address_is_no_login(admin: Context, brand: ActiveBrand) -> None:
     made = await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     assert made.profile.email == "ann@example.com"
     assert not made.profile.is_verified
@@ -44,7 +44,7 @@ async def test_without_proof_the_address_is_no_login(admin: Context, brand: Acti
     assert await login_store.find_login_of(admin.db.reads, brand.id, made.id) is None
 
 
-async def test_the_password_waits_with_the_address(admin: Context, brand: ActiveBrand) -> None:
+async def test_the_password_is_pending_with_the_address(admin: Context, brand: ActiveBrand) -> None:
     await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     password_hash, pending_hash = (await admin.db.reads.list(STORED))[0]
     assert password_hash is None
@@ -52,7 +52,7 @@ async def test_the_password_waits_with_the_address(admin: Context, brand: Active
 
 
 @pytest.mark.parametrize("brand_features", [{"email_verification": False}])
-async def test_where_no_proof_is_asked_the_address_is_a_login(admin: Context, brand: ActiveBrand) -> None:
+async def test_where_no_verification_is_asked_the_address_is_a_login(admin: Context, brand: ActiveBrand) -> None:
     made = await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     assert not made.profile.is_verified
     found = await login_store.find_login(admin.db.reads, brand.id, ANN.canonical)
@@ -60,7 +60,9 @@ async def test_where_no_proof_is_asked_the_address_is_a_login(admin: Context, br
     assert found.user_id == made.id
 
 
-async def test_a_login_stays_one_when_proof_is_asked_later(server: Server, admin: Context, brand: ActiveBrand) -> None:
+async def test_a_login_stays_one_when_verification_is_asked_later(
+    server: Server, admin: Context, brand: ActiveBrand
+) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     await service.create_user(admin, lax, NewUser("ann@example.com", PASSWORD))
     await change_brand(server, brand, {"features": {"email_verification": True}})
@@ -85,7 +87,7 @@ async def test_the_same_address_may_be_a_login_of_another_brand(server: Server, 
 
 
 @pytest.mark.race
-async def test_of_two_at_once_one_wins(server: Server, brand: ActiveBrand) -> None:
+async def test_one_of_two_concurrent_creations_wins(server: Server, brand: ActiveBrand) -> None:
     barrier = asyncio.Barrier(4)
 
     async def create(spelling: str) -> bool:
@@ -119,7 +121,7 @@ async def test_of_two_at_once_one_wins(server: Server, brand: ActiveBrand) -> No
         (NewUser("ann@example.com", roles=("unknown",)), "roles"),
     ],
 )
-async def test_bad_input_is_named_and_makes_nobody(
+async def test_invalid_input_is_named_and_creates_no_user(
     server: Server, admin: Context, brand: ActiveBrand, new: NewUser, field: str
 ) -> None:
     with pytest.raises(BadUserInput) as refused:
@@ -136,7 +138,7 @@ async def test_the_brand_may_ask_for_longer_passwords(server: Server, admin: Con
     await service.create_user(admin, strict, NewUser("ann@example.com", PASSWORD + "-and more"))
 
 
-async def test_a_user_is_allowed_what_is_granted_and_what_roles_and_brand_allow(
+async def test_permissions_come_from_grants_roles_and_brand_defaults(
     server: Server, admin: Context, brand: ActiveBrand
 ) -> None:
     generous = await change_brand(server, brand, {"policy": {"default_permissions": ["customer:read"]}})
@@ -147,7 +149,7 @@ async def test_a_user_is_allowed_what_is_granted_and_what_roles_and_brand_allow(
     assert set(made.profile.granted) == {"customer:read", "write", "order:read", "order:create"}
 
 
-async def test_nobody_grants_what_they_lack(server: Server, brand: ActiveBrand) -> None:
+async def test_a_caller_grants_no_permission_it_lacks(server: Server, brand: ActiveBrand) -> None:
     writer = acting(server, brand, "write")
     await service.create_user(writer, brand, NewUser("ann@example.com", permissions=("customer:write",)))
     with pytest.raises(Forbidden) as refused:
@@ -155,7 +157,7 @@ async def test_nobody_grants_what_they_lack(server: Server, brand: ActiveBrand) 
     assert refused.value.extensions == {"permission": "read"}
 
 
-async def test_nobody_gives_a_role_that_allows_more_than_they_may(server: Server, brand: ActiveBrand) -> None:
+async def test_a_caller_assigns_no_role_beyond_its_permissions(server: Server, brand: ActiveBrand) -> None:
     await make_role(server, brand, "reader", "read")
     writer = acting(server, brand, "write")
     with pytest.raises(Forbidden) as refused:

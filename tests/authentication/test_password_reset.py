@@ -1,4 +1,4 @@
-"""A forgotten password: the link leads to a new one, and whoever was in the account is out of it."""
+"""Reset a forgotten password by a mailed link; an intruder is signed out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from keystead.users import store as user_store
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.claimants import set_columns
 from tests.authentication.conftest import PASSWORD
+from tests.authentication.email_changes import set_columns
 from tests.authentication.mailed import outbox, token_in
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.make import change_brand, make_brand, make_context, make_session, make_user
 
 EMAIL = "ann@example.com"
@@ -35,7 +35,7 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
-    """Nobody; ``brand`` is what a credential names."""
+    """An anonymous request; ``brand`` is that of its credential."""
     return make_context(server, brand, Anonymous(), brand_is_default=brand is None)
 
 
@@ -84,7 +84,7 @@ async def test_all_sessions_end(server: Server, brand: ActiveBrand, ann: User) -
     assert await is_alive(server, bystander)
 
 
-async def test_the_owner_hears_of_it(server: Server, brand: ActiveBrand) -> None:
+async def test_the_owner_gets_a_notice(server: Server, brand: ActiveBrand) -> None:
     user = await make_user(server, brand, "Ann@example.com")
     await reset(server, await ask(server, brand))
     (mail,) = await outbox(server, MailKind.password_changed)
@@ -93,7 +93,9 @@ async def test_the_owner_hears_of_it(server: Server, brand: ActiveBrand) -> None
 
 
 @pytest.mark.attack("A60")
-async def test_claims_and_other_links_die(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_reset_cancels_a_change_and_invalidates_other_links(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
     """What an intruder left behind to come back by: a claim on an address of theirs, and links that are out."""
     theirs, now = email_addresses.parse("thief@example.com"), server.clock.now()
     await set_columns(
@@ -136,9 +138,7 @@ async def pending_of(server: Server, user: User) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     "password", ["short", "password1234", "rainbowMakers", "Ann", "ann.longname1", "x" * 257, "nul\0nul\0nul"]
 )
-async def test_a_password_that_the_rules_refuse_leaves_the_link_good(
-    server: Server, brand: ActiveBrand, password: str
-) -> None:
+async def test_a_rejected_password_leaves_the_link_valid(server: Server, brand: ActiveBrand, password: str) -> None:
     await make_user(server, brand, "ann.longname@example.com")
     token, hashed = await ask(server, brand, "ann.longname@example.com"), server.passwords.load.begun
     with pytest.raises(BadUserInput) as refused:
@@ -151,7 +151,7 @@ async def test_a_password_that_the_rules_refuse_leaves_the_link_good(
     await reset(server, token)
 
 
-async def test_a_bad_token_costs_no_hash(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_an_invalid_token_costs_no_hash(server: Server, brand: ActiveBrand, ann: User) -> None:
     hashed = server.passwords.load.begun
     for raw in (generate(SecretKind.reset).reveal(), "x"):
         await assert_refused(server, raw)
@@ -160,7 +160,7 @@ async def test_a_bad_token_costs_no_hash(server: Server, brand: ActiveBrand, ann
     assert server.passwords.load.begun == hashed
 
 
-async def test_a_reset_proves_an_address_that_was_granted_without_proof(server: Server, brand: ActiveBrand) -> None:
+async def test_a_reset_verifies_an_unverified_login(server: Server, brand: ActiveBrand) -> None:
     brand = await change_brand(server, brand, {"features": {"email_verification": False}})
     ann = await make_user(server, brand, password=PASSWORD, is_verified=False)
     before = await make_session(server, brand, ann.id)

@@ -1,4 +1,4 @@
-"""Proving an address: what becomes of its user, of their sessions, and of everybody else who was after it."""
+"""Verify an address: the effect on its user, their sessions, and competing changes."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from keystead.users import service as users
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.claimants import (
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.email_changes import (
     NEW,
     PENDING,
     can_log_in,
-    claim,
-    claimed,
+    change_email,
     mails_to,
     make_anonymous,
     newest_token,
+    pending_email,
     resend,
     row,
     tokens_of,
     verify,
 )
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_context, make_session, make_user
 from tests.races.conftest import outcome
 
 
 @pytest.mark.attack("A63")
-async def test_the_user_stays_the_same_and_the_claiming_session_goes_on_alone(
+async def test_the_requesting_session_stays_and_the_others_end(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     guest = await make_anonymous(server, brand)
     others = [await make_session(server, brand, guest.user_id) for _ in range(2)]
     anns = await make_session(server, brand, ann.id)
-    await claim(server, guest, NEW, PENDING)
+    await change_email(server, guest, NEW, PENDING)
     clock.advance(minutes=3)
     await verify(server, await newest_token(server))
     assert await is_alive(server, guest)
@@ -62,14 +62,14 @@ async def test_the_user_stays_the_same_and_the_claiming_session_goes_on_alone(
 
 @pytest.mark.attack("A60")
 @pytest.mark.parametrize("spelling", [NEW, "NEW@example.com", "\uff4eew@example.com"])
-async def test_the_passwords_and_links_of_rivals_die_and_their_claims_look_as_before(
+async def test_competing_passwords_and_links_are_invalidated(
     server: Server, brand: ActiveBrand, clock: ManualClock, spelling: str
 ) -> None:
     owner, squatter = await make_anonymous(server, brand), await make_anonymous(server, brand)
-    await claim(server, squatter, spelling, "the squatter's own")
+    await change_email(server, squatter, spelling, "the squatter's own")
     squatters = await newest_token(server, spelling)
     clock.advance(minutes=1)
-    await claim(server, owner, NEW, PENDING)
+    await change_email(server, owner, NEW, PENDING)
     await verify(server, await newest_token(server))
     found = await row(server, squatter.user_id)
     assert (found["pending_email"], found["pending_password_hash"], found["pending_session_id"]) == (
@@ -80,20 +80,20 @@ async def test_the_passwords_and_links_of_rivals_die_and_their_claims_look_as_be
     assert await tokens_of(server, squatter.user_id) == []
     with pytest.raises(TokenInvalid):
         await verify(server, squatters)
-    assert await is_alive(server, squatter), "it is still somebody's account, without an address"
+    assert await is_alive(server, squatter), "it is still an account, without an address"
     assert not await can_log_in(server, brand, NEW, "the squatter's own")
     assert await can_log_in(server, brand, NEW, PENDING)
 
 
 @pytest.mark.attack("A62")
-async def test_to_a_rival_the_address_goes_on_looking_claimed(
+async def test_to_a_competing_user_the_address_still_looks_pending(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
-    """Neither what is shown nor what is answered tells that the address has become somebody's."""
+    """Neither the profile nor a response reveals that the address was taken."""
     owner, squatter = await make_anonymous(server, brand), await make_anonymous(server, brand)
-    await claim(server, squatter, NEW, "the squatter's own")
+    await change_email(server, squatter, NEW, "the squatter's own")
     clock.advance(minutes=1)
-    await claim(server, owner, NEW, PENDING)
+    await change_email(server, owner, NEW, PENDING)
     before = (await users.get_user(make_context(server), brand.id, squatter.user_id)).profile
     await verify(server, await newest_token(server))
     assert (await users.get_user(make_context(server), brand.id, squatter.user_id)).profile == before
@@ -102,7 +102,7 @@ async def test_to_a_rival_the_address_goes_on_looking_claimed(
     assert await resend(server, squatter)
     assert await mails_to(server, NEW) == ["address_taken", "verify_email", "verify_email"]
     # Should the owner leave the address, it takes a new mail to it, and the password is gone all the same.
-    await claim(server, owner, "elsewhere@example.com", PENDING)
+    await change_email(server, owner, "elsewhere@example.com", PENDING)
     await verify(server, await newest_token(server, "elsewhere@example.com"))
     clock.advance(minutes=1)
     assert await resend(server, squatter)
@@ -112,28 +112,28 @@ async def test_to_a_rival_the_address_goes_on_looking_claimed(
     assert not await is_alive(server, squatter)
 
 
-async def test_claims_on_other_addresses_and_in_other_brands_stay(
+async def test_changes_to_other_addresses_and_in_other_brands_stay(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     other = await make_brand(server, "other")
     owner, same_elsewhere = await make_anonymous(server, brand), await make_anonymous(server, other)
     neighbour = await make_anonymous(server, brand)
-    await claim(server, same_elsewhere)
-    await claim(server, neighbour, "neighbour@example.com")
+    await change_email(server, same_elsewhere)
+    await change_email(server, neighbour, "neighbour@example.com")
     clock.advance(minutes=1)
-    await claim(server, owner)
+    await change_email(server, owner)
     await verify(server, await newest_token(server))
-    assert await claimed(server, same_elsewhere.user_id) == NEW
-    assert await claimed(server, neighbour.user_id) == "neighbour@example.com"
+    assert await pending_email(server, same_elsewhere.user_id) == NEW
+    assert await pending_email(server, neighbour.user_id) == "neighbour@example.com"
     assert await tokens_of(server, same_elsewhere.user_id) == await tokens_of(server, neighbour.user_id) == ["verify"]
 
 
 @pytest.mark.race
-async def test_of_rivals_who_prove_at_once_one_wins(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+async def test_one_of_concurrent_verifications_wins(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     rivals = [await make_anonymous(server, brand) for _ in range(4)]
     links = []
     for rival in rivals:
-        await claim(server, rival)
+        await change_email(server, rival)
         links.append(await newest_token(server))
         clock.advance(minutes=1)
     results = await asyncio.gather(*(outcome(verify(server, link)) for link in links))
@@ -146,9 +146,9 @@ async def test_of_rivals_who_prove_at_once_one_wins(server: Server, brand: Activ
         assert found["pending_session_id"] is None
 
 
-async def test_what_is_somebody_elses_by_now_cannot_be_proved(server: Server, brand: ActiveBrand) -> None:
+async def test_an_address_that_was_taken_since_cannot_be_verified(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest, NEW, PENDING)
+    await change_email(server, guest, NEW, PENDING)
     owner = await make_user(server, brand, NEW, password=PASSWORD)
     before = await row(server, owner.id)
     with pytest.raises(TokenInvalid):
@@ -161,11 +161,11 @@ async def test_what_is_somebody_elses_by_now_cannot_be_proved(server: Server, br
 
 
 @pytest.mark.attack("A61")
-async def test_the_old_address_logs_in_until_the_new_one_is_proved_and_is_told_then(
+async def test_the_old_address_logs_in_until_the_new_one_is_verified_and_gets_a_notice_then(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     opened = await make_session(server, brand, ann.id)
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
     assert not await can_log_in(server, brand, NEW, PASSWORD)
     assert await mails_to(server, "ann@example.com") == []
@@ -177,23 +177,23 @@ async def test_the_old_address_logs_in_until_the_new_one_is_proved_and_is_told_t
     assert (notice.user_id, notice.shown["new_address"]) == (ann.id, "n…@example.com")
 
 
-async def test_links_that_went_to_the_old_address_are_dead(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_links_to_the_old_address_are_invalidated(server: Server, brand: ActiveBrand, ann: User) -> None:
     opened, now = await make_session(server, brand, ann.id), server.clock.now()
     old = email_addresses.parse("ann@example.com")
     async with server.db.transaction() as tx:
         for kind, purpose in ((SecretKind.magic, TokenPurpose.login), (SecretKind.reset, TokenPurpose.reset)):
             await tokens.issue(tx, brand.id, ann.id, purpose, old, generate(kind), now)
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     assert await tokens_of(server, ann.id) == ["login", "reset", "verify"]
     await verify(server, await newest_token(server))
     assert await tokens_of(server, ann.id) == []
 
 
-async def test_another_spelling_of_ones_own_address_is_proved_without_a_notice(
+async def test_another_spelling_of_the_own_address_is_verified_without_a_notice(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     opened = await make_session(server, brand, ann.id)
-    await claim(server, opened, "Ann@Example.com", PASSWORD)
+    await change_email(server, opened, "Ann@Example.com", PASSWORD)
     await verify(server, await newest_token(server, "Ann@Example.com"))
     assert (await row(server, ann.id))["email"] == "Ann@Example.com"
     assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
@@ -201,10 +201,10 @@ async def test_another_spelling_of_ones_own_address_is_proved_without_a_notice(
     assert [mail.kind for mail in await outbox(server)] == ["verify_email"]
 
 
-async def test_mail_that_was_wanted_counts_no_more(server: Server, brand: ActiveBrand) -> None:
+async def test_a_used_link_no_longer_counts_against_the_rate_limit(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest)
+    await change_email(server, guest)
     await verify(server, await newest_token(server))
     rival = await make_anonymous(server, brand)
-    await claim(server, rival)
+    await change_email(server, rival)
     assert await mails_to(server, NEW) == ["address_taken", "verify_email"]

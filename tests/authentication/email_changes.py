@@ -1,4 +1,4 @@
-"""Users who claim addresses, and what is stored of it."""
+"""Users who change their e-mail address, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ async def make_anonymous(server: Server, brand: ActiveBrand) -> Opened:
     return await make_session(server, brand, user_id, SessionKind.standing)
 
 
-async def claim(server: Server, opened: Opened, email: str = NEW, password: str | None = None) -> None:
-    """The session's user claims an address, and the mail worker decides what comes of it."""
+async def change_email(server: Server, opened: Opened, email: str = NEW, password: str | None = None) -> None:
+    """The session's user requests an e-mail change, and the mail worker processes it."""
     await email_change.change_email(await make_caller(server, opened), email, password)
     await process_all(server)
 
 
 async def resend(server: Server, opened: Opened) -> bool:
-    """The session's user has the link mailed again."""
+    """The session's user requests the link again."""
     is_asked = await email_change.resend_verification(await make_caller(server, opened))
     await process_all(server)
     return is_asked
 
 
 async def verify(server: Server, token: str) -> None:
-    """Somebody uses a link."""
+    """Use a verification link."""
     await email_verification.verify_email(reader(server), secrets.parse(token))
 
 
@@ -61,8 +61,8 @@ async def row(server: Server, user_id: str) -> dict[str, object]:
     return next(found for found in rows if found["id"] == user_id)
 
 
-async def claimed(server: Server, user_id: str) -> object:
-    """The address that the user claims, or None."""
+async def pending_email(server: Server, user_id: str) -> object:
+    """The user's pending address, or None."""
     return (await row(server, user_id))["pending_email"]
 
 

@@ -1,4 +1,4 @@
-"""What a session has begun ends with it, also when both happen at one moment."""
+"""An e-mail change and the session that requested it: revoked, swept, or ended concurrently."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import NewUser, User
 from keystead.users.one_time_tokens import store as tokens
-from tests.authentication.claimants import (
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.email_changes import (
     NEW,
     PENDING,
     can_log_in,
-    claim,
-    claimed,
+    change_email,
     mails_to,
     make_anonymous,
     newest_token,
+    pending_email,
     reader,
     resend,
     row,
     tokens_of,
     verify,
 )
-from tests.authentication.conftest import PASSWORD
-from tests.authentication.observing import is_alive
+from tests.authentication.observed import is_alive
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_caller, make_context, make_session
 from tests.races.conftest import is_held_up, outcome
@@ -62,30 +62,30 @@ async def while_another_proves(server: Server, brand: ActiveBrand, work: Any) ->
 
 
 @pytest.mark.race
-async def test_a_session_that_a_proof_is_ending_claims_nothing_any_more(
+async def test_a_session_that_a_verification_is_ending_changes_no_address(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await claim(server, mine, NEW, PASSWORD)
-    refused = await while_another_proves(server, brand, claim(server, evil, EVE, PASSWORD))
+    await change_email(server, mine, NEW, PASSWORD)
+    refused = await while_another_proves(server, brand, change_email(server, evil, EVE, PASSWORD))
     assert isinstance(refused, InvalidCredentials)
     assert not await is_alive(server, evil)
-    assert await claimed(server, ann.id) is None
+    assert await pending_email(server, ann.id) is None
 
 
 @pytest.mark.race
-async def test_a_session_that_a_proof_is_ending_sets_no_password_any_more(
+async def test_a_session_that_a_verification_is_ending_sets_no_password(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await claim(server, mine, NEW, PASSWORD)
+    await change_email(server, mine, NEW, PASSWORD)
     ctx = await make_caller(server, evil)
     change = password_change.change_password(ctx, "what the thief wants", PASSWORD)
     assert isinstance(await while_another_proves(server, brand, change), InvalidCredentials)
     assert await can_log_in(server, brand, NEW, PASSWORD)
 
 
-async def throw_out(server: Server, mine: Opened, evil: Opened, clock: ManualClock, how: str) -> None:
+async def revoke_session(server: Server, mine: Opened, evil: Opened, clock: ManualClock, how: str) -> None:
     """Ends a session as an intruder's: its owner does, or its refresh token comes back."""
     if how == "revoked":
         await logout.revoke_session(await make_caller(server, mine), evil.session_id)
@@ -98,14 +98,14 @@ async def throw_out(server: Server, mine: Opened, evil: Opened, clock: ManualClo
 
 
 @pytest.mark.parametrize("how", ["revoked", "reuse"])
-async def test_what_a_session_claimed_goes_with_it_when_it_is_thrown_out(
+async def test_revoking_a_session_cancels_its_change(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, how: str
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await claim(server, evil, EVE, PASSWORD)
+    await change_email(server, evil, EVE, PASSWORD)
     link = await newest_token(server, EVE)
-    await throw_out(server, mine, evil, clock, how)
-    assert await claimed(server, ann.id) is None
+    await revoke_session(server, mine, evil, clock, how)
+    assert await pending_email(server, ann.id) is None
     assert await tokens_of(server, ann.id) == []
     # However long it takes until the session itself is swept away.
     clock.advance(days=31)
@@ -117,38 +117,38 @@ async def test_what_a_session_claimed_goes_with_it_when_it_is_thrown_out(
 
 
 @pytest.mark.parametrize("how", ["revoked", "reuse"])
-async def test_what_another_session_claimed_or_a_guest_stays(
+async def test_the_change_of_another_session_or_of_a_guest_stays(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, how: str
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await claim(server, mine, NEW, PASSWORD)
-    await throw_out(server, mine, evil, clock, how)
+    await change_email(server, mine, NEW, PASSWORD)
+    await revoke_session(server, mine, evil, clock, how)
     await verify(server, await newest_token(server))
     assert await can_log_in(server, brand, NEW, PASSWORD)
     guest = await make_anonymous(server, brand)
     second = await make_session(server, brand, guest.user_id)
-    await claim(server, second, "guest@example.com", PENDING)
-    await throw_out(server, guest, second, clock, how)
+    await change_email(server, second, "guest@example.com", PENDING)
+    await revoke_session(server, guest, second, clock, how)
     await verify(server, await newest_token(server, "guest@example.com"))
     assert await can_log_in(server, brand, "guest@example.com", PENDING)
 
 
 @pytest.mark.parametrize("is_swept", [False, True])
-async def test_a_login_that_waits_for_proof_can_be_proved_once_the_intruder_is_out(
+async def test_an_unverified_login_can_be_verified_after_the_intruder_is_signed_out(
     server: Server, brand: ActiveBrand, clock: ManualClock, is_swept: bool
 ) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     user = await users.create_user(make_context(server), lax, NewUser(NEW, PENDING))
     await change_brand(server, brand, {"features": {"email_verification": True}})
     mine, evil = await make_session(server, brand, user.id), await make_session(server, brand, user.id)
-    await claim(server, evil, EVE, PENDING)
+    await change_email(server, evil, EVE, PENDING)
     if is_swept:
-        # Its session is gone without having been thrown out: nobody can tell whose it was.
+        # Its session was swept without having been revoked: it may have been an intruder's.
         await logout.log_out(await make_caller(server, evil))
         async with server.db.transaction() as tx:
             await refresh_token_store.sweep(tx, clock.advance(seconds=1), 1000)
     else:
-        await throw_out(server, mine, evil, clock, "revoked")
+        await revoke_session(server, mine, evil, clock, "revoked")
     with pytest.raises(TokenInvalid):
         await links.preview(reader(server), secrets.parse(await newest_token(server, EVE), SecretKind.verify))
     with pytest.raises(TokenInvalid):
@@ -164,11 +164,11 @@ async def test_a_login_that_waits_for_proof_can_be_proved_once_the_intruder_is_o
 
 
 @pytest.mark.parametrize("has_login", [True, False])
-async def test_of_a_session_that_is_swept_away_only_a_guests_claim_is_left(
+async def test_only_a_guests_change_outlives_a_swept_session(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, has_login: bool
 ) -> None:
     opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     link = await newest_token(server)
     await logout.log_out(await make_caller(server, opened))
     async with server.db.transaction() as tx:
@@ -180,7 +180,7 @@ async def test_of_a_session_that_is_swept_away_only_a_guests_claim_is_left(
 
 
 @pytest.mark.race
-async def test_a_claim_made_while_its_session_is_revoked_goes_too(
+async def test_a_change_requested_while_its_session_is_revoked_is_cancelled(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
@@ -190,5 +190,5 @@ async def test_a_claim_made_while_its_session_is_revoked_goes_too(
         *(outcome(logout.revoke_session(caller, evil.session_id)) for _ in range(3)),
     )
     assert not await is_alive(server, evil)
-    assert await claimed(server, ann.id) is None
+    assert await pending_email(server, ann.id) is None
     assert await tokens_of(server, ann.id) == []

@@ -1,4 +1,4 @@
-"""Having the link mailed again: within the limits of all mail, and never a hint of who has the address."""
+"""Send the verification link again: rate-limited, without revealing who has the address."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.errors import Forbidden, TokenInvalid
 from keystead.users.model import User
-from tests.authentication.claimants import (
+from tests.authentication.email_changes import (
     NEW,
-    claim,
+    change_email,
     mails_to,
     make_anonymous,
     newest_token,
@@ -19,22 +19,24 @@ from tests.authentication.claimants import (
     verify,
 )
 from tests.authentication.mailed import outbox
-from tests.authentication.observing import events
+from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_session
 
 
-async def test_there_may_be_nothing_to_prove(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_without_a_pending_or_unverified_address_nothing_is_sent(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
     assert not await resend(server, await make_anonymous(server, brand))
     assert not await resend(server, await make_session(server, brand, ann.id))
     assert await outbox(server) == []
 
 
-async def test_within_a_minute_nothing_is_sent_and_the_older_link_stays_good(
+async def test_within_a_minute_nothing_is_sent_and_the_older_link_stays_valid(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest)
+    await change_email(server, guest)
     clock.advance(seconds=59)
     assert await resend(server, guest)
     assert await mails_to(server, NEW) == ["verify_email"]
@@ -44,11 +46,11 @@ async def test_within_a_minute_nothing_is_sent_and_the_older_link_stays_good(
     assert (await row(server, guest.user_id))["email"] == NEW
 
 
-async def test_after_a_minute_the_newer_link_takes_the_place_of_the_older(
+async def test_after_a_minute_the_newer_link_replaces_the_older(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest)
+    await change_email(server, guest)
     older = await newest_token(server)
     clock.advance(minutes=1)
     assert await resend(server, guest)
@@ -62,11 +64,11 @@ async def test_after_a_minute_the_newer_link_takes_the_place_of_the_older(
 
 
 @pytest.mark.attack("A62")
-async def test_for_a_taken_address_the_owner_is_told_again_and_the_answer_is_the_same(
+async def test_for_a_taken_address_its_owner_gets_another_notice(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest, "\uff41nn@example.com")
+    await change_email(server, guest, "\uff41nn@example.com")
     for passed, sent in ((59, 1), (1, 1), (3539, 1), (1, 2)):
         clock.advance(seconds=passed)
         assert await resend(server, guest)
@@ -75,15 +77,15 @@ async def test_for_a_taken_address_the_owner_is_told_again_and_the_answer_is_the
     assert await tokens_of(server, guest.user_id) == []
 
 
-async def test_a_claim_that_became_free_gets_its_link_at_last(
+async def test_an_address_that_became_free_gets_its_link(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     one, two = await make_anonymous(server, brand), await make_anonymous(server, brand)
-    await claim(server, one)
+    await change_email(server, one)
     await verify(server, await newest_token(server))
-    await claim(server, two, NEW)
+    await change_email(server, two, NEW)
     assert await mails_to(server, NEW) == ["address_taken", "verify_email"]
-    await claim(server, one, "elsewhere@example.com")
+    await change_email(server, one, "elsewhere@example.com")
     await verify(server, await newest_token(server, "elsewhere@example.com"))
     clock.advance(minutes=1)
     assert await resend(server, two)
@@ -91,9 +93,9 @@ async def test_a_claim_that_became_free_gets_its_link_at_last(
     assert (await row(server, two.user_id))["email"] == NEW
 
 
-async def test_a_brand_that_asks_for_no_proof_sends_no_such_mail(server: Server, brand: ActiveBrand) -> None:
+async def test_a_brand_without_verification_sends_no_such_mail(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest)
+    await change_email(server, guest)
     await change_brand(server, brand, {"features": {"email_verification": False}})
     with pytest.raises(Forbidden) as refused:
         await resend(server, guest)

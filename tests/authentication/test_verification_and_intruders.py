@@ -1,4 +1,4 @@
-"""Proof where somebody else was in the account: a login granted without proof, a session thrown out, a user closed."""
+"""Verification where an intruder had access: unverified logins, revoked sessions, disabled users."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.claimants import (
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.email_changes import (
     NEW,
     PENDING,
     can_log_in,
-    claim,
-    claimed,
+    change_email,
     make_anonymous,
     newest_token,
+    pending_email,
     reader,
     resend,
     row,
     tokens_of,
     verify,
 )
-from tests.authentication.conftest import PASSWORD
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_context, make_session
 
@@ -63,17 +63,17 @@ async def make_granted(server: Server, brand: ActiveBrand, email: str = NEW) -> 
 
 @pytest.mark.attack("A60")
 @pytest.mark.parametrize("how", ["resend", "claim", "login"])
-async def test_proof_of_what_was_granted_without_ends_all_sessions_and_passwords(
+async def test_verifying_an_unverified_login_ends_all_sessions_and_passwords(
     server: Server, brand: ActiveBrand, clock: ManualClock, how: str
 ) -> None:
     user_id = await make_granted(server, brand)
     squatter = await make_session(server, brand, user_id)
     if how == "login":
-        await claim(server, squatter, "squatter@example.com", PENDING)
+        await change_email(server, squatter, "squatter@example.com", PENDING)
         assert await prove_login(server, brand, user_id, NEW) == Verified(user_id, ends_all=True)
     else:
         spelling = NEW if how == "resend" else "New@example.com"
-        await (resend(server, squatter) if how == "resend" else claim(server, squatter, spelling, PENDING))
+        await (resend(server, squatter) if how == "resend" else change_email(server, squatter, spelling, PENDING))
         await verify(server, await newest_token(server, spelling))
     assert not await is_alive(server, squatter)
     assert not await can_log_in(server, brand, NEW, PENDING)
@@ -83,30 +83,28 @@ async def test_proof_of_what_was_granted_without_ends_all_sessions_and_passwords
     assert len(await events(server, brand, "user.email_proved")) == 1
 
 
-async def test_a_login_by_link_proves_nothing_anew(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_login_by_link_verifies_no_address_twice(server: Server, brand: ActiveBrand, ann: User) -> None:
     opened = await make_session(server, brand, ann.id)
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     assert await prove_login(server, brand, ann.id, "Ann@Example.com") == Verified(ann.id, ends_all=False)
     assert await is_alive(server, opened)
-    assert await claimed(server, ann.id) == NEW
+    assert await pending_email(server, ann.id) == NEW
     assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
     assert await events(server, brand, "user.email_proved") == []
 
 
-async def test_a_link_to_an_address_that_is_no_login_any_more_proves_nothing(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
+async def test_a_link_to_a_former_login_verifies_nothing(server: Server, brand: ActiveBrand, ann: User) -> None:
     assert await prove_login(server, brand, ann.id, NEW) is None
     await users.update_user(make_context(server), brand.id, ann.id, UserChanges(is_disabled=True))
     assert await prove_login(server, brand, ann.id, "ann@example.com") is None
 
 
 @pytest.mark.parametrize("has_login", [True, False])
-async def test_a_disabled_user_proves_nothing_and_a_login_keeps_no_claim(
+async def test_a_disabled_user_verifies_nothing_and_a_login_keeps_no_change(
     server: Server, brand: ActiveBrand, ann: User, has_login: bool
 ) -> None:
     opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     token, admin = await newest_token(server), make_context(server)
     await users.update_user(admin, brand.id, opened.user_id, UserChanges(is_disabled=True))
     with pytest.raises(TokenInvalid):
@@ -115,7 +113,7 @@ async def test_a_disabled_user_proves_nothing_and_a_login_keeps_no_claim(
     if has_login:
         with pytest.raises(TokenInvalid):
             await verify(server, token)
-        assert await claimed(server, ann.id) is None
+        assert await pending_email(server, ann.id) is None
     else:
         await verify(server, token)
         assert await can_log_in(server, brand, NEW, PASSWORD)
@@ -123,9 +121,9 @@ async def test_a_disabled_user_proves_nothing_and_a_login_keeps_no_claim(
 
 
 @pytest.mark.attack("A64")
-async def test_a_deleted_user_proves_nothing(server: Server, brand: ActiveBrand) -> None:
+async def test_a_deleted_user_verifies_nothing(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
-    await claim(server, guest)
+    await change_email(server, guest)
     token = await newest_token(server)
     await users.delete_users(make_context(server), brand.id, [guest.user_id])
     with pytest.raises(TokenInvalid):
@@ -134,11 +132,11 @@ async def test_a_deleted_user_proves_nothing(server: Server, brand: ActiveBrand)
 
 @pytest.mark.parametrize("reason", list(EndReason))
 @pytest.mark.parametrize("has_login", [True, False])
-async def test_what_a_session_began_dies_with_it_when_it_was_thrown_out(
+async def test_a_revoked_sessions_change_cannot_be_verified(
     server: Server, brand: ActiveBrand, ann: User, has_login: bool, reason: EndReason
 ) -> None:
     opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     async with server.db.transaction() as tx:
         await session_store.end_own_session(tx, brand.id, opened.user_id, opened.session_id, reason, server.clock.now())
     if has_login and reason in REVOKING_REASONS:
@@ -151,9 +149,7 @@ async def test_what_a_session_began_dies_with_it_when_it_was_thrown_out(
 
 
 @pytest.mark.race
-async def test_a_login_that_comes_between_is_refused_or_ends(
-    server: Server, brand: ActiveBrand, clock: ManualClock
-) -> None:
+async def test_a_concurrent_login_is_rejected_or_ended(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     """The squatter logs in with the password of before while the owner proves the address."""
     user_id = await make_granted(server, brand)
     squatter = await make_session(server, brand, user_id)

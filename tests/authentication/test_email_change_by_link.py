@@ -1,4 +1,4 @@
-"""Claiming an address by a link that proves it and logs in."""
+"""Change an address by a link that logs in (``changeEmailMagically``)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keystead.mail.model import MailKind
 from keystead.sessions.model import Opened
 from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.claimants import (
+from tests.authentication.email_changes import (
     NEW,
-    claim,
-    claimed,
+    change_email,
     make_anonymous,
     newest_token,
+    pending_email,
     reader,
     resend,
     row,
@@ -27,7 +27,7 @@ from tests.authentication.claimants import (
     verify,
 )
 from tests.authentication.mailed import outbox
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import REQUEST, change_brand, make_caller, make_context, make_session, make_user
 
@@ -38,19 +38,19 @@ async def guest(server: Server, brand: ActiveBrand) -> Opened:
     return await make_anonymous(server, brand)
 
 
-async def test_a_claim_by_either_way_kills_the_link_of_the_other(
+async def test_a_change_by_either_operation_invalidates_the_link_of_the_other(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
-    await claim(server, guest, "first@example.com")
+    await change_email(server, guest, "first@example.com")
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     await process_all(server)
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.claim]
-    await claim(server, guest, "third@example.com")
+    await change_email(server, guest, "third@example.com")
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.verify]
 
 
-async def test_a_magic_claim_goes_by_link_also_where_no_proof_is_asked(
+async def test_a_change_by_link_needs_the_link_also_without_verification(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True, "email_verification": False}})
@@ -64,7 +64,7 @@ async def test_a_magic_claim_goes_by_link_also_where_no_proof_is_asked(
     assert await tokens_of(server, guest.user_id) == [TokenPurpose.claim]
 
 
-async def test_a_magic_claim_needs_the_feature_and_a_user_without_password(
+async def test_a_change_by_link_needs_the_feature_and_a_user_without_password(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     bob = await make_user(server, brand, "bob@example.com")
@@ -76,14 +76,14 @@ async def test_a_magic_claim_needs_the_feature_and_a_user_without_password(
     by_ann, by_bob = (make_context(server, open_brand, ctx.principal) for ctx in contexts)
     with pytest.raises(InvalidCredentials):
         await email_change.change_email_by_link(by_ann, NEW)
-    assert await claimed(server, ann.id) is None
+    assert await pending_email(server, ann.id) is None
     (event,) = await events(server, brand, "email_claim.refused")
     assert event.reason == "has_password"
     await email_change.change_email_by_link(by_bob, NEW)
-    assert await claimed(server, bob.id) == NEW
+    assert await pending_email(server, bob.id) == NEW
 
 
-async def test_the_link_proves_the_address_and_opens_a_session_beside_the_claiming_one(
+async def test_the_link_verifies_the_address_and_opens_a_second_session(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
@@ -101,7 +101,7 @@ async def test_the_link_proves_the_address_and_opens_a_session_beside_the_claimi
     assert principal.user_id == guest.user_id
 
 
-async def test_a_verification_link_for_a_magic_claim_proves_it_and_kills_the_other_link(
+async def test_a_verification_link_verifies_it_too_and_invalidates_the_other_link(
     server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})

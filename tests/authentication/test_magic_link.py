@@ -1,4 +1,4 @@
-"""Links that log in: redeemed once, by whoever holds them, in the brand that they were mailed for."""
+"""Log in by a mailed link."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keystead.users import service as users
 from keystead.users.model import User
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_session, make_user
 
@@ -31,7 +31,7 @@ async def brand(server: Server) -> ActiveBrand:
 
 
 def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
-    """Nobody; ``brand`` is what a credential names."""
+    """An anonymous request; ``brand`` is that of its credential."""
     return make_context(server, brand, Anonymous(), brand_is_default=brand is None)
 
 
@@ -75,14 +75,14 @@ async def test_a_standing_session(server: Server, brand: ActiveBrand, ann: User)
 
 
 @pytest.mark.parametrize(("preset", "kind"), [("pair", "pair"), ("both", "pair"), ("standing", "standing")])
-async def test_the_brand_says_which_kind_is_the_usual_one(server: Server, preset: str, kind: str) -> None:
+async def test_the_preset_decides_the_default_kind(server: Server, preset: str, kind: str) -> None:
     brand = await make_brand(server, "strict", preset=preset, features={"magic_login": True})
     await make_user(server, brand)
     assert (await redeem(server, await ask(server, brand))).kind == kind
 
 
 @pytest.mark.parametrize(("preset", "kind"), [("pair", SessionKind.standing), ("standing", SessionKind.pair)])
-async def test_a_kind_that_is_off_is_forbidden_and_the_link_stays_good(
+async def test_a_kind_that_is_off_is_forbidden_and_the_link_stays_valid(
     server: Server, preset: str, kind: SessionKind
 ) -> None:
     brand = await make_brand(server, "strict", preset=preset, features={"magic_login": True})
@@ -94,7 +94,7 @@ async def test_a_kind_that_is_off_is_forbidden_and_the_link_stays_good(
     await redeem(server, token)
 
 
-async def test_nothing_secret_shows_in_what_is_answered(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_repr_hides_the_tokens(server: Server, brand: ActiveBrand, ann: User) -> None:
     opened = await redeem(server, await ask(server, brand))
     assert opened.refresh_token not in repr(opened)
     assert str(opened.auth_token) not in repr(opened)
@@ -108,8 +108,8 @@ async def test_other_sessions_and_the_password_stay(server: Server, brand: Activ
     assert await events(server, brand, "user.email_proved") == []
 
 
-async def test_a_link_proves_an_address_that_was_granted_without_proof(server: Server, brand: ActiveBrand) -> None:
-    """Whoever set the password and opened the sessions need not be the owner of the mailbox (security §13)."""
+async def test_a_link_verifies_an_unverified_login(server: Server, brand: ActiveBrand) -> None:
+    """The password and the sessions may be those of a stranger, not of the owner of the mailbox."""
     brand = await change_brand(server, brand, {"features": {"email_verification": False}})
     ann = await make_user(server, brand, password=PASSWORD, is_verified=False)
     before = await make_session(server, brand, ann.id)
@@ -123,7 +123,7 @@ async def test_a_link_proves_an_address_that_was_granted_without_proof(server: S
     assert len(await events(server, brand, "user.email_proved")) == 1
 
 
-async def test_a_used_link_lets_the_next_one_be_mailed_at_once(
+async def test_after_a_used_link_the_next_one_is_mailed_immediately(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     for number in range(1, 9):
@@ -132,7 +132,7 @@ async def test_a_used_link_lets_the_next_one_be_mailed_at_once(
         assert len(await outbox(server, MailKind.magic_login)) == number
 
 
-async def test_the_sessions_that_make_room_are_recorded(
+async def test_sessions_over_the_limit_are_ended_and_recorded(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     brand = await change_brand(server, brand, {"policy": {"max_sessions": 1}})

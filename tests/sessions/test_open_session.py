@@ -43,24 +43,26 @@ async def alive(server: Server, opened: Opened) -> list[str]:
     return [row.id for row in page.items]
 
 
-async def test_only_the_hash_that_was_checked_lets_in(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_session_opens_only_with_the_verified_hash(server: Server, brand: ActiveBrand, ann: User) -> None:
     right = await hash_of(server, brand, ann)
     assert await open_with(server, brand, ann.id, right)
     assert await open_with(server, brand, ann.id, right + "x") is None
 
 
-async def test_a_disabled_user_does_not_come_in(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_disabled_user_opens_no_session(server: Server, brand: ActiveBrand, ann: User) -> None:
     right = await hash_of(server, brand, ann)
     await users.update_user(make_context(server), brand.id, ann.id, UserChanges(is_disabled=True))
     assert await open_with(server, brand, ann.id, right) is None
 
 
-async def test_a_user_of_another_brand_does_not_come_in(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_user_of_another_brand_opens_no_session(server: Server, brand: ActiveBrand, ann: User) -> None:
     elsewhere = replace(brand, id="01890000-0000-7000-8000-000000000000")
     assert await open_with(server, elsewhere, ann.id, await hash_of(server, brand, ann)) is None
 
 
-async def test_the_oldest_session_makes_room(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+async def test_the_oldest_pair_session_over_the_limit_is_ended(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
     brand = await change_brand(server, brand, {"policy": {"max_sessions": 2}})
     opened = []
     for _ in range(4):
@@ -94,7 +96,7 @@ async def test_own_sessions_are_listed_while_they_can_be_used(
     assert await alive(server, standing) == [standing.session_id]
 
 
-async def test_of_two_who_end_one_session_one_is_told(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_one_of_two_concurrent_ends_succeeds(server: Server, brand: ActiveBrand, ann: User) -> None:
     opened = await make_session(server, brand, ann.id)
     ends = []
     for _ in range(2):
@@ -108,7 +110,7 @@ async def test_of_two_who_end_one_session_one_is_told(server: Server, brand: Act
 
 
 @pytest.mark.parametrize("agent", ["", "curl/8", "x" * 300, "a\x00b\x1b[31m"])
-def test_a_user_agent_is_kept_as_something_that_can_be_shown(agent: str) -> None:
+def test_a_user_agent_is_stored_as_printable_text(agent: str) -> None:
     kept = sessions.device(msgspec.structs.replace(REQUEST, user_agent=agent)).user_agent
     assert kept is None if agent == "" else kept is not None
     assert kept is None or (len(kept) <= 200 and kept.isprintable())

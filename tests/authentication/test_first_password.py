@@ -1,4 +1,4 @@
-"""A user who has proved an address and has no password: an access token alone gives their account none."""
+"""A user without a password sets the first one by an e-mail change."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from keystead.crypto.secrets import SecretKind
 from keystead.mail.model import MailKind
 from keystead.users import passwords
 from keystead.users.model import User
-from tests.authentication.claimants import (
+from tests.authentication.email_changes import (
     NEW,
     PENDING,
     can_log_in,
-    claim,
-    claimed,
+    change_email,
     mails_to,
     make_anonymous,
     newest_token,
+    pending_email,
     reader,
     row,
     verify,
 )
 from tests.authentication.mailed import outbox
-from tests.authentication.observing import events, is_alive
+from tests.authentication.observed import events, is_alive
 from tests.make import change_brand, make_brand, make_caller, make_session, make_user
 
 BOB = "bob@example.com"
@@ -46,12 +46,12 @@ async def bob(server: Server, brand: ActiveBrand) -> User:
 
 @pytest.mark.parametrize("spelling", [BOB, "Bob@Example.com"])
 @pytest.mark.parametrize("password", [PENDING, None])
-async def test_for_their_own_address_it_waits_for_the_link(
+async def test_a_first_password_for_the_own_address_is_pending(
     server: Server, brand: ActiveBrand, bob: User, spelling: str, password: str | None
 ) -> None:
     thief, mine = await make_session(server, brand, bob.id), await make_session(server, brand, bob.id)
     before = await row(server, bob.id)
-    await claim(server, thief, spelling, password)
+    await change_email(server, thief, spelling, password)
     found = await row(server, bob.id)
     for name in ("email", "verified_at", "password_hash", "session_epoch"):
         assert found[name] == before[name]
@@ -62,22 +62,20 @@ async def test_for_their_own_address_it_waits_for_the_link(
     assert await events(server, brand, "user.email_granted") == []
 
 
-async def test_the_page_of_ones_own_address_says_that_a_password_comes_with_it(
-    server: Server, brand: ActiveBrand, bob: User
-) -> None:
+async def test_the_preview_says_that_a_password_is_set(server: Server, brand: ActiveBrand, bob: User) -> None:
     opened = await make_session(server, brand, bob.id)
-    await claim(server, opened, BOB, PENDING)
+    await change_email(server, opened, BOB, PENDING)
     link = await preview(reader(server), secrets.parse(await newest_token(server, BOB), SecretKind.verify))
     assert link is not None
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == (BOB, True, False)
     assert link.requested_from is not None
 
 
-async def test_the_owner_hears_of_the_password_that_their_click_has_set(
+async def test_the_owner_gets_a_notice_of_the_password_that_the_link_set(
     server: Server, brand: ActiveBrand, bob: User
 ) -> None:
     opened = await make_session(server, brand, bob.id)
-    await claim(server, opened, "Bob@Example.com", PENDING)
+    await change_email(server, opened, "Bob@Example.com", PENDING)
     await verify(server, await newest_token(server, "Bob@Example.com"))
     assert await can_log_in(server, brand, BOB, PENDING)
     assert (await row(server, bob.id))["email"] == "Bob@Example.com"
@@ -87,11 +85,11 @@ async def test_the_owner_hears_of_the_password_that_their_click_has_set(
 
 
 @pytest.mark.parametrize("password", [PENDING, None])
-async def test_another_address_takes_proof_and_the_old_one_hears_of_both(
+async def test_another_address_needs_verification_and_the_old_one_gets_notices(
     server: Server, brand: ActiveBrand, bob: User, password: str | None
 ) -> None:
     opened = await make_session(server, brand, bob.id)
-    await claim(server, opened, NEW, password)
+    await change_email(server, opened, NEW, password)
     assert (await row(server, bob.id))["email"] == BOB
     assert await mails_to(server, BOB) == []
     await verify(server, await newest_token(server))
@@ -101,19 +99,19 @@ async def test_another_address_takes_proof_and_the_old_one_hears_of_both(
     assert await can_log_in(server, brand, NEW, PENDING) is (password is not None)
 
 
-async def test_no_notice_where_nothing_was_proved_before_or_no_password_came(
+async def test_no_notice_without_a_verified_address_or_a_password(
     server: Server, brand: ActiveBrand, bob: User
 ) -> None:
-    await claim(server, await make_session(server, brand, bob.id), BOB)
+    await change_email(server, await make_session(server, brand, bob.id), BOB)
     await verify(server, await newest_token(server, BOB))
     await change_brand(server, brand, {"features": {"email_verification": True}})
     guest = await make_anonymous(server, brand)
-    await claim(server, guest, NEW, PENDING)
+    await change_email(server, guest, NEW, PENDING)
     await verify(server, await newest_token(server))
     assert {mail.kind for mail in await outbox(server)} == {MailKind.verify_email}
 
 
-async def test_a_proof_that_comes_between_is_seen(
+async def test_a_concurrent_verification_is_visible(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A guest claims and proves an address while the password for it is still being hashed by another request."""
@@ -127,6 +125,6 @@ async def test_a_proof_that_comes_between_is_seen(
         return await hash_new(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(passwords, "hash_new", prove_meanwhile)
-    await claim(server, guest, NEW, PENDING)
-    assert await claimed(server, guest.user_id) == NEW
+    await change_email(server, guest, NEW, PENDING)
+    assert await pending_email(server, guest.user_id) == NEW
     assert not await can_log_in(server, brand, NEW, PENDING)

@@ -1,4 +1,4 @@
-"""Passwords: checked the same way for everybody, and hashed anew when the parameters have risen."""
+"""Check and rehash passwords: the same work whether or not the user exists."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ async def test_an_anonymous_user_has_neither_address_nor_password(
     assert await login_store.find_login_of(admin.db.reads, brand.id, user_id) is None
 
 
-def test_no_hash_shows_in_a_repr() -> None:
+def test_repr_hides_the_hash() -> None:
     assert "$argon2id" not in repr(LoginCandidate("id", "$argon2id$...", is_disabled=False))

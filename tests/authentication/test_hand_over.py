@@ -1,4 +1,4 @@
-"""The hosted page uses a mailed link up and hands the app a token of its own."""
+"""The hosted page exchanges a mailed token for one that the app redeems."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.mailed import only_token, outbox
-from tests.authentication.observing import events
-from tests.authentication.test_magic_login import EMAIL, ask, assert_refused, redeem, visitor
+from tests.authentication.observed import events
+from tests.authentication.test_magic_link import EMAIL, ask, assert_refused, redeem, visitor
 from tests.clocks import ManualClock
 from tests.make import make_brand, make_context, make_user
 
@@ -41,7 +41,7 @@ async def claim(server: Server, brand: ActiveBrand, user: User, email: str) -> s
     return secret.reveal()
 
 
-async def test_a_fresh_token_takes_the_place_of_the_mailed_one(
+async def test_a_fresh_token_replaces_the_mailed_one(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     mailed = await ask(server, brand)
@@ -57,7 +57,7 @@ async def test_a_fresh_token_takes_the_place_of_the_mailed_one(
     assert event.subject_id == ann.id
 
 
-async def test_it_is_on_record(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+async def test_handing_over_is_recorded(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
     mailed = await ask(server, brand)
     assert await events(server, brand, "magic_link.handed_over") == []
     await hand_over(server, mailed)
@@ -72,7 +72,7 @@ async def test_it_is_on_record(server: Server, brand: ActiveBrand, ann: User, cl
 async def test_a_token_handed_over_is_not_handed_over_again(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
-    """Else a link would live as long as somebody exchanges it every two minutes. The app's token stays good."""
+    """Else a link could be extended without limit. The app's token stays valid."""
     fresh = (await hand_over(server, await ask(server, brand))).reveal()
     clock.advance(seconds=110)
     with pytest.raises(TokenInvalid):
@@ -81,10 +81,10 @@ async def test_a_token_handed_over_is_not_handed_over_again(
     await redeem(server, fresh)
 
 
-async def test_a_newer_link_leaves_a_token_handed_over(
+async def test_a_newer_link_leaves_a_handed_over_token_valid(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
-    """Whoever asked for it: it is not the owner's app, which redeems its token in a moment."""
+    """A stranger may have requested it while the owner's app is about to redeem its token."""
     fresh = (await hand_over(server, await ask(server, brand))).reveal()
     clock.advance(seconds=1)
     newer = await ask(server, brand)
@@ -94,7 +94,7 @@ async def test_a_newer_link_leaves_a_token_handed_over(
 
 
 @pytest.mark.parametrize("ending", ["password", "disabled"])
-async def test_a_token_handed_over_ends_with_all_other_ways_in(
+async def test_a_handed_over_token_ends_with_a_new_password_or_a_disabled_user(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, ending: str
 ) -> None:
     fresh = (await hand_over(server, await ask(server, brand))).reveal()
@@ -108,7 +108,9 @@ async def test_a_token_handed_over_ends_with_all_other_ways_in(
 
 
 @pytest.mark.parametrize("at_page", [True, False])
-async def test_a_claim_is_proved_and_logs_in(server: Server, brand: ActiveBrand, at_page: bool) -> None:
+async def test_a_link_of_an_email_change_verifies_and_logs_in(
+    server: Server, brand: ActiveBrand, at_page: bool
+) -> None:
     user = await make_user(server, brand, is_verified=False)
     token = await claim(server, brand, user, EMAIL)
     if at_page:
@@ -126,7 +128,7 @@ async def test_a_claim_is_proved_and_logs_in(server: Server, brand: ActiveBrand,
 
 
 @pytest.mark.parametrize("at_page", [True, False])
-async def test_a_claim_on_what_is_somebody_elses_by_now_logs_nobody_in(
+async def test_a_link_to_an_address_that_was_taken_since_is_rejected(
     server: Server, brand: ActiveBrand, at_page: bool
 ) -> None:
     user = await make_user(server, brand, is_verified=False)

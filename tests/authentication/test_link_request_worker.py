@@ -1,4 +1,4 @@
-"""Many requests for mail: they delay no others, are bounded, and are decided on in few transactions."""
+"""Process requests for mailed links: fair between brands and networks, retried, rate-limited."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_a_flood_delays_no_other_brand_and_no_other_network(
     assert "bob@example.com" in await written(server)
 
 
-async def test_a_thousand_requests_are_decided_in_few_transactions(server: Server, brand: ActiveBrand) -> None:
+async def test_a_thousand_requests_take_few_transactions(server: Server, brand: ActiveBrand) -> None:
     await flood(server, brand, 1000, 10)
     counted = count_queries(server)
     assert await process_all(server) == 1000
@@ -102,7 +102,7 @@ async def test_a_thousand_requests_are_decided_in_few_transactions(server: Serve
 
 
 @pytest.mark.attack("A65")
-async def test_of_one_network_so_many_wait_and_more_are_dropped_and_logged(
+async def test_requests_of_one_network_over_the_limit_are_dropped_and_logged(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     await flood(server, brand, MOST_OF_SOURCE, 1)
@@ -119,7 +119,7 @@ async def test_of_one_network_so_many_wait_and_more_are_dropped_and_logged(
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), ServiceUnavailable(cause="55P03 lock_timeout")])
-async def test_one_that_fails_is_logged_once_and_tried_again_later(
+async def test_a_failing_request_is_logged_once_and_retried(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide, fails = link_request_worker._send_to_login, [True]
@@ -144,7 +144,7 @@ async def test_one_that_fails_is_logged_once_and_tried_again_later(
     assert await waiting(server) == 0
 
 
-async def test_one_that_fails_for_an_hour_is_dropped(
+async def test_a_request_that_fails_for_an_hour_is_dropped(
     server: Server, brand: ActiveBrand, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def failing(*_: Any) -> Any:
@@ -159,7 +159,9 @@ async def test_one_that_fails_for_an_hour_is_dropped(
     assert await waiting(server) == 0
 
 
-async def test_one_process_decides_at_a_time(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+async def test_two_workers_process_a_request_once(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
     first, second = Upkeep(server), Upkeep(server)
     await ask(server, brand, "nil@example.com")
     await first.resolve_mail_requests()
@@ -178,7 +180,7 @@ async def test_one_process_decides_at_a_time(server: Server, brand: ActiveBrand,
 
 @pytest.mark.attack("A59")
 @pytest.mark.parametrize("request_mail", [password_change.request_reset, magic_link.request_magic_link])
-async def test_what_was_asked_for_before_a_reset_brings_no_link_after_it(
+async def test_a_request_from_before_a_reset_sends_no_link_after_it(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Any
 ) -> None:
     ctx = make_context(server, brand, Anonymous(), brand_is_default=True)
@@ -194,14 +196,14 @@ async def test_what_was_asked_for_before_a_reset_brings_no_link_after_it(
     assert len(await outbox(server)) == 3
 
 
-async def test_turns_go_through_all_networks_before_they_begin_again(server: Server, brand: ActiveBrand) -> None:
+async def test_round_robin_visits_all_networks_before_it_starts_over(server: Server, brand: ActiveBrand) -> None:
     await flood(server, brand, 80, 40)
     turns = RoundRobin(server)
     taken = [{request.source for request in await turns.next_batch(8)} for _ in range(5)]
     assert len(set().union(*taken)) == 40
 
 
-async def test_a_round_takes_up_the_turns_where_the_last_one_left_them(
+async def test_the_round_robin_continues_in_the_next_round(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounds = []
@@ -218,7 +220,7 @@ async def test_a_round_takes_up_the_turns_where_the_last_one_left_them(
     assert rounds == [rounds[0]] * 2
 
 
-async def test_a_batch_that_fails_ends_with_the_round(
+async def test_a_failing_batch_ends_with_the_round(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []

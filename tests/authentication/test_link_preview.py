@@ -1,4 +1,4 @@
-"""What a link would do is told before it does it, and looking does nothing."""
+"""Preview what a link would do, without consuming it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from keystead.sessions import store as session_store
 from keystead.sessions.model import Device, EndReason
 from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
-from tests.authentication.claimants import (
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.email_changes import (
     NEW,
     PENDING,
-    claim,
+    change_email,
     make_anonymous,
     newest_token,
     reader,
@@ -29,7 +30,6 @@ from tests.authentication.claimants import (
     tokens_of,
     verify,
 )
-from tests.authentication.conftest import PASSWORD
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_caller, make_context, make_session, make_user
 
@@ -50,12 +50,12 @@ async def look(server: Server, token: str, kind: SecretKind = SecretKind.verify)
     return found
 
 
-async def test_a_claim_tells_who_claimed_when_and_from_where(
+async def test_a_change_shows_when_and_from_where_it_was_requested(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     guest, made_at = await make_anonymous(server, brand), clock.now()
     requested_at = clock.advance(hours=1)
-    await claim(server, guest, NEW, PENDING)
+    await change_email(server, guest, NEW, PENDING)
     before = await row(server, guest.user_id)
     link = await look(server, await newest_token(server))
     assert (link.token.email, link.token.user_id, link.current_address) == (NEW, guest.user_id, None)
@@ -70,13 +70,13 @@ async def test_a_claim_tells_who_claimed_when_and_from_where(
         await preview(reader(server), secrets.parse(await newest_token(server), SecretKind.verify))
 
 
-async def test_a_change_names_the_address_of_before(server: Server, brand: ActiveBrand, ann: User) -> None:
-    await claim(server, await make_session(server, brand, ann.id), NEW, PASSWORD)
+async def test_a_change_shows_the_current_address(server: Server, brand: ActiveBrand, ann: User) -> None:
+    await change_email(server, await make_session(server, brand, ann.id), NEW, PASSWORD)
     link = await look(server, await newest_token(server))
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == ("ann@example.com", False, False)
 
 
-async def test_a_magic_claim_is_looked_at_like_any_other(server: Server, brand: ActiveBrand) -> None:
+async def test_a_change_by_link_is_previewed_alike(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     token = await newest_token(server, NEW, MailKind.change_email)
@@ -86,7 +86,7 @@ async def test_a_magic_claim_is_looked_at_like_any_other(server: Server, brand: 
         await preview(reader(server), secrets.parse(token, SecretKind.verify))
 
 
-async def test_an_administrator_claims_from_nowhere(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+async def test_an_administrators_change_shows_no_device(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING))
     link = await look(server, await newest_token(server))
     assert (link.requested_at, link.requested_from) == (clock.now(), None)
@@ -94,19 +94,21 @@ async def test_an_administrator_claims_from_nowhere(server: Server, brand: Activ
 
 
 @pytest.mark.parametrize("how", ["resend", "claim"])
-async def test_a_login_that_was_never_proved_loses_its_password(server: Server, brand: ActiveBrand, how: str) -> None:
+async def test_an_unverified_login_loses_its_password(server: Server, brand: ActiveBrand, how: str) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     made = await users.create_user(make_context(server), lax, NewUser(NEW, PENDING))
     await change_brand(server, brand, {"features": {"email_verification": True}})
     opened = await make_session(server, brand, made.id)
-    await (resend(server, opened) if how == "resend" else claim(server, opened, NEW, PENDING))
+    await (resend(server, opened) if how == "resend" else change_email(server, opened, NEW, PENDING))
     link = await look(server, await newest_token(server))
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == (NEW, False, True)
     assert (link.requested_from is None) is (how == "resend")
 
 
 @pytest.mark.parametrize("is_verified", [True, False])
-async def test_links_to_come_in_by(server: Server, brand: ActiveBrand, is_verified: bool, clock: ManualClock) -> None:
+async def test_links_that_log_in_or_reset(
+    server: Server, brand: ActiveBrand, is_verified: bool, clock: ManualClock
+) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     await users.create_user(make_context(server), lax, NewUser(NEW, PENDING, is_verified=is_verified))
     await request_magic_link(reader(server), brand, NEW)
@@ -120,11 +122,11 @@ async def test_links_to_come_in_by(server: Server, brand: ActiveBrand, is_verifi
 
 
 @pytest.mark.parametrize("fate", ["taken", "disabled", "deleted", "other brand", "late", "thrown out"])
-async def test_a_link_that_would_be_refused_shows_nothing(
+async def test_a_link_that_would_be_rejected_has_no_preview(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, fate: str
 ) -> None:
     opened, admin = await make_session(server, brand, ann.id), make_context(server)
-    await claim(server, opened, NEW, PASSWORD)
+    await change_email(server, opened, NEW, PASSWORD)
     token, ctx = await newest_token(server), reader(server)
     match fate:
         case "taken":

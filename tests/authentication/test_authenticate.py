@@ -58,7 +58,9 @@ async def token(server: Server, brand: ActiveBrand, ann: User) -> str:
     return make_access_token(server, await make_session(server, brand, ann.id))
 
 
-async def test_without_a_credential_one_is_nobody_and_no_query_is_asked(server: Server, brand: ActiveBrand) -> None:
+async def test_without_credentials_the_caller_is_anonymous_and_costs_no_query(
+    server: Server, brand: ActiveBrand
+) -> None:
     counted = count_queries(server)
     ctx = await ask(server)
     assert isinstance(ctx.principal, Anonymous)
@@ -76,7 +78,7 @@ async def test_the_default_brand_is_the_only_one_or_the_configured_one(server: S
     assert named.name == "second"
 
 
-async def test_a_user_is_known_by_one_query(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
+async def test_a_user_is_authenticated_by_one_query(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
     counted = count_queries(server)
     ctx = await ask(server, token=token)
     assert (counted.reads.count, counted.transactions) == (1, 0)
@@ -102,7 +104,7 @@ async def test_other_credentials_cost_one_query_too(server: Server, brand: Activ
 
 @pytest.mark.attack("A27")
 @pytest.mark.parametrize("raw", ["", "Bearer ", "x", "a.b.c", "x" * 1_000_000, "ks_rt_" + "0" * 49, "ключ"])
-async def test_what_is_not_even_the_shape_costs_no_query(server: Server, raw: str) -> None:
+async def test_a_malformed_credential_costs_no_query(server: Server, raw: str) -> None:
     counted = count_queries(server)
     with pytest.raises(AccessTokenRefused):
         await ask(server, token=raw)
@@ -113,7 +115,7 @@ async def test_what_is_not_even_the_shape_costs_no_query(server: Server, raw: st
     assert (counted.reads.count, counted.transactions) == (0, 0)
 
 
-async def test_a_token_that_has_expired_is_refused(server: Server, token: str, clock: ManualClock) -> None:
+async def test_an_expired_token_is_rejected(server: Server, token: str, clock: ManualClock) -> None:
     await ask(server, token=token)
     clock.advance(seconds=3600)
     with pytest.raises(AccessTokenRefused):
@@ -121,7 +123,7 @@ async def test_a_token_that_has_expired_is_refused(server: Server, token: str, c
 
 
 @pytest.mark.attack("A73")
-async def test_a_bound_key_works_from_its_origins_alone(server: Server, brand: ActiveBrand, token: str) -> None:
+async def test_a_publishable_key_works_from_its_origins_only(server: Server, brand: ActiveBrand, token: str) -> None:
     bound = {"is_publishable": True, "allowed_origins": ("https://app.example.com",)}
     _, key = await make_api_key(server, brand, "read", **bound)
     for origin in ("https://app.example.com", "HTTPS://APP.example.com"):
@@ -150,5 +152,5 @@ async def test_admins_of_the_reserved_brand_are_operators(server: Server, brand:
     assert not (await ask(server, token=token, key=key)).permissions.covers("operator")
 
 
-async def test_credentials_hide_themselves(token: str) -> None:
+async def test_repr_hides_credentials(token: str) -> None:
     assert token not in repr(Credentials(token, token, token))
