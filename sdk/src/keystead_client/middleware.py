@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from keystead_client._access_rules import AccessRules, IncomingRequest, Options
 from keystead_client._checks import TokenChecks
@@ -32,14 +32,16 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+AppT = TypeVar("AppT")
+ClientT = TypeVar("ClientT")
 
 _POLICY_VIOLATION = 1008
 _TRY_AGAIN_LATER = 1013
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-class KeysteadMiddleware:
-    """ASGI middleware around an application. ``keystead_client.wsgi`` has the same for WSGI.
+class Protected(Generic[AppT, ClientT]):
+    """An application with its options, access rules and token checks: what both middlewares have in common.
 
     :param endpoint: the server; default: ``KEYSTEAD_ENDPOINT``.
     :param public_paths: prefixes of whole path segments, without the prefix under which the application is mounted;
@@ -61,9 +63,11 @@ class KeysteadMiddleware:
     :raises ValueError: an option is invalid, or contradicts another.
     """
 
+    _client_type: Callable[..., ClientT]
+
     def __init__(
         self,
-        app: App,
+        app: AppT,
         endpoint: str | None = None,
         public_paths: Sequence[str] = ("/auth",),
         login_path: str = "/auth/login",
@@ -73,7 +77,7 @@ class KeysteadMiddleware:
         brand: str | None = None,
         brand_token: str | None = None,
         verifier: Verifier | None = None,
-        client: AsyncClient | None = None,
+        client: ClientT | None = None,
         api_paths: Sequence[str] = ("/api",),
         allow_anonymous: bool = False,
         allowed_origins: Sequence[str] = (),
@@ -98,11 +102,23 @@ class KeysteadMiddleware:
             is_verified=verifier is not None,
             clock=clock,
         )
-        self._own_client = None if client else AsyncClient(endpoint, **options.client_options())
-        used = client or cast(AsyncClient, self._own_client)
+        self._own_client = None if client else self._client_type(endpoint, **options.client_options())
+        used = cast(ClientT, client or self._own_client)
         options.check_client(used, is_own=client is None)
         self._rules = AccessRules(options)
-        self._checks = TokenChecks(used, verifier, clock)
+        self._checks = self._make_checks(used, verifier, clock)
+
+    def _make_checks(self, client: ClientT, verifier: Verifier | None, clock: Callable[[], float]) -> TokenChecks:
+        raise NotImplementedError
+
+
+class KeysteadMiddleware(Protected[App, AsyncClient]):
+    """ASGI middleware around an application; ``keystead_client.wsgi`` has the same for WSGI."""
+
+    _client_type = AsyncClient
+
+    def _make_checks(self, client: AsyncClient, verifier: Verifier | None, clock: Callable[[], float]) -> TokenChecks:
+        return TokenChecks(client, verifier, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

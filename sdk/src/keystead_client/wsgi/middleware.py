@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final, ParamSpec, TypeVar, cast
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from keystead_client._access_rules import AccessRules, IncomingRequest, Options
+from keystead_client._access_rules import IncomingRequest
 from keystead_client._checks import TokenChecks
 from keystead_client._request import RequestEnded, RequestState, current_request
 from keystead_client._single_flight import run_sync, share_between_threads
 from keystead_client.client import Client
-from keystead_client.cookies import CookieOptions, RawHeaders
+from keystead_client.cookies import RawHeaders
 from keystead_client.errors import KeysteadError
+from keystead_client.middleware import Protected
 from keystead_client.verify import Verifier
 
 T = TypeVar("T")
@@ -29,55 +29,14 @@ _RAW_PATHS: Final = ("REQUEST_URI", "RAW_URI")
 """Where web servers put the path as it was sent; ``PATH_INFO`` is decoded."""
 
 
-class KeysteadMiddleware:
-    """WSGI middleware around an application; the options are those of
-    :class:`keystead_client.middleware.KeysteadMiddleware`, with a :class:`keystead_client.Client` as ``client``.
+class KeysteadMiddleware(Protected[WSGIApplication, Client]):
+    """WSGI middleware around an application; ``client`` is a :class:`keystead_client.Client`."""
 
-    :raises ValueError: an option is invalid, or contradicts another.
-    """
+    _client_type = Client
 
-    def __init__(
-        self,
-        app: WSGIApplication,
-        endpoint: str | None = None,
-        public_paths: Sequence[str] = ("/auth",),
-        login_path: str = "/auth/login",
-        refresh_buffer: float = 60,
-        cookie_options: CookieOptions | None = None,
-        *,
-        brand: str | None = None,
-        brand_token: str | None = None,
-        verifier: Verifier | None = None,
-        client: Client | None = None,
-        api_paths: Sequence[str] = ("/api",),
-        allow_anonymous: bool = False,
-        allowed_origins: Sequence[str] = (),
-        allow_http: bool = False,
-        timeout: float | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.app = app
-        options = Options(
-            endpoint=endpoint,
-            public_paths=public_paths,
-            login_path=login_path,
-            refresh_buffer=refresh_buffer,
-            cookie_options=cookie_options or CookieOptions(),
-            brand=brand,
-            brand_token=brand_token,
-            api_paths=api_paths,
-            allow_anonymous=allow_anonymous,
-            allowed_origins=allowed_origins,
-            allow_http=allow_http,
-            timeout=timeout,
-            is_verified=verifier is not None,
-            clock=clock,
-        )
-        used = client or Client(endpoint, **options.client_options())
-        options.check_client(used, is_own=client is None)
-        self._rules = AccessRules(options)
-        server, checking = cast(Any, _Blocking(used)), cast(Any, _Blocking(verifier) if verifier else None)
-        self._checks = TokenChecks(server, checking, clock, share_between_threads)
+    def _make_checks(self, client: Client, verifier: Verifier | None, clock: Callable[[], float]) -> TokenChecks:
+        server, checking = cast(Any, _Blocking(client)), cast(Any, _Blocking(verifier) if verifier else None)
+        return TokenChecks(server, checking, clock, share_between_threads)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
