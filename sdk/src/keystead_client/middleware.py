@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar, cast
 from keystead_client._access_rules import AccessRules, IncomingRequest, Options
 from keystead_client._checks import TokenChecks
 from keystead_client._request import RequestEnded, RequestState, current_request
+from keystead_client._single_flight import Share, share_between_tasks
 from keystead_client.async_client import AsyncClient
 from keystead_client.cookies import CookieOptions, without_keystead_headers
 from keystead_client.errors import KeysteadError
@@ -64,6 +65,10 @@ class Protected(Generic[AppT, ClientT]):
     """
 
     _client_type: Callable[..., ClientT]
+    _share: Share = staticmethod(share_between_tasks)
+
+    _adapt: Callable[[Any], Any] = staticmethod(lambda checker: checker)
+    """Makes a client or verifier the asynchronous one that ``TokenChecks`` expects."""
 
     def __init__(
         self,
@@ -106,19 +111,13 @@ class Protected(Generic[AppT, ClientT]):
         used = cast(ClientT, client or self._own_client)
         options.check_client(used, is_own=client is None)
         self._rules = AccessRules(options)
-        self._checks = self._make_checks(used, verifier, clock)
-
-    def _make_checks(self, client: ClientT, verifier: Verifier | None, clock: Callable[[], float]) -> TokenChecks:
-        raise NotImplementedError
+        self._checks = TokenChecks(self._adapt(used), verifier and self._adapt(verifier), clock, self._share)
 
 
 class KeysteadMiddleware(Protected[App, AsyncClient]):
     """ASGI middleware around an application; ``keystead_client.wsgi`` has the same for WSGI."""
 
     _client_type = AsyncClient
-
-    def _make_checks(self, client: AsyncClient, verifier: Verifier | None, clock: Callable[[], float]) -> TokenChecks:
-        return TokenChecks(client, verifier, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

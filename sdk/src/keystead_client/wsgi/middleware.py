@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from keystead_client._access_rules import IncomingRequest
-from keystead_client._checks import TokenChecks
 from keystead_client._request import RequestEnded, RequestState, current_request
 from keystead_client._single_flight import run_sync, share_between_threads
 from keystead_client.client import Client
@@ -29,14 +28,27 @@ _RAW_PATHS: Final = ("REQUEST_URI", "RAW_URI")
 """Where web servers put the path as it was sent; ``PATH_INFO`` is decoded."""
 
 
+class _Blocking:
+    """Gives a blocking object the methods of its asynchronous counterpart, as coroutines that never suspend."""
+
+    def __init__(self, blocking: Client | Verifier) -> None:
+        self.blocking = blocking
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.blocking, name.removesuffix("_async"))
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return call
+
+
 class KeysteadMiddleware(Protected[WSGIApplication, Client]):
     """WSGI middleware around an application; ``client`` is a :class:`keystead_client.Client`."""
 
     _client_type = Client
-
-    def _make_checks(self, client: Client, verifier: Verifier | None, clock: Callable[[], float]) -> TokenChecks:
-        server, checking = cast(Any, _Blocking(client)), cast(Any, _Blocking(verifier) if verifier else None)
-        return TokenChecks(server, checking, clock, share_between_threads)
+    _share = staticmethod(share_between_threads)
+    _adapt = _Blocking
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -162,21 +174,6 @@ class _Body(Iterator[bytes]):
         if close is not None:
             self._exchange.in_context(close)
         self._exchange.state.log_unawaited()
-
-
-class _Blocking:
-    """Gives a blocking object the methods of its asynchronous counterpart, as coroutines that never suspend."""
-
-    def __init__(self, blocking: Client | Verifier) -> None:
-        self.blocking = blocking
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.blocking, name.removesuffix("_async"))
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return method(*args, **kwargs)
-
-        return call
 
 
 def read_environ(environ: WSGIEnvironment) -> IncomingRequest:
