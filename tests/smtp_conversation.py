@@ -64,7 +64,7 @@ class Silence:
         self._loop, self._over = loop, asyncio.Event()
 
     def release(self) -> None:
-        """The server goes on as usual."""
+        """Let the server continue."""
         self._loop.call_soon_threadsafe(self._over.set)
 
     async def wait(self) -> None:
@@ -89,12 +89,12 @@ class Script:
     context: ssl.SSLContext | None = None
     """``certificates.Authority.server_context``; needed with TLS."""
     login: tuple[str, str] | None = None
-    """User and password; with them, mail is taken from nobody else."""
+    """User and password that are required."""
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
     takes_smtputf8: bool = True
     offers_starttls: bool = False
     hidden: tuple[str, ...] = ()
-    """Extensions that it can do and does not offer, as when somebody on the way strips ``STARTTLS``."""
+    """Extensions that are not offered, as when an attacker strips ``STARTTLS``."""
     received: list[ReceivedMail] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     """Verbs, in the order in which they came; one ``CONNECT`` for each connection."""
@@ -112,7 +112,7 @@ class Script:
         return steps[0] if steps[0].times else steps.pop(0)
 
     def note(self, change: Callable[[], Any]) -> None:
-        """Changes what has been seen, and wakes whoever waits for it."""
+        """Record a change and wake waiting tests."""
         with self.changed:
             change()
             self.changed.notify_all()

@@ -1,4 +1,4 @@
-"""A real SMTP server for the tests: aiosmtpd, on a thread and a free port of its own, told what to answer.
+"""A real SMTP server for the tests: aiosmtpd on a thread and a free port, with scripted replies.
 
     with SmtpServer() as server:
         server.answer("RCPT", "550 5.1.1 No such mailbox")
@@ -60,36 +60,36 @@ class SmtpServer(Script):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LONGEST_WAIT)
 
-    # ------------------------------------------------------------------------------------------ what it is told to do
+    # -------------------------------------------------------------------------------------------------------- script
 
     def answer(self, verb: str, reply: str, *, times: int = ALWAYS) -> None:
-        """Answers ``verb`` with a line of one's own, for example ``451 4.3.0 Try later``."""
+        """Reply to ``verb`` with this line, for example ``451 4.3.0 Try later``."""
         self._plan(verb, Step(times, reply=reply))
 
     def drop(self, verb: str, *, times: int = ALWAYS) -> None:
-        """Hangs up at ``verb``, without an answer."""
+        """Hang up at ``verb`` without a reply."""
         self._plan(verb, Step(times, is_dropped=True))
 
     def withhold(self, verb: str, *, times: int = ALWAYS) -> Silence:
-        """Falls silent at ``verb`` until that is released or the client hangs up; then does as usual."""
+        """Does not reply to ``verb`` until released or disconnected."""
         silence = Silence(self._loop)
         self._silences.append(silence)
         self._plan(verb, Step(times, silence=silence))
         return silence
 
     def behave(self) -> None:
-        """Forgets what it was told; who waits for an answer gets it."""
+        """Clear the script and release waiting clients."""
         self.steps.clear()
         for silence in self._silences:
             silence.release()
 
     def hang_up(self) -> None:
-        """Closes every connection that is open now, as a server does that has waited long enough."""
+        """Close every open connection, as after an idle timeout."""
         for connection in list(self.open):
             if connection.transport is not None:
                 self._loop.call_soon_threadsafe(connection.transport.close)
 
-    # ---------------------------------------------------------------------------------------------- what it has seen
+    # ------------------------------------------------------------------------------------------------------- recorded
 
     @property
     def url(self) -> str:
@@ -111,10 +111,10 @@ class SmtpServer(Script):
         return await self._once(lambda: self.commands.count(verb) >= times, lambda: list(self.commands))
 
     async def no_connection_is_open(self) -> None:
-        """Waits until every client has hung up, or has been."""
+        """Wait until every connection is closed."""
         await self._once(lambda: not self.open, lambda: None)
 
-    # ------------------------------------------------------------------------------------------------- how it is done
+    # ------------------------------------------------------------------------------------------------------- internal
 
     async def _once(self, is_so: Callable[[], bool], result: Callable[[], T]) -> T:
         def wait() -> T:

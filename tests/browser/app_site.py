@@ -1,4 +1,4 @@
-"""A brand's app, on a small server of its own: it takes the token out of the fragment and redeems it."""
+"""A brand's app on a small server: takes the token from the fragment and redeems it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ask(redeem, {token})
 
 
 class AppSite:
-    """Pages of another origin; ``requests`` are those that its server has seen: line and headers."""
+    """Pages of another origin; ``requests`` are the request lines and headers that its server has received."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -55,7 +55,6 @@ def app_site() -> Iterator[AppSite]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Serves a page by its path."""
             site.requests.append(f"{self.requestline}\n{self.headers}")
             body = site.pages.get(self.path.partition("?")[0], "").encode()
             self.send_response(200 if body else 404)
@@ -65,7 +64,7 @@ def app_site() -> Iterator[AppSite]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         site = AppSite(http.server_port)

@@ -1,4 +1,4 @@
-"""A real Chromium before a server that listens, on each database."""
+"""A real Chromium and a listening server."""
 
 from __future__ import annotations
 
@@ -50,19 +50,18 @@ class RemoteApi(Api):
 
 @dataclass
 class Console:
-    """What the browser complained about."""
+    """Warnings and errors of the browser's console."""
 
     lines: list[str] = field(default_factory=list)
 
     def note(self, message: ConsoleMessage) -> None:
-        """Keeps what is worth a complaint."""
         if message.type in ("error", "warning") and not message.text.startswith(_STATUS):
             self.lines.append(message.text)
 
 
 @pytest.fixture
 def app() -> Iterator[AppSite]:
-    """The brand's app, on an origin of its own."""
+    """The brand's app, on another origin."""
     with app_site() as site:
         yield site
 
@@ -93,7 +92,7 @@ async def site(server: Server, brand: ActiveBrand, app: AppSite) -> AsyncIterato
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium, with a profile of its own."""
+    """Chromium, with a new profile."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
         yield browser
@@ -102,13 +101,13 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def console() -> Console:
-    """Whatever is in it at the end fails the test."""
+    """A line in it at the end fails the test."""
     return Console()
 
 
 @pytest.fixture
 async def window(browser: Browser, console: Console) -> AsyncIterator[BrowserContext]:
-    """A window: cookies of its own, English."""
+    """A window with separate cookies, in English."""
     context = await browser.new_context(locale="en-GB")
     context.set_default_timeout(15_000)
     context.on("console", console.note)

@@ -1,4 +1,4 @@
-"""What every page owes its readers, whatever they read it on."""
+"""Layout, contrast and accessibility of every page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.browser.conftest import Site
 from tests.journeys.people import create_me, get_access_token
 from tests.web.pages.visiting import newest_link
 
-LONG = f"{'a.very.long.name.of.somebody.'.ljust(60, 'x')}@{'a-long-label-of-a-domain.' * 4}example.com"
+LONG = f"{'a.very.long.local.part.of.x.'.ljust(60, 'x')}@{'a-long-label-of-a-domain.' * 4}example.com"
 WIDTHS = (360, 1280)
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Relative luminance and contrast as WCAG 2.2 define them, of each text against what is painted behind it.

@@ -1,4 +1,4 @@
-"""What a page elsewhere can do with ours in its visitor's browser: post to them, frame them, read them. Nothing."""
+"""Pages of other sites can neither post to the hosted pages, nor frame or read them (A100, A103)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED = "This did not come from our page"
 
 
 async def form_of(site: Site) -> tuple[str, str]:
-    """A link that its maker asked for, and a form with all that its page has: they can read their own page."""
+    """A link requested by the attacker, and a copy of its page's form."""
     query = "mutation ($email: String!, $brand: String!) { requestMagicLogin(email: $email, brand: $brand) }"
     await site.api.send(query, {"email": ANN, "brand": site.brand.name})
     link = await site.newest_link(MailKind.magic_login)
@@ -29,7 +29,7 @@ async def form_of(site: Site) -> tuple[str, str]:
 
 @pytest.mark.attack("A100")
 @pytest.mark.parametrize("where", ["same site", "another site", "no origin"])
-async def test_a_form_elsewhere_logs_nobody_in(site: Site, page: Page, app: AppSite, ann: User, where: str) -> None:
+async def test_a_form_of_another_site_is_rejected(site: Site, page: Page, app: AppSite, ann: User, where: str) -> None:
     await change_brand(site.server, site.brand, {"redirect_urls": [app.welcome(site.url)]})
     link, form = await form_of(site)
     app.pages["/"] = f"<!doctype html><title>Prizes</title>{form}"
@@ -44,16 +44,14 @@ async def test_a_form_elsewhere_logs_nobody_in(site: Site, page: Page, app: AppS
         await page.goto(app.url if where == "same site" else app.far_url)
         await page.get_by_role("button").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text(REFUSED)
-    # The link is as good as it was, on our own page.
+    # The link still works, on our own page.
     await page.goto(link)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.locator("#who")).to_contain_text(ANN)
 
 
 @pytest.mark.attack("A103")
-async def test_our_pages_are_in_nobody_s_frame(
-    site: Site, page: Page, app: AppSite, ann: User, console: Console
-) -> None:
+async def test_pages_cannot_be_framed(site: Site, page: Page, app: AppSite, ann: User, console: Console) -> None:
     link, _ = await form_of(site)
     app.pages["/"] = f'<!doctype html><title>Frame</title><iframe src="{link}"></iframe>'
     await page.goto(app.url)
@@ -63,7 +61,7 @@ async def test_our_pages_are_in_nobody_s_frame(
 
 
 @pytest.mark.attack("A100")
-async def test_a_script_elsewhere_reads_nothing_and_posts_nothing(
+async def test_a_script_of_another_origin_reads_and_posts_nothing(
     site: Site, page: Page, app: AppSite, ann: User, console: Console
 ) -> None:
     link, _ = await form_of(site)

@@ -39,7 +39,6 @@ EXCEPTIONS = {
 }
 
 PENDING: tuple[str, ...] = (
-    "docs/mail.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/settings.md",
@@ -64,7 +63,6 @@ PENDING: tuple[str, ...] = (
     "tests/attacks",
     "tests/audit",
     "tests/brands",
-    "tests/browser",
     "tests/certificates.py",
     "tests/chromium.py",
     "tests/clocks.py",
@@ -80,7 +78,6 @@ PENDING: tuple[str, ...] = (
     "tests/graphql",
     "tests/growth",
     "tests/journeys",
-    "tests/mail",
     "tests/make.py",
     "tests/new_migration.py",
     "tests/nginx.py",
@@ -92,8 +89,6 @@ PENDING: tuple[str, ...] = (
     "tests/relay.py",
     "tests/remembered_schema.py",
     "tests/sdk",
-    "tests/smtp_conversation.py",
-    "tests/smtp_server.py",
     "tests/washing.py",
     "tests/web",
 )

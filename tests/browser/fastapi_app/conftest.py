@@ -1,4 +1,4 @@
-"""examples/fastapi-app and a Keystead server, each a process of its own, and the windows of one Chromium."""
+"""examples/fastapi-app and a Keystead server in separate processes, and windows of one Chromium."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Stage:
         return f"http://{HOST}:{self.app.port}"
 
     async def log_in_and_wait(self, window: Window) -> None:
-        """Logs in while access tokens live for seconds, and returns when the server takes that one no more."""
+        """Log in with short-lived access tokens, and return when the token has expired."""
         await self._let_tokens_live(BRIEFLY)
         await window.open()
         await window.log_in()
@@ -59,7 +59,7 @@ class Stage:
         await self._let_tokens_live(policy.LONGEST_ACCESS_TTL)
 
     async def age(self, window: Window) -> None:
-        """Gives a browser an access token of its own session that has expired, without waiting for it."""
+        """Replace the browser's access token by an expired one of the same session."""
         now = self.colleague.clock.now()
         claims = access_tokens.verify(self.colleague, (await window.cookies())[AUTH], now)
         assert claims is not None
@@ -69,14 +69,14 @@ class Stage:
         assert len(await window.cookies()) == 2
 
     async def _let_tokens_live(self, seconds: int) -> None:
-        # Shorter than a brand may choose: nobody waits for half a minute.
+        # Shorter than a brand may choose, to save time.
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(policy._RANGES, "access_ttl", (BRIEFLY, policy.LONGEST_ACCESS_TTL))
             await change_brand(self.colleague, self.brand, {"policy": {"access_ttl": seconds}})
 
 
 class Window:
-    """One person's browser: cookies of its own. ``asked`` are the addresses that it has asked for."""
+    """One user's browser window with separate cookies. ``asked`` are the URLs that it has requested."""
 
     def __init__(self, context: BrowserContext, page: Page, stage: Stage) -> None:
         self.context = context
@@ -127,7 +127,7 @@ OpenWindow = Callable[[], Awaitable[Window]]
 async def stage(
     browser: Browser, sqlite_template: SqliteTemplate, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """Both processes, on a database with Ann in it; whatever they print is searched for secrets in the end."""
+    """Both processes, on a database with Ann; their output is searched for secrets at the end."""
     folder = tmp_path_factory.mktemp("fastapi-app")
     url = sqlite_template.copy(folder)
     database = open_database(url)
@@ -156,7 +156,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def open_window(stage: Stage, browser: Browser) -> AsyncIterator[OpenWindow]:
-    """Opens windows, which ask for nothing outside the application and have nothing to complain about."""
+    """Opens windows; checks that they request nothing outside the application and log no console errors."""
     console, windows = Console(), []
 
     async def open_one() -> Window:

@@ -1,4 +1,4 @@
-"""People in a real Chromium, before the example application and a server that comes and goes."""
+"""The example application in a real Chromium, with server restarts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_login_leads_to_no_other_site(open_window: OpenWindow) -> None:
     await window.log_in()
     await window.is_in()
     assert window.page.url == f"{window.origin}/"
-    # Who is logged in is sent on from the login page at once.
+    # The login page redirects logged-in users.
     for target in (f"//{EVIL}/", f"https://{EVIL}/", f"/%5C{EVIL}", f"/%09/{EVIL}", f"https:{EVIL}", "javascript:1"):
         await window.open(f"/auth/login?redirect={target}")
         assert window.page.url == f"{window.origin}/"
@@ -60,9 +60,7 @@ async def test_a_login_leads_to_no_other_site(open_window: OpenWindow) -> None:
     assert window.page.url == f"{window.origin}/?page=2"
 
 
-async def test_who_waits_until_the_token_has_expired_clicks_on_in_three_tabs(
-    stage: Stage, open_window: OpenWindow
-) -> None:
+async def test_three_tabs_continue_after_the_token_has_expired(stage: Stage, open_window: OpenWindow) -> None:
     window = await open_window()
     await stage.log_in_and_wait(window)
     old = await window.cookies()
@@ -78,7 +76,7 @@ async def test_who_waits_until_the_token_has_expired_clicks_on_in_three_tabs(
 
 
 @pytest.mark.attack("A104")
-async def test_who_is_logged_out_everywhere_from_another_browser_is_out_on_the_next_click(
+async def test_signing_out_everywhere_takes_effect_in_other_browsers_on_the_next_click(
     ann: Window, open_window: OpenWindow
 ) -> None:
     other = await open_window()
@@ -91,7 +89,7 @@ async def test_who_is_logged_out_everywhere_from_another_browser_is_out_on_the_n
     await ann.is_out()
 
 
-async def test_a_logout_ends_one_session_alone(ann: Window, open_window: OpenWindow) -> None:
+async def test_a_logout_ends_one_session(ann: Window, open_window: OpenWindow) -> None:
     other = await open_window()
     await other.open()
     await other.log_in()
@@ -101,16 +99,13 @@ async def test_a_logout_ends_one_session_alone(ann: Window, open_window: OpenWin
     await other.is_out()
     await ann.open()
     await ann.is_in()
-    # Whoever had copied the cookies has nothing.
+    # Copies of the cookies are void.
     await other.context.add_cookies([{"name": n, "value": v, "url": other.origin} for n, v in kept.items()])
     await other.open()
     await other.is_out()
 
 
-async def test_a_server_that_goes_away_and_comes_back_throws_nobody_out(
-    stage: Stage, ann: Window, open_window: OpenWindow
-) -> None:
-    """Neither whose access token is good for a while, nor whose token has expired meanwhile."""
+async def test_a_server_restart_keeps_users_logged_in(stage: Stage, ann: Window, open_window: OpenWindow) -> None:
     expired = await open_window()
     await expired.open()
     await expired.log_in()
@@ -132,8 +127,7 @@ async def test_a_server_that_goes_away_and_comes_back_throws_nobody_out(
 
 
 async def test_a_program_gets_json_and_no_redirect(open_window: OpenWindow, ann: Window) -> None:
-    nobody = await open_window()
-    assert await nobody.open("/api/me") == 401
+    assert await (await open_window()).open("/api/me") == 401
     assert await ann.open("/api/me") == 200
     assert json.loads(await ann.page.inner_text("pre"))["email"] == ANN
     assert PASSWORD not in await ann.page.content()
