@@ -10,6 +10,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.clocks import ManualClock
+from tests.mail.letters import Box
 from tests.make import make_brand, make_server, make_user
 
 
@@ -32,3 +33,9 @@ async def second(server: Server, database_url: str, clock: ManualClock) -> Async
     await database.open()
     yield await make_server(database, clock)
     await database.close()
+
+
+@pytest.fixture
+def box(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> Box:
+    """The outbox of ``brand``, with mails to ``ann``."""
+    return Box(server, brand, ann, clock)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from keystead.context import ActiveBrand, Server
+from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto.secrets import Secret
 from keystead.ids import new_id
 from keystead.mail import links, outbox, service
 from keystead.mail.model import Mail, MailKind, MailState, NewMail
+from keystead.mail.worker import MailWorker
 from keystead.users import email_addresses
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose, lifetime_end
+from tests.clocks import ManualClock
+from tests.mail.post import Post, make_delivery
 from tests.make import make_context
 
 PURPOSES = {
@@ -71,12 +75,41 @@ def secret_of(server: Server, mail_id: str, kind: MailKind) -> Secret:
     return links.link_secret(server.master_key, kind, mail_id)
 
 
-async def find(server: Server, mail_id: str) -> Mail:
-    """The mail with this id."""
-    return await outbox.get_mail(make_context(server), mail_id)
+@dataclass(frozen=True)
+class Box:
+    """An outbox: a server, a brand, and the user whom its mails go to."""
 
+    server: Server
+    brand: ActiveBrand
+    ann: User
+    clock: ManualClock
 
-async def state(server: Server, mail_id: str) -> tuple[MailState, str | None]:
-    """State and last error of the mail with this id."""
-    mail = await find(server, mail_id)
-    return mail.state, mail.last_error
+    @property
+    def ctx(self) -> Context:
+        """An operator's request."""
+        return make_context(self.server)
+
+    async def mail(self, kind: MailKind = MailKind.password_changed, **choices: Any) -> str:
+        """As :func:`make_mail`."""
+        return await make_mail(self.server, self.brand, self.ann, kind, **choices)
+
+    async def link_mail(self, kind: MailKind = MailKind.magic_login, **choices: Any) -> str:
+        """As :func:`make_link_mail`."""
+        return await make_link_mail(self.server, self.brand, self.ann, kind, **choices)
+
+    async def use_link(self, mail_id: str, kind: MailKind = MailKind.magic_login) -> None:
+        """As :func:`use_link`."""
+        await use_link(self.server, self.brand, mail_id, kind)
+
+    async def find(self, mail_id: str) -> Mail:
+        """The mail with this id."""
+        return await outbox.get_mail(self.ctx, mail_id)
+
+    async def state(self, mail_id: str) -> tuple[MailState, str | None]:
+        """State and last error of a mail."""
+        mail = await self.find(mail_id)
+        return mail.state, mail.last_error
+
+    def worker(self, post: Post, holder: str = "node-1", **options: Any) -> MailWorker:
+        """As :func:`~tests.mail.post.make_delivery`."""
+        return make_delivery(self.server, post, holder, **options)

@@ -14,7 +14,6 @@ from keystead.mail import links, service
 from keystead.mail.model import LIMITED, MailKind, NewMail
 from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_user
 from tests.races.conftest import is_held_up
 
 
@@ -88,28 +87,6 @@ async def test_all_limited_kinds_count_together(
         clock.advance(hours=1)
 
 
-@pytest.mark.attack("A65")
-async def test_a_rare_notice_is_sent_once_an_hour(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    notice, sent = MailKind.address_taken, []
-    for _ in range(4):
-        sent.append(await ask(server, brand, ann, notice))
-        clock.advance(minutes=1)
-        sent.append(await ask(server, brand, ann))
-        await answer(server, brand)
-        clock.advance(minutes=14)
-    assert sent == [True, True, False, True, False, True, False, True]
-    assert await ask(server, brand, ann, notice), "an hour later"
-    assert await ask(server, brand, ann, notice, canonical="bob@example.com"), "to another recipient"
-    clock.advance(minutes=1)
-    sent = [await ask(server, brand, ann)]
-    for _ in range(4):
-        clock.advance(minutes=1)
-        sent.append(await ask(server, brand, ann))
-    assert sent == [True] * 4 + [False]
-
-
 async def test_notices_do_not_count(server: Server, brand: ActiveBrand, ann: User) -> None:
     now = server.clock.now()
     async with server.db.transaction() as tx:
@@ -118,40 +95,9 @@ async def test_notices_do_not_count(server: Server, brand: ActiveBrand, ann: Use
     assert await ask(server, brand, ann)
 
 
-async def test_mail_whose_link_was_used_is_not_counted(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    for _ in range(12):
-        assert await ask(server, brand, ann)
-        assert not await ask(server, brand, ann)
-        await answer(server, brand)
-        clock.advance(seconds=1)
-    assert await ask(server, brand, ann)
-
-
 async def test_a_used_link_clears_earlier_mails_alone(server: Server, brand: ActiveBrand, ann: User) -> None:
     await answer(server, brand)
     assert await ask(server, brand, ann)
-    assert not await ask(server, brand, ann)
-
-
-async def test_recipients_and_brands_are_counted_apart(server: Server, brand: ActiveBrand, ann: User) -> None:
-    other = await make_brand(server, "other")
-    twin = await make_user(server, other)
-    assert await ask(server, brand, ann)
-    assert await ask(server, other, twin)
-    assert await ask(server, brand, ann, canonical="bob@example.com")
-    assert not await ask(server, other, twin)
-    await answer(server, other)
-    assert not await ask(server, brand, ann)
-    assert await ask(server, other, twin)
-    assert key_of(server, brand) != key_of(server, other)
-
-
-async def test_there_is_no_limit_without_throttling(server: Server, brand: ActiveBrand, ann: User) -> None:
-    for kind in (MailKind.magic_login, MailKind.address_taken):
-        sent = [await ask(server, brand, ann, kind, is_limited=False) for _ in range(8)]
-        assert sent == [True] * 8
     assert not await ask(server, brand, ann)
 
 

@@ -95,10 +95,6 @@ def test_a_whole_message() -> None:
     assert not message.defects
 
 
-def test_a_second_attempt_says_the_same_byte_for_byte() -> None:
-    assert built("Grüße") == built("Grüße")
-
-
 def test_all_of_it_is_ascii_and_no_line_is_long() -> None:
     wire = built("Grüße 東京 " * 20, "Grüße\n" + "long" * 1_000, "<p>\u2028" + "😀" * 1_000 + "</p>")
     assert wire.isascii()
@@ -190,13 +186,11 @@ def test_the_senders_name_arrives(name: str) -> None:
 @pytest.mark.parametrize(
     ("stored", "wanted"),
     [
-        ("ann@example.com", "ann@example.com"),
-        ("Ann.O'Brien+tag@Example.COM", "Ann.O'Brien+tag@Example.COM"),
-        ("ann@MÜNCHEN.example", "ann@xn--mnchen-3ya.example"),
-        ("jörg@münchen.example", "jörg@xn--mnchen-3ya.example"),
+        ("ann@example.com", "ann@example.com"), ("Ann.O'Brien+tag@Example.COM", "Ann.O'Brien+tag@Example.COM"),
+        ("ann@MÜNCHEN.example", "ann@xn--mnchen-3ya.example"), ("jörg@münchen.example", "jörg@xn--mnchen-3ya.example"),
         (f"{'a' * 64}@{'b.' * 90}example", f"{'a' * 64}@{'b.' * 90}example"),
     ],
-)
+)  # fmt: skip
 def test_the_recipient_in_the_envelope_and_in_the_header(stored: str, wanted: str) -> None:
     assert envelope_address(stored) == wanted
     wire = built(of=make_letter(stored))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from keystead.context import ActiveBrand, Server
+from keystead.context import Server
 from keystead.crypto.master_key import MasterKey
 from keystead.db.statements import Statement
 from keystead.mail import outbox
@@ -18,8 +18,7 @@ from keystead.mail.request_headers import device_of
 from keystead.mail.templates import service
 from keystead.mail.templates.checks import link_targets
 from keystead.mail.templates.store import mail_templates
-from keystead.users.model import User
-from tests.mail.letters import make_mail
+from tests.mail.letters import Box
 from tests.mail.wording import LINKS, make_source, visible
 from tests.make import MASTER_KEY, make_context
 
@@ -32,26 +31,24 @@ async def rendered(server: Server, mail_id: str, master_key: MasterKey = MASTER_
 
 
 @pytest.mark.parametrize("kind", LINKS)
-async def test_the_link_leads_to_the_brands_page_with_the_mails_token(
-    server: Server, brand: ActiveBrand, ann: User, kind: MailKind
-) -> None:
+async def test_the_link_leads_to_the_brands_page_with_the_mails_token(box: Box, kind: MailKind) -> None:
     base = "https://id.rainbow.example/auth"
-    expires_at = server.clock.now() + timedelta(minutes=30)
-    mail_id = await make_mail(server, brand, ann, kind, link_base=base, expires_at=expires_at)
-    mail = await rendered(server, mail_id)
+    expires_at = box.server.clock.now() + timedelta(minutes=30)
+    mail_id = await box.mail(kind, link_base=base, expires_at=expires_at)
+    mail = await rendered(box.server, mail_id)
     link = link_url(base, link_secret(MASTER_KEY, kind, mail_id))
     assert link.startswith(f"{base}/link/")
     assert link in mail.text.splitlines()
     assert link_targets(mail.html) == [link, link]
     assert "30 minutes" in mail.text
     assert link not in repr(mail)
-    assert await rendered(server, mail_id) == mail
+    assert await rendered(box.server, mail_id) == mail
 
 
-async def test_a_base_url_with_signs_in_it_stays_what_it_is(server: Server, brand: ActiveBrand, ann: User) -> None:
+async def test_a_base_url_with_signs_in_it_stays_what_it_is(box: Box) -> None:
     base = "https://id.example.com/a&b'c\"d<e"
-    mail_id = await make_mail(server, brand, ann, MailKind.verify_email, link_base=base)
-    mail = await rendered(server, mail_id)
+    mail_id = await box.mail(MailKind.verify_email, link_base=base)
+    mail = await rendered(box.server, mail_id)
     link = link_url(base, link_secret(MASTER_KEY, MailKind.verify_email, mail_id))
     assert link in mail.text
     assert link_targets(mail.html) == [link, link]
@@ -60,24 +57,20 @@ async def test_a_base_url_with_signs_in_it_stays_what_it_is(server: Server, bran
 @pytest.mark.parametrize(
     ("lifetime", "words"),
     [
-        (timedelta(hours=24), "24 hours"),
-        (timedelta(minutes=90), "1 hours"),
-        (timedelta(minutes=10), "10 minutes"),
+        (timedelta(hours=24), "24 hours"), (timedelta(minutes=90), "1 hours"), (timedelta(minutes=10), "10 minutes"),
         (timedelta(seconds=119), "1 minutes"),
     ],
-)
-async def test_a_lifetime_is_said_in_hours_or_minutes(
-    server: Server, brand: ActiveBrand, ann: User, lifetime: timedelta, words: str
-) -> None:
-    expires_at = server.clock.now() + lifetime
-    mail_id = await make_mail(server, brand, ann, MailKind.verify_email, expires_at=expires_at)
-    assert f"valid for {words} and" in (await rendered(server, mail_id)).text
+)  # fmt: skip
+async def test_a_lifetime_is_said_in_hours_or_minutes(box: Box, lifetime: timedelta, words: str) -> None:
+    expires_at = box.server.clock.now() + lifetime
+    mail_id = await box.mail(MailKind.verify_email, expires_at=expires_at)
+    assert f"valid for {words} and" in (await rendered(box.server, mail_id)).text
 
 
-async def test_values_are_shown(server: Server, brand: ActiveBrand, ann: User) -> None:
-    shown = {"brand": brand.name, "ip_prefix": "192.0.2.7", "user_agent": FIREFOX, "new_address": "b…@example.org"}
-    mail_id = await make_mail(server, brand, ann, MailKind.address_changed, shown=shown)
-    mail = await rendered(server, mail_id)
+async def test_values_are_shown(box: Box) -> None:
+    shown = {"brand": box.brand.name, "ip_prefix": "192.0.2.7", "user_agent": FIREFOX, "new_address": "b…@example.org"}
+    mail_id = await box.mail(MailKind.address_changed, shown=shown)
+    mail = await rendered(box.server, mail_id)
     assert mail.subject == "Your e-mail address at rainbowMakers was changed"
     for fact in ("ann@example.com", "2026-01-01 12:00 UTC", "192.0.2.7", "Firefox, Linux", "b…@example.org"):
         assert fact in mail.text
@@ -85,9 +78,9 @@ async def test_values_are_shown(server: Server, brand: ActiveBrand, ann: User) -
 
 
 @pytest.mark.parametrize("shown", [{}, {"brand": "b", "ip_prefix": "", "user_agent": ""}, {"unknown": "x"}])
-async def test_every_value_is_optional(server: Server, brand: ActiveBrand, ann: User, shown: dict[str, str]) -> None:
+async def test_every_value_is_optional(box: Box, shown: dict[str, str]) -> None:
     for kind in MailKind:
-        mail = await rendered(server, await make_mail(server, brand, ann, kind, shown=shown))
+        mail = await rendered(box.server, await box.mail(kind, shown=shown))
         assert mail.subject
         assert "None" not in mail.text + mail.html
 
@@ -95,49 +88,34 @@ async def test_every_value_is_optional(server: Server, brand: ActiveBrand, ann: 
 @pytest.mark.parametrize(
     ("languages", "subject"),
     [
-        (("de-at", "en"), "Ihr Passwort bei"),
-        (("de",), "Ihr Passwort bei"),
-        (("fr", "en-gb", "de"), "Your password at"),
-        (("fr",), "Your password at"),
-        ((), "Your password at"),
+        (("de-at", "en"), "Ihr Passwort bei"), (("de",), "Ihr Passwort bei"),
+        (("fr", "en-gb", "de"), "Your password at"), (("fr",), "Your password at"), ((), "Your password at"),
     ],
-)
-async def test_it_is_worded_in_the_readers_language(
-    server: Server, brand: ActiveBrand, ann: User, languages: tuple[str, ...], subject: str
-) -> None:
-    mail = await rendered(server, await make_mail(server, brand, ann, languages=languages))
+)  # fmt: skip
+async def test_it_is_worded_in_the_readers_language(box: Box, languages: tuple[str, ...], subject: str) -> None:
+    mail = await rendered(box.server, await box.mail(languages=languages))
     assert mail.subject.startswith(subject)
 
 
-async def test_the_brand_s_own_template_is_used_until_removed(server: Server, brand: ActiveBrand, ann: User) -> None:
-    ctx, kind = make_context(server), MailKind.password_changed
-    mail_id = await make_mail(server, brand, ann, languages=("fr",))
-    await service.set_template(ctx, brand.id, kind, "fr", make_source("Mot de passe ({{ language }})"))
-    assert (await rendered(server, mail_id)).subject == "Mot de passe (fr)"
-    await service.remove_template(ctx, brand.id, kind, "fr")
-    assert (await rendered(server, mail_id)).subject.startswith("Your password")
+async def test_the_brand_s_own_template_is_used_until_removed(box: Box) -> None:
+    ctx, kind = box.ctx, MailKind.password_changed
+    mail_id = await box.mail(languages=("fr",))
+    await service.set_template(ctx, box.brand.id, kind, "fr", make_source("Mot de passe ({{ language }})"))
+    assert (await rendered(box.server, mail_id)).subject == "Mot de passe (fr)"
+    await service.remove_template(ctx, box.brand.id, kind, "fr")
+    assert (await rendered(box.server, mail_id)).subject.startswith("Your password")
 
 
-async def test_a_template_that_no_longer_renders_is_replaced_by_the_shipped_one(
-    server: Server, brand: ActiveBrand, ann: User
-) -> None:
-    await service.set_template(make_context(server), brand.id, MailKind.password_changed, "de", make_source())
-    async with server.db.transaction() as tx:
+async def test_a_template_that_no_longer_renders_is_replaced_by_the_shipped_one(box: Box) -> None:
+    await service.set_template(box.ctx, box.brand.id, MailKind.password_changed, "de", make_source())
+    async with box.server.db.transaction() as tx:
         await tx.execute(_BREAK)
-    mail_id = await make_mail(server, brand, ann, languages=("de",))
-    assert (await rendered(server, mail_id)).subject.startswith("Ihr Passwort")
+    mail_id = await box.mail(languages=("de",))
+    assert (await rendered(box.server, mail_id)).subject.startswith("Ihr Passwort")
 
 
-async def test_a_value_is_data_even_where_it_is_a_template(server: Server, brand: ActiveBrand, ann: User) -> None:
-    shown = {"brand": "{{ 7*7 }}{% include 'layout' %}<b>x</b>"}
-    mail = await rendered(server, await make_mail(server, brand, ann, shown=shown))
-    assert "{{ 7*7 }}{% include 'layout' %}<b>x</b>" in mail.text
-    assert "{{ 7*7 }}{% include 'layout' %}<b>x</b>" in visible(mail.html)
-    assert "<b>" not in mail.html
-
-
-async def test_a_long_value_is_cut(server: Server, brand: ActiveBrand, ann: User) -> None:
-    mail = await rendered(server, await make_mail(server, brand, ann, shown={"brand": "b" * 100_000}))
+async def test_a_long_value_is_cut(box: Box) -> None:
+    mail = await rendered(box.server, await box.mail(shown={"brand": "b" * 100_000}))
     assert len(mail.text) < 5_000
     assert len(mail.subject) <= 200
 

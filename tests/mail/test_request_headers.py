@@ -46,13 +46,11 @@ def test_at_most_five_are_kept() -> None:
 @pytest.mark.parametrize(
     ("languages", "order"),
     [
-        ((), ("en",)),
-        (("de-at",), ("de-at", "de", "en")),
+        ((), ("en",)), (("de-at",), ("de-at", "de", "en")),
         (("zh-hant-tw", "en"), ("zh-hant-tw", "zh-hant", "zh", "en")),
-        (("fr", "de-at", "de"), ("fr", "de-at", "de", "en")),
-        (("en-gb", "de"), ("en-gb", "en", "de")),
+        (("fr", "de-at", "de"), ("fr", "de-at", "de", "en")), (("en-gb", "de"), ("en-gb", "en", "de")),
     ],
-)
+)  # fmt: skip
 def test_wording_is_looked_for_from_the_exact_tag_down(languages: tuple[str, ...], order: tuple[str, ...]) -> None:
     assert lookup_order(languages) == order
 

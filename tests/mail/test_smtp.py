@@ -170,10 +170,6 @@ async def test_looking_without_sending(servers: SmtpServers, trusted: Authority)
         await transport_to(plain).check()
 
 
-def test_the_time_that_a_server_has() -> None:
-    assert Limits() == Limits(connect=10, command=20, whole=60, acceptance=240, goodbye=2)
-
-
 def test_under_uvloop_too(servers: SmtpServers, trusted: Authority) -> None:
     import uvloop
 

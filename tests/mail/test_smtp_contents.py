@@ -7,16 +7,8 @@ import pytest
 from keystead.mail.message import build_message, one_line
 from keystead.mail.model import RenderedMail
 from keystead.settings.outgoing_mail import MailFrom
-from tests.mail.sending import FROM, TO, make_letter, message, refusal, sent, transport_to
+from tests.mail.sending import FROM, make_letter, refusal, sent, transport_to
 from tests.smtp_server import SmtpServer, SmtpServers
-
-
-async def test_dots_and_long_lines_arrive_as_they_are(smtp: SmtpServer) -> None:
-    text = ".\n..\n.hidden\n" + "long " * 180 + "\n.\n"
-    transport = transport_to(smtp)
-    await transport.send(message(text), FROM, TO)
-    await transport.close()
-    assert smtp.received[0].content.partition(b"\r\n\r\n")[2] == text.replace("\n", "\r\n").encode()
 
 
 async def test_a_domain_beyond_ascii_is_sent_in_its_ascii_form(smtp: SmtpServer) -> None:

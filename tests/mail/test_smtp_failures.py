@@ -24,17 +24,12 @@ IMPATIENT = Limits(connect=0.05, command=0.05, whole=0.1, goodbye=0.05)
     ("verb", "reply"),
     [
         *((verb, "550 5.1.1 No such mailbox") for verb in ("RCPT", "DATA", ".")),
-        *((verb, "552 5.2.2 Full") for verb in ("RCPT", "DATA", ".")),
-        (".", "554 5.6.0 Cannot be read"),
-        ("RCPT", "550 No such mailbox"),
-        ("RCPT", "550 5.0.0 No such mailbox"),
-        ("RCPT", "550 5.1.10 No mail for that domain"),
-        ("RCPT", "551 Not here"),
-        ("RCPT", "553 No such name"),
-        ("DATA", "552 Too much"),
-        (".", "552 Too much"),
+        *((verb, "552 5.2.2 Full") for verb in ("RCPT", "DATA", ".")), (".", "554 5.6.0 Cannot be read"),
+        ("RCPT", "550 No such mailbox"), ("RCPT", "550 5.0.0 No such mailbox"),
+        ("RCPT", "550 5.1.10 No mail for that domain"), ("RCPT", "551 Not here"), ("RCPT", "553 No such name"),
+        ("DATA", "552 Too much"), (".", "552 Too much"),
     ],
-)
+)  # fmt: skip
 async def test_what_is_refused_for_good(smtp: SmtpServer, verb: str, reply: str) -> None:
     smtp.answer(verb, reply)
     assert await refusal(smtp) == reply
@@ -134,6 +129,7 @@ async def test_the_final_reply_has_a_separate_timeout(smtp: SmtpServer) -> None:
 
 
 def test_who_waits_for_a_whole_conversation_knows_how_long() -> None:
+    assert Limits() == Limits(connect=10, command=20, whole=60, acceptance=240, goodbye=2)
     assert LONGEST_DELIVERY == Limits().whole + Limits().acceptance == 300
 
 
@@ -207,7 +203,7 @@ def test_a_long_reply_costs_no_time(piece: str) -> None:
     hidden = Redactor(FROM, [TO], *LOGIN)
     began = time.process_time()
     hidden.redact(piece * (32_000 // len(piece)))
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 2
 
 
 async def test_what_settings_can_mend_is_to_be_tried_again(smtp: SmtpServer) -> None:

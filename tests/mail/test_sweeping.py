@@ -11,10 +11,9 @@ from keystead.mail import outbox, service
 from keystead.mail.model import MailState
 from keystead.mail.store import mail_recipients
 from keystead.mail.transport import DeliveryRefused
-from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.mail.letters import make_mail
-from tests.mail.post import Post, make_delivery
+from tests.mail.letters import Box, make_mail
+from tests.mail.post import Post
 from tests.make import make_brand, make_user
 
 _COUNT_RECIPIENTS = Statement(select(func.count()).select_from(mail_recipients), unbranded="test")
@@ -40,30 +39,26 @@ async def recipients(server: Server) -> int:
     return int(row[0]) if row else 0
 
 
-async def test_a_delivered_mail_goes_after_thirty_days(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    await make_mail(server, brand, ann)
-    await make_delivery(server, Post()).deliver_all_due()
-    clock.advance(days=30)
-    assert (await sweep(server), await left(server)) == (0, 1)
-    clock.advance(seconds=1)
-    assert (await sweep(server), await left(server)) == (1, 0)
+async def test_a_delivered_mail_goes_after_thirty_days(box: Box) -> None:
+    await box.mail()
+    await box.worker(Post()).deliver_all_due()
+    box.clock.advance(days=30)
+    assert (await sweep(box.server), await left(box.server)) == (0, 1)
+    box.clock.advance(seconds=1)
+    assert (await sweep(box.server), await left(box.server)) == (1, 0)
 
 
 @pytest.mark.parametrize("state", [MailState.dead, MailState.waiting])
-async def test_an_undelivered_one_goes_after_ninety(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, state: MailState
-) -> None:
-    await make_mail(server, brand, ann)
+async def test_an_undelivered_one_goes_after_ninety(box: Box, state: MailState) -> None:
+    await box.mail()
     if state is MailState.dead:
         post = Post()
         post.error = DeliveryRefused("550 no")
-        await make_delivery(server, post).deliver_all_due()
-    clock.advance(days=90)
-    assert (await sweep(server), (await outbox.count_states(server.db))[state]) == (0, 1)
-    clock.advance(seconds=1)
-    assert (await sweep(server), await left(server)) == (1, 0)
+        await box.worker(post).deliver_all_due()
+    box.clock.advance(days=90)
+    assert (await sweep(box.server), (await outbox.count_states(box.server.db))[state]) == (0, 1)
+    box.clock.advance(seconds=1)
+    assert (await sweep(box.server), await left(box.server)) == (1, 0)
 
 
 async def test_recipients_are_forgotten_after_a_day(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
@@ -79,15 +74,13 @@ async def test_recipients_are_forgotten_after_a_day(server: Server, brand: Activ
     assert (await sweep(server), await recipients(server)) == (2, 1)
 
 
-async def test_a_sweep_goes_in_batches_and_through_every_brand(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    other = await make_brand(server, "otherBrand")
-    bob = await make_user(server, other, "bob@example.com")
-    for of in ((brand, ann), (brand, ann), (other, bob)):
-        await make_mail(server, *of)
-    await make_delivery(server, Post()).deliver_all_due()
-    clock.advance(days=31)
-    await make_mail(server, brand, ann)
-    assert [await sweep(server, 2), await sweep(server, 2), await sweep(server, 2)] == [2, 1, 0]
-    assert await left(server) == 1
+async def test_a_sweep_goes_in_batches_and_through_every_brand(box: Box) -> None:
+    other = await make_brand(box.server, "otherBrand")
+    bob = await make_user(box.server, other, "bob@example.com")
+    for of in ((box.brand, box.ann), (box.brand, box.ann), (other, bob)):
+        await make_mail(box.server, *of)
+    await box.worker(Post()).deliver_all_due()
+    box.clock.advance(days=31)
+    await box.mail()
+    assert [await sweep(box.server, 2), await sweep(box.server, 2), await sweep(box.server, 2)] == [2, 1, 0]
+    assert await left(box.server) == 1

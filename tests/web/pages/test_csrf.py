@@ -124,10 +124,9 @@ def test_an_unsafe_listed_redirect_is_ignored(listed: str) -> None:
     [
         ("https://app.example.com/welcome?a=b", "https://app.example.com"),
         ("https://APP.Example.com:443/", "https://app.example.com"),
-        ("http://localhost:3000/cb", "http://localhost:3000"),
-        ("http://localhost:80", "http://localhost"),
+        ("http://localhost:3000/cb", "http://localhost:3000"), ("http://localhost:80", "http://localhost"),
         ("http://[::1]:3000/auth", "http://[::1]:3000"),
     ],
-)
+)  # fmt: skip
 def test_origins_are_written_as_browsers_write_them(url: str, origin: str) -> None:
     assert origin_of(url) == origin

@@ -68,19 +68,11 @@ def test_another_body_is_415(content_type: str | None, encoding: str | None) -> 
 @pytest.mark.parametrize(
     ("query", "value"),
     [
-        (b"token=a", "a"),
-        (b"utm_source=x&token=a&redirect=b", "a"),
-        (b"utm_source=x&utm_source=y&token=a", "a"),
-        (b"token=", ""),
-        (b"", None),
-        (b"redirect=a", None),
-        (b"token=a&token=b", None),
-        (b"token=a&tok%65n=b", None),
-        (b"token=a&x=%&%=x&%ff=y&redirect=%00", "a"),
-        (b"token=%", None),
-        (b"token=%ff", None),
+        (b"token=a", "a"), (b"utm_source=x&token=a&redirect=b", "a"), (b"utm_source=x&utm_source=y&token=a", "a"),
+        (b"token=", ""), (b"", None), (b"redirect=a", None), (b"token=a&token=b", None), (b"token=a&tok%65n=b", None),
+        (b"token=a&x=%&%=x&%ff=y&redirect=%00", "a"), (b"token=%", None), (b"token=%ff", None),
     ],
-)
+)  # fmt: skip
 def test_a_query_parameter_is_found_if_unique(query: bytes, value: str | None) -> None:
     assert find_once(query, "token") == value
 
