@@ -1,7 +1,6 @@
 """The machine's clocks: the only source of time in the process. Instants are aware UTC ``datetime`` values.
 
-A server does not judge by the machine's wall clock but by the database's, which all nodes share:
-``keystead.db.clock.DatabaseClock``.
+A server uses the database's clock, which all nodes share: ``keystead.db.clock.DatabaseClock``.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """A source of the current time. Tests use one that they set."""
+    """A source of the current time; tests set theirs."""
 
     def now(self) -> datetime:
         """The current instant, aware, in UTC."""
@@ -30,10 +29,7 @@ class SystemClock:
 if hasattr(time, "CLOCK_BOOTTIME"):
 
     def elapsed() -> float:
-        """Seconds since the machine started, the time in which it was suspended included.
-
-        Steps of the wall clock (NTP, an administrator) do not show.
-        """
+        """Seconds since boot, including suspension; monotonic, unaffected by changes of the wall clock."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 else:  # pragma: no cover - not Linux

@@ -1,8 +1,7 @@
-"""Worker threads for what takes long to compile: schemas, tables and statements of entities, patterns, definitions.
+"""Compile schemas, statements and patterns on a thread pool, one job at a time per brand.
 
-Pure Python on a thread still shares the interpreter with the event loop, but the loop gets its turn every switch
-interval instead of once at the end. One job at a time for each brand, so that a brand that changes its entities again
-and again delays itself alone.
+A thread still shares the GIL with the event loop, but the loop runs every switch interval instead of only at the end of
+the job. A brand that changes its entities repeatedly delays only itself.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from keystead.errors import ServerBusy
 
 THREADS = 2
 MOST_WAITING = 64
-"""Jobs that wait for another one of the same brand."""
-MOST_TOGETHER = 1024
-"""Jobs of all brands that wait."""
+"""The most jobs of one brand that wait."""
+MOST_WAITING_IN_ALL = 1024
+"""The most jobs of all brands that wait."""
 LONGEST_WAIT = 10.0
-"""Seconds that a job waits for those of its brand."""
+"""Seconds that a job waits for others of its brand."""
 
 T = TypeVar("T")
 
@@ -32,15 +31,14 @@ T = TypeVar("T")
 class Coalescer(Generic[T]):
     """Coalesce concurrent calls per key: the first caller starts the work, later callers receive its result.
 
-    The work is a separate task: a caller that is cancelled leaves it to the others. Nothing is kept of it when it is
-    done, and work that failed is started again by the next caller.
+    The work is a separate task: cancelling a caller does not cancel it. Results and errors are not cached.
     """
 
     def __init__(self) -> None:
         self._running: dict[Hashable, asyncio.Task[T]] = {}
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What ``work`` returns, or raises."""
+        """Return or raise what ``work`` does."""
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.create_task(work())
@@ -50,32 +48,32 @@ class Coalescer(Generic[T]):
     def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._running[key]
         if not task.cancelled():
-            task.exception()  # seen, also where every caller that waited is gone
+            task.exception()  # retrieved, even if every caller was cancelled
 
 
 class Compiler:
-    """A bounded pool of threads with a lock for each key. Threads start with the first job."""
+    """A thread pool with a bounded queue and a lock per key. Threads start with the first job."""
 
     def __init__(
         self,
         *,
         most_waiting: int = MOST_WAITING,
-        most_together: int = MOST_TOGETHER,
+        most_in_all: int = MOST_WAITING_IN_ALL,
         longest_wait: float = LONGEST_WAIT,
     ) -> None:
         self._most_waiting = most_waiting
-        self._most_together = most_together
+        self._most_in_all = most_in_all
         self._longest_wait = longest_wait
         self._waiting: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="keystead-compiler")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, key: str, work: Callable[[], T]) -> T:
-        """What ``work`` returns, or raises, on a thread; never beside another job of the same ``key``.
+        """Run ``work`` on a thread, never concurrently with another job of ``key``.
 
-        The slot belongs to the thread: cancelling the caller frees it only when ``work`` has not begun.
+        The lock belongs to the thread: cancelling the caller does not release it before ``work`` ends.
 
-        :raises ServerBusy: when too many jobs wait, or this one waited too long for its turn.
+        :raises ServerBusy: when too many jobs wait, or this one waited too long.
         """
         lock = self._locks.get(key)
         if lock is None:
@@ -95,7 +93,7 @@ class Compiler:
         if not lock.locked() and not self._waiting[key]:
             await lock.acquire()
             return
-        if self._waiting[key] >= self._most_waiting or self._waiting.total() >= self._most_together:
+        if self._waiting[key] >= self._most_waiting or self._waiting.total() >= self._most_in_all:
             raise ServerBusy(cause="too many schemas and statements wait to be compiled")
         self._waiting[key] += 1
         try:
@@ -110,6 +108,6 @@ class Compiler:
 
 
 COMPILER = Compiler()
-"""The one of this process."""
+"""For schemas, tables and statements; one per process."""
 MATCHER = Compiler()
-"""For patterns over long texts: apart, so that no schema or statement waits for a match."""
+"""For patterns on long texts: separate, so that compilation does not wait for them."""

@@ -1,7 +1,6 @@
-"""Who calls, for which brand, and what the process holds for the answer.
+"""The context of a request: its principal, its brand, and the server's resources.
 
-Plain values only: nothing here reads a database or a header. A ``Principal`` is made by authentication alone;
-where there is none, nothing is allowed.
+Plain values: nothing here reads a database or a header. Only authentication makes a ``Principal``.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ RESERVED_BRAND = "keystead"
 """The brand whose users are the operators of the installation."""
 
 RESERVED_BRAND_ID = "00000000-0000-7000-8000-000000000000"
-"""Its id, the same in every installation, so that two processes starting at once make one brand."""
+"""Its id, the same in every installation, so that processes that start concurrently create one brand."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveBrand:
-    """What a request needs to know of its brand."""
+    """The brand of a request."""
 
     id: str
     name: str
@@ -63,7 +62,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """Nobody: no credential was sent."""
+    """A caller without credentials."""
 
     permissions: PermissionSet = NOTHING
 
@@ -96,7 +95,7 @@ class ApiKeyPrincipal:
 
 @dataclass(frozen=True, slots=True)
 class BrandTokenPrincipal:
-    """An app that shows which brand it belongs to; public by nature (security §9)."""
+    """An application that identifies its brand; public by nature (security §9)."""
 
     brand_id: str
     token_id: str
@@ -105,7 +104,7 @@ class BrandTokenPrincipal:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The installation itself: the command line and the sweeper."""
+    """The installation itself: the CLI and the sweeper."""
 
     permissions: PermissionSet = EVERYTHING
 
@@ -127,7 +126,7 @@ class RequestDetails(msgspec.Struct, frozen=True):
     user_agent: str = ""
     origin: str | None = None
     accept_language: str = ""
-    """As it was sent; read by whoever writes mail (``mail.languages``)."""
+    """The header as sent; read when mail is written (``mail.languages``)."""
 
 
 class DenialLog(Protocol):
@@ -139,7 +138,7 @@ class DenialLog(Protocol):
 
 @dataclass(slots=True)
 class Server:
-    """What one process holds for all its requests. Only ``keyring`` ever changes: it is replaced whole.
+    """The resources of a process. Only ``keyring`` changes: it is replaced as a whole.
 
     ``keyring_lock`` and ``keyring_check`` belong to ``installation.keyring_updates``, which replaces it.
     """

@@ -1,4 +1,4 @@
-"""Every error the product can speak: one tree, one code each.
+"""All errors: one class tree, one code each.
 
     KeysteadError
     ├── BeforeExecution                 the request never reaches a resolver
@@ -8,7 +8,7 @@
     │   ├── MalformedRequest            BAD_USER_INPUT              400 (405, 413, 415)
     │   ├── DocumentUnreadable          GRAPHQL_PARSE_FAILED        400
     │   └── DocumentInvalid             GRAPHQL_VALIDATION_FAILED   400
-    ├── Unauthenticated                 UNAUTHENTICATED             nothing was sent where something is needed
+    ├── Unauthenticated                 UNAUTHENTICATED             no credential where one is needed
     ├── Forbidden                       FORBIDDEN                   names the permission or feature that was missing
     ├── InvalidCredentials              INVALID_CREDENTIALS         one answer for every failed login
     ├── RefreshRefused
@@ -30,7 +30,7 @@
     └── InternalError                   INTERNAL_SERVER_ERROR
     StartupError                        one clear line on stderr and an exit code; never on the wire
 
-``message`` is the public sentence. ``cause`` is for the log alone and never leaves the server.
+``message`` is public. ``cause`` is for the log and never leaves the server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from typing import Any, ClassVar
 
 
 class KeysteadError(Exception):
-    """An error with a public sentence, a code, and a private cause."""
+    """An error with a public message, a code, and a private cause."""
 
     code: ClassVar[str] = "INTERNAL_SERVER_ERROR"
     status: int = 200
@@ -53,7 +53,7 @@ class KeysteadError(Exception):
 
 
 class BeforeExecution(KeysteadError):
-    """The request is refused as a whole, before anything of it runs."""
+    """The request is rejected as a whole, before execution."""
 
     status = 400
 
@@ -75,7 +75,7 @@ class KeyRefused(BeforeExecution):
 
 
 class OriginRefused(BeforeExecution):
-    """A publishable key was used from an origin that it is not made for."""
+    """A publishable key was used from an origin that it does not allow."""
 
     code = "FORBIDDEN"
     status = 403
@@ -83,7 +83,7 @@ class OriginRefused(BeforeExecution):
 
 
 class MalformedRequest(BeforeExecution):
-    """The HTTP request is not one this endpoint takes; ``status`` says which part is wrong."""
+    """The HTTP request is malformed; ``status`` says which part is wrong."""
 
     code = "BAD_USER_INPUT"
     default_message = "The request is malformed."
@@ -110,14 +110,14 @@ class DocumentInvalid(BeforeExecution):
 
 
 class Unauthenticated(KeysteadError):
-    """Nothing was sent where a credential is needed."""
+    """No credential was sent where one is needed."""
 
     code = "UNAUTHENTICATED"
     default_message = "Sign in first: this needs an access token or an API key."
 
 
 class Forbidden(KeysteadError):
-    """The caller may not; ``extensions.permission`` or ``.feature`` names what was missing."""
+    """The caller lacks a permission or feature; ``extensions.permission`` or ``.feature`` names what was missing."""
 
     code = "FORBIDDEN"
     default_message = "You are not allowed to do this."
@@ -150,14 +150,14 @@ class RefreshRefused(KeysteadError):
 
 
 class RefreshTokenInvalid(RefreshRefused):
-    """Unknown, of the wrong kind or brand, or its session has ended."""
+    """The refresh token is unknown, of another kind or brand, or its session has ended."""
 
     code = "REFRESH_TOKEN_INVALID"
     default_message = "unauthenticated: the refresh token is invalid."
 
 
 class RefreshTokenExpired(RefreshRefused):
-    """Past its own life."""
+    """The refresh token has expired."""
 
     code = "REFRESH_TOKEN_EXPIRED"
     default_message = "unauthenticated: the refresh token has expired."
@@ -216,7 +216,7 @@ class ValidationError(BadUserInput):
 
 
 class NotFound(KeysteadError):
-    """There is no such thing, or the caller may not know of it: the same answer."""
+    """The object does not exist, or the caller may not know that it does."""
 
     code = "NOT_FOUND"
     default_message = "There is no such record."
@@ -230,7 +230,7 @@ class Conflict(BadUserInput):
 
 
 class Overload(KeysteadError):
-    """The server cannot take this now; ``retry_after`` is in whole seconds."""
+    """The server cannot handle the request now; ``retry_after`` is in whole seconds."""
 
     status = 503
 
@@ -274,13 +274,13 @@ class StorageFull(Overload):
 
 
 class InternalError(KeysteadError):
-    """A fault of ours; the log has it under the reference id."""
+    """A bug of ours; logged under the reference id."""
 
     default_message = "Something went wrong on our side. Quote the reference id when you report it."
 
 
-OURS_TO_MEND = (InternalError, ServiceUnavailable, StorageFull)
-"""What an operator has to look at: logged as an error, one line for each answer, under its reference id."""
+OPERATOR_ERRORS = (InternalError, ServiceUnavailable, StorageFull)
+"""Errors for the operator: logged as errors, one line per response, with its reference id."""
 
 
 class StartupError(Exception):

@@ -1,4 +1,4 @@
-"""Log fields for failures of background work: one line when a series of failures begins, one when it ends."""
+"""Log fields for failures of background tasks: one line when a series of failures starts, one when it ends."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 class FailureSeries:
-    """The consecutive failures of one task that is repeated."""
+    """Consecutive failures of a periodic task."""
 
     def __init__(self) -> None:
         self._kind: type[BaseException] | None = None
 
-    def begin(self, error: BaseException) -> dict[str, Any] | None:
-        """The log fields of the first failure of its kind; None for one that continues the series.
+    def start(self, error: BaseException) -> dict[str, Any] | None:
+        """The log fields of a failure that starts a series of its kind; None for one that continues it.
 
-        All outages are one kind: while a database is away, its errors alternate.
+        All outages are one kind: while a database is unavailable, its errors alternate.
         """
         kind = Overload if isinstance(error, Overload) else type(error)
         is_first, self._kind = kind is not self._kind, kind
         return describe(error) if is_first else None
 
     def end(self) -> bool:
-        """Note a success: whether it ends a series."""
+        """Record a success; returns whether it ends a series."""
         was_failing, self._kind = self._kind is not None, None
         return was_failing

@@ -1,4 +1,4 @@
-"""New ids: UUIDv7 (RFC 9562 §5.7), so that rows made later sort later and no id can be guessed."""
+"""New ids: UUIDv7 (RFC 9562 §5.7), which sort by creation time and cannot be guessed."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def new_id(now: datetime, *, random: Callable[[int], bytes] = os.urandom) -> str
     milliseconds += (passed.days * 86_400 + passed.seconds) * 1000
     value = (milliseconds << 80) | _VERSION | ((fraction * 4096 // 1000) << 64) | _VARIANT
     digits = f"{value | (int.from_bytes(random(8), 'big') & _RANDOM):032x}"
-    # uuid.UUID writes the same text, three times as slowly.
+    # uuid.UUID formats the same text, three times as slowly.
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,6 +1,6 @@
-"""A brand's choices: which kinds of session it has, which features are on, how long tokens live. Pure.
+"""A brand's preset, features and policy: session kinds, feature switches, token lifetimes. Pure.
 
-Contract §3 ("Brand presets and features") and security §3 give the names and the defaults.
+Contract §3 and security §3 specify names and defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
 
 class Preset(StrEnum):
-    """Which of the two published contracts a brand speaks."""
+    """The contract of a brand: pair, standing, or both."""
 
     pair = "pair"
     standing = "standing"
@@ -35,14 +35,14 @@ class Preset(StrEnum):
 
 
 class SessionKind(StrEnum):
-    """How a session is kept alive: rotated pairs of tokens, or one standing refresh token."""
+    """The kind of a session: rotated token pairs, or one standing refresh token."""
 
     pair = "pair"
     standing = "standing"
 
 
 class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The switches of a brand."""
+    """The feature switches of a brand."""
 
     email_verification: bool = True
     password_login: bool = True
@@ -52,7 +52,7 @@ class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BrandPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The figures of a brand. Times are whole seconds; ``None`` means no limit."""
+    """The policy of a brand. Times are whole seconds; ``None`` means no limit."""
 
     access_ttl: int = LONGEST_ACCESS_TTL
     refresh_ttl: int = 604_800
@@ -64,7 +64,7 @@ class BrandPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_minimum: int = 8
     default_permissions: tuple[str, ...] = ()
     mail_language: str = "en"
-    """A language tag: what mails are written in where the reader's own language is not known or not spoken."""
+    """A language tag: the language of mails when the recipient's is unknown or has no template."""
 
 
 _RANGES: dict[str, tuple[int, int]] = {
@@ -80,20 +80,20 @@ _RANGES: dict[str, tuple[int, int]] = {
 
 
 def initial_features(preset: Preset) -> Features:
-    """The features a new brand starts with: anonymous users belong to the standing contract only."""
+    """The features of a new brand: anonymous users belong to the standing contract only."""
     return Features(anonymous_users=preset is not Preset.pair)
 
 
 def changed_features(features: Features, changes: object) -> Features:
-    """``features`` with the given switches turned.
+    """Apply changes to ``features``.
 
-    :raises BadUserInput: for a name that is no feature or a value that is no Boolean; names the field.
+    :raises BadUserInput: for an unknown name or a value that is not a Boolean; names the field.
     """
     return _converted(features, changes, "features")
 
 
 def changed_policy(policy: BrandPolicy, changes: object) -> BrandPolicy:
-    """``policy`` with the given figures changed.
+    """Apply changes to ``policy``.
 
     :raises BadUserInput: for an unknown name or a value outside its range; names the field.
     """
@@ -131,24 +131,30 @@ def allows(preset: Preset, kind: SessionKind) -> bool:
 
 
 def require_kind(preset: Preset, kind: SessionKind) -> None:
-    """:raises Forbidden: when the brand has no sessions of this kind; names it as the feature."""
+    """Require that the brand has sessions of this kind.
+
+    :raises Forbidden: when it does not; names the kind as the feature.
+    """
     if not allows(preset, kind):
         raise Forbidden(feature=kind.value)
 
 
 def require_feature(features: Features, name: str) -> None:
-    """:raises Forbidden: when the feature is off; names it."""
+    """Require that a feature is on.
+
+    :raises Forbidden: when it is off; names it.
+    """
     if not getattr(features, name):
         raise Forbidden(feature=name)
 
 
 @lru_cache(maxsize=1024)
 def parse_features(text: str) -> Features:
-    """The features as stored: a JSON object."""
+    """Parse stored features, a JSON object."""
     return msgspec.json.decode(text, type=Features)
 
 
 @lru_cache(maxsize=1024)
 def parse_policy(text: str) -> BrandPolicy:
-    """The policy as stored: a JSON object."""
+    """Parse a stored policy, a JSON object."""
     return msgspec.json.decode(text, type=BrandPolicy)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
-from keystead.db.interface import Database, Dialect, Row, Tx, run_again
+from keystead.db.interface import Database, Dialect, Row, Tx, run_with_retries
 from keystead.db.statements import Statement
 from keystead.installation.store import KEYRING_VERSION
 
@@ -62,7 +62,7 @@ class WatchedDatabase:
             yield _WatchedTx(tx, self)
 
     async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        return await run_again(self, work)
+        return await run_with_retries(self, work)
 
     async def open(self) -> None:
         await self._database.open()

@@ -6,15 +6,15 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, bindparam, select
-from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, Index
+from sqlalchemy import Column, MetaData, Table, select
+from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import types
 from keystead.db.factory import open_database
 from keystead.db.interface import Contention, Database, ForeignKeyViolation, SchemaChanged, Tx, UniqueViolation
-from keystead.db.statements import Statement, any_of
-from tests.db.things import ADD, ADD_PART, BRAND, COUNT_UP, NUMBER, SET_NUMBER, add, names, things
+from keystead.db.statements import Statement
+from tests.db.things import ADD, ADD_PART, BRAND, COUNT_UP, NUMBER, SET_NUMBER, add, names
 
 
 async def test_the_block_commits(stocked: Database) -> None:
@@ -32,11 +32,6 @@ async def test_an_exception_rolls_back_and_goes_on(stocked: Database) -> None:
             raise KeyError("mine")
 
     assert await names(stocked.reads) == []
-
-
-async def test_an_empty_transaction_is_fine(stocked: Database) -> None:
-    async with stocked.transaction():
-        pass
 
 
 async def test_a_taken_unique_value_names_table_and_columns(stocked: Database) -> None:
@@ -95,14 +90,6 @@ async def test_reads_do_not_write(stocked: Database) -> None:
             await reader.list(COUNT_UP, id="a", brand_id=BRAND)
         with pytest.raises(TypeError):
             await reader.execute_ddl("DROP TABLE things")
-
-
-async def test_execute_counts_rows(stocked: Database) -> None:
-    async with stocked.transaction() as tx:
-        await add(tx, "a")
-        await add(tx, "b")
-        assert await tx.execute(SET_NUMBER, number=5, brand_id=BRAND) == 2
-        assert await tx.execute(SET_NUMBER, number=5, brand_id="another") == 0
 
 
 async def test_concurrent_transactions_lose_no_update(stocked: Database) -> None:
@@ -177,15 +164,6 @@ async def test_a_cancelled_holder_lets_the_next_one_in(stocked: Database) -> Non
     assert await names(stocked.reads) == ["x"]
 
 
-async def test_run_commits_and_answers(stocked: Database) -> None:
-    async def work(tx: Tx) -> str:
-        await add(tx)
-        return "done"
-
-    assert await stocked.run(work) == "done"
-    assert await names(stocked.reads) == ["thing a"]
-
-
 @pytest.mark.parametrize(("failures", "runs"), [(2, 3), (3, 3)])
 async def test_run_tries_three_times(stocked: Database, failures: int, runs: int) -> None:
     seen: list[int] = []
@@ -220,23 +198,6 @@ def _gadgets(*names: str) -> Table:
     return Table("gadgets", MetaData(), Column("id", types.Id, primary_key=True), *columns)
 
 
-async def test_a_table_made_at_run_time(stocked: Database) -> None:
-    gadgets = _gadgets("colour")
-    find = Statement(select(gadgets.c.colour).where(gadgets.c.id == bindparam("id")))
-    with pytest.raises(SchemaChanged):
-        await stocked.reads.find(find, id="a")
-
-    async with stocked.transaction() as tx:
-        await tx.execute_ddl(CreateTable(gadgets))
-        await tx.execute_ddl(CreateIndex(Index("ix_gadgets_colour", gadgets.c.colour)))
-    assert await stocked.reads.find(find, id="a") is None
-
-    async with stocked.transaction() as tx:
-        await tx.execute_ddl(DropTable(gadgets))
-    with pytest.raises(SchemaChanged):
-        await stocked.reads.find(find, id="a")
-
-
 async def test_ddl_is_part_of_the_transaction(stocked: Database) -> None:
     gadgets = _gadgets()
     with pytest.raises(KeyError):
@@ -264,15 +225,6 @@ async def test_a_column_that_goes_is_a_changed_schema(stocked: Database) -> None
             await tx.list(find)
 
 
-async def test_prepared_reads_follow_a_change_of_a_column(stocked: Database) -> None:
-    statement = Statement(select(things.c.id).where(things.c.brand_id == bindparam("brand_id")))
-    assert await stocked.reads.list(statement, brand_id=BRAND) == []
-    async with stocked.transaction() as tx:
-        await tx.execute_ddl("ALTER TABLE things ADD COLUMN extra INTEGER")
-
-    assert await stocked.reads.list(statement, brand_id=BRAND) == []
-
-
 async def test_the_databases_clock_is_in_utc(db: Database) -> None:
     now = await db.now()
 
@@ -280,30 +232,7 @@ async def test_the_databases_clock_is_in_utc(db: Database) -> None:
     assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-async def test_ping(db: Database) -> None:
-    await db.ping()
-
-
-async def test_the_dialect_is_named(db: Database, database_url: str) -> None:
-    assert database_url.startswith(db.dialect)
-
-
 @pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "mysql://localhost/x", "keystead.db"])
 def test_another_url_is_a_bad_setting(url: str) -> None:
     with pytest.raises(errors.SettingsError, match="KEYSTEAD_DATABASE_URL"):
         open_database(url)
-
-
-async def test_many_scans_at_once(stocked: Database) -> None:
-    among = Statement(
-        select(things.c.name).where(things.c.brand_id == bindparam("brand_id"), any_of(things.c.id, "ids"))
-    )
-    async with stocked.transaction() as tx:
-        await add(tx)
-
-    answers = await asyncio.gather(
-        *(stocked.scans.list(among, brand_id=BRAND, ids=["a"]) for _ in range(30)),
-        *(stocked.reads.list(among, brand_id=BRAND, ids=["a"]) for _ in range(30)),
-    )
-
-    assert answers == [[("thing a",)]] * 60

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from keystead import errors
 from keystead.db import migrate
 from keystead.db.factory import open_database
-from keystead.db.interface import Database
 from keystead.db.types import metadata
 from tests.databases import import_stores
 
@@ -46,7 +45,6 @@ async def test_migrations_make_exactly_the_tables_of_the_code(database_url: str)
 
 
 async def test_partial_indexes_leave_out_the_same_rows(database_url: str) -> None:
-    """Alembic does not compare their conditions."""
     import_stores()
 
     def conditions(connection: Connection) -> dict[str | None, str]:
@@ -70,11 +68,6 @@ async def test_partial_indexes_leave_out_the_same_rows(database_url: str) -> Non
     assert len(expected) > 1
 
 
-async def test_a_migrated_database_is_current(db: Database) -> None:
-    assert await migrate.current_revision(db) == migrate.head_revision()
-    assert await migrate.is_current(db)
-
-
 async def test_an_empty_database_has_no_revision(tmp_path: object) -> None:
     database = open_database(f"sqlite:///{tmp_path}/empty.db")
     await database.open()
@@ -83,10 +76,6 @@ async def test_an_empty_database_has_no_revision(tmp_path: object) -> None:
         assert not await migrate.is_current(database)
     finally:
         await database.close()
-
-
-async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
-    await asyncio.gather(migrate.upgrade(database_url), migrate.upgrade(database_url))
 
 
 async def test_a_database_of_a_newer_program_is_refused(database_url: str) -> None:

@@ -91,7 +91,6 @@ async def test_limits_hold_in_each_transaction_and_stay_in_none(database: Postgr
 @pytest.mark.parametrize("ignored", ["extra_float_digits", OURS])
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 async def test_a_pooler_is_found_out(url: str, mode: str, ignored: str) -> None:
-    """Whether it refuses our settings or swallows them."""
     with pooled(url, mode=mode, ignored=ignored) as through:
         database = postgres(through)
         await database.open()
@@ -105,13 +104,6 @@ async def test_the_url_says_so_in_advance(url: str) -> None:
     assert database._connector.is_pooled
     await database.open()
     assert await database.reads.find(SETTING, name="statement_timeout") == ("5s",)
-    await database.close()
-
-
-async def test_a_server_of_ones_own_keeps_its_statements(url: str) -> None:
-    database = postgres(url)
-    await database.open()
-    assert not database._connector.is_pooled
     await database.close()
 
 

@@ -16,8 +16,7 @@ from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import postgres_pool
-from keystead.db.factory import open_database
-from keystead.db.interface import Contention, ReadOnly, SchemaChanged, TooManyColumns, Tx
+from keystead.db.interface import ReadOnly, SchemaChanged, TooManyColumns, Tx
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.postgres_connect import transport_of
@@ -167,10 +166,6 @@ async def test_run_repeats_after_a_deadlock(server: PostgresDatabase) -> None:
         assert await server.reads.find(NUMBER, id=key, brand_id=BRAND) == (2,)
 
 
-async def test_contention_is_service_unavailable_to_a_client() -> None:
-    assert issubclass(Contention, errors.ServiceUnavailable)
-
-
 async def test_nul_is_bad_input(server: PostgresDatabase) -> None:
     with pytest.raises(errors.BadUserInput):
         async with server.transaction() as tx:
@@ -198,14 +193,6 @@ async def test_a_server_that_is_down_is_one_clear_line_without_the_password(plac
         assert "\n" not in refused.value.message
 
 
-async def test_a_url_that_cannot_be_read_is_an_error_of_the_setting() -> None:
-    url = "postgresql://keystead:hush/hush@127.0.0.1:1/keystead"
-    with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
-        open_database(url)
-    with pytest.raises(errors.SettingsError, match=r"KEYSTEAD_DATABASE_URL: .*percent-encoded"):
-        await upgrade(url)
-
-
 async def test_a_database_that_does_not_exist_is_one_clear_line(postgres_url: str) -> None:
     for opening in (postgres(f"{postgres_url}/nowhere").open(), upgrade(f"{postgres_url}/nowhere")):
         with pytest.raises(errors.StartupError, match='database "nowhere" does not exist'):
@@ -219,11 +206,6 @@ async def test_a_server_that_goes_is_service_unavailable() -> None:
         await database.ping()
     with pytest.raises(errors.ServiceUnavailable):
         await database.reads.find(PROCESS)
-
-
-async def test_a_database_that_is_gone_is_service_unavailable(postgres_url: str) -> None:
-    with pytest.raises(errors.ServiceUnavailable):
-        await postgres(f"{postgres_url}/nowhere").ping()
 
 
 @asynccontextmanager
@@ -266,23 +248,6 @@ async def test_ready_means_that_the_database_takes_changes(server: PostgresDatab
     assert len(server._pool._idle) == 1
 
 
-async def test_a_transaction_that_is_run_survives_a_lost_connection(server: PostgresDatabase) -> None:
-    attempts = 0
-
-    async def work(tx: Tx) -> None:
-        nonlocal attempts
-        attempts += 1
-        await add(tx)
-        if attempts == 1:
-            await _kill_others(server)
-        await add(tx, "b")
-
-    await server.run(work)
-
-    assert attempts == 2
-    assert await names(server.reads) == ["thing a", "thing b"]
-
-
 async def test_every_connection_cut_at_the_same_moment_is_never_a_fault_of_ours(server: PostgresDatabase) -> None:
     """asyncpg answers with whatever it makes of the server's farewell: InternalClientError, InterfaceError, OSError."""
     for number in range(8):
@@ -323,16 +288,7 @@ async def test_parameters_of_the_url_reach_the_server_and_the_socket(postgres_te
         postgres_template.drop(url)
 
 
-async def test_a_column_of_another_type_is_a_changed_schema(server: PostgresDatabase) -> None:
-    async with server.transaction() as tx:
-        await tx.execute_ddl("ALTER TABLE things DROP COLUMN number, ADD COLUMN number boolean")
-    with pytest.raises(SchemaChanged):
-        async with server.transaction() as tx:
-            await add(tx)
-
-
 async def test_a_value_too_long_for_an_index_is_a_changed_schema(server: PostgresDatabase) -> None:
-    """A definition that has the index does not let such a value pass."""
     async with server.transaction() as tx:
         await tx.execute_ddl("CREATE INDEX names ON things (name)")
     with pytest.raises(SchemaChanged):

@@ -7,7 +7,7 @@ import pytest
 from asyncpg.exceptions._base import PostgresMessageMeta
 
 from keystead import errors
-from keystead.db.interface import ConnectionLost, Contention, OutcomeUnknown, ReadOnly, RightMissing, Undone
+from keystead.db.interface import ConnectionLost, Contention, OutcomeUnknown, RightMissing, Undone
 from keystead.db.postgres_errors import (
     _HANDLING,
     ConnectionAction,
@@ -21,7 +21,6 @@ from keystead.db.postgres_errors import (
 )
 
 KNOWN = sorted(state for state in PostgresMessageMeta._message_map if state is not None)
-LOST = ["08000", "08003", "08006", "08P01", "25006", "57P01", "57P02", "57P03", "57P04", "57P05", "26000", "42P05"]
 ERRORS = [state for state in KNOWN if issubclass(PostgresMessageMeta._message_map[state], asyncpg.PostgresError)]
 """Without the warnings, which are never raised."""
 
@@ -57,13 +56,6 @@ def test_at_commit_only_an_answer_of_a_living_session_is_definite(state: str) ->
     ours = translate_at_commit(raised(state))
     assert type(ours) is not errors.InternalError
     assert isinstance(ours, OutcomeUnknown) == (handling_of(state).action is not ConnectionAction.release)
-
-
-@pytest.mark.parametrize("state", LOST)
-def test_a_session_that_is_of_no_use_is_thrown_away(state: str) -> None:
-    assert is_lost(raised(state))
-    assert handling_of(state).action is ConnectionAction.renew
-    assert isinstance(translate(raised(state)), ReadOnly if state == "25006" else ConnectionLost)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -23,7 +21,7 @@ from keystead.db.postgres_connect import is_on_this_machine
 from keystead.db.postgres_examination import examine
 from keystead.web.bootstrap import warn_of_missing_rights
 from tests.databases import PostgresTemplate
-from tests.db.things import dsn, postgres
+from tests.db.things import postgres
 
 EVERYTHING = (
     "GRANT CREATE ON DATABASE {database} TO {role}", "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
@@ -82,7 +80,6 @@ async def limited(postgres_template: PostgresTemplate) -> AsyncIterator[Limited]
     ],
 )  # fmt: skip
 def test_the_address_of_the_peer_tells_whether_a_network_is_crossed(family: int, peer: Any, is_local: bool) -> None:
-    """A URL without a host connects to wherever PGHOST says."""
     assert is_on_this_machine(family, peer) is is_local
 
 
@@ -139,25 +136,6 @@ async def test_what_the_role_may_not_do_is_no_fault_of_ours(limited: Limited) ->
     with pytest.raises(RightMissing, match="keystead doctor"):
         async with limited.database.transaction() as tx:
             await tx.execute_ddl("CREATE SCHEMA brand_x")
-
-
-@asynccontextmanager
-async def _read_only(limited: Limited) -> AsyncIterator[None]:
-    await limited.run("ALTER DATABASE {database} SET default_transaction_read_only = on")
-    try:
-        yield
-    finally:
-        await limited.run("SET default_transaction_read_only = off")
-        await limited.run("ALTER DATABASE {database} RESET default_transaction_read_only")
-
-
-async def test_a_database_that_takes_no_changes_is_a_failure(limited: Limited) -> None:
-    async with _read_only(limited):
-        database = postgres(dsn(limited.database))
-        await database.open()
-        findings = {finding.check: finding async for finding in check_database(database)}
-        await asyncio.wait_for(database.close(), 5)
-    assert findings["database_writes"].status is Status.failure
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,6 @@ def test_slices_are_as_large_as_the_time_allows(milliseconds_a_row: float) -> No
     assert took >= LONGEST_SLICE / 8 or size.rows == 500
 
 
-def test_one_slow_slice_makes_the_next_ones_small() -> None:
-    size = SliceSize()
-    for _ in range(10):
-        size.note(0.001)
-    size.note(1.0)
-    assert size.rows <= 5
-    size.note(0.0)
-    assert size.rows <= 10
-
-
 def test_slow_rows_are_remembered_while_fast_ones_come_between() -> None:
     """Such as users with many tokens among users with none: no slice of slow rows is far too long."""
     size, longest = SliceSize(), 0.0
@@ -55,14 +45,6 @@ async def test_the_time_of_the_commit_does_not_make_slices_small() -> None:
     await run(SlowCommits(), work)  # type: ignore[arg-type]
     assert max(work.slices) >= LONGEST_SLICE / 4
     assert work.rests == pytest.approx([seconds + 0.030 for seconds in work.slices[:-1]])
-
-
-def test_there_are_always_rows_to_work_on() -> None:
-    """However slow the disk is."""
-    size = SliceSize()
-    for _ in range(10):
-        size.note(60.0)
-    assert size.rows == 4
 
 
 class Work:
@@ -103,15 +85,7 @@ async def test_the_writer_is_free_for_as_long_as_it_was_held(db: Database) -> No
     assert work.rests == pytest.approx(work.slices[:-1])
 
 
-async def test_what_is_left_when_the_time_is_over_waits(db: Database) -> None:
-    work = Work(1000)
-    done = await run(db, work, seconds=1.0)
-    assert 400 <= done <= 600
-    assert work.rows == 1000 - done
-
-
 async def test_others_write_between_two_slices(db: Database) -> None:
-    """One that has waited for its turn gets it before the next slice."""
     order: list[str] = []
 
     async def step(tx: Tx, limit: int) -> int:

@@ -19,8 +19,7 @@ from keystead import errors
 from keystead.db.interface import OutcomeUnknown, ReadOnly
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import READER_THREADS, SqliteDatabase
-from keystead.db.sqlite_file import OpenFiles, make_private
-from keystead.db.sqlite_threads import Worker, connect
+from keystead.db.sqlite_threads import connect
 from keystead.db.statements import Statement
 from tests.db.things import NUMBER, add, names, things
 
@@ -164,7 +163,6 @@ async def test_a_cancelled_commit_is_finished_first(file: SqliteDatabase, monkey
 
 
 async def test_a_failed_commit_rolls_back(file: SqliteDatabase) -> None:
-    """A deferred foreign key is judged at COMMIT."""
     async with file.transaction() as tx:
         await tx.execute_ddl("CREATE TABLE p (id TEXT REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED)")
     with pytest.raises(errors.InternalError):
@@ -175,37 +173,6 @@ async def test_a_failed_commit_rolls_back(file: SqliteDatabase) -> None:
     assert await names(file.reads) == []
     async with file.transaction() as tx:
         await add(tx)
-
-
-async def test_closing_twice_or_unopened_is_fine(tmp_path: Path) -> None:
-    database = SqliteDatabase(str(tmp_path / "keystead.db"))
-    await database.close()
-    await database.open()
-    await database.close()
-    await database.close()
-
-
-async def test_after_the_end_everything_fails_at_once(file: SqliteDatabase) -> None:
-    """A request that outlives the server is refused; it must not keep the process from ending."""
-    await file.close()
-    for reader in (file.reads, file.scans):
-        with pytest.raises(errors.ServiceUnavailable):
-            await asyncio.wait_for(names(reader), 5)
-    # Shielded: before there was an end to the waiting, not even a cancellation ended it.
-    with pytest.raises(errors.ServiceUnavailable):
-        await asyncio.wait_for(asyncio.shield(file.run(add)), 5)
-
-
-async def test_a_worker_outlives_a_job_that_fails(tmp_path: Path) -> None:
-    path = str(tmp_path / "x.db")
-    make_private(path)
-    worker = Worker("test", path, OpenFiles(path), threads=1, query_only=False)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            await worker.run(lambda connection: 1 // 0)
-        assert await worker.run(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)
-    finally:
-        worker.close()
 
 
 class _FailingCommit:
@@ -259,7 +226,6 @@ async def test_a_file_that_cannot_be_written_to_is_not_ready(
 
 
 async def test_a_read_that_is_no_longer_waited_for_ends(file: SqliteDatabase) -> None:
-    """Else a few requests that ran out of time would hold every reader thread."""
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
     statement = Statement(text(endless), unbranded="reads no table")
     reads = [asyncio.ensure_future(file.scans.list(statement)) for _ in range(READER_THREADS)]

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from keystead import errors
-from keystead.db.interface import ReadOnly, SchemaChanged, Unusable
+from keystead.db.interface import SchemaChanged
 from keystead.db.sqlite_errors import _MEANINGS, Meaning, is_undone_at_commit, meaning_of, translate
 
 PRIMARY = [
@@ -44,23 +44,7 @@ def test_each_code_is_translated_as_the_row_of_its_primary_code_says(name: str, 
     assert meaning_of(raised(code)) is meaning
     ours = translate(raised(code))
     assert isinstance(ours, errors.KeysteadError)
-    assert (ours.code == "INTERNAL_SERVER_ERROR") == (meaning in (Meaning.fault, Meaning.rule)), name
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        (sqlite3.SQLITE_CORRUPT, Unusable), (sqlite3.SQLITE_CORRUPT_INDEX, Unusable),
-        (sqlite3.SQLITE_NOTADB, Unusable), (sqlite3.SQLITE_IOERR_SHORT_READ, errors.ServiceUnavailable),
-        (sqlite3.SQLITE_BUSY_SNAPSHOT, errors.ServiceUnavailable),
-        (sqlite3.SQLITE_INTERRUPT, errors.ServiceUnavailable), (sqlite3.SQLITE_READONLY_DBMOVED, ReadOnly),
-        (sqlite3.SQLITE_FULL, errors.StorageFull), (sqlite3.SQLITE_SCHEMA, SchemaChanged),
-    ],
-)  # fmt: skip
-def test_what_passes_or_is_to_be_mended_by_the_operator_is_a_503(code: int, kind: type[Exception]) -> None:
-    ours = translate(raised(code, kind=sqlite3.DatabaseError))
-    assert isinstance(ours, kind)
-    assert isinstance(ours, errors.Overload)
+    assert (ours.code == "INTERNAL_SERVER_ERROR") == (meaning in (Meaning.fault, Meaning.constraint)), name
 
 
 def test_a_missing_table_is_a_schema_that_changed() -> None:
@@ -82,9 +66,3 @@ def test_an_error_of_the_module_itself_has_no_code() -> None:
 def test_at_commit_a_failed_write_is_never_definite(name: str, code: int) -> None:
     definite = name.split("_")[1] in ("BUSY", "LOCKED", "FULL", "NOLFS", "CONSTRAINT", "READONLY")
     assert is_undone_at_commit(raised(code)) == definite
-
-
-def test_a_lock_names_its_holder() -> None:
-    ours = translate(raised(sqlite3.SQLITE_BUSY, "database is locked"))
-    assert isinstance(ours, errors.ServiceUnavailable)
-    assert ours.cause == "the database is locked by another process"

@@ -78,7 +78,7 @@ async def test_a_write_into_a_file_that_is_not_there_any_more_is_never_acknowled
         await write(file, "lost")
     with pytest.raises(Unusable):
         await file.ping()
-    file._files.look()
+    file._files.check()
     with pytest.raises(Unusable):
         await names(file.reads)
     with pytest.raises(Unusable):
@@ -105,13 +105,13 @@ async def test_it_is_logged_once_and_heals_when_the_file_is_back(file: SqliteDat
     away.mkdir()
     with capture_logs() as logs:
         move_all(file.path, str(away / "keystead.db"))
-        file._files.look()
-        file._files.look()
+        file._files.check()
+        file._files.check()
         with pytest.raises(Unusable):
             await write(file, "lost")
         move_all(str(away / "keystead.db"), file.path)
-        file._files.look()
-        file._files.look()
+        file._files.check()
+        file._files.check()
     assert [line["event"] for line in logs] == ["database_file_lost", "database_file_back"]
     await write(file, "after")
     await file.ping()
@@ -119,7 +119,6 @@ async def test_it_is_logged_once_and_heals_when_the_file_is_back(file: SqliteDat
 
 
 async def test_no_connection_makes_a_file(file: SqliteDatabase, tmp_path: Path) -> None:
-    """A thread that connects when the file is gone would make an empty one at the path."""
     os.unlink(file.path)
     worker = Worker("late", file.path, file._files, threads=1, query_only=False)
     try:
@@ -146,15 +145,6 @@ async def test_a_log_without_its_database_is_not_thrown_away(file: SqliteDatabas
         with pytest.raises(errors.StartupError, match=r"its log .* is there"):
             await opening
     assert os.stat(f"{other}-wal").st_size == size
-
-
-@pytest.mark.parametrize("name", ["plain.db", "with space.db", "per%20cent?.db", "#hash.db", "ü.db"])
-async def test_a_path_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
-    database = SqliteDatabase(str(tmp_path / name))
-    await database.open()
-    await database.ping()
-    assert set(os.listdir(tmp_path)) == {name + suffix for suffix in FILES}
-    await database.close()
 
 
 async def test_damaged_pages_are_a_503_and_not_ready(file: SqliteDatabase) -> None:

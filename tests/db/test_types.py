@@ -9,7 +9,7 @@ import pytest
 
 from keystead import errors
 from keystead.db.interface import Database
-from keystead.db.types import ListOf, UtcTime, Words, metadata
+from keystead.db.types import UtcTime, Words, metadata
 from tests.db.things import BRAND, FIND, INSERT, things
 
 _EMPTY = {column.name: None for column in things.c} | {"id": "a", "brand_id": BRAND}
@@ -39,11 +39,6 @@ async def test_a_value_comes_back_as_it_went_in(stocked: Database, column: str, 
     assert type(stored) is type(value)
 
 
-@pytest.mark.parametrize("column", [column.name for column in things.c if column.nullable])
-async def test_null_comes_back_as_none(stocked: Database, column: str) -> None:
-    assert await _stored(stocked, column, None) is None
-
-
 async def test_a_time_of_another_zone_comes_back_in_utc(stocked: Database) -> None:
     noon_in_delhi = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
@@ -61,7 +56,6 @@ async def test_a_time_of_another_zone_comes_back_in_utc(stocked: Database) -> No
     ],
 )
 async def test_the_ends_of_time_are_times_of_a_zone(stocked: Database, given: datetime, kept: datetime) -> None:
-    """asyncpg would make infinities of them, which come back without a zone."""
     assert await _stored(stocked, "at", given) == kept
 
 
@@ -90,11 +84,6 @@ def test_text_order_is_time_order_on_sqlite() -> None:
 
     assert texts == sorted(texts)
     assert {len(text) for text in texts} == {27}
-
-
-def test_a_list_of_bytes_is_refused() -> None:
-    with pytest.raises(TypeError):
-        ListOf(things.c.digest.type)
 
 
 def test_constraints_get_their_names_from_a_convention() -> None:

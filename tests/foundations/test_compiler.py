@@ -1,4 +1,4 @@
-"""Worker threads: one job at a time for a key, bounded, and the slot is the thread's."""
+"""The compiler's thread pool: one job per key at a time, bounded; the lock belongs to the thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def begun(running: threading.Event) -> None:
     await asyncio.to_thread(running.wait, 5)
 
 
-async def test_jobs_run_on_a_thread_and_their_errors_come_back() -> None:
+async def test_jobs_run_on_a_thread_and_errors_propagate() -> None:
     compiler = Compiler()
     assert await compiler.run("a", threading.get_ident) != threading.get_ident()
     with pytest.raises(ZeroDivisionError):
@@ -32,7 +32,7 @@ async def test_jobs_run_on_a_thread_and_their_errors_come_back() -> None:
     assert await compiler.run("a", lambda: 1) == 1
 
 
-async def test_one_at_a_time_for_a_key_and_others_go_ahead(gate: threading.Event) -> None:
+async def test_jobs_of_a_key_run_one_at_a_time(gate: threading.Event) -> None:
     compiler, running, order = Compiler(), threading.Event(), list[str]()
 
     def first() -> None:
@@ -49,7 +49,7 @@ async def test_one_at_a_time_for_a_key_and_others_go_ahead(gate: threading.Event
     assert order == ["other", "first", "second"]
 
 
-async def test_too_many_and_too_long_are_busy(gate: threading.Event) -> None:
+async def test_too_many_waiting_jobs_and_long_waits_are_rejected(gate: threading.Event) -> None:
     compiler, running = Compiler(most_waiting=1, longest_wait=0.05), threading.Event()
 
     def hold() -> None:
@@ -69,8 +69,8 @@ async def test_too_many_and_too_long_are_busy(gate: threading.Event) -> None:
     assert await compiler.run("a", lambda: 1) == 1
 
 
-async def test_one_key_leaves_room_for_others(gate: threading.Event) -> None:
-    compiler = Compiler(most_waiting=2, most_together=3)
+async def test_one_key_cannot_fill_the_queue(gate: threading.Event) -> None:
+    compiler = Compiler(most_waiting=2, most_in_all=3)
     loud = [asyncio.ensure_future(compiler.run("loud", gate.wait)) for _ in range(9)]
     quiet = [asyncio.ensure_future(compiler.run("quiet", lambda: 1)) for _ in range(2)]
     assert await asyncio.gather(*quiet) == [1, 1]
@@ -82,7 +82,7 @@ async def test_one_key_leaves_room_for_others(gate: threading.Event) -> None:
     assert not compiler._waiting
 
 
-async def test_a_caller_that_goes_frees_nothing_early(gate: threading.Event) -> None:
+async def test_a_cancelled_caller_does_not_release_the_lock(gate: threading.Event) -> None:
     compiler, running = Compiler(longest_wait=0.05), threading.Event()
 
     def hold() -> None:

@@ -1,4 +1,4 @@
-"""The database's URL: libpq's parameters by name, passwords that were not encoded, and SQLite's file names."""
+"""Parsing of KEYSTEAD_DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def postgres(url: str) -> PostgresUrl:
 
 
 @pytest.mark.parametrize("name", sorted(HONOURED | database_url.IGNORED))
-def test_every_known_parameter_is_taken_and_documented(name: str) -> None:
+def test_every_known_parameter_is_accepted_and_documented(name: str) -> None:
     postgres(f"postgresql:///keystead?{name}={VALUES.get(name, 'x')}")
     assert f"`{name}`" in page("settings.md")
 
@@ -67,7 +67,7 @@ def test_an_unknown_parameter_is_named(name: str) -> None:
         ("port=70000", "names a port"),
     ],
 )
-def test_a_value_that_cannot_be_honoured_is_an_error(query: str, why: str) -> None:
+def test_unsupported_values_are_rejected(query: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_database_url(f"postgresql://k@/keystead?{query}")
 
@@ -75,13 +75,13 @@ def test_a_value_that_cannot_be_honoured_is_an_error(query: str, why: str) -> No
 @pytest.mark.parametrize(
     "password", ["hush#hush", "hush/hush", "hush@hush", "hush?hush", "hush%zz", "hush hush", "hu[sh"]
 )
-def test_a_password_that_is_not_encoded_is_explained_and_not_shown(password: str) -> None:
+def test_an_unencoded_password_is_explained_and_not_shown(password: str) -> None:
     with pytest.raises(ValueError, match="percent-encoded") as refused:
         parse_database_url(f"postgresql://keystead:{password}@127.0.0.1:1/keystead")
     assert "hu" not in str(refused.value)
 
 
-def test_what_a_hoster_hands_out() -> None:
+def test_a_url_of_a_hosting_provider() -> None:
     url = postgres(
         "postgres://k%40x:s%2Fe%23%2B+@ep-1.neon.tech/db?sslmode=require&channel_binding=require&options=endpoint%3Dep-1"
     )
@@ -104,11 +104,11 @@ def test_what_a_hoster_hands_out() -> None:
         ("postgresql:///k", "the local socket or localhost (the URL names no host)"),
     ],
 )  # fmt: skip
-def test_the_place_is_the_one_that_is_tried(url: str, places: str) -> None:
+def test_places(url: str, places: str) -> None:
     assert postgres(url).places == places
 
 
-def test_of_several_hosts_one_that_can_be_written_to_is_wanted() -> None:
+def test_of_several_hosts_a_writable_one_is_required() -> None:
     assert postgres("postgresql://a,b/k").driver_query.endswith("target_session_attrs=read-write")
     assert postgres("postgresql://a,b/k?target_session_attrs=any").driver_query.endswith("target_session_attrs=any")
     assert postgres("postgresql://a/k").driver_query == "postgresql://"
@@ -124,7 +124,7 @@ def test_a_sqlite_path_is_taken_as_it_is() -> None:
     assert parse_database_url("sqlite:////var/lib/a%20b.db") == SqliteUrl("/var/lib/a%20b.db")
 
 
-def test_what_has_no_effect_is_a_warning_of_the_settings(tmp_path: Path) -> None:
+def test_parameters_without_effect_are_warnings(tmp_path: Path) -> None:
     environ = {"KEYSTEAD_DATABASE_URL": "postgresql://k@db/k?channel_binding=require"}
     (warning,) = load_settings(environ, folder=tmp_path).warnings
     assert warning.startswith("KEYSTEAD_DATABASE_URL: channel_binding=require has no effect")

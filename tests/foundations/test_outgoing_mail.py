@@ -1,4 +1,4 @@
-"""The two settings of outgoing mail: what each form means, and what is refused, in one line that tells no password."""
+"""Parsing of KEYSTEAD_SMTP_URL and KEYSTEAD_MAIL_FROM."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from keystead.settings.outgoing_mail import (
         ),
     ],
 )
-def test_what_a_url_means(url: str, meant: MailServer) -> None:
+def test_smtp_urls(url: str, meant: MailServer) -> None:
     assert parse_mail_server(url) == meant
 
 
@@ -91,16 +91,11 @@ def test_what_a_url_means(url: str, meant: MailServer) -> None:
         "smtps://mail.example.com?starttls=required",
     ],
 )
-def test_anything_else_is_refused_without_quoting_it(url: str) -> None:
+def test_invalid_smtp_urls_are_rejected_without_the_password(url: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_mail_server(url)
-    said = str(caught.value)
-    assert "hunter2" not in said
-    assert "\n" not in said
-
-
-def test_a_password_is_in_no_repr() -> None:
-    assert "hunter2" not in repr(parse_mail_server("smtps://user:hunter2@mail.example.com"))
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +109,14 @@ def test_a_password_is_in_no_repr() -> None:
         ("root@localhost", MailFrom("", "root@localhost")),
     ],
 )
-def test_whom_mails_are_from(text: str, meant: MailFrom) -> None:
+def test_senders(text: str, meant: MailFrom) -> None:
     assert parse_mail_from(text) == meant
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "nobody", "@example.com", "a@", "a b@example.com", "a@b@example.com", "a@example.com, b@example.com",
+        "no address", "@example.com", "a@", "a b@example.com", "a@b@example.com", "a@example.com, b@example.com",
         "A <a@example.com>, B <b@example.com>", "A <a@example.com> B", "a@example.com\r\nBcc: b@example.com",
         "A\r\nBcc: b@example.com <a@example.com>", "A\u2028B <a@example.com>", "A\0 <a@example.com>",
         '"A" B <a@example.com>', "A, B <a@example.com>", "b@example.com <a@example.com>",
@@ -130,7 +125,7 @@ def test_whom_mails_are_from(text: str, meant: MailFrom) -> None:
         f"a@{'b.' * 130}com",
     ],
 )  # fmt: skip
-def test_what_mails_cannot_be_from(text: str) -> None:
+def test_invalid_senders_are_rejected(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_mail_from(text)
     assert "\n" not in str(caught.value)
@@ -143,11 +138,11 @@ def test_what_mails_cannot_be_from(text: str) -> None:
         ("http://127.0.0.1:4000", "no-reply@[127.0.0.1]"), ("http://[::1]:4000", "no-reply@[IPv6:::1]"),
     ],
 )  # fmt: skip
-def test_without_the_setting_mails_are_from_the_servers_host(base_url: str, address: str) -> None:
+def test_the_default_sender(base_url: str, address: str) -> None:
     assert default_mail_from(base_url) == MailFrom("", address)
 
 
-def test_not_every_host_is_a_domain_that_mail_can_be_from() -> None:
+def test_mail_domains() -> None:
     for domain in ("id.example.com", "localhost", "[127.0.0.1]", "[IPv6:::1]"):
         assert is_mail_domain(domain)
     for domain in ("mail_server", "a..b", "-a.example", f"{'a' * 64}.example", f"{'a.' * 126}example", ""):

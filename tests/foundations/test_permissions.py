@@ -1,13 +1,13 @@
-"""Which permission covers which, and what sets of them do."""
+"""Permissions and permission sets."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keystead.errors import BadUserInput
-from keystead.permissions import EVERYTHING, NOTHING, PermissionSet, is_permission
+from keystead.permissions import NOTHING, PermissionSet, is_permission
 
 NAMES = [
     "read", "write", "admin",
@@ -46,10 +46,7 @@ def test_an_empty_set_covers_nothing() -> None:
     assert not any(NOTHING.covers(name) for name in [*NAMES, "operator"])
 
 
-def test_everything_covers_all() -> None:
-    assert all(EVERYTHING.covers(name) for name in [*NAMES, "operator"])
-
-
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(sets, sets, names)
 def test_an_intersection_never_allows_what_one_side_forbids(a: PermissionSet, b: PermissionSet, name: str) -> None:
     if a.intersect(b).covers(name):
@@ -57,6 +54,7 @@ def test_an_intersection_never_allows_what_one_side_forbids(a: PermissionSet, b:
         assert b.covers(name)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(sets, sets, names)
 def test_a_union_allows_what_either_side_allows(a: PermissionSet, b: PermissionSet, name: str) -> None:
     assert a.union(b).covers(name) == (a.covers(name) or b.covers(name))
@@ -76,12 +74,8 @@ def test_the_stored_form_comes_back(held: PermissionSet) -> None:
 @pytest.mark.parametrize(
     "name", ["operator", "", "Read", "customer:", "customer:drop", "a b", "customer:create:own", "*"]
 )
-def test_a_name_that_cannot_be_granted_is_refused(name: str) -> None:
+def test_invalid_permissions_are_rejected(name: str) -> None:
     assert not is_permission(name)
     with pytest.raises(BadUserInput) as caught:
         PermissionSet.of([name])
     assert caught.value.extensions == {"field": "permissions"}
-
-
-def test_a_name_that_can_be_granted_is_taken() -> None:
-    assert list(PermissionSet.of(["write", "customer:read:own"])) == ["customer:read:own", "write"]

@@ -1,4 +1,4 @@
-"""What a brand may choose, and what it may not."""
+"""A brand's preset, features and policy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from keystead.policy import (
     changed_features,
     changed_policy,
     initial_features,
-    require_feature,
     require_kind,
 )
 
@@ -42,18 +41,6 @@ def test_a_preset_allows_its_kinds(preset: Preset, kind: SessionKind, expected: 
         with pytest.raises(Forbidden) as caught:
             require_kind(preset, kind)
         assert caught.value.extensions["feature"] == kind.value
-
-
-def test_a_feature_that_is_off_is_named() -> None:
-    require_feature(Features(), "password_login")
-    with pytest.raises(Forbidden) as caught:
-        require_feature(Features(), "magic_login")
-    assert caught.value.extensions["feature"] == "magic_login"
-
-
-def test_a_change_keeps_the_rest() -> None:
-    assert changed_policy(BrandPolicy(grace=3), {"access_ttl": 60}) == BrandPolicy(grace=3, access_ttl=60)
-    assert changed_features(Features(), {"magic_login": True}).magic_login
 
 
 @pytest.mark.parametrize(

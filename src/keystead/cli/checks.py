@@ -126,7 +126,7 @@ async def _mail_server(server: MailServer, hostname: str) -> Finding:
         return Finding("mail_server", Status.failure, f"{place}: {error.reason}")
     finally:
         await transport.close()
-    if tls is None and not server.is_here:
+    if tls is None and not server.is_local:
         return Finding("mail_server", Status.warning, f"{place}: mails, and the links in them, are sent in the clear")
     login = "" if server.user is None else ", the login is accepted"
     return Finding("mail_server", Status.ok, f"{place}, {tls or 'no TLS on this machine'}{login}")

@@ -1,9 +1,9 @@
-"""A statement on a table of many brands does not compile unless it is bound to one (security §14).
+"""Tenant isolation: a statement on tables of brands does not compile unless it is bound to one brand (security §14).
 
-Every table with a column ``brand_id`` that a statement touches must be tied, by ANDed equalities alone, to a
-parameter: ``t.brand_id = :brand_id``, or ``t.brand_id = u.brand_id`` where ``u`` is tied. What this module
-does not understand it refuses; a statement that need not be bound says so with a reason (``unbranded=``).
-SQLAlchemy's own rules decide which tables a subquery names itself and which belong to the query around it.
+Every table with a column ``brand_id`` must be bound to a parameter by ANDed equalities: ``t.brand_id = :brand_id``, or
+``t.brand_id = u.brand_id`` where ``u`` is bound. Constructs that are not known here are rejected; a statement that need
+not be bound gives a reason (``unbranded=``). SQLAlchemy's own rules decide which tables belong to a subquery and which
+to the query around it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _HARMLESS_LITERAL = re.compile(r"[\w*.]*|''")
 
 
 def require_brand(expression: Any) -> None:
-    """Raises UnboundBrand unless every branded table in ``expression`` is tied to a brand parameter."""
+    """Require that every table of brands in ``expression`` is bound to a brand parameter.
+
+    :raises UnboundBrand: when one is not, or the expression cannot be analysed.
+    """
     if isinstance(expression, UpdateBase):
         _change(expression)
     elif isinstance(expression, froms.SelectBase):
@@ -33,7 +36,7 @@ def require_brand(expression: Any) -> None:
 
 
 def _query(query: Any, around: Scope) -> list[Scope]:
-    """Checks a query; one scope for each of its arms (UNION), in which its columns can be judged."""
+    """Check a query; returns the scope of each of its arms (UNION), in which its columns are evaluated."""
     query = unwrap(query)
     if isinstance(query, froms.CompoundSelect):
         _independent(query, around)
@@ -53,7 +56,7 @@ def _select(select: Any, around: Scope) -> Scope:
     conditions: Conditions = [(condition, None) for condition in select._where_criteria]
     for source in shown:
         conditions += _source(source, scope)
-    scope.tie(conditions)
+    scope.bind(conditions)
     for child in select.get_children():
         _nested(child, scope)
     for condition, _ in conditions:
@@ -63,13 +66,13 @@ def _select(select: Any, around: Scope) -> Scope:
 
 
 def _source(source: Any, scope: Scope) -> Conditions:
-    """Notes the leaves of a FROM, checks the queries in it, and returns its ON conditions."""
+    """Collect the leaves of a FROM, check the queries in it, and return its ON conditions."""
     if isinstance(source, froms.Join):
         left = _source(source.left, scope)
         before = set(scope.leaves)
         right = _source(source.right, scope)
-        tied = outer_join_sides(source, set(scope.leaves) - before)
-        return [*left, *right, (source.onclause, tied)]
+        bound = outer_join_sides(source, set(scope.leaves) - before)
+        return [*left, *right, (source.onclause, bound)]
     if isinstance(source, froms.FromGrouping):
         return _source(source.element, scope)
     scope.leaves.append(source)
@@ -89,9 +92,9 @@ def _source(source: Any, scope: Scope) -> Conditions:
 
 
 def _common(cte: Any, scope: Scope) -> bool:
-    """Checks a common table expression once; whether its ``brand_id`` is a tied one."""
+    """Check a common table expression once; returns whether its ``brand_id`` is bound."""
     if cte not in scope.common:
-        # A recursive arm refers to the first arm alone as it was before the UNION: the induction holds.
+        # A recursive arm refers to the result of the first arm: the check holds by induction.
         element = cte.element
         scope.common[cte] = False
         if isinstance(element, UpdateBase):
@@ -109,7 +112,7 @@ def _independent(statement: Any, scope: Scope) -> None:
 
 
 def _nested(element: Any, scope: Scope) -> None:
-    """Checks the queries inside an expression."""
+    """Check the queries inside an expression."""
     element = unwrap(element)
     if isinstance(element, froms.SelectBase):
         _query(element, scope)
@@ -139,15 +142,15 @@ def _update_or_delete(statement: Any) -> None:
     parts = [*statement._where_criteria, *values.values()]
     scope = Scope()
     if isinstance(statement, Update):
-        _refuse_brand_among(values)
+        _reject_brand_among(values)
     _independent(statement, scope)
-    sources = [statement.table, *getattr(statement, "_extra_froms", ())]
+    sources = [statement.table]
     sources += [source for part in parts for source in part._from_objects]
     conditions: Conditions = [(condition, None) for condition in statement._where_criteria]
     for source in dict.fromkeys(sources):
         conditions += _source(source, scope)
     scope.explicit = scope.implicit = frozenset(scope.leaves)
-    scope.tie(conditions)
+    scope.bind(conditions)
     for part in (*parts, *statement._returning):
         _nested(part, scope)
 
@@ -157,15 +160,15 @@ def _insert(statement: Any) -> None:
     _independent(statement, scope)
     branded = BRAND in statement.table.c
     for row in _rows(statement):
-        if branded and not scope.is_tied(row.get(BRAND)):
+        if branded and not scope.is_bound_value(row.get(BRAND)):
             raise UnboundBrand(f"a row of {statement.table.name} is inserted without brand_id = a parameter")
         for value in row.values():
             _nested(value, scope)
     if statement.select is not None:
         names = [getattr(name, "key", name) for name in statement._select_names]
         for arm in _query(statement.select, scope):
-            if branded and not (BRAND in names and arm.is_tied(arm.column(names.index(BRAND)))):
-                raise UnboundBrand(f"rows of {statement.table.name} are inserted without a tied brand_id")
+            if branded and not (BRAND in names and arm.is_bound_value(arm.column(names.index(BRAND)))):
+                raise UnboundBrand(f"rows of {statement.table.name} are inserted without a bound brand_id")
     _conflict(statement, branded)
     for column in statement._returning:
         _nested(column, scope)
@@ -180,18 +183,18 @@ def _rows(statement: Any) -> Iterator[dict[str, Any]]:
 
 
 def _conflict(statement: Any, branded: bool) -> None:
-    """ON CONFLICT DO UPDATE may only meet a row of the same brand."""
+    """ON CONFLICT DO UPDATE may only change a row of the same brand."""
     clause = getattr(statement, "_post_values_clause", None)
     changed = getattr(clause, "update_values_to_set", None)
     if clause is None or changed is None:
         return
-    _refuse_brand_among(dict(changed))
+    _reject_brand_among(dict(changed))
     scope = Scope(leaves=[statement.table])
     where = clause.update_whereclause
     target = [getattr(name, "key", name) for name in clause.inferred_target_elements or ()]
     if branded and BRAND in target:
         scope.bound.add(statement.table)
-    scope.tie([] if where is None else [(where, None)])
+    scope.bind([] if where is None else [(where, None)])
     for part in (*dict(changed).values(), *([] if where is None else [where])):
         _nested(part, scope)
 
@@ -200,6 +203,6 @@ def _by_name(values: Any) -> dict[str, Any]:
     return {str(getattr(column, "key", column)): value for column, value in dict(values).items()}
 
 
-def _refuse_brand_among(values: Iterable[Any]) -> None:
+def _reject_brand_among(values: Iterable[Any]) -> None:
     if any(getattr(column, "key", column) == BRAND for column in values):
         raise UnboundBrand("a row never moves to another brand")

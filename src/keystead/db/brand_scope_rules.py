@@ -1,4 +1,4 @@
-"""Which tables of one query are tied to a brand parameter by its ANDed equalities."""
+"""Scope analysis of one query: which of its tables are bound to a brand parameter by ANDed equalities."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sqlalchemy.sql import selectable as froms
 
 BRAND = "brand_id"
 Leaf: TypeAlias = Any
-"""One thing named in a FROM: a table, an alias, a subquery, a common table expression."""
+"""An element of a FROM: a table, an alias, a subquery, a common table expression."""
 Conditions: TypeAlias = list[tuple[Any, "set[Leaf] | None"]]
-"""WHERE and ON conditions, each with the leaves it may tie (None: any)."""
+"""WHERE and ON conditions, each with the leaves it may bind (None: any)."""
 
 
 class UnboundBrand(TypeError):
-    """A branded table is read, changed or filled without ``brand_id = :parameter`` ANDed to it."""
+    """A table of brands is read or changed without ``brand_id = :parameter`` ANDed to it."""
 
 
 @dataclass
 class Scope:
-    """One query: what its FROM names, and what is tied, here and in the query around it."""
+    """The scope of one query: the leaves of its FROM, and those bound here or in the enclosing query."""
 
     leaves: list[Leaf] = field(default_factory=list)
     bound: set[Leaf] = field(default_factory=set)
@@ -34,39 +34,42 @@ class Scope:
     select: Any = None
 
     def inside(self, select: Any, shown: Iterable[Any]) -> Scope:
-        """The scope of ``select``, which names ``shown`` and stands inside this one."""
+        """The scope of ``select``, whose FROM is ``shown``, nested in this one."""
         named = frozenset(source for part in shown for source in part._from_objects)
-        # A table that is named again is another one than that of the query around.
+        # A table that is named again is not the one of the enclosing query.
         return Scope([], self.bound - named, self.common, self.explicit | named, named, select)
 
     def beside(self, *, lateral: bool) -> Scope:
-        """What a subquery in FROM sees: its neighbours only when it is LATERAL."""
+        """The scope that a subquery in FROM sees: its siblings only when it is LATERAL."""
         if lateral:
             return self
         return Scope([], set(), self.common, self.explicit - self.implicit, frozenset())
 
-    def tie(self, conditions: Conditions) -> None:
-        """Follows the equalities until nothing new is tied. Raises UnboundBrand for a leaf left over."""
+    def bind(self, conditions: Conditions) -> None:
+        """Propagate the equalities until a fixed point.
+
+        :raises UnboundBrand: for a leaf that is not bound.
+        """
         facts = [
             (column.table, other)
-            for condition, may_tie in conditions
+            for condition, may_bind in conditions
             for column, other in _equalities(condition)
-            if may_tie is None or column.table in may_tie
+            if may_bind is None or column.table in may_bind
         ]
         grows = True
         while grows:
-            found = {leaf for leaf, other in facts if leaf not in self.bound and self.is_tied(other)}
+            found = {leaf for leaf, other in facts if leaf not in self.bound and self.is_bound_value(other)}
             self.bound |= found
             grows = bool(found)
         for leaf in self.leaves:
             if leaf not in self.bound and _is_branded(leaf):
                 raise UnboundBrand(f"{leaf.name} is used without brand_id = a parameter")
 
-    def is_tied(self, value: Any) -> bool:
-        """Whether ``value`` can only be the brand of the caller."""
+    def is_bound_value(self, value: Any) -> bool:
+        """Whether ``value`` can only be the caller's brand."""
         value = unwrap(value)
         if isinstance(value, sql.Label):
-            return self.is_tied(value.element)
+            return self.is_bound_value(value.element)
         if isinstance(value, sql.BindParameter):
             return bool(value.required)
         return isinstance(value, sql.ColumnClause) and _is_brand(value) and value.table in self.bound
@@ -76,9 +79,9 @@ class Scope:
         return list(self.select.selected_columns)[index]
 
     def exports_brand(self) -> bool:
-        """Whether the select has a column ``brand_id``, and it is a tied one."""
+        """Whether the select has a bound column ``brand_id``."""
         column = self.select.selected_columns.get(BRAND)
-        return column is not None and self.is_tied(column)
+        return column is not None and self.is_bound_value(column)
 
 
 def unwrap(element: Any) -> Any:
@@ -89,7 +92,7 @@ def unwrap(element: Any) -> Any:
 
 
 def outer_join_sides(join: Any, right: set[Leaf]) -> set[Leaf] | None:
-    """The leaves that the ON condition of a join can tie: an outer join keeps rows that do not meet it."""
+    """The leaves that the ON condition of a join binds: an outer join keeps rows that do not meet it."""
     if join.full:
         return set()
     return right if join.isouter else None
@@ -112,7 +115,7 @@ def _is_brand(element: Any) -> bool:
 
 
 def _is_branded(leaf: Leaf) -> bool:
-    """A table or an alias of one; what was checked inside, or holds no table, needs nothing more."""
+    """Whether the leaf is a table of brands or its alias; subqueries are checked by themselves."""
     while isinstance(leaf, froms.AliasedReturnsRows) and not isinstance(leaf, froms.Subquery | froms.CTE):
         leaf = leaf.element
     if isinstance(leaf, Table):

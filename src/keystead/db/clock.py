@@ -1,9 +1,8 @@
 """One clock for all nodes: the database's (security §5).
 
-Each process measures its offset to the database's clock at start and every 30 s, and adds it to the time that has
-elapsed on its own machine. Wall clocks that are wrong, or that are set while the server runs, therefore change
-nothing. What must not depend on the measurement either (sweeping, key rotation) reads the database's time in its own
-transaction: :func:`time_in`.
+Each process measures its offset to the database's clock at start and every 30 s, and adds it to its monotonic time:
+wall clocks that are wrong or set while the server runs have no effect. Sweeping and key rotation do not rely on the
+measurement but read the database's time in their transaction: :func:`time_in`.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from keystead.db.types import UtcTime
 
 MEASURE_SECONDS: Final = 30.0
 GOOD_FOR_SECONDS: Final = 100.0
-"""How long a measurement is relied on for sweeping and key rotation: three that fail, and a little."""
+"""How long a measurement is valid for sweeping and key rotation: three that fail, and a margin."""
 SAMPLES: Final = 3
 RESOLUTION: Final = 0.001
-"""SQLite's clock has whole milliseconds, cut off."""
+"""SQLite's clock is truncated to milliseconds."""
 
 
 class DatabaseClock:
-    """The database's time, without asking the database for it.
+    """The database's time, estimated without a query.
 
     Until the first measurement it is the ``machine``'s time.
     """
@@ -46,17 +45,17 @@ class DatabaseClock:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the last measurement is recent enough to remove rows and to make keys by it."""
+        """Whether the last measurement is recent enough for deleting rows and creating keys."""
         return self._measured_at is not None and self._elapsed() - self._measured_at < GOOD_FOR_SECONDS
 
     async def measure(self, db: Database) -> timedelta:
-        """Compare with the database's clock; returns by how much that one is ahead of the machine's wall clock.
+        """Measure the offset; returns how far the database's clock is ahead of the machine's wall clock.
 
-        The database reads its clock somewhere between the question and the answer, which bounds the offset on both
-        sides. The narrowest of three bounds counts, and the offset moves no further than it must to lie within: time
-        does not jump to and fro with the network's latency.
+        The database reads its clock between query and answer, which bounds the offset on both sides. Of three bounds
+        the narrowest is used, and the offset changes no more than needed to lie within: time does not jitter with
+        latency.
 
-        :raises KeysteadError: as the database does, when it does not answer. The offset then stays as it was.
+        :raises KeysteadError: as the database does, when it does not answer. The offset then stays unchanged.
         """
         low, high = min([await self._bounds(db) for _ in range(SAMPLES)], key=lambda bounds: bounds[1] - bounds[0])
         self._offset = (low + high) / 2 if self._measured_at is None else min(max(self._offset, low), high)
@@ -70,7 +69,7 @@ class DatabaseClock:
 
 
 class _DatabaseTime(ColumnElement[datetime]):
-    """The database's time at this statement, not at the beginning of its transaction."""
+    """The database's time at the statement, not at the start of its transaction."""
 
     inherit_cache = True
     type = UtcTime()
@@ -90,9 +89,9 @@ _READ = Statement(select(_DatabaseTime()), unbranded="the time belongs to no bra
 
 
 async def time_in(tx: Tx, clock: Clock) -> datetime:
-    """The database's time, read in the transaction ``tx``, for what removes rows or makes keys by it.
+    """The database's time, read in the transaction ``tx``, for deleting rows and creating keys.
 
-    A ``clock`` that does not follow the database's (a test's) is authoritative itself.
+    With a ``clock`` other than ``DatabaseClock`` (in tests), the time of that clock.
     """
     if not isinstance(clock, DatabaseClock):
         return clock.now()

@@ -1,7 +1,7 @@
-"""One small interface over both databases, and the errors they speak.
+"""The interface over both databases, and the errors they raise.
 
-A failed statement spoils its transaction on both databases: nothing more runs in it, and it cannot be
-committed. Where a clash is expected, write ``ON CONFLICT``.
+A failed statement invalidates its transaction on both databases: nothing more runs in it, and it cannot be committed.
+Where a conflict is expected, use ``ON CONFLICT``.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ T = TypeVar("T")
 
 
 class UniqueViolation(errors.InternalError):
-    """A unique rule is broken: ``columns`` are those of the rule, ``constraint`` its name where known."""
+    """A unique constraint is violated: on ``columns``; ``constraint`` is its name where known."""
 
     def __init__(self, table: str, columns: tuple[str, ...], constraint: str | None = None) -> None:
-        super().__init__(cause=f"unique rule broken on {table} ({', '.join(columns)})")
+        super().__init__(cause=f"unique constraint violated on {table} ({', '.join(columns)})")
         self.table = table
         self.columns = columns
         self.constraint = constraint
 
 
 class ForeignKeyViolation(errors.InternalError):
-    """A row is pointed at, or points nowhere. SQLite does not say which: ``constraint`` is then None."""
+    """A row is referenced, or references a missing row. On SQLite ``constraint`` is None."""
 
     def __init__(self, constraint: str | None = None) -> None:
-        super().__init__(cause=f"foreign key broken: {constraint or 'unnamed'}")
+        super().__init__(cause=f"foreign key violated: {constraint or 'unnamed'}")
         self.constraint = constraint
 
 
 class SchemaChanged(errors.ServiceUnavailable):
-    """A table or column is not there (any more), or is another one: the brand's schema moved under this request."""
+    """A table or column is missing or has changed: the brand's schema changed during the request."""
 
 
 class TooManyColumns(errors.BadUserInput):
-    """PostgreSQL gives a table 1,600 columns in all its life."""
+    """A PostgreSQL table has had its 1,600 columns, dropped ones included."""
 
     default_message = "This table has had all the fields it may have: dropped ones count too. Define another entity."
 
 
 class RightMissing(errors.ServiceUnavailable):
-    """The role that the server connects with may not do this (42501): the operator has to grant a right."""
+    """The database role lacks a privilege (42501), which the operator has to grant."""
 
     default_message = "The server's database role lacks a right that this needs. 'keystead doctor' names it."
 
 
 class OutcomeUnknown(errors.ServiceUnavailable):
-    """The database failed while it committed: the change may have taken effect or not. Never retried here."""
+    """COMMIT failed ambiguously: the change may have taken effect or not. Never retried here."""
 
     default_message = (
         "The service became unavailable while it saved this change: it may have taken effect or not. "
@@ -68,41 +68,41 @@ class OutcomeUnknown(errors.ServiceUnavailable):
 
 
 class Undone(errors.ServiceUnavailable):
-    """Nothing of the transaction has happened; it may be run again."""
+    """The transaction had no effect and may be retried."""
 
 
 class Contention(Undone):
-    """The database undid the transaction because of another one (40001, 40P01)."""
+    """The database rolled the transaction back because of a concurrent one (40001, 40P01)."""
 
 
 class ConnectionLost(Undone):
-    """The connection went before COMMIT was sent."""
+    """The connection was lost before COMMIT was sent."""
 
 
 class ReadOnly(Undone):
-    """The database answers and takes no changes: a standby, or a file system that is mounted read-only."""
+    """The database is read-only: a standby, or a file system mounted read-only."""
 
-    default_message = "The service takes no changes for the moment: try again."
+    default_message = "The service accepts no changes at the moment: try again."
 
 
 class Unusable(errors.ServiceUnavailable):
-    """The open SQLite file is not the one at its path any more, or it is damaged: see docs/operations.md."""
+    """The open SQLite file is no longer the one at its path, or is damaged: see docs/operations.md."""
 
 
 @contextmanager
-def pointing_at_what_was_there() -> Iterator[None]:
-    """Around a statement that adds a row which points at one that was read before.
+def retry_when_deleted() -> Iterator[None]:
+    """Guard an insert of a row that references one read before, against its concurrent deletion.
 
-    :raises Contention: when that one is deleted at this moment: run again, it is seen to be gone.
+    :raises Contention: when the referenced row was deleted: the retried transaction finds it missing.
     """
     try:
         yield
     except ForeignKeyViolation as clash:
-        raise Contention(cause="a row that was read is deleted before another pointed at it") from clash
+        raise Contention(cause="a row was deleted before another one referenced it") from clash
 
 
 class Tx(Protocol):
-    """What a store function takes: something that runs statements."""
+    """Runs statements; what every store function takes."""
 
     async def find(self, statement: Statement, /, **params: Any) -> Row | None:
         """The first row, or None."""
@@ -117,7 +117,7 @@ class Tx(Protocol):
         ...
 
     async def execute_ddl(self, element: ExecutableDDLElement | str, /) -> None:
-        """Creates, alters or drops; part of the transaction on both databases."""
+        """Execute DDL, which is transactional on both databases."""
         ...
 
 
@@ -131,7 +131,7 @@ class Database(Protocol):
 
     @property
     def reads(self) -> Tx:
-        """Each statement by itself, for short indexed reads. Refuses statements that write."""
+        """Short indexed reads outside a transaction. Statements that write raise TypeError."""
         ...
 
     @property
@@ -140,11 +140,14 @@ class Database(Protocol):
         ...
 
     async def open(self) -> None:
-        """Connects. Raises StartupError with one clear line."""
+        """Connect.
+
+        :raises StartupError: with one clear line.
+        """
         ...
 
     async def close(self) -> None:
-        """Lets go of every connection."""
+        """Close all connections."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Tx]:
@@ -152,7 +155,7 @@ class Database(Protocol):
         ...
 
     async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Runs ``work`` in a transaction, again (three times at most) when the database undid it."""
+        """Run ``work`` in a transaction, with up to three attempts while the database rolls it back (``Undone``)."""
         ...
 
     async def now(self) -> datetime:
@@ -160,15 +163,22 @@ class Database(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Raises ServiceUnavailable unless the database answers, ReadOnly when it takes no changes."""
+        """Check that the database answers and accepts changes.
+
+        :raises ServiceUnavailable: when it does not answer.
+        :raises ReadOnly: when it accepts no changes.
+        """
         ...
 
 
 ATTEMPTS = 3
 
 
-async def run_again(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T:
-    """Runs ``work`` in one transaction after another until one is not undone. Raises Undone."""
+async def run_with_retries(database: Database, work: Callable[[Tx], Awaitable[T]]) -> T:
+    """Run ``work`` in up to three transactions, until one is not rolled back.
+
+    :raises Undone: when the last attempt was rolled back.
+    """
     for _ in range(ATTEMPTS - 1):
         try:
             async with database.transaction() as tx:

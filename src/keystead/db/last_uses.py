@@ -1,6 +1,6 @@
-"""Write-behind for stamps of last use: gathered in memory, written by the upkeep in batches.
+"""Write-behind for timestamps of last use: collected in memory, written in batches.
 
-A request that only reads never waits for a writer. A crash loses at most what was noted since the last write.
+Requests that only read never wait for the writer. A crash loses at most the timestamps since the last write.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from keystead.db.interface import Database, Tx
 from keystead.db.slices import SliceSize
 
 WRITE_SECONDS: Final = 15.0
-"""How often the upkeep writes what was noted."""
+"""The interval between writes."""
 NOTED_AFTER: Final = timedelta(seconds=45)
-"""A use is noted when the one on record is older. With ``WRITE_SECONDS`` a stamp is at most a minute behind."""
+"""A use is only noted when the stored one is older. With ``WRITE_SECONDS``, timestamps lag at most a minute."""
 MOST: Final = 10_000
-"""Stamps in memory, about 3 MB; beyond that the oldest one is dropped."""
+"""Timestamps in memory, about 3 MB; the oldest one is dropped beyond that."""
 
 AHEAD: Final = timedelta(minutes=1)
-"""A stamp that is later than now by more was made before the clock went back, and is overwritten."""
+"""A timestamp further in the future was written before the clock was set back, and is overwritten."""
 
 Touch = Callable[[Tx, str, str, datetime, datetime], Awaitable[None]]
-"""Writes when a row was last used, unless a later use is on record that is not after the last parameter."""
+"""Writes the last use of a row, unless a later one is stored that is not after the last parameter."""
 
 
 class LastUses:
-    """When each row of one table was last used: by brand and id."""
+    """The last use of rows of one table, by brand and id."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -39,7 +39,7 @@ class LastUses:
         return len(self._uses)
 
     def note(self, brand_id: str, row_id: str, last: datetime | None, now: datetime) -> None:
-        """Remembers a use, unless ``last``, the one on record, is recent. Never waits and never fails."""
+        """Note a use, unless the stored one, ``last``, is recent. Never waits and never fails."""
         if last is not None and abs(now - last) < NOTED_AFTER:
             return
         key = (brand_id, row_id)
@@ -48,11 +48,11 @@ class LastUses:
         self._uses[key] = now
 
     async def write(self, database: Database, touch: Touch, now: datetime) -> None:
-        """Writes what was noted, in order of ids, so that two nodes never wait for each other.
+        """Write the noted uses in order of ids, so that concurrent nodes cannot deadlock.
 
-        What could not be written is kept for the next time.
+        Those that could not be written are kept for the next call.
 
-        :raises ServiceUnavailable: when the database is away.
+        :raises ServiceUnavailable: when the database is unavailable.
         """
         uses, self._uses = self._uses, {}
         pending, size = sorted(uses.items()), SliceSize()

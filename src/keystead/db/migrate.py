@@ -1,7 +1,6 @@
 """Alembic for the fixed tables. Revisions are numbered ``0001``, ``0002``, ... and form one line.
 
-Alembic and SQLAlchemy's engines are imported only when something has to be migrated: a running server keeps
-neither in memory.
+Alembic and SQLAlchemy's engines are imported only for migrations: a running server does not load them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT = 10
-"""Seconds to wait for another process that migrates, or for a table in use."""
+"""Seconds to wait for another migrating process, or for a table in use."""
 
 _ADVISORY_LOCK = 0x6B65797374656164 >> 1
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", Text))
@@ -36,7 +35,7 @@ _CURRENT = Statement(select(_VERSION.c.version_num), unbranded="one row for the 
 
 
 async def current_revision(database: Database) -> str | None:
-    """The revision of an open database; None: there is nothing in it yet."""
+    """The revision of an open database; None when it is empty."""
     try:
         row = await database.reads.find(_CURRENT)
     except SchemaChanged:
@@ -45,22 +44,22 @@ async def current_revision(database: Database) -> str | None:
 
 
 def head_revision() -> str | None:
-    """The newest revision this program knows: the highest number among its scripts."""
+    """The newest revision of this program."""
     return max(_revisions(), default=None)
 
 
 def _revisions() -> list[str]:
-    """Every revision this program knows, in order: a database past one of them takes no notice of it."""
+    """All revisions of this program, in order."""
     return sorted(script.name[:4] for script in (SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
 async def is_current(database: Database) -> bool:
-    """Whether the tables are those that this program was written for."""
+    """Whether the database has the newest revision of this program."""
     return await current_revision(database) == head_revision()
 
 
 async def is_served(database: Database) -> bool:
-    """Whether a server of this release that runs can serve: the tables are its own, or those of a later release.
+    """Whether a running server of this release can serve: the tables are its own, or those of a later release.
 
     Migrations only add what the next release needs. A process that *starts* asks :func:`is_current`.
     """
@@ -68,11 +67,11 @@ async def is_served(database: Database) -> bool:
 
 
 async def upgrade(url: str) -> None:
-    """Brings the database behind ``url`` up to date; one process at a time.
+    """Migrate the database of ``url`` to the newest revision; one process at a time.
 
-    SQLite in one transaction. PostgreSQL in one for each revision: no table stays locked while the next is waited for.
+    SQLite in one transaction; PostgreSQL in one per revision, so that no table stays locked while the next is awaited.
 
-    Raises StartupError: not reachable, locked for too long, or newer than this program.
+    :raises StartupError: when it is not reachable, locked for too long, or newer than this program.
     """
     parsed = parse_url(url)
     if isinstance(parsed, SqliteUrl):
@@ -82,7 +81,7 @@ async def upgrade(url: str) -> None:
 
 
 def configuration(connection: Connection, **attributes: Any) -> Config:
-    """Alembic's configuration for an open connection, on which a transaction has begun."""
+    """Alembic's configuration for an open connection in a transaction."""
     from alembic.config import Config
 
     config = Config()
@@ -92,7 +91,7 @@ def configuration(connection: Connection, **attributes: Any) -> Config:
 
 
 def sqlite_engine(path: str) -> Engine:
-    """SQLAlchemy's engine with transactions that hold CREATE and ALTER too."""
+    """An SQLAlchemy engine for SQLite whose transactions include DDL."""
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import URL
     from sqlalchemy.pool import NullPool
@@ -119,9 +118,7 @@ def _run_scripts(connection: Connection, target: str = "head") -> None:
     try:
         command.upgrade(configuration(connection), target)
     except CommandError as error:
-        raise errors.StartupError(
-            f"The database's tables are not ones this version of Keystead knows: {error}"
-        ) from None
+        raise errors.StartupError(f"This version of Keystead does not know the database's revision: {error}") from None
 
 
 def _upgrade_sqlite(path: str) -> None:
@@ -152,7 +149,7 @@ async def _upgrade_postgres(url: PostgresUrl) -> None:
         require_utf8(connection, url)
         return connection
 
-    # Names of their own: behind a pooler another session's statement may have the name that asyncpg counts up to.
+    # Unique names: behind a pooler another session's statement may have the next name that asyncpg would use.
     arguments = {
         "async_creator_fn": connect,
         "prepared_statement_cache_size": 0,

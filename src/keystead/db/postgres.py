@@ -1,4 +1,4 @@
-"""PostgreSQL: asyncpg, a pool of bare connections, statements prepared once per connection."""
+"""PostgreSQL through asyncpg: pooled connections, statements prepared once per connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
 from keystead.aio import finish
-from keystead.db.interface import ReadOnly, Row, Tx, Undone, run_again
+from keystead.db.interface import ReadOnly, Row, Tx, Undone, run_with_retries
 from keystead.db.postgres_connect import (
     BEGIN,
     BEGIN_WITH_SETTINGS,
@@ -63,7 +63,7 @@ class _Transaction:
         await self._run(self._connection.execute, ddl_text(element, "postgresql"), [])
 
     async def value(self, text: str) -> Any:
-        """The one value that a query without parameters returns."""
+        """The single value of a query without parameters."""
         return await self._run(self._connection.fetchval, text, [])
 
     async def _run(self, call: Callable[..., Awaitable[Any]], text: str, values: Sequence[Any]) -> Any:
@@ -104,7 +104,10 @@ class PostgresDatabase:
         return self.reads
 
     async def open(self) -> None:
-        """Makes the first connection. Raises StartupError; its line never holds the password."""
+        """Open the first connection.
+
+        :raises StartupError: when the server cannot be used; without the password.
+        """
         try:
             connection = await self._pool.acquire()
         except FAILURES as error:
@@ -118,7 +121,7 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
-        """On one connection of the pool. A COMMIT that was sent is waited for, cancelled or not."""
+        """A transaction on one connection. Once COMMIT is sent, its result is awaited despite cancellation."""
         connection = await self._begin()
         tx = _Transaction(connection, self._connector)
         try:
@@ -131,8 +134,8 @@ class PostgresDatabase:
         await finish(asyncio.ensure_future(self._commit(connection)))
 
     async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Again, three times at most, after 40001 and 40P01, and after a connection lost before COMMIT."""
-        return await run_again(self, work)
+        """Retries, three attempts in all, after 40001, 40P01 and a connection lost before COMMIT."""
+        return await run_with_retries(self, work)
 
     async def now(self) -> datetime:
         """The server's clock."""
@@ -141,15 +144,15 @@ class PostgresDatabase:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether a pooler lends us connections for one transaction each."""
+        """Whether the connections go through a transaction pooler."""
         return self._connector.is_pooled
 
     async def ask(self, text: str) -> Any:
-        """The one value that a query without parameters returns."""
+        """The single value of a query without parameters."""
         return await self._read(lambda tx: tx.value(text))
 
     async def link(self) -> tuple[str | None, bool]:
-        """The version of TLS of our connections (None: not encrypted), and whether they end on this machine."""
+        """The TLS version of the connections (None: not encrypted), and whether they stay on this machine."""
         connection = await acquire(self._pool)
         transport = transport_of(connection)
         encryption, peer = transport.get_extra_info("ssl_object"), transport.get_extra_info("socket")
@@ -158,7 +161,7 @@ class PostgresDatabase:
         return None if encryption is None else encryption.version(), is_local
 
     async def ping(self) -> None:
-        """One question: may we write? A session that may not is closed, and a fresh one asked."""
+        """Check that the session may write; one that may not is closed, and another one tried."""
 
         async def ask(tx: _Transaction) -> None:
             if await tx.value(_IS_READ_ONLY):
@@ -168,7 +171,7 @@ class PostgresDatabase:
         await self._read(ask)
 
     async def _read(self, work: Callable[[_Transaction], Awaitable[T]]) -> T:
-        """Runs reads in a transaction that is rolled back, once more on another connection after ``Undone``."""
+        """Run reads in a transaction that is rolled back, retried once on another connection after ``Undone``."""
         try:
             return await self._read_once(work)
         except Undone:
@@ -182,8 +185,8 @@ class PostgresDatabase:
         finally:
             await finish(asyncio.ensure_future(self._roll_back(connection, tx.action)))
 
-    async def _begin(self, *, again: bool = True) -> Connection:
-        """A connection in a transaction; a lost one is replaced once, since nothing has run on it yet."""
+    async def _begin(self, *, retries: bool = True) -> Connection:
+        """Acquire a connection and begin a transaction; a lost connection is replaced once."""
         connection = await acquire(self._pool)
         try:
             await connection.execute(BEGIN_WITH_SETTINGS if self._connector.is_pooled else BEGIN)
@@ -192,8 +195,8 @@ class PostgresDatabase:
                 self._pool.renew(connection)
             else:
                 self._pool.discard(connection)
-            if again and is_lost(error):
-                return await self._begin(again=False)
+            if retries and is_lost(error):
+                return await self._begin(retries=False)
             raise translate(error) from None
         return connection
 

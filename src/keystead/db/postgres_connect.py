@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how one is made, and the one line for a server that cannot be used."""
+"""Connect to PostgreSQL, and explain in one line why a server cannot be used."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ BEGIN: Final = "BEGIN"
 BEGIN_WITH_SETTINGS: Final = "; ".join(
     ["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in (_SETTINGS | _LIMITS).items())]
 )
-"""For a connection that a pooler lends for one transaction: what a session sets is another client's afterwards."""
+"""For connections behind a transaction pooler, where session settings would reach other clients."""
 
 FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
-"""What connecting may raise."""
+"""The exceptions that connecting may raise."""
 _KEEPALIVE: Final = {
     "keepalives_idle": "TCP_KEEPIDLE",
     "keepalives_interval": "TCP_KEEPINTVL",
@@ -49,9 +49,9 @@ _log = structlog.get_logger("keystead.database")
 
 
 class Connector:
-    """Makes connections to one database, and finds out whether a pooler such as PgBouncer stands in between.
+    """Opens connections to one database, and detects a transaction pooler such as PgBouncer.
 
-    Without ``has_limits`` nothing limits how long a statement takes: a migration is waited for.
+    Without ``has_limits`` there is no statement timeout, for migrations.
     """
 
     def __init__(self, url: PostgresUrl, *, has_limits: bool = True) -> None:
@@ -59,10 +59,10 @@ class Connector:
         self._settings = _SETTINGS | _LIMITS if has_limits else _SETTINGS
         self._command_timeout = COMMAND_TIMEOUT if has_limits else None
         self.is_pooled = not url.has_statement_cache
-        """Whether a connection is another session for each transaction: nothing may be left on it."""
+        """Whether connections go through a transaction pooler: no state may be left on them."""
 
     async def connect(self) -> Connection:
-        """A new connection. Raises what asyncpg raises, one of ``FAILURES``."""
+        """Open a connection. Raises one of ``FAILURES``, as asyncpg does."""
         if not self.is_pooled:
             connection = await self._unpooled()
             if connection is not None:
@@ -71,7 +71,7 @@ class Connector:
         return await self._open({}, statement_cache_size=0)
 
     def note(self, error: BaseException) -> None:
-        """Looks at an error of a statement: a pooler may have come in between since we connected."""
+        """Check whether the error of a statement reveals a pooler."""
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate in BEHIND_A_POOLER:
             self._note_pooler()
 
@@ -81,7 +81,7 @@ class Connector:
             _log.info("database_pooler_found", place=self.url.places, reason=_POOLED)
 
     async def _unpooled(self) -> Connection | None:
-        """A connection with settings and prepared statements of our own; None where a pooler keeps neither."""
+        """A connection with session settings and prepared statements; None behind a pooler that keeps neither."""
         try:
             connection = await self._open(self._settings, statement_cache_size=CACHED_STATEMENTS)
         except asyncpg.ProtocolViolationError as error:
@@ -89,7 +89,7 @@ class Connector:
                 raise
             return None
         try:
-            # A pooler makes up the process id that it reports at the start.
+            # A pooler reports an invented process id at the start.
             if await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid():
                 return connection
         except asyncpg.PostgresError as error:
@@ -127,7 +127,7 @@ class Connector:
 
 
 def transport_of(connection: Connection) -> Any:
-    """The transport beneath a connection; asyncpg has no public way to it."""
+    """The transport of a connection, for which asyncpg has no public API."""
     return connection._transport
 
 
@@ -140,9 +140,9 @@ def is_on_this_machine(family: int, peer: Any) -> bool:
 
 
 def require_utf8(connection: Connection, url: PostgresUrl) -> None:
-    """Refuses a database that cannot store every text. The server reports its encoding with each connection.
+    """Require the encoding UTF8, which stores every text. The server reports it with each connection.
 
-    :raises StartupError: when it is another one than UTF8.
+    :raises StartupError: for any other encoding.
     """
     encoding = getattr(connection.get_settings(), "server_encoding", "UTF8")
     if encoding != "UTF8":
@@ -153,7 +153,7 @@ def require_utf8(connection: Connection, url: PostgresUrl) -> None:
 
 
 def unreachable(url: PostgresUrl, error: BaseException) -> errors.StartupError:
-    """The one line for a server that cannot be used. It never holds the password."""
+    """The one-line error for a server that cannot be used, without the password."""
     return errors.StartupError(f"Cannot reach PostgreSQL at {url.places}: {_why(url, error)}")
 
 
@@ -164,7 +164,7 @@ def _why(url: PostgresUrl, error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         authority = url.options.get("sslrootcert", "~/.postgresql/root.crt")
-        return f"the server's certificate is refused: {error.verify_message} (checked with sslrootcert={authority})"
+        return f"the server's certificate is rejected: {error.verify_message} (checked with sslrootcert={authority})"
     broken = _broken_tls_file(url)
     if broken is not None:
         return broken
@@ -182,7 +182,7 @@ def _why(url: PostgresUrl, error: BaseException) -> str:
 
 
 def _broken_tls_file(url: PostgresUrl) -> str | None:
-    """Which certificate or key of the URL cannot be used: OpenSSL's own error names no file."""
+    """The certificate or key of the URL that cannot be used, which OpenSSL's error does not name."""
     files = dict(url.tls_files)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for name, path in files.items():
@@ -204,7 +204,7 @@ def _broken_tls_file(url: PostgresUrl) -> str | None:
 
 
 def _system_trust(url: PostgresUrl) -> ssl.SSLContext | None:
-    """The authorities of this system (``sslrootcert=system``, as libpq 16 has it); None leaves it to asyncpg."""
+    """The system's certificate authorities (``sslrootcert=system``, as in libpq 16); None leaves TLS to asyncpg."""
     if url.options.get("sslrootcert") != "system":
         return None
     context = ssl.create_default_context()
@@ -215,11 +215,11 @@ def _system_trust(url: PostgresUrl) -> ssl.SSLContext | None:
 
 
 def _keep_alive(connection: Connection, options: dict[str, str]) -> None:
-    """TCP keep-alive as libpq has it: on, unless the URL turns it off."""
+    """Set TCP keep-alive as libpq does: on unless the URL turns it off."""
     link = transport_of(connection).get_extra_info("socket")
     if link is None or link.family not in (socket.AF_INET, socket.AF_INET6) or options.get("keepalives") == "0":
         return
-    with suppress(OSError):  # an option that this system does not have
+    with suppress(OSError):  # the system does not have the option
         link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, option in _KEEPALIVE.items():
             if int(options.get(name, 0)) and hasattr(socket, option):

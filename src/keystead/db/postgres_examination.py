@@ -1,4 +1,4 @@
-"""What an operator should know of a PostgreSQL database before the first request finds out: TLS, pooler, rights."""
+"""Examine a PostgreSQL database for `keystead doctor`: TLS, pooler, privileges, indexes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keystead.db.postgres import PostgresDatabase
 
 _BRAND_SCHEMA: Final = "^brand_[0-9a-f]{32}$"
 
-# Tables of ours are those that have the owner of "brands", the role that migrated. Of a brand's schema, all of them.
+# Our tables have the owner of "brands", the role that migrated; in the schema of a brand all tables are ours.
 _MISSING_TO_SERVE: Final = f"""
 SELECT array(
     SELECT format('CREATE on database %I', current_database())
@@ -55,31 +55,37 @@ _ENCODING: Final = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found."""
+    """The findings."""
 
     encoding: str
     encryption: str | None
-    """The version of TLS between us and the server or its pooler; None: not encrypted."""
+    """The TLS version between us and the server or its pooler; None: not encrypted."""
     is_verified: bool
     """Whether the server's certificate is verified."""
     is_local: bool
     """Whether the connection crosses no network."""
     is_pooled: bool
     missing_to_serve: tuple[str, ...]
-    """Rights that the role lacks for its tables, or for making a brand's entities."""
+    """Privileges that the role lacks on its tables, or for creating a brand's entities."""
     missing_to_migrate: tuple[str, ...]
-    """Rights that only ``keystead migrate`` needs."""
+    """Privileges that only ``keystead migrate`` needs."""
     invalid_indexes: tuple[str, ...]
-    """Indexes that no statement uses: CREATE INDEX CONCURRENTLY failed, or is still at work."""
+    """Indexes that are not used: CREATE INDEX CONCURRENTLY failed or is still running."""
 
 
 async def missing_rights(database: Database) -> tuple[str, ...]:
-    """What the role lacks to serve; nothing where the database is not PostgreSQL. Raises ServiceUnavailable."""
+    """The privileges that the role lacks to serve; none when the database is not PostgreSQL.
+
+    :raises ServiceUnavailable: when the database does not answer.
+    """
     return tuple(await database.ask(_MISSING_TO_SERVE)) if isinstance(database, PostgresDatabase) else ()
 
 
 async def examine(database: PostgresDatabase) -> Examination:
-    """Asks an open database. Raises ServiceUnavailable."""
+    """Examine an open database.
+
+    :raises ServiceUnavailable: when it does not answer.
+    """
     encryption, is_local = await database.link()
     return Examination(
         encoding=await database.ask(_ENCODING),

@@ -1,4 +1,4 @@
-"""Reads on PostgreSQL: each statement by itself, sent again on a fresh connection when the one at hand is gone."""
+"""Reads on PostgreSQL outside transactions, retried once on another connection when the first one is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Reader(Protocol):
     """Runs reads in a transaction that is rolled back."""
 
     def __call__(self, work: Callable[[Tx], Awaitable[T]]) -> Awaitable[T]:
-        """The result of ``work``, run again on another connection when the first one was gone."""
+        """The result of ``work``, retried once on another connection."""
         ...
 
 
@@ -34,7 +34,7 @@ class _Reads:
 
 
 class ReadsInTransactions(_Reads):
-    """For connections that a pooler lends: statement and time limits must travel in one transaction."""
+    """For connections behind a transaction pooler: statement and timeouts are sent in one transaction."""
 
     def __init__(self, read: Reader) -> None:
         self._read = read
@@ -51,7 +51,7 @@ class ReadsInTransactions(_Reads):
 
 
 class DirectReads(_Reads):
-    """One round trip each, by a statement that is prepared once for each connection."""
+    """One round trip each, with a statement that is prepared once per connection."""
 
     def __init__(self, connector: Connector, pool: Pool, second: ReadsInTransactions) -> None:
         self._connector = connector
@@ -85,7 +85,7 @@ class DirectReads(_Reads):
         return [compiled.decode(row) for row in rows]
 
     def _take_back(self, connection: Connection, error: BaseException) -> None:
-        """Returns when the read may be sent again; raises what every other error means."""
+        """Return the connection; raise the translated error unless the read may be retried."""
         take_back(self._pool, connection, error)
         self._connector.note(error)
         if not is_lost(error):
@@ -93,7 +93,10 @@ class DirectReads(_Reads):
 
 
 def reading(statement: Statement) -> Compiled:
-    """The statement for PostgreSQL. Raises TypeError when it is none that reads."""
+    """The statement compiled for PostgreSQL.
+
+    :raises TypeError: when it writes.
+    """
     compiled = statement.for_postgresql or statement.compiled("postgresql")
     if compiled.writes:
         raise TypeError("a change needs a transaction")
@@ -101,7 +104,10 @@ def reading(statement: Statement) -> Compiled:
 
 
 async def acquire(pool: Pool) -> Connection:
-    """A connection of the pool; one that is lost while it is made is made once more. Raises ServiceUnavailable."""
+    """Acquire a connection, retrying once when it is lost while it is opened.
+
+    :raises ServiceUnavailable: when there is none.
+    """
     try:
         try:
             return await pool.acquire()
@@ -114,7 +120,7 @@ async def acquire(pool: Pool) -> Connection:
 
 
 def take_back(pool: Pool, connection: Connection, error: BaseException) -> None:
-    """Returns a connection outside a transaction to the pool, or closes it, as the error demands."""
+    """Return a connection outside a transaction to the pool, as the error requires."""
     match connection_action(error):
         case ConnectionAction.release:
             pool.release(connection)

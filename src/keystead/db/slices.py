@@ -1,7 +1,7 @@
-"""Long work in slices: the writer is held for a few milliseconds at a time, and let go between them.
+"""Run long work in small batches (slices), each holding the writer for a few milliseconds only.
 
-SQLite has one writer for the whole installation. How many rows fit into a slice depends on the machine, the disk and
-what hangs on a row, so it is measured.
+SQLite has one writer for the whole installation. The batch size adapts to the time that rows take, which depends on the
+machine, the disk and the rows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable
 from keystead.db.interface import Database, Tx
 
 LONGEST_SLICE = 0.020
-"""Seconds that one slice may hold the writer."""
+"""Seconds that a slice may hold the writer."""
 _AIM = LONGEST_SLICE / 2
 _LEAST, _MOST = 4, 500
 _REMEMBERED = 0.75
 
 
 class SliceSize:
-    """How many rows the next slice takes, by how long a row took lately."""
+    """The number of rows of the next slice, adapted to the recent time per row."""
 
     def __init__(self) -> None:
         self.rows = 2 * _LEAST
@@ -29,8 +29,8 @@ class SliceSize:
     def note(self, seconds: float) -> None:
         """Adapt to ``seconds`` without the COMMIT: towards half of the longest slice, at most twice the last size.
 
-        What a COMMIT takes by itself, on a slow disk, does not depend on the rows. Slow rows are remembered for a few
-        slices, so that the next ones of their kind do not meet a slice that has grown meanwhile.
+        The time of a COMMIT on a slow disk does not depend on the rows. Slow rows are remembered for a few slices, so
+        that the size does not grow too soon.
         """
         self._row_seconds = max(seconds / self.rows, _REMEMBERED * self._row_seconds)
         fitting = int(_AIM / max(self._row_seconds, 1e-9))
@@ -45,10 +45,10 @@ async def run_in_slices(
     timer: Callable[[], float] = time.perf_counter,
     rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> int:
-    """Runs ``step``, in a transaction each time, until it finds nothing or ``seconds`` are over; returns its sum.
+    """Run ``step`` in one transaction after another until it finds nothing or ``seconds`` are over; returns the total.
 
-    ``step`` takes the number of rows to work on and returns how many it found. After each slice the writer is free for
-    as long as the slice took, so that other processes, which poll for it, get it too.
+    ``step`` takes the number of rows to work on and returns how many it found. After each slice the writer is left free
+    for as long as the slice took, so that other processes, which poll for it, get their turn.
     """
     size, done, end = SliceSize(), 0, timer() + seconds
     while timer() < end:

@@ -15,7 +15,7 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from keystead import errors
 from keystead.aio import finish
-from keystead.db.interface import OutcomeUnknown, ReadOnly, Row, Tx, Unusable, run_again
+from keystead.db.interface import OutcomeUnknown, ReadOnly, Row, Tx, Unusable, run_with_retries
 from keystead.db.sqlite_errors import LOCKED, is_busy, is_undone_at_commit, translate
 from keystead.db.sqlite_file import OpenFiles, make_private
 from keystead.db.sqlite_threads import BUSY_TIMEOUT, Worker, connect
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 READER_THREADS = 2
 QUEUE_TIMEOUT = 10.0
-"""Seconds a transaction waits for those before it."""
+"""Seconds that a transaction waits for the writer."""
 
 
 def _find(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> Row | None:
@@ -39,7 +39,7 @@ def _list(compiled: Compiled, values: list[Any], connection: sqlite3.Connection)
 
 
 def _first(compiled: Compiled, values: list[Any], connection: sqlite3.Connection) -> Row | None:
-    # All rows are fetched: a RETURNING statement left half-read would hold up the COMMIT.
+    # All rows are fetched: a RETURNING statement that is not read to its end blocks COMMIT.
     rows = connection.execute(compiled.text, values).fetchall()
     return compiled.decode(rows[0]) if rows else None
 
@@ -92,7 +92,7 @@ class _Scans:
 
 
 class _Reads(_Scans):
-    """Reads on the event loop: a few microseconds each, against ten times that for a change of thread."""
+    """Reads on the event loop: a few microseconds each, a tenth of what a thread switch costs."""
 
     def __init__(self, connection: sqlite3.Connection, readers: Worker, files: OpenFiles) -> None:
         super().__init__(readers)
@@ -107,7 +107,7 @@ class _Reads(_Scans):
         try:
             row: Row | None = self._connection.execute(compiled.text, values).fetchone()
         except Exception as error:
-            return await self._elsewhere(error, partial(_find, compiled, values))
+            return await self._on_reader_thread(error, partial(_find, compiled, values))
         return compiled.decode(row) if row else None
 
     async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
@@ -116,10 +116,10 @@ class _Reads(_Scans):
         try:
             return _list(compiled, values, self._connection)
         except Exception as error:
-            return await self._elsewhere(error, partial(_list, compiled, values))
+            return await self._on_reader_thread(error, partial(_list, compiled, values))
 
-    async def _elsewhere(self, error: Exception, job: Callable[[sqlite3.Connection], T]) -> T:
-        """A busy database is waited for on a reader thread, never on the loop."""
+    async def _on_reader_thread(self, error: Exception, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Wait for a busy database on a reader thread, never on the loop."""
         if isinstance(error, sqlite3.Error) and is_busy(error):
             return await self._readers.run(job)
         self._files.note(error)
@@ -134,7 +134,7 @@ def _reading(statement: Statement) -> Compiled:
 
 
 class _Transaction:
-    """Statements of one transaction, run by the writer thread. BEGIN travels with the first of them."""
+    """Statements of one transaction on the writer thread. BEGIN is sent with the first of them."""
 
     def __init__(self, writer: Worker) -> None:
         self._writer = writer
@@ -167,11 +167,11 @@ class _Transaction:
 
     def _step(self, job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
         if not self._begun:
-            _rollback(connection)  # what a failed ROLLBACK may have left
+            _rollback(connection)  # a failed ROLLBACK may have left a transaction open
             connection.execute("BEGIN IMMEDIATE")
             self._begun = True
         elif not connection.in_transaction:
-            # SQLite itself rolls back on some failures; going on would commit half a transaction.
+            # SQLite rolls back by itself on some failures: continuing would commit half a transaction.
             raise sqlite3.OperationalError("the transaction is gone")
         return job(connection)
 
@@ -208,7 +208,10 @@ class SqliteDatabase:
         return self._scans
 
     async def open(self) -> None:
-        """Makes the file (mode 0600) where there is none. Raises StartupError naming the path."""
+        """Open the file; create it with mode 0600 if it does not exist.
+
+        :raises StartupError: with the path.
+        """
         try:
             if self._may_create:
                 make_private(self.path)
@@ -228,7 +231,7 @@ class SqliteDatabase:
         self._is_open = True
 
     async def close(self) -> None:
-        """Ends the threads and closes the connections; the last of them tidies the log up."""
+        """End the threads and close the connections; the last one checkpoints the log."""
         async with self._lock:
             if not self._is_open:
                 return
@@ -240,8 +243,8 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
-        """One at a time in this process; others are waited for up to five seconds by BEGIN IMMEDIATE."""
-        await self._take_turn()
+        """One at a time in this process; BEGIN IMMEDIATE waits up to five seconds for other processes."""
+        await self._acquire_writer()
         try:
             tx = _Transaction(self._writer)
             try:
@@ -256,16 +259,16 @@ class SqliteDatabase:
             self._lock.release()
 
     async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """SQLite never undoes a transaction by itself; the interface is the same as PostgreSQL's."""
-        return await run_again(self, work)
+        """As PostgreSQL's; SQLite itself never rolls back for another transaction."""
+        return await run_with_retries(self, work)
 
     async def now(self) -> datetime:
-        """The clock SQLite reads, in milliseconds."""
+        """SQLite's clock, in milliseconds."""
         row = self._connection.execute("SELECT strftime('%Y-%m-%dT%H:%M:%fZ')").fetchone()
         return datetime.fromisoformat(row[0])
 
     async def ping(self) -> None:
-        """Reads the file's header, and asks the system whether it is the one at its path and may be written to."""
+        """Check that the open file is the one at its path, undamaged, and writable."""
         self._files.require()
         self._files.require_whole()
         try:
@@ -276,7 +279,7 @@ class SqliteDatabase:
         if not os.access(self.path, os.W_OK):
             raise ReadOnly(cause=f"{self.path} cannot be written to")
 
-    async def _take_turn(self) -> None:
+    async def _acquire_writer(self) -> None:
         if not self._lock.locked():
             await self._lock.acquire()
             return
@@ -284,4 +287,4 @@ class SqliteDatabase:
             async with asyncio.timeout(QUEUE_TIMEOUT):
                 await self._lock.acquire()
         except TimeoutError:
-            raise errors.ServiceUnavailable(cause="transactions are queueing") from None
+            raise errors.ServiceUnavailable(cause="timeout waiting for the writer") from None

@@ -1,4 +1,4 @@
-"""One table of SQLite's primary result codes: which error each means to us.
+"""SQLite's primary result codes: which of our errors each becomes.
 
 A test holds the table against every code that Python's sqlite3 names. Source: https://www.sqlite.org/rescode.html
 """
@@ -17,21 +17,21 @@ __all__ = ["LOCKED", "Meaning", "is_busy", "is_undone_at_commit", "meaning_of", 
 
 
 class Meaning(Enum):
-    """Which error of ours a code becomes."""
+    """Which of our errors a code becomes."""
 
-    fault = "a fault of ours: 500"
+    fault = "a bug of ours: 500"
     unavailable = "503, try again later"
-    busy = "503 once waiting for the lock has not helped; a read on the event loop waits on a reader thread"
+    busy = "503 after the busy timeout; a read on the event loop is retried on a reader thread"
     damaged = "503 and not ready: the file has to be restored"
     read_only = "503, the database takes no changes"
     full = "503, the storage is full"
-    changed = "503, the schema is another one by now"
-    rule = "a unique rule or a foreign key"
+    changed = "503, the schema has changed"
+    constraint = "a unique constraint or a foreign key"
 
 
 _MEANINGS: Final[dict[int, Meaning]] = {
     sqlite3.SQLITE_OK: Meaning.fault,
-    sqlite3.SQLITE_ERROR: Meaning.fault,  # but for a table or column that is missing
+    sqlite3.SQLITE_ERROR: Meaning.fault,  # except for a missing table or column
     sqlite3.SQLITE_INTERNAL: Meaning.fault,
     sqlite3.SQLITE_PERM: Meaning.unavailable,  # the access mode that was asked for cannot be had
     sqlite3.SQLITE_ABORT: Meaning.fault,
@@ -49,7 +49,7 @@ _MEANINGS: Final[dict[int, Meaning]] = {
     sqlite3.SQLITE_EMPTY: Meaning.fault,  # not used by SQLite
     sqlite3.SQLITE_SCHEMA: Meaning.changed,
     sqlite3.SQLITE_TOOBIG: Meaning.fault,  # a text of a gigabyte
-    sqlite3.SQLITE_CONSTRAINT: Meaning.rule,
+    sqlite3.SQLITE_CONSTRAINT: Meaning.constraint,
     sqlite3.SQLITE_MISMATCH: Meaning.fault,
     sqlite3.SQLITE_MISUSE: Meaning.fault,
     sqlite3.SQLITE_NOLFS: Meaning.full,  # the file system cannot hold a larger file
@@ -71,13 +71,13 @@ _ERRORS: Final[dict[Meaning, type[errors.KeysteadError]]] = {
     Meaning.changed: SchemaChanged,
 }
 LOCKED: Final = "the database is locked by another process"
-_UNDONE_AT_COMMIT: Final = {Meaning.busy, Meaning.full, Meaning.rule, Meaning.read_only}
+_UNDONE_AT_COMMIT: Final = {Meaning.busy, Meaning.full, Meaning.constraint, Meaning.read_only}
 _MISSING: Final = ("no such table", "no such column", "has no column")
 _UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")
 
 
 def meaning_of(error: sqlite3.Error) -> Meaning:
-    """The row of the table; errors of the module itself (no code) are faults, but for a connection that is closed."""
+    """The meaning of an error. Errors without a code come from the module: bugs, except for a closed connection."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return Meaning.unavailable if "closed database" in str(error) else Meaning.fault
@@ -87,22 +87,22 @@ def meaning_of(error: sqlite3.Error) -> Meaning:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Another connection holds the lock."""
+    """Whether another connection holds the lock."""
     return meaning_of(error) is Meaning.busy
 
 
 def is_undone_at_commit(error: sqlite3.Error) -> bool:
-    """Whether a COMMIT that failed with this wrote nothing for certain.
+    """Whether a COMMIT that failed with this error certainly wrote nothing.
 
-    After a failed write or sync the log may hold the transaction whole, and the next process would recover it.
+    After a failed write or sync the log may hold the whole transaction, and the next process would recover it.
     """
     return meaning_of(error) in _UNDONE_AT_COMMIT
 
 
 def translate(error: BaseException) -> BaseException:
-    """What an error of the driver means to us. SQLite's texts name tables and columns, never values."""
+    """Translate a driver error to ours. SQLite's messages name tables and columns, never values."""
     if isinstance(error, sqlite3.IntegrityError):
-        return _broken_rule(error)
+        return _constraint_violation(error)
     if isinstance(error, UnicodeEncodeError):
         return errors.BadUserInput("Text holds a character that cannot be stored.")
     if isinstance(error, OverflowError):
@@ -117,7 +117,7 @@ def translate(error: BaseException) -> BaseException:
     )
 
 
-def _broken_rule(error: sqlite3.IntegrityError) -> Exception:
+def _constraint_violation(error: sqlite3.IntegrityError) -> Exception:
     text = str(error)
     if "FOREIGN KEY" in text:
         return ForeignKeyViolation()

@@ -1,7 +1,7 @@
-"""The files behind an open SQLite database: whether they are still the ones at their paths, and whole.
+"""Detect that the files of an open SQLite database were replaced or damaged.
 
-SQLite trusts the descriptors that it opened. After ``mv``, ``rm`` or a restored copy it writes on into files without a
-name and acknowledges every COMMIT; all of it is lost with the process (https://www.sqlite.org/howtocorrupt.html).
+SQLite keeps using the descriptors that it opened. After ``mv``, ``rm`` or a restored copy it writes to unlinked files
+and acknowledges every COMMIT; all of it is lost when the process ends (https://www.sqlite.org/howtocorrupt.html).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from keystead import errors
 from keystead.db.interface import Unusable
 from keystead.db.sqlite_errors import Meaning, meaning_of
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 _log = structlog.get_logger("keystead.database")
 
 
 def make_private(path: str) -> None:
-    """Makes the file where there is none. It holds password hashes: no other user may read it or its log.
+    """Create the file with mode 0600 if it does not exist: it holds password hashes.
 
-    :raises StartupError: when the log of a database is there without it: SQLite would delete the log.
+    :raises StartupError: when there is a log but no database: SQLite would delete the log.
     """
     if not os.path.exists(path) and os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
         raise errors.StartupError(
@@ -38,30 +38,30 @@ def make_private(path: str) -> None:
 
 
 def uri_of(path: str) -> str:
-    """The file as SQLite's URI that opens it without ever making it."""
+    """The file as an SQLite URI that never creates it."""
     return f"{Path(path).absolute().as_uri()}?mode=rw"
 
 
 class OpenFiles:
-    """The database, its log and the index of the log, as they were when they were opened."""
+    """The inodes of the database, its log and the log's index, as opened."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         # SQLite follows symbolic links, and keeps the log beside the file itself.
         self._beside = os.path.realpath(path)
-        self._opened = self._look()
+        self._opened = self._inodes()
         self._timer: asyncio.TimerHandle | None = None
         self.is_lost = False
         self._damage: str | None = None
 
     def watch(self) -> None:
-        """Looks now and then once a second, on the running loop."""
-        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self.watch)
-        self.look()
+        """Check now and then every second, on the running loop."""
+        self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self.watch)
+        self.check()
 
-    def look(self) -> None:
-        """Compares the files with the open ones, and logs what has changed since the last look."""
-        is_lost = self._look() != self._opened
+    def check(self) -> None:
+        """Compare the files at the paths with the open ones, and log a change."""
+        is_lost = self._inodes() != self._opened
         if is_lost and not self.is_lost:
             _log.error("database_file_lost", path=self._path, reason="it or its log was moved, deleted or replaced")
         if self.is_lost and not is_lost:
@@ -69,30 +69,33 @@ class OpenFiles:
         self.is_lost = is_lost
 
     def close(self) -> None:
-        """Stops looking."""
+        """Stop checking."""
         if self._timer is not None:
             self._timer.cancel()
 
     def require(self) -> None:
-        """Looks now.
+        """Check now.
 
         :raises Unusable: when the files at the paths are not the open ones.
         """
-        if self._look() != self._opened:
+        if self._inodes() != self._opened:
             raise Unusable(cause=f"{self._path} or its log was moved, deleted or replaced")
 
     def require_whole(self) -> None:
-        """:raises Unusable: when a damaged page was met since the files were opened."""
+        """Check that no damage was found since the files were opened.
+
+        :raises Unusable: when a damaged page was read.
+        """
         if self._damage is not None:
             raise Unusable(cause=self._damage)
 
     def note(self, error: BaseException) -> None:
-        """Remembers, and logs once, that a page is damaged."""
+        """Record, and log once, that a page is damaged."""
         if self._damage is None and isinstance(error, sqlite3.Error) and meaning_of(error) is Meaning.damaged:
             self._damage = str(error)
             _log.error("database_damaged", path=self._path, reason=str(error))
 
-    def _look(self) -> list[tuple[int, int] | None]:
+    def _inodes(self) -> list[tuple[int, int] | None]:
         return [_identity(self._path), _identity(f"{self._beside}-wal"), _identity(f"{self._beside}-shm")]
 
 

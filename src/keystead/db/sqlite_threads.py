@@ -1,4 +1,8 @@
-"""Threads that own SQLite connections."""
+"""Worker threads that own SQLite connections.
+
+``ThreadPoolExecutor`` costs 7 µs of CPU and 14 µs of latency more per statement, and has no place for the connection of
+a thread (its reopening, its progress handler).
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,11 @@ Job: TypeAlias = Callable[[sqlite3.Connection], T]
 BUSY_TIMEOUT = 5.0
 CACHED_STATEMENTS = 512
 INSTRUCTIONS_BETWEEN_CHECKS = 100_000
-"""Of SQLite's virtual machine, a few milliseconds."""
+"""Instructions of SQLite's virtual machine; a few milliseconds."""
 
 
 def connect(path: str, *, timeout: float, query_only: bool) -> sqlite3.Connection:
-    """A connection in autocommit mode to a file that exists; ``timeout`` in seconds is how long it waits for a lock."""
+    """Connect to an existing file in autocommit mode; ``timeout`` is in seconds, for a lock."""
     connection = sqlite3.connect(
         uri_of(path),
         uri=True,
@@ -45,7 +49,7 @@ def connect(path: str, *, timeout: float, query_only: bool) -> sqlite3.Connectio
 
 
 class Worker:
-    """Threads that take jobs from one queue, each with a connection of its own."""
+    """Threads that run jobs from one queue, each with its own connection."""
 
     def __init__(self, name: str, path: str, files: OpenFiles, *, threads: int, query_only: bool) -> None:
         self._path = path
@@ -58,21 +62,20 @@ class Worker:
             thread.start()
 
     def submit(self, job: Job[T]) -> asyncio.Future[T]:
-        """Runs ``job`` on one of the threads, in order of arrival where there is one thread."""
+        """Queue ``job`` for one of the threads; with one thread, jobs run in order."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._is_closed:
-            # Nobody would ever answer, and whoever must not leave a transaction half known would wait for ever.
             future.set_exception(errors.ServiceUnavailable(cause="the database is closed"))
         else:
             self._jobs.put((job, future))
         return future
 
     async def run(self, job: Job[T]) -> T:
-        """The job's result, or what its error means."""
+        """The job's result, or its translated error."""
         return await self.submit(job)
 
     def close(self) -> None:
-        """Ends the threads after the jobs that are already queued; later ones fail."""
+        """End the threads after the queued jobs; later jobs fail."""
         self._is_closed = True
         for _ in self._threads:
             self._jobs.put(None)
@@ -86,14 +89,14 @@ class Worker:
             try:
                 connection = connection or self._open()
                 if self._query_only:
-                    # A read that is no longer waited for, because its request ran out of time, ends.
+                    # Interrupts a read whose request has timed out or was cancelled.
                     connection.set_progress_handler(future.cancelled, INSTRUCTIONS_BETWEEN_CHECKS)
                 result: Any = job(connection)
             except BaseException as error:
                 self._files.note(error)
-                _answer(future, _fail, future, translate(error))
+                _deliver(future, _fail, future, translate(error))
             else:
-                _answer(future, _resolve, future, result)
+                _deliver(future, _resolve, future, result)
             if connection is not None and self._query_only:
                 connection.set_progress_handler(None, 0)
             del entry, job, future
@@ -101,7 +104,7 @@ class Worker:
             connection.close()
 
     def _open_early(self) -> sqlite3.Connection | None:
-        """The connection before it is needed, as long as there are descriptors; None where it cannot be opened now."""
+        """Open the connection at start, before file descriptors run out; None when that fails."""
         with suppress(Exception):
             return self._open()
         return None
@@ -113,8 +116,8 @@ class Worker:
         return connection
 
 
-def _answer(future: asyncio.Future[Any], how: Callable[..., None], *arguments: Any) -> None:
-    with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
+def _deliver(future: asyncio.Future[Any], how: Callable[..., None], *arguments: Any) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and the caller gone
         future.get_loop().call_soon_threadsafe(how, *arguments)
 
 

@@ -1,8 +1,8 @@
-"""From a SQLAlchemy Core expression to SQL text, once per dialect.
+"""Compile SQLAlchemy Core expressions to SQL text, once per dialect.
 
-A store keeps its statements as module-level constants; the text, the order of the parameters and the
-converters are worked out when a statement is first used, so that a call costs little more than the driver.
-``insert`` is PostgreSQL's, with ``ON CONFLICT``, which compiles for SQLite as well.
+Stores keep statements as module-level constants. Text, parameter order and converters are compiled on first use, so
+that a call costs little more than the driver. ``insert`` is PostgreSQL's, whose ``ON CONFLICT`` compiles for SQLite
+too.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = ["Compiled", "Statement", "UnboundBrand", "any_of", "ddl_text", "inser
 Shape = Callable[[Sequence[Any]], Any]
 
 MOST_SHAPED = 4096
-"""How many shaped rows a statement keeps; a value takes about a kilobyte."""
+"""Shaped rows that a statement caches, about a kilobyte each."""
 
 
 @cache
 def sqlalchemy_dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
-    """SQLAlchemy's dialect, used to make text only: no driver behind it."""
+    """SQLAlchemy's dialect without a driver, to compile text."""
     if name == "sqlite":
         return sqlite.dialect(paramstyle="qmark")
     make: Callable[..., Dialect] = PGDialect_asyncpg
@@ -47,7 +47,7 @@ def sqlalchemy_dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What a driver needs: the text, what to bind in which order, and how to read a row."""
+    """A compiled statement: its text, its parameters in order, and how to decode a row."""
 
     text: str
     parameters: tuple[tuple[str, Processor | None], ...]
@@ -65,7 +65,10 @@ class Compiled:
         object.__setattr__(self, "arity", len(names))
 
     def bind(self, params: dict[str, Any]) -> list[Any]:
-        """The values in the driver's order. Raises TypeError when a name is missing or too many."""
+        """The values in the driver's order.
+
+        :raises TypeError: when a parameter is missing or unknown.
+        """
         if len(params) != self.arity or not self.names.issuperset(params):
             missing, unknown = sorted(self.names - params.keys()), sorted(params.keys() - self.names)
             raise TypeError(f"parameters missing: {missing}, unknown: {unknown}")
@@ -74,7 +77,7 @@ class Compiled:
         return [params[name] if process is None else process(params[name]) for name, process in self.parameters]
 
     def decode(self, row: Sequence[Any]) -> Any:
-        """One row as a tuple of Python values, or what the statement's ``shape`` makes of it."""
+        """Decode one row to a tuple of Python values, or to the result of the statement's ``shape``."""
         if self.shape is not None:
             return self._shaped(tuple(row), self.shape)
         if self.results is None:
@@ -82,7 +85,7 @@ class Compiled:
         return tuple([value if read is None else read(value) for read, value in zip(self.results, row, strict=True)])
 
     def _shaped(self, raw: tuple[Any, ...], shape: Shape) -> Any:
-        """Rows alike, as the driver gave them, are read once: the value is kept, and is shared."""
+        """Decode a row, or return the shared value of an equal row (cached)."""
         value = self.shaped.get(raw)
         if value is None:
             if len(self.shaped) >= MOST_SHAPED:
@@ -97,8 +100,8 @@ class Statement:
     """One SQL statement, bound to a brand.
 
     ``unbranded`` is the reason why a statement need not be bound to one (a digest lookup, the sweeper).
-    ``shape`` makes an immutable value of a row. It is for the rows that are read with each request and are mostly the
-    same again: only the first of them is decoded and shaped. The database is asked all the same.
+    ``shape`` makes an immutable value of a row, cached by the row: for rows that every request reads and that rarely
+    change. The database is queried every time all the same.
     """
 
     __slots__ = ("expression", "for_postgresql", "for_sqlite", "shape", "unbranded")
@@ -111,7 +114,10 @@ class Statement:
         self.for_postgresql: Compiled | None = None
 
     def compiled(self, dialect: Literal["sqlite", "postgresql"]) -> Compiled:
-        """The statement for one dialect, made on first use. Raises UnboundBrand."""
+        """The statement for one dialect, compiled on first use.
+
+        :raises UnboundBrand: when it is not bound to a brand.
+        """
         ready = self.for_sqlite if dialect == "sqlite" else self.for_postgresql
         if ready is not None:
             return ready
@@ -127,7 +133,7 @@ class Statement:
 
 def _compile(expression: Any, dialect: Dialect, shape: Shape | None) -> Compiled:
     if isinstance(expression, Insert) and not expression._returning:
-        # Otherwise SQLAlchemy adds a RETURNING of its own for generated keys.
+        # Otherwise SQLAlchemy adds a RETURNING for generated keys.
         expression = expression.inline()
     compiler = expression.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     processors = compiler._bind_processors
@@ -151,7 +157,7 @@ def _readers(compiler: SQLCompiler, dialect: Dialect) -> tuple[Processor | None,
 
 def _reader(kind: types.TypeEngine[Any], dialect: Dialect) -> Processor | None:
     if dialect.name == "postgresql" and isinstance(kind, types.Numeric | types.LargeBinary):
-        return None  # asyncpg answers float, Decimal and bytes by itself
+        return None  # asyncpg returns float, Decimal and bytes itself
     return kind._cached_result_processor(dialect, None)
 
 
@@ -170,11 +176,11 @@ class _AnyOf(ColumnElement[bool]):
         return self.column._from_objects
 
     def self_group(self, against: Any = None) -> _AnyOf:
-        """Itself: SQLAlchemy would add ``= 1`` on SQLite, and the index would not be used."""
+        """Itself: SQLAlchemy would add ``= 1`` on SQLite, which prevents the use of the index."""
         return self
 
     def get_children(self, **kwargs: Any) -> Any:
-        """What a walk over the expression meets below this element."""
+        """The children, for traversals of the expression."""
         return (self.column, self.values)
 
 
@@ -190,22 +196,22 @@ def _any_of_sqlite(element: _AnyOf, compiler: SQLCompiler, **kwargs: Any) -> str
 
 
 def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """``column IN (...)`` where the values are ONE list parameter called ``name``, however many they are."""
+    """``column IN (...)`` with all values in one list parameter ``name``."""
     return _AnyOf(column, name)
 
 
 def paged(ids: Select[Any]) -> Select[Any]:
-    """``ids`` cut to one page, by the parameters ``limit`` and ``offset``.
+    """Limit ``ids`` to one page, by the parameters ``limit`` and ``offset``.
 
-    The numbers come out of subqueries: PostgreSQL without statistics would sort all rows of a brand if it knew, when it
-    plans, that the page is a deep one.
+    The numbers are subqueries, so that PostgreSQL does not know them when it plans: without statistics it would sort
+    all rows of a brand for a deep page.
     """
     limit, offset = (select(bindparam(name, type_=Integer())).scalar_subquery() for name in ("limit", "offset"))
     return ids.limit(limit).offset(offset)
 
 
 def unindexed(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """``condition`` in a form that no index fits: it judges the rows that another condition has found."""
+    """``condition`` in a form that uses no index, to filter rows that another condition has found."""
     return condition.is_(true())
 
 

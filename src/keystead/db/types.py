@@ -1,7 +1,6 @@
-"""The metadata every fixed table is registered on, and the column types that behave alike on both databases.
+"""The metadata of the fixed tables, and column types that behave the same on both databases.
 
-Text is compared and sorted byte by byte everywhere (``COLLATE "C"`` on PostgreSQL, BINARY on SQLite), so
-that an order is the same on both.
+Text is compared by bytes (``COLLATE "C"`` on PostgreSQL, BINARY on SQLite), so that both sort it equally.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ metadata = MetaData(
 
 
 def filled_index(name: str, column: str, *others: str) -> Index:
-    """A partial index: of the rows in which ``column``, which is NULL in most, is not.
+    """A partial index of the rows in which ``column``, NULL in most, is not NULL.
 
-    Without statistics, SQLite takes ``IS NULL`` for as good an equality as an id: by an index of all rows it would read
-    every such row of the installation. PostgreSQL may combine the two.
+    Without statistics, SQLite considers ``IS NULL`` as selective as an id: with a full index it would read every such
+    row of the installation.
     """
     is_filled = text(f"{column} IS NOT NULL")
     return Index(name, column, *others, sqlite_where=is_filled, postgresql_where=is_filled)
@@ -50,22 +49,22 @@ def _is_postgresql(dialect: Dialect) -> bool:
 
 
 class _TextShaped(sa.TypeDecorator[T]):
-    """A value kept as text in byte order."""
+    """A value stored as text, in byte order."""
 
     impl = sa.Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
-        """TEXT on both; PostgreSQL is told to compare bytes."""
+        """TEXT, on PostgreSQL with the collation C."""
         kind = postgresql.TEXT(collation="C") if _is_postgresql(dialect) else sa.Text()
         return dialect.type_descriptor(kind)
 
     def bind_processor(self, dialect: Dialect) -> Processor | None:
-        """How a Python value becomes the stored text; None: it is that text already."""
+        """The converter to text; None when there is none."""
         return None
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
-        """How the stored text becomes a Python value; None: it is that value already."""
+        """The converter from text; None when there is none."""
         return None
 
 
@@ -90,16 +89,16 @@ def _decode_json(text: str | None) -> object:
 
 
 class Json(_TextShaped[Any]):
-    """A JSON value, kept as text; SQL NULL is None."""
+    """A JSON value, stored as text; SQL NULL is None."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Processor:
-        """Writes compact JSON."""
+        """Encode compact JSON."""
         return _encode_json
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor:
-        """Reads JSON."""
+        """Decode JSON."""
         return _decode_json
 
 
@@ -116,16 +115,19 @@ def _split_words(text: str | None) -> tuple[str, ...] | None:
 
 
 class Words(_TextShaped[Sequence[str]]):
-    """A list of words without white space (permissions, features), kept as one text; read as a tuple."""
+    """A list of words without white space (permissions, features), stored as one text; read as a tuple."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Processor:
-        """Joins by one space; raises ValueError for a word that would not come back as one."""
+        """Join by a space.
+
+        :raises ValueError: for a word with white space.
+        """
         return _join_words
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor:
-        """Splits at white space."""
+        """Split at white space."""
         return _split_words
 
 
@@ -156,9 +158,9 @@ def _read_time(text: str | None) -> datetime | None:
 
 
 class UtcTime(sa.TypeDecorator[datetime]):
-    """An instant, aware and in UTC. SQLite keeps fixed-width text, so that text order is time order.
+    """An aware instant in UTC. SQLite stores fixed-width text, so that text order is time order.
 
-    The first and the last microsecond that Python knows are moved inwards by one, on both databases alike.
+    The first and last microsecond of ``datetime`` are clamped to their neighbours on both databases.
     """
 
     impl = sa.DateTime
@@ -169,26 +171,29 @@ class UtcTime(sa.TypeDecorator[datetime]):
         return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True) if _is_postgresql(dialect) else sa.Text())
 
     def bind_processor(self, dialect: Dialect) -> Processor:
-        """Raises ValueError for a naive datetime, which would be read in the machine's time zone."""
+        """Convert to UTC.
+
+        :raises ValueError: for a naive datetime, whose time zone is unknown.
+        """
         return _require_aware if _is_postgresql(dialect) else _write_time
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
-        """asyncpg answers aware datetimes in UTC already."""
+        """asyncpg returns aware datetimes in UTC."""
         return None if _is_postgresql(dialect) else _read_time
 
 
 class Digest(sa.TypeDecorator[bytes]):
-    """Bytes: a SHA-256 digest, or something sealed."""
+    """Bytes: a SHA-256 digest or ciphertext."""
 
     impl = sa.LargeBinary
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Processor | None:
-        """Both drivers take bytes as they are."""
+        """Both drivers accept bytes."""
         return None
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
-        """Both drivers answer bytes."""
+        """Both drivers return bytes."""
         return None
 
 
@@ -199,7 +204,7 @@ class Real(sa.TypeDecorator[float]):
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Processor | None:
-        """Both drivers answer floats."""
+        """Both drivers return floats."""
         return None
 
 
@@ -208,7 +213,7 @@ def _compact(items: Sequence[Any]) -> str:
 
 
 class ListOf(sa.TypeDecorator[Sequence[Any]]):
-    """One parameter holding many values of ``item``: an array on PostgreSQL, a JSON array on SQLite."""
+    """One parameter with many values of ``item``: an array on PostgreSQL, a JSON array on SQLite."""
 
     impl = sa.Text
     cache_ok = False
@@ -216,7 +221,7 @@ class ListOf(sa.TypeDecorator[Sequence[Any]]):
     def __init__(self, item: sa.TypeEngine[Any]) -> None:
         super().__init__()
         if isinstance(item, sa.LargeBinary | Digest):
-            raise TypeError("a list of bytes cannot be handed to SQLite as JSON")
+            raise TypeError("SQLite cannot take a list of bytes as JSON")
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.TypeEngine[Any]:
@@ -227,7 +232,7 @@ class ListOf(sa.TypeDecorator[Sequence[Any]]):
         return dialect.type_descriptor(postgresql.ARRAY(sa.Text() if is_text else self.item))
 
     def bind_processor(self, dialect: Dialect) -> Processor:
-        """Each item goes through the item type's own processor."""
+        """Apply the item type's converter to each item."""
         one = self.item.bind_processor(dialect)
         pack: Processor = list if _is_postgresql(dialect) else _compact
         return pack if one is None else lambda items: pack([one(item) for item in items])

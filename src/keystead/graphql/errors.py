@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from keystead.errors import (
-    OURS_TO_MEND,
+    OPERATOR_ERRORS,
     AccessTokenRefused,
     DocumentInvalid,
     InternalError,
@@ -93,7 +93,7 @@ def public_error(error: BaseException, reference_id: str, *, is_secret: bool = F
     :param is_secret: the operation carries credentials: the traceback is logged without the error's message.
     """
     if isinstance(error, KeysteadError):
-        is_ours = isinstance(error, OURS_TO_MEND)
+        is_ours = isinstance(error, OPERATOR_ERRORS)
         if error.cause is not None or is_ours:
             cause = (error.cause or error.message)[:LONGEST_CAUSE]
             (_log.error if is_ours else _log.info)(

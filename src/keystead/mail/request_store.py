@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Column, ForeignKey, Index, Table, bindparam, delete, func, select, update
 
-from keystead.db.interface import Tx, pointing_at_what_was_there
+from keystead.db.interface import Tx, retry_when_deleted
 from keystead.db.statements import Statement, insert
 from keystead.db.types import Digest, Id, Text, UtcTime, filled_index, metadata
 from keystead.mail.requests import MailRequest
@@ -65,7 +65,7 @@ async def add(tx: Tx, brand_id: str, request: MailRequest, *, is_limited: bool =
     :raises Contention: when its user is being deleted concurrently.
     """
     most = MOST_OF_SOURCE if is_limited else 2**31 - 1
-    with pointing_at_what_was_there():
+    with retry_when_deleted():
         return await tx.execute(_ADD, most=most, **msgspec.structs.asdict(request) | {"brand_id": brand_id}) > 0
 
 

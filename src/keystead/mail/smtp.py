@@ -239,7 +239,7 @@ async def _log_in(client: aiosmtplib.SMTP, server: MailServer) -> None:
     user, password = server.user, server.password
     if user is None or password is None:
         return
-    if client.get_transport_info("sslcontext") is None and not server.is_here:
+    if client.get_transport_info("sslcontext") is None and not server.is_local:
         raise DeliveryFailed("the password is not sent over an unencrypted connection")
     ways = {"plain": client.auth_plain, "login": client.auth_login}
     offered = [way for way in ways if way in client.server_auth_methods]

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from keystead.db.interface import Row, Tx, pointing_at_what_was_there
+from keystead.db.interface import Row, Tx, retry_when_deleted
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Json, Text, UtcTime, Words, metadata
 from keystead.mail.model import LIMITED, Mail, MailKind, MailState, NewMail
@@ -176,7 +176,7 @@ async def insert_mail(
     :returns: whether it was inserted.
     :raises Contention: when its user is being deleted concurrently.
     """
-    with pointing_at_what_was_there():
+    with retry_when_deleted():
         added = await tx.execute(
             _INSERT_MAIL,
             id=mail.id,

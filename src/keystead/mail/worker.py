@@ -118,7 +118,7 @@ class MailWorker:
                 leases = [Lease(mail, until) for mail in mails]
                 self._retries += sum(lease.is_retry for lease in leases)
         except Exception as error:
-            if fields := self._failures.begin(error):
+            if fields := self._failures.start(error):
                 _log.warning("mails_not_taken", **fields)
             return []
         self._note_success()

@@ -1,7 +1,7 @@
-"""Which database to open: ``KEYSTEAD_DATABASE_URL``, parsed once, for settings and drivers alike. Pure.
+"""Parse ``KEYSTEAD_DATABASE_URL``, for settings and drivers. Pure.
 
-PostgreSQL's URL takes libpq's parameters (https://www.postgresql.org/docs/current/libpq-connect.html). Each is honoured
-or ignored by name; any other is an error. A ``ValueError`` from here is one clear line without the password.
+A PostgreSQL URL takes libpq's parameters (https://www.postgresql.org/docs/current/libpq-connect.html): each is
+supported or explicitly ignored, any other is an error. Every ``ValueError`` is one line without the password.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _OF_DRIVER: Final = frozenset(_TLS_FILES) | frozenset(
         "gsslib",
     )
 )
-"""What asyncpg understands in the query of a URL."""
+"""Parameters that asyncpg reads from the URL itself."""
 _WHERE: Final = frozenset(("host", "port", "user", "password", "dbname", "database", "passfile"))
 _SECONDS: Final = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 _HERE: Final = frozenset((*_SECONDS, "keepalives", "connect_timeout", "application_name", "options", "statement_cache"))
 _CHOICES: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-    # Keystead writes: a server that only reads is of no use to it.
+    # Keystead needs a server that accepts writes.
     "target_session_attrs": ("any", "read-write", "primary"),
     "keepalives": ("0", "1"),
     "statement_cache": ("on", "off"),
@@ -56,7 +56,7 @@ IGNORED: Final = frozenset(
         "load_balance_hosts",
     )
 )
-"""Parameters of libpq's without a counterpart here, which may stand in a URL all the same."""
+"""Parameters of libpq that are accepted without effect."""
 _NOT_BOUND: Final = (
     "channel_binding=require has no effect: the driver cannot do it. sslmode=verify-full protects against the same"
 )
@@ -76,41 +76,41 @@ class SqliteUrl:
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """A PostgreSQL database and how to connect to it."""
+    """A PostgreSQL database and its connection parameters."""
 
     hosts: tuple[tuple[str, int], ...] = ()
-    """Names, addresses or socket folders with their ports, in order of preference; empty: the driver's default."""
+    """Names, addresses or socket directories with ports, in order of preference; empty: the driver's default."""
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str | None = None
     options: dict[str, str] = field(default_factory=dict, repr=False)
-    """The other parameters that are honoured, by libpq's names."""
+    """The other supported parameters, by libpq's names."""
     warnings: tuple[str, ...] = ()
 
     @property
     def places(self) -> str:
-        """Where the server is looked for, as an operator reads it."""
+        """The server's addresses, for messages to operators."""
         if not self.hosts:
             return "the local socket or localhost (the URL names no host)"
         return ", ".join(_place(host, port) for host, port in self.hosts)
 
     @property
     def has_statement_cache(self) -> bool:
-        """False where the URL says that connections are pooled for each transaction (``statement_cache=off``)."""
+        """False when the URL announces a transaction pooler (``statement_cache=off``)."""
         return self.options.get("statement_cache") != "off"
 
     @property
     def tls_files(self) -> tuple[tuple[str, str], ...]:
-        """Parameter and path of each certificate or key that the URL names."""
+        """Parameter and path of each certificate or key in the URL."""
         named = ((name, self.options.get(name, "")) for name in _TLS_FILES)
         return tuple((name, path) for name, path in named if path and (name, path) != ("sslrootcert", "system"))
 
     @property
     def driver_query(self) -> str:
-        """The parameters that asyncpg reads by itself, as a URL without anything else."""
+        """The parameters that asyncpg reads itself, as a URL."""
         options = {name: value for name, value in self.options.items() if name in _OF_DRIVER}
         if len(self.hosts) > 1:
-            # Without this a fail-over could leave us on the standby.
+            # Otherwise a fail-over could leave us on the standby.
             options.setdefault("target_session_attrs", "read-write")
         if options.get("sslrootcert") == "system":
             options = {name: value for name, value in options.items() if name not in ("sslrootcert", "sslmode")}
@@ -121,9 +121,9 @@ DatabaseUrl = SqliteUrl | PostgresUrl
 
 
 def parse_database_url(url: str) -> DatabaseUrl:
-    """What ``KEYSTEAD_DATABASE_URL`` says.
+    """Parse ``KEYSTEAD_DATABASE_URL``.
 
-    :raises ValueError: when it names no database that can be opened, or has a parameter that is not known.
+    :raises ValueError: when it is invalid or has an unknown parameter.
     """
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
         return SqliteUrl(_sqlite_path(url.removeprefix(_SQLITE)))
@@ -169,7 +169,7 @@ def _postgres(url: str) -> PostgresUrl:
 
 
 def _split(url: str) -> SplitResult:
-    # urlsplit() leaves line breaks out instead of refusing them.
+    # urlsplit() drops line breaks instead of rejecting them.
     if not url.isprintable() or " " in url:
         raise ValueError(f"holds white space or a control character: {_ENCODE}")
     try:
@@ -234,7 +234,7 @@ def _ports(text: str) -> tuple[int, ...]:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= 65_535):
-        # Not quoted: it may be a piece of a password.
+        # Not quoted: it may be part of a password.
         raise ValueError(f"names a port that is not a number from 1 to 65535, or {_ENCODE}")
     return int(text)
 

@@ -1,4 +1,4 @@
-"""Hosts of servers, as settings name them: which texts are one. Pure."""
+"""Parse host names and addresses of settings. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 LONGEST_NAME: Final = 253
 """RFC 1035 §2.3.4, without the root's dot."""
 
-# RFC 1123 §2.1; underscores too, which private networks have in names of hosts.
+# RFC 1123 §2.1, and underscores, which occur in private networks.
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}", re.ASCII)
 _PLACE = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 
 
 def parse_place(text: str) -> tuple[str, int | None]:
-    """Host and port of ``host``, ``host:port`` or ``[IPv6]:port``: the host lower-cased, without brackets.
+    """Parse ``host``, ``host:port`` or ``[IPv6]:port``: the host lower-cased, without brackets.
 
-    :raises ValueError: when it is anything else. It does not quote the text, which may be half of a password.
+    :raises ValueError: for anything else, without quoting it: it may be part of a password.
     """
     place = _PLACE.fullmatch(text.lower())
     port = int(place["port"]) if place and place["port"] else None
@@ -39,7 +39,7 @@ def _ipv6(text: str) -> ipaddress.IPv6Address:
 
 
 def _is_host(name: str) -> bool:
-    # What ends in digits is an IPv4 address or a mistake.
+    # A last label of digits is an IPv4 address or an error.
     if name.rpartition(".")[2].isdigit():
         try:
             return bool(ipaddress.IPv4Address(name))

@@ -1,7 +1,6 @@
-"""Which server takes our mails, and in whose name they go out: what the two settings say. Pure.
+"""Parse the SMTP server and the From address of outgoing mail. Pure.
 
-It stands on the lowest floor, since settings check what an operator wrote, and ``mail`` acts on it. A ``ValueError``
-from here is one clear line without the text that it is about: that may hold a password.
+Every ``ValueError`` is one line that does not quote the setting, which may hold a password.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ _FORMS = "smtps://user:password@host or smtp://[user:password@]host[:port], with
 
 
 class Encryption(StrEnum):
-    """How a conversation is kept from others."""
+    """The encryption of an SMTP connection."""
 
     implicit = "implicit"
     """TLS from the first byte."""
     required = "required"
-    """STARTTLS, or no conversation."""
+    """STARTTLS is required."""
     offered = "offered"
-    """STARTTLS where the server offers it."""
+    """STARTTLS when the server offers it (opportunistic)."""
     off = "off"
-    """Never: what is said can be read on the way."""
+    """No encryption."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The server that takes our mails."""
+    """The SMTP server for outgoing mail."""
 
     host: str
     """A name or an IP address, lower-cased, no brackets."""
@@ -57,33 +56,33 @@ class MailServer:
     password: str | None = field(default=None, repr=False)
 
     @property
-    def is_here(self) -> bool:
-        """Whether it runs on this machine, so that nobody stands between."""
-        return _is_here(self.host)
+    def is_local(self) -> bool:
+        """Whether the server is on this machine (loopback)."""
+        return _is_local(self.host)
 
 
 @dataclass(frozen=True, slots=True)
 class MailFrom:
-    """Whom mails are from."""
+    """The From address of outgoing mail."""
 
     name: str
     """Shown beside the address; may be empty."""
     address: str
-    """ASCII alone, so that any server can take it."""
+    """ASCII only, which every server accepts."""
 
     @property
     def domain(self) -> str:
-        """What stands behind the @: of the Message-ID, too, and how we introduce ourselves to the server."""
+        """The domain of the address, also used in Message-ID and EHLO."""
         return self.address.rpartition("@")[2]
 
 
 def parse_mail_server(url: str) -> MailServer:
-    """What ``KEYSTEAD_SMTP_URL`` says.
+    """Parse ``KEYSTEAD_SMTP_URL``.
 
-    With a login, STARTTLS is required unless the server is on this machine: whoever strips it from the conversation
-    gets no password.
+    With a login, STARTTLS is required unless the server is on this machine, so that stripping STARTTLS reveals no
+    password.
 
-    :raises ValueError: when it says nothing that can be followed.
+    :raises ValueError: when it is invalid.
     """
     parts = _split(url)
     try:
@@ -91,15 +90,15 @@ def parse_mail_server(url: str) -> MailServer:
     except ValueError:
         raise ValueError(f"must be {_FORMS}") from None
     user, password = _login(parts)
-    encryption = _encryption(parts, has_login=user is not None, is_here=_is_here(host))
+    encryption = _encryption(parts, has_login=user is not None, is_local=_is_local(host))
     usual_port = IMPLICIT_TLS_PORT if encryption is Encryption.implicit else SUBMISSION_PORT
     return MailServer(host, port or usual_port, encryption, user, password)
 
 
 def parse_mail_from(text: str) -> MailFrom:
-    """What ``KEYSTEAD_MAIL_FROM`` says: an address, or ``Name <address>``.
+    """Parse ``KEYSTEAD_MAIL_FROM``: an address, or ``Name <address>``.
 
-    :raises ValueError: when it is anything else, several addresses or several lines, say.
+    :raises ValueError: for anything else, such as several addresses or lines.
     """
     named = _NAMED.fullmatch(text.strip())
     name, raw = (named["name"].strip(), named["address"]) if named else ("", text.strip())
@@ -109,7 +108,7 @@ def parse_mail_from(text: str) -> MailFrom:
     domain = domain.lower()
     if not _LOCAL_PART.fullmatch(local) or len(local) > 64 or domain.startswith("[") or not is_mail_domain(domain):
         raise ValueError("must be one address, 'no-reply@example.com' or 'Name <no-reply@example.com>', in ASCII")
-    # "=?" begins an encoded word (RFC 2047): a name that holds one would be read as another name.
+    # "=?" starts an encoded word (RFC 2047), which would display as another name.
     if not name.isprintable() or len(name) > LONGEST_NAME or set('"\\@,;') & set(name) or "=?" in name:
         raise ValueError(
             f'the name must be one line of at most {LONGEST_NAME} characters, none of them one of " \\ @ , ;'
@@ -129,21 +128,21 @@ def default_mail_from(base_url: str) -> MailFrom:
 
 
 def is_mail_domain(domain: str) -> bool:
-    """Whether mail can be from an address there: not every host has a name that is one (``mail_server``)."""
+    """Whether the domain can be that of an e-mail address; host names with underscores cannot."""
     return domain.startswith("[") or (len(domain) <= LONGEST_DOMAIN and bool(_DOMAIN.fullmatch(domain)))
 
 
 def _split(url: str) -> SplitResult:
-    refusal = ValueError(f"must be {_FORMS}")
-    # urlsplit() leaves line breaks out instead of refusing them.
+    invalid = ValueError(f"must be {_FORMS}")
+    # urlsplit() drops line breaks instead of rejecting them.
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise refusal
+        raise invalid
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise refusal from None
+        raise invalid from None
     if parts.scheme not in ("smtp", "smtps") or parts.path not in ("", "/") or "#" in url:
-        raise refusal
+        raise invalid
     return parts
 
 
@@ -160,13 +159,13 @@ def _decoded(text: str) -> str:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
         decoded = ""
-    # Control characters cannot be sent in a login (RFC 4616 §2), or could end the line.
+    # Control characters are not allowed in a login (RFC 4616 §2), or end the line.
     if not decoded.isprintable() or not decoded or _BAD_ESCAPE.search(text):
         raise ValueError("user and password must be percent-encoded UTF-8, without control characters")
     return decoded
 
 
-def _encryption(parts: SplitResult, *, has_login: bool, is_here: bool) -> Encryption:
+def _encryption(parts: SplitResult, *, has_login: bool, is_local: bool) -> Encryption:
     options = parse_qsl(parts.query, keep_blank_values=True)
     asked = options[0][1] if options else None
     is_known = options in ([], [("starttls", "required")], [("starttls", "off")])
@@ -174,16 +173,16 @@ def _encryption(parts: SplitResult, *, has_login: bool, is_here: bool) -> Encryp
         raise ValueError("only smtp:// takes an option, and it is starttls=required or starttls=off, once")
     if parts.scheme == "smtps":
         return Encryption.implicit
-    if asked == "off" and has_login and not is_here:
+    if asked == "off" and has_login and not is_local:
         raise ValueError(
             "with starttls=off a password would travel in the clear: only a server on this machine may get it"
         )
     if asked is not None:
         return Encryption(asked)
-    return Encryption.required if has_login and not is_here else Encryption.offered
+    return Encryption.required if has_login and not is_local else Encryption.offered
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

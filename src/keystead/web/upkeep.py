@@ -172,7 +172,7 @@ async def _repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None
         except (asyncio.CancelledError, Exception) as error:
             if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise
-            if fields := failures.begin(error):
+            if fields := failures.start(error):
                 _log.warning("upkeep_failed", work=work.__name__, **fields)
         else:
             if failures.end():

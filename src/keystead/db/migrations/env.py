@@ -1,4 +1,4 @@
-"""What Alembic runs: the scripts in ``versions/``, on the connection and in the transaction it is handed."""
+"""Alembic's environment: runs the scripts in ``versions/`` on the given connection and transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indexes of migrations, which an operator may have built beforehand while the servers worked."""
+"""Create indexes in migrations, which an operator may have built beforehand without downtime."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _LIST_REPLACED = sa.text(
 
 
 def create_index(name: str, table: str, columns: list[str], condition: str | None = None) -> None:
-    """Create an index unless it is there; on PostgreSQL, replace what a failed CREATE INDEX CONCURRENTLY left.
+    """Create an index if it does not exist; on PostgreSQL, replace an invalid one of a failed CREATE INDEX
+    CONCURRENTLY.
 
-    That is renamed, which locks out no reader, and dropped by :func:`drop_replaced`.
+    The invalid index is renamed, which blocks no reader, and dropped by :func:`drop_replaced`.
     """
     only = None if condition is None else sa.text(condition)
     connection = op.get_bind()
@@ -26,7 +27,7 @@ def create_index(name: str, table: str, columns: list[str], condition: str | Non
 
 
 def drop_replaced() -> None:
-    """Drop what :func:`create_index` replaced: at the end of a migration, since it locks the tables until COMMIT."""
+    """Drop the indexes that :func:`create_index` replaced; last in a migration: it locks the tables until COMMIT."""
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
         for name in connection.scalars(_LIST_REPLACED, {"ending": _REPLACED}).all():

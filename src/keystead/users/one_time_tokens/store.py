@@ -17,7 +17,7 @@ from keystead.brands.model import active_brand
 from keystead.brands.store import BRAND_COLUMNS, IS_ACTIVE, brands
 from keystead.context import ActiveBrand
 from keystead.crypto.secrets import Secret
-from keystead.db.interface import Row, Tx, pointing_at_what_was_there
+from keystead.db.interface import Row, Tx, retry_when_deleted
 from keystead.db.statements import Statement, any_of, insert
 from keystead.db.types import Boolean, Digest, Id, Text, UtcTime, metadata
 from keystead.users.email_addresses import EmailAddress
@@ -170,7 +170,7 @@ async def issue(
     :raises Contention: when the user is deleted concurrently.
     """
     _require_kind(secret, purpose)
-    with pointing_at_what_was_there():
+    with retry_when_deleted():
         row = await tx.find(
             _ISSUE,
             brand_id=brand_id,
@@ -195,7 +195,7 @@ async def issue_to_login(
     None when there is no such user, or they are disabled.
     """
     _require_kind(secret, purpose)
-    with pointing_at_what_was_there():
+    with retry_when_deleted():
         row = await tx.find(
             _ISSUE_TO_LOGIN,
             brand_id=brand_id,

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from keystead.errors import OURS_TO_MEND, InternalError, KeysteadError, MalformedRequest, OriginRefused, Overload
+from keystead.errors import OPERATOR_ERRORS, InternalError, KeysteadError, MalformedRequest, OriginRefused, Overload
 from keystead.web.pages.csrf import origin_of
 from keystead.web.pages.rendering import Wording, render
 
@@ -84,7 +84,7 @@ def error_page(error: Exception, wording: Wording, request_id: str, allow: str) 
     if not isinstance(error, KeysteadError) or isinstance(error, InternalError):
         _log_fault(error, request_id)
         return _error_page("fault", 500, wording, reference_id=request_id)
-    is_ours = isinstance(error, OURS_TO_MEND)
+    is_ours = isinstance(error, OPERATOR_ERRORS)
     if error.cause is not None or is_ours:
         log = _log.error if is_ours else _log.info
         log("page.refused", code=error.code, cause=error.cause or error.message, reference_id=request_id)

@@ -108,10 +108,10 @@ def upgrade() -> None:
 
 
 def _complete_claims(connection: sa.Connection) -> None:
-    """Fills in what is compared of the claims from before there was mail.
+    """Fill in the compared forms of pending addresses from before this migration.
 
-    In ASCII that is lower case, whatever the database and its locale take for lower case. The forms of other addresses
-    are more than a migration should know: these are shown as before, and can be claimed anew.
+    For ASCII that is lower case, whatever the database's locale. Other addresses need more rules than a migration
+    should know: they are shown as before, and can be requested again.
     """
     users = sa.table(
         "users",

@@ -1,4 +1,4 @@
-"""Migration 0002 meets claims that were written before it: it compares no address otherwise than the code does."""
+"""Migration 0002 completes pending addresses from before it, as the code compares them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ USERS = table(
 
 
 def fill(connection: Connection) -> None:
-    """As it was at 0001: one user for each claim, called by it, and one without."""
+    """Revision 0001 with one user per pending address, and one without."""
     command.upgrade(migrate.configuration(connection), "0001")
     made = {"is_disabled": False, "created_at": AT, "updated_at": AT}
     brand = {"id": "brand", "name": "rainbow", "preset": "", "features": "", "policy": "", "redirect_urls": []}
@@ -55,7 +55,7 @@ def fill_file(path: str, work: Callable[[Connection], None]) -> None:
         work(connection)
 
 
-async def begin_anew(url: str, work: Callable[[Connection], None]) -> None:
+async def recreate(url: str, work: Callable[[Connection], None]) -> None:
     if url.startswith("sqlite:///"):
         fill_file(url.removeprefix("sqlite:///"), work)
         return
@@ -67,8 +67,8 @@ async def begin_anew(url: str, work: Callable[[Connection], None]) -> None:
     await engine.dispose()
 
 
-async def test_claims_from_before_there_was_mail_are_compared_as_new_ones_or_not_at_all(database_url: str) -> None:
-    await begin_anew(database_url, fill)
+async def test_pending_addresses_are_completed_or_left_invalid(database_url: str) -> None:
+    await recreate(database_url, fill)
     await migrate.upgrade(database_url)
     database = open_database(database_url)
     await database.open()
@@ -78,7 +78,7 @@ async def test_claims_from_before_there_was_mail_are_compared_as_new_ones_or_not
                 found = await lock_addresses(tx, "brand", claim)
                 assert found is not None
                 assert found.pending == email_addresses.parse(claim)
-            # These prove nothing until they are claimed anew.
+            # These verify nothing until they are requested again.
             for user_id in (*OTHERS, "Login"):
                 found = await lock_addresses(tx, "brand", user_id)
                 assert found is not None
