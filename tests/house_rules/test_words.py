@@ -72,7 +72,6 @@ PENDING: tuple[str, ...] = (
     "tests/races",
     "tests/relay.py",
     "tests/remembered_schema.py",
-    "tests/sdk",
     "tests/washing.py",
     "tests/web",
 )

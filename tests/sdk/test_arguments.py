@@ -68,7 +68,7 @@ EACH_WITH = pytest.mark.parametrize("act", WITH_TOKENS.values(), ids=WITH_TOKENS
 @KINDS
 @EACH_WITH
 @pytest.mark.parametrize("token", ["", None])
-def test_without_a_token_nobody_asks(kind: str, act: Callable[[Any, Any], Any], token: str | None) -> None:
+def test_without_a_token_nothing_is_sent(kind: str, act: Callable[[Any, Any], Any], token: str | None) -> None:
     """It would run as the program, which may have more rights than the user."""
     with pytest.raises(NotAuthenticated, match="_token: there is none"):
         do(lambda client: act(client, token), kind, api_key="the-key")

@@ -49,7 +49,7 @@ async def options(server: Server, served: Served, kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["name", "id", "token", "key"])
-async def test_a_user_of_another_brand_is_nobody_here(server: Server, served: Served, eves: str, kind: str) -> None:
+async def test_a_user_of_another_brand_is_refused(server: Server, served: Served, eves: str, kind: str) -> None:
     async with served.client(**await options(server, served, kind)) as client:
         anns = (await client.login_with(EMAIL, PASSWORD)).auth_token
         assert anns

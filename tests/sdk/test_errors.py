@@ -29,7 +29,7 @@ def test_an_error_survives_the_way_to_another_process(cls: type[KeysteadError]) 
     assert (type(again), vars(again), str(again)) == (cls, vars(error), "no")
 
 
-def test_every_code_of_the_server_has_a_class_of_its_own() -> None:
+def test_every_code_of_the_server_has_its_class() -> None:
     codes = set(re.findall(r"^    code = \"([A-Z_]+)\"", inspect.getsource(spoken), re.MULTILINE))
     assert len(codes) > 15
     classes = {code: type(error_from({"code": code}, "no")) for code in codes}

@@ -171,7 +171,7 @@ async def test_text_that_cannot_be_typed_is_a_wrong_password(site: Site, field: 
 
 
 @pytest.mark.parametrize(
-    ("origin", "headers", "options", "is_told"),
+    ("origin", "headers", "options", "is_warned"),
     [
         ("http://192.0.2.9:8000", {}, None, True),
         ("http://nas.local", {}, CookieOptions(secure=True), True),
@@ -190,12 +190,12 @@ async def test_cookies_that_the_browser_will_drop_are_told_of_once(
     origin: str,
     headers: dict[str, str],
     options: CookieOptions | None,
-    is_told: bool,
+    is_warned: bool,
 ) -> None:
     site = Site(wire, clock, cookie_options=options)
     ours()
     async with site.browser(origin) as browser:
         for _ in range(2):
             assert (await browser.post("/auth/login", json=ANN, headers=headers)).json()["success"] is True
-    assert ["CookieOptions(secure=False)" in line for _, line in ours()] == [True] * is_told
+    assert ["CookieOptions(secure=False)" in line for _, line in ours()] == [True] * is_warned
     await site.sdk.close()

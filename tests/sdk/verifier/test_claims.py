@@ -89,7 +89,7 @@ async def test_another_issuer_is_refused(make: Make, forge: Forge) -> None:
 
 
 @pytest.mark.parametrize("claim", ["iss", "aud"])
-async def test_what_a_forgery_names_is_told_in_bounds(verifier: Verifier, forge: Forge, claim: str) -> None:
+async def test_what_a_forgery_names_is_quoted_in_bounds(verifier: Verifier, forge: Forge, claim: str) -> None:
     for named in ("a" * 1000, "ü\r\n\x1b[31m", "", ["a"], None, 7):
         with pytest.raises(TokenInvalid) as caught:
             await verifier.verify_async(forge.with_payload(**{claim: named}))
@@ -99,7 +99,7 @@ async def test_what_a_forgery_names_is_told_in_bounds(verifier: Verifier, forge:
 
 
 @pytest.mark.parametrize("named", ["rainbowMakers", "0197", "", "a b", "01970000-0000-7000-8000-00000000000G", 7, None])
-def test_the_brand_is_told_by_its_id(make: Make, named: object) -> None:
+def test_the_brand_is_given_by_its_id(make: Make, named: object) -> None:
     with pytest.raises(ValueError, match="not its name"):
         make(brand=named)
 
@@ -118,7 +118,7 @@ def test_keys_do_not_come_in_clear_text(make: Make) -> None:
             make(issuer=bad)
 
 
-def test_arguments_that_cannot_be_right_are_refused_at_once(make: Make) -> None:
+def test_invalid_arguments_are_rejected_at_the_start(make: Make) -> None:
     """Not at the first token."""
     wrong: list[dict[str, object]] = [{"leeway": -1}, {"jwks_ttl": -1}, {"max_stale": 1}]
     wrong += [{name: value} for name in ("leeway", "jwks_ttl", "max_stale") for value in (nan, inf, -inf)]
