@@ -90,7 +90,7 @@ def offered(cls: type) -> dict[str, str]:
 
 
 MOST_MODULES = 27
-MOST_LINES = 5_100
+MOST_LINES = 5_080
 
 
 def test_the_sdk_stays_small() -> None:
