@@ -12,9 +12,9 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand of both contracts."""
-    return await make_brand(server)
+async def brand(server: Server, request: pytest.FixtureRequest) -> ActiveBrand:
+    """A brand of both contracts, with the ``FEATURES`` of the test module."""
+    return await make_brand(server, features=getattr(request.module, "FEATURES", None) or {})
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Change an address by a link that logs in (``changeEmailMagically``)."""
+"""Change an address by a link that logs in, and request the same change again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.link_request_worker import process_all
 from keystead.context import ActiveBrand, Server, UserPrincipal
 from keystead.crypto import secrets
-from keystead.errors import Forbidden, InvalidCredentials, TokenInvalid
+from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.sessions.model import Opened
 from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
+from tests.authentication.conftest import PASSWORD
+from tests.authentication.counting import watch
 from tests.authentication.email_changes import (
     NEW,
+    PENDING,
+    can_log_in,
     change_email,
+    mails_to,
     make_anonymous,
     newest_token,
     pending_email,
@@ -114,3 +119,113 @@ async def test_a_verification_link_verifies_it_too_and_invalidates_the_other_lin
         await magic_link.redeem(
             reader(server), secrets.parse(await newest_token(server, NEW, MailKind.change_email)), None
         )
+
+
+@pytest.mark.parametrize("password", [None, PENDING])
+@pytest.mark.parametrize("spelling", [NEW, "New@Example.com"])
+async def test_a_repeated_request_is_one_change_with_one_valid_link(
+    server: Server, brand: ActiveBrand, clock: ManualClock, spelling: str, password: str | None
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest, NEW, password)
+    before = await row(server, guest.user_id)
+    for _ in range(2):
+        clock.advance(seconds=3)
+        await change_email(server, guest, spelling, password)
+    found = await row(server, guest.user_id)
+    assert found["pending_password_hash"] == before["pending_password_hash"]
+    assert await mails_to(server, NEW) == ["verify_email"]
+    await verify(server, await newest_token(server))
+    assert (await row(server, guest.user_id))["email"] == spelling
+    assert await can_log_in(server, brand, NEW, PENDING) is (password is not None)
+
+
+async def test_a_user_with_a_password_may_repeat_it_too(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    opened = await make_session(server, brand, ann.id)
+    for _ in range(2):
+        await change_email(server, opened, NEW, PASSWORD)
+        clock.advance(seconds=3)
+    assert await mails_to(server, NEW) == ["verify_email"]
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, PASSWORD)
+
+
+async def test_repeated_by_the_other_operation_both_links_stay_valid(server: Server, brand: ActiveBrand) -> None:
+    await change_brand(server, brand, {"features": {"magic_login": True}})
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest)
+    await email_change.change_email_by_link(await make_caller(server, guest), NEW)
+    assert await tokens_of(server, guest.user_id) == ["verify"]
+    await verify(server, await newest_token(server))
+
+
+async def test_after_a_minute_a_new_link_replaces_the_older(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest, NEW, PENDING)
+    older = await newest_token(server)
+    clock.advance(minutes=1)
+    await change_email(server, guest, NEW, PENDING)
+    with pytest.raises(TokenInvalid):
+        await verify(server, older)
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, PENDING)
+
+
+@pytest.mark.parametrize("first", [None, PENDING])
+@pytest.mark.parametrize("second", [None, PENDING, "another one to come"])
+@pytest.mark.parametrize("by_same_session", [True, False])
+async def test_another_password_or_session_is_another_change(
+    server: Server, brand: ActiveBrand, clock: ManualClock, first: str | None, second: str | None, by_same_session: bool
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest, NEW, first)
+    older = await newest_token(server)
+    clock.advance(seconds=3)
+    again = guest if by_same_session else await make_session(server, brand, guest.user_id)
+    await change_email(server, again, NEW, second)
+    if by_same_session and first == second:
+        await verify(server, older)
+        return
+    with pytest.raises(TokenInvalid):
+        await verify(server, older)
+    assert (await row(server, guest.user_id))["pending_session_id"] == again.session_id
+    clock.advance(minutes=1)
+    await change_email(server, again, NEW, second)
+    await verify(server, await newest_token(server))
+    assert await can_log_in(server, brand, NEW, second or "nothing at all") is (second is not None)
+
+
+async def test_the_password_rules_apply_to_the_same_password_too(server: Server, brand: ActiveBrand) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest, NEW, PENDING)
+    await change_brand(server, brand, {"policy": {"password_minimum": len(PENDING) + 1}})
+    with pytest.raises(BadUserInput):
+        await change_email(server, guest, NEW, PENDING)
+
+
+@pytest.mark.attack("A62")
+@pytest.mark.parametrize("again", [None, PENDING, "another one to come"])
+async def test_the_cost_does_not_reveal_that_the_address_was_taken(
+    server: Server, brand: ActiveBrand, clock: ManualClock, again: str | None
+) -> None:
+    """Neither by the statements nor by the hashes: the password that waited with the rival's claim is gone by then."""
+    owner, costs = await make_anonymous(server, brand), []
+    await change_email(server, owner)
+    rivals = [await make_anonymous(server, brand) for _ in range(2)]
+    for rival in rivals:
+        await change_email(server, rival, NEW, PENDING)
+    contexts = [await make_caller(server, rival) for rival in rivals]
+    clock.advance(seconds=3)
+    for ctx in contexts:
+        seen, begun = watch(server), server.passwords.load.begun
+        await email_change.change_email(ctx, NEW, again)
+        costs.append((list(seen), server.passwords.load.begun - begun))
+        # For the second user the address is taken, and their mails are as rate-limited as the first one's were.
+        if ctx is contexts[0]:
+            await verify(server, await newest_token(server))
+    assert costs[0] == costs[1]
+    assert costs[0][0] != []

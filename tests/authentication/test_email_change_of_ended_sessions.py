@@ -1,23 +1,41 @@
-"""An e-mail change and the session that requested it: revoked, swept, or ended concurrently."""
+"""E-mail changes of sessions that were revoked, swept or ended concurrently, and of users who are deleted."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from keystead.authentication import email_change, email_verification, links, logout, password_change, refresh
+from keystead.authentication import (
+    email_change,
+    email_verification,
+    links,
+    logout,
+    magic_link,
+    password_change,
+    refresh,
+)
+from keystead.authentication.link_request_worker import process_all
 from keystead.authentication.notifications import mail_context
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
-from keystead.crypto.secrets import SecretKind
+from keystead.crypto.secrets import SecretKind, generate
+from keystead.db.interface import Contention
 from keystead.errors import InvalidCredentials, RefreshTokenReused, TokenInvalid
+from keystead.ids import new_id
+from keystead.mail import store as mails
+from keystead.mail.links import recipient_key
+from keystead.mail.model import MailKind, NewMail
 from keystead.sessions import refresh_token_store
 from keystead.sessions.model import Opened
+from keystead.users import email_addresses
 from keystead.users import service as users
+from keystead.users import store as user_store
 from keystead.users.model import NewUser, User
 from keystead.users.one_time_tokens import store as tokens
+from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
@@ -34,10 +52,14 @@ from tests.authentication.email_changes import (
     tokens_of,
     verify,
 )
+from tests.authentication.mailed import outbox
 from tests.authentication.observed import is_alive
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_caller, make_context, make_session
 from tests.races.conftest import is_held_up, outcome
+
+FEATURES = {"magic_login": True}
+
 
 EVE = "eve@example.org"
 
@@ -192,3 +214,53 @@ async def test_a_change_requested_while_its_session_is_revoked_is_cancelled(
     assert not await is_alive(server, evil)
     assert await pending_email(server, ann.id) is None
     assert await tokens_of(server, ann.id) == []
+
+
+ANN = "ann@example.com"
+
+
+async def ask_for_login(server: Server, brand: ActiveBrand) -> None:
+    await magic_link.request_magic_link(reader(server), brand, ANN)
+
+
+async def ask_for_reset(server: Server, brand: ActiveBrand) -> None:
+    await password_change.request_reset(reader(server), brand, ANN)
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("ask", [ask_for_login, ask_for_reset], ids=["login", "reset"])
+async def test_a_request_for_a_user_who_is_being_deleted_sends_no_mail(
+    server: Server, brand: ActiveBrand, ann: User, ask: Callable[[Server, ActiveBrand], Awaitable[None]]
+) -> None:
+    await ask(server, brand)
+    async with server.db.transaction() as tx:
+        assert await user_store.delete_users(tx, brand.id, [ann.id]) == 1
+        deciding = asyncio.create_task(outcome(process_all(server)))
+        assert await is_held_up(deciding)
+    await deciding
+    assert await outbox(server) == []
+
+
+@pytest.mark.race
+async def test_the_address_of_a_user_who_is_being_deleted_can_be_requested(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    guest = await make_anonymous(server, brand)
+    async with server.db.transaction() as tx:
+        assert await user_store.delete_users(tx, brand.id, [ann.id]) == 1
+        task = asyncio.create_task(outcome(change_email(server, guest, ANN)))
+        assert await is_held_up(task)
+    assert await task is None
+    assert [mail.kind for mail in await outbox(server)] == [MailKind.verify_email]
+    assert await pending_email(server, guest.user_id) == ANN
+
+
+async def test_a_reference_to_a_deleted_user_is_retried(server: Server, brand: ActiveBrand) -> None:
+    now, key = server.clock.now(), recipient_key(server.master_key, brand.id, ANN)
+    mail = NewMail(new_id(now), MailKind.address_taken, new_id(now), ANN, key)
+    with pytest.raises(Contention):
+        async with server.db.transaction() as tx:
+            await mails.insert_mail(tx, brand.id, mail, now)
+    secret, address = generate(SecretKind.verify), email_addresses.parse(ANN)
+    async with server.db.transaction() as tx:
+        assert not await tokens.issue(tx, brand.id, new_id(now), TokenPurpose.verify, address, secret, now)

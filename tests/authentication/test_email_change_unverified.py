@@ -30,14 +30,10 @@ from tests.authentication.email_changes import (
 )
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
-from tests.make import change_brand, make_brand, make_caller, make_context, make_session
+from tests.make import change_brand, make_caller, make_context, make_session
 from tests.races.conftest import outcome
 
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand that asks for no proof."""
-    return await make_brand(server, features={"email_verification": False, "magic_login": True})
+FEATURES = {"email_verification": False, "magic_login": True}
 
 
 async def test_a_free_address_becomes_the_login_with_its_password(server: Server, brand: ActiveBrand) -> None:

@@ -12,7 +12,8 @@ from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
-from tests.make import make_brand
+
+FEATURES = {"magic_login": True}
 
 EMAIL = "ann@example.com"
 NEW = "a fresh secret sentence"
@@ -31,12 +32,6 @@ ME = "{ me { id email verified } }"
 
 REQUESTS = {REQUEST_LOGIN: MailKind.magic_login, REQUEST_RESET: MailKind.reset_password}
 BOTH = pytest.mark.parametrize("query", REQUESTS, ids=REQUESTS.values())
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand with magic login."""
-    return await make_brand(server, features={"magic_login": True})
 
 
 @pytest.fixture

@@ -10,16 +10,29 @@ import pytest
 from keystead.authentication import magic_link, password_change
 from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
 from keystead.crypto import secrets
-from keystead.errors import Forbidden
+from keystead.errors import Forbidden, TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
 from tests.authentication.counting import count_queries, watch
+from tests.authentication.email_changes import (
+    NEW,
+    change_email,
+    mails_to,
+    make_anonymous,
+    newest_token,
+    resend,
+    row,
+    tokens_of,
+    verify,
+)
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events
 from tests.clocks import ManualClock
-from tests.make import REQUEST, change_brand, make_brand, make_context, make_user
+from tests.make import REQUEST, change_brand, make_brand, make_context, make_session, make_user
+
+FEATURES = {"magic_login": True}
 
 EMAIL = "ann@example.com"
 
@@ -31,12 +44,6 @@ KINDS: dict[Request, MailKind] = {
 LIFETIMES = {MailKind.magic_login: timedelta(minutes=10), MailKind.reset_password: timedelta(minutes=30)}
 
 BOTH = pytest.mark.parametrize("request_mail", KINDS, ids=KINDS.values())
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand with magic login."""
-    return await make_brand(server, features={"magic_login": True})
 
 
 def visitor(server: Server, brand: ActiveBrand, request: RequestDetails = REQUEST) -> Context:
@@ -133,3 +140,81 @@ async def test_a_feature_that_is_off_is_forbidden_before_any_query(
             await request_mail(visitor(server, brand), brand, email)
         assert refused.value.extensions["feature"] == feature
     assert (counted.reads.count, counted.transactions) == (0, 0)
+
+
+async def test_without_a_pending_or_unverified_address_nothing_is_sent(
+    server: Server, brand: ActiveBrand, ann: User
+) -> None:
+    assert not await resend(server, await make_anonymous(server, brand))
+    assert not await resend(server, await make_session(server, brand, ann.id))
+    assert await outbox(server) == []
+
+
+async def test_within_a_minute_nothing_is_sent_and_the_older_link_stays_valid(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest)
+    clock.advance(seconds=59)
+    assert await resend(server, guest)
+    assert await mails_to(server, NEW) == ["verify_email"]
+    event, claimed = await events(server, brand, "mail.requested")
+    assert (claimed.outcome, event.outcome, event.reason) == ("success", "refused", "rate_limited")
+    await verify(server, await newest_token(server))
+    assert (await row(server, guest.user_id))["email"] == NEW
+
+
+async def test_after_a_minute_the_newer_link_replaces_the_older(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest)
+    older = await newest_token(server)
+    clock.advance(minutes=1)
+    assert await resend(server, guest)
+    newer = await newest_token(server)
+    assert newer != older
+    with pytest.raises(TokenInvalid):
+        await verify(server, older)
+    await verify(server, newer)
+    for event in await events(server, brand, "mail.requested"):
+        assert (event.outcome, event.reason, event.subject_id) == ("success", None, guest.user_id)
+
+
+@pytest.mark.attack("A62")
+async def test_for_a_taken_address_its_owner_gets_another_notice(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest, "\uff41nn@example.com")
+    for passed, sent in ((59, 1), (1, 1), (3539, 1), (1, 2)):
+        clock.advance(seconds=passed)
+        assert await resend(server, guest)
+        assert await mails_to(server, "ann@example.com") == ["address_taken"] * sent
+    assert len(await outbox(server)) == 2
+    assert await tokens_of(server, guest.user_id) == []
+
+
+async def test_an_address_that_became_free_gets_its_link(
+    server: Server, brand: ActiveBrand, clock: ManualClock
+) -> None:
+    one, two = await make_anonymous(server, brand), await make_anonymous(server, brand)
+    await change_email(server, one)
+    await verify(server, await newest_token(server))
+    await change_email(server, two, NEW)
+    assert await mails_to(server, NEW) == ["address_taken", "verify_email"]
+    await change_email(server, one, "elsewhere@example.com")
+    await verify(server, await newest_token(server, "elsewhere@example.com"))
+    clock.advance(minutes=1)
+    assert await resend(server, two)
+    await verify(server, await newest_token(server))
+    assert (await row(server, two.user_id))["email"] == NEW
+
+
+async def test_a_brand_without_verification_sends_no_such_mail(server: Server, brand: ActiveBrand) -> None:
+    guest = await make_anonymous(server, brand)
+    await change_email(server, guest)
+    await change_brand(server, brand, {"features": {"email_verification": False}})
+    with pytest.raises(Forbidden) as refused:
+        await resend(server, guest)
+    assert refused.value.extensions["feature"] == "email_verification"

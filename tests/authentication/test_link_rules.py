@@ -25,6 +25,8 @@ from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 from tests.races.conftest import outcome
 
+FEATURES = {"magic_login": True, "email_verification": False}
+
 ADDRESS = email_addresses.parse("ann@example.com")
 NEW_PASSWORD = "a fresh secret sentence"
 
@@ -60,12 +62,6 @@ OPERATIONS = {
 @pytest.fixture(params=list(OPERATIONS))
 def operation(request: pytest.FixtureRequest) -> Operation:
     return OPERATIONS[request.param]
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand with every kind of link, where addresses may be logins before they are verified."""
-    return await make_brand(server, features={"magic_login": True, "email_verification": False})
 
 
 @pytest.fixture

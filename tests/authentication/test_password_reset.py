@@ -22,16 +22,12 @@ from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import set_columns
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events, is_alive
-from tests.make import change_brand, make_brand, make_context, make_session, make_user
+from tests.make import change_brand, make_context, make_session, make_user
+
+FEATURES = {"magic_login": True}
 
 EMAIL = "ann@example.com"
 NEW = "a fresh secret sentence"
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand with magic login."""
-    return await make_brand(server, features={"magic_login": True})
 
 
 def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:

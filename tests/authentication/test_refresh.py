@@ -1,13 +1,15 @@
-"""Exchanging refresh tokens: errors, audit, and access tokens of standing sessions."""
+"""Exchange refresh tokens of both kinds; reuse sends its owner a notice."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 
 from keystead.audit import service as audit
 from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token, refresh_pair
-from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.db.interface import Tx
 from keystead.errors import (
@@ -15,17 +17,22 @@ from keystead.errors import (
     Forbidden,
     RefreshTokenExpired,
     RefreshTokenInvalid,
+    RefreshTokenReused,
     ServiceUnavailable,
 )
+from keystead.mail.model import MailKind
 from keystead.pagination import PageRequest
 from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
 from keystead.sessions import service as sessions
 from keystead.sessions.model import Opened
+from keystead.users import service as users
 from keystead.users.model import User
 from tests.authentication.counting import count_queries
+from tests.authentication.mailed import outbox
 from tests.clocks import ManualClock
-from tests.make import REQUEST, change_brand, make_access_token, make_context, make_session
+from tests.make import REQUEST, change_brand, make_access_token, make_context, make_session, make_user
+from tests.races.conftest import outcome
 from tests.sessions.test_rotation import set_preset
 
 
@@ -213,3 +220,58 @@ async def test_a_replay_in_the_last_second_of_the_successor_is_expired(
     clock.advance(seconds=0.7)
     with pytest.raises(RefreshTokenExpired):
         await refresh_pair(visitor(server), pair.refresh_token.reveal())
+
+
+def requested_by(server: Server, request: RequestDetails = REQUEST) -> Context:
+    return make_context(server, None, Anonymous(), request=request, brand_is_default=True)
+
+
+@pytest.mark.attack("A23")
+async def test_the_owner_gets_one_notice_of_reuse(
+    server: Server, brand: ActiveBrand, pair: Opened, ann: User, clock: ManualClock
+) -> None:
+    brand = await change_brand(server, brand, {"policy": {"mail_language": "de"}})
+    await refresh_pair(requested_by(server), pair.refresh_token.reveal())
+    clock.advance(minutes=6)
+    # The caller may be the thief: neither their language nor their address is the owner's.
+    thief = requested_by(server, RequestDetails("r", "203.0.113.9", "203.0.113.9", "curl", None, "en"))
+    for refused in (RefreshTokenReused, RefreshTokenInvalid):
+        with pytest.raises(refused):
+            await refresh_pair(thief, pair.refresh_token.reveal())
+    (mail,) = await outbox(server)
+    assert (mail.kind, mail.user_id, mail.recipient) == (MailKind.session_reused, ann.id, "ann@example.com")
+    assert mail.shown == {"brand": brand.name, "ip_prefix": "192.0.2.7", "user_agent": "tests/1.0"}
+    assert (mail.languages, mail.link_base, mail.expires_at) == (("de",), "", None)
+
+
+@pytest.mark.race
+@pytest.mark.attack("A23")
+async def test_concurrent_reuse_sends_one_notice(
+    server: Server, brand: ActiveBrand, pair: Opened, clock: ManualClock
+) -> None:
+    await refresh_pair(requested_by(server), pair.refresh_token.reveal())
+    clock.advance(minutes=6)
+    raw = pair.refresh_token.reveal()
+    outcomes = await asyncio.gather(*(outcome(refresh_pair(requested_by(server), raw)) for _ in range(20)))
+    assert any(isinstance(one, RefreshTokenReused) for one in outcomes)
+    assert all(isinstance(one, RefreshTokenReused | RefreshTokenInvalid) for one in outcomes)
+    assert len(await outbox(server)) == 1
+
+
+@pytest.mark.parametrize("address", [None, "anybody@example.com"])
+async def test_an_owner_without_a_verified_address_gets_no_notice(
+    server: Server, brand: ActiveBrand, clock: ManualClock, address: str | None
+) -> None:
+    """Anonymous, or with an unverified login, which may be the address of a stranger."""
+    if address is None:
+        async with server.db.transaction() as tx:
+            user_id = await users.create_anonymous(tx, brand.id, clock.now())
+    else:
+        brand = await change_brand(server, brand, {"features": {"email_verification": False}})
+        user_id = (await make_user(server, brand, address, is_verified=False)).id
+    opened = await make_session(server, brand, user_id)
+    await refresh_pair(requested_by(server), opened.refresh_token.reveal())
+    clock.advance(minutes=6)
+    with pytest.raises(RefreshTokenReused):
+        await refresh_pair(requested_by(server), opened.refresh_token.reveal())
+    assert await outbox(server) == []
