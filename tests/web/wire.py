@@ -1,4 +1,4 @@
-"""Raw HTTP over a socket: what a client can do that no HTTP library does."""
+"""Raw HTTP over a socket, for requests that no HTTP library sends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from prometheus_client import REGISTRY
 
 BODY = b'{"query":"{ health { data { up } } }"}'
 START = b"POST /graphql HTTP/1.1\r\nHost: auth.example.com\r\nContent-Type: application/json\r\n"
@@ -16,7 +17,7 @@ CHUNKED = START + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(
 ANSWERED = b"}}}}"
 """How the answer to ``GOOD`` ends."""
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 class Wire:
@@ -26,29 +27,29 @@ class Wire:
         self.reader, self.writer = reader, writer
 
     async def send(self, *parts: bytes) -> None:
-        """Send each part by itself, as far as the server takes it."""
+        """Send each part separately."""
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()
 
     async def until(self, end: bytes) -> bytes:
-        """Read until this is there."""
-        async with asyncio.timeout(PATIENCE):
+        """Read up to this."""
+        async with asyncio.timeout(TIMEOUT):
             return await self.reader.readuntil(end)
 
     async def rest(self) -> bytes:
-        """Read until the server ends the connection."""
-        async with asyncio.timeout(PATIENCE):
+        """Read until the server closes the connection."""
+        async with asyncio.timeout(TIMEOUT):
             return await self.reader.read()
 
     async def stays_open(self, seconds: float) -> None:
-        """Check that the server neither sends anything for so long nor ends the connection."""
+        """Check that the server neither sends anything nor closes the connection for so long."""
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(self.reader.read(1), seconds)
 
     async def drip(self, drop: bytes) -> None:
-        """Send this fifty times a second until the server ends the connection."""
-        async with asyncio.timeout(PATIENCE):
+        """Send this fifty times a second until the server closes the connection."""
+        async with asyncio.timeout(TIMEOUT):
             while not self.reader.at_eof():
                 await self.send(drop)
                 with suppress(TimeoutError):
@@ -78,3 +79,13 @@ async def answer(port: int, *parts: bytes, until: bytes = b"") -> bytes:
             return await (wire.until(until) if until else wire.rest())
         except ConnectionError:
             return b""
+
+
+def statuses(got: bytes) -> list[int]:
+    """The statuses of pipelined responses, in order."""
+    return [int(part[:3]) for part in got.split(b"HTTP/1.1 ")[1:]]
+
+
+def refused(reason: str) -> float:
+    """How many connections were refused or closed for this reason."""
+    return REGISTRY.get_sample_value("keystead_connections_refused_total", {"reason": reason}) or 0.0
