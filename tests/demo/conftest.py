@@ -1,4 +1,4 @@
-"""A running demo for the tests that leave it as it is, and a shell with a curl in it."""
+"""A running demo for tests that do not change it, and a shell with curl."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which there is a curl."""
+    """An environment with curl."""
     environment = plain_environment()
     if shutil.which("curl") is None:
         folder = tmp_path_factory.mktemp("bin")

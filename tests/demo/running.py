@@ -1,9 +1,8 @@
-"""A demo that runs as a process of its own, and a shell to paste its commands into."""
+"""A demo in a subprocess, and a shell to paste its commands into."""
 
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,17 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.cli.command import plain_environment
+from tests.postgres_server import free_port as free_port
 
 STATUS = "\n%{http_code}"
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo that is running."""
+    """A running demo."""
 
     folder: Path
     origin: str
@@ -29,24 +31,40 @@ class Demo:
 
     @property
     def commands(self) -> list[str]:
-        """The printed curl commands, one a line, each after the line that is to be pasted first."""
+        """The printed curl commands, each after the line that sets the access tokens."""
         lines = self.printed.splitlines()
         (first,) = (line for line in lines if line.startswith(". "))
         return [f"{first}; {line}" for line in lines if line.startswith("curl ")]
 
     def command(self, words: str) -> str:
-        """The one printed command with these words in it that holds no other one with them."""
+        """The shortest printed command that contains these words: the others contain it as a substitution."""
         return min((command for command in self.commands if words in command), key=len)
 
     @property
-    def secrets(self) -> Path:
-        """The file that the secrets are kept in."""
+    def path(self) -> Path:
+        """The file of the secrets."""
         return self.folder / ".demo" / "secrets.json"
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The content of that file."""
+        stored: dict[str, str] = json.loads(self.path.read_text("utf-8"))
+        return stored
+
+    def ask(self, query: str, variables: Any = None, token: str | None = None) -> tuple[int, Any]:
+        """Status and document of the response to an app."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": token} if token else {})
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        try:
+            with urlopen(Request(f"{self.origin}/graphql", body, headers)) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            return error.code, None
 
 
 @contextmanager
 def running(folder: Path, port: int, *words: str, **settings: str) -> Iterator[Demo]:
-    """The demo, from the moment on at which it has printed everything."""
+    """The demo, after it has printed everything. It must exit with 0."""
     output = folder / "output"
     with output.open("w") as file:
         process = subprocess.Popen(
@@ -59,13 +77,13 @@ def running(folder: Path, port: int, *words: str, **settings: str) -> Iterator[D
         )
     assert process.stderr is not None
     try:
-        said = []
+        lines = []
         for line in process.stderr:
-            said.append(line)
+            lines.append(line)
             if "Ctrl-C" in line or "is up" in line:
                 break
         else:
-            pytest.fail("".join(said))
+            pytest.fail("".join(lines))
         yield Demo(folder, f"http://localhost:{port}", output.read_text("utf-8"))
         process.terminate()
         assert process.wait(timeout=20) == 0, process.stderr.read()
@@ -75,34 +93,26 @@ def running(folder: Path, port: int, *words: str, **settings: str) -> Iterator[D
         process.stderr.close()
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
-
-
 class Pasted(NamedTuple):
-    """What a pasted command got."""
+    """The response to a pasted command."""
 
     status: int
     body: str
 
     @property
-    def is_refused(self) -> bool:
-        """Whether it did not do what it says."""
+    def is_failed(self) -> bool:
+        """Whether the response is an error."""
         return self.status != 200 or '"errors"' in self.body
 
     @property
     def data(self) -> Any:
-        """The data of a GraphQL answer."""
-        assert not self.is_refused, self
+        """The data of a GraphQL response."""
+        assert not self.is_failed, self
         return json.loads(self.body)["data"]
 
 
 def paste(command: str, shell: dict[str, str]) -> Pasted:
-    """Pastes a command into a shell."""
+    """Run a command in a shell with this environment."""
     done = subprocess.run(
         ["sh", "-c", f"{command} -w '{STATUS}'"], env=shell, capture_output=True, text=True, check=True, timeout=30
     )

@@ -1,4 +1,4 @@
-"""Run by the Python of an installation: the client's every door, as far as it goes without a server."""
+"""Run by the Python of an installation: every interface of the client, as far as possible without a server."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ async def send(message: MutableMapping[str, Any]) -> None:
 
 
 async def open_to_all(*_: object) -> None:
-    raise AssertionError("somebody got past the middleware")
+    raise AssertionError("an anonymous request passed the middleware")
 
 
 def open_to_all_at_once(*_: object) -> list[bytes]:
-    raise AssertionError("somebody got past the middleware")
+    raise AssertionError("an anonymous request passed the middleware")
 
 
 scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/", "query_string": b"", "headers": []}

@@ -1,4 +1,4 @@
-"""The order in which a request is judged, and what an answer carries whatever it says. Contract §1."""
+"""The order of checks, and the headers of every response. Contract §1."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ JSON = ("content-type", "application/json")
         ("POST", [JSON], BODY, 200),
     ],
 )
-async def test_method_type_size_and_body_are_judged_before_credentials(
+async def test_method_type_size_and_body_are_checked_before_credentials(
     api: Api, method: str, headers: list[tuple[str, str]], body: bytes, status: int
 ) -> None:
     answer = await send(api, *headers, method=method, body=body)
@@ -52,13 +52,13 @@ async def test_method_type_size_and_body_are_judged_before_credentials(
 
 @pytest.mark.attack("A80")
 @pytest.mark.parametrize("types", [("text/plain", "application/json"), ("application/json", "application/json")])
-async def test_two_content_types_are_none(api: Api, types: tuple[str, str]) -> None:
+async def test_two_content_types_are_415(api: Api, types: tuple[str, str]) -> None:
     answer = await send(api, *(("content-type", one) for one in types))
     assert answer.status_code == 415
 
 
 @pytest.mark.parametrize("headers", [[JSON], [JSON, *TWICE], [JSON, TWICE[0]], [("content-type", "text/plain")]])
-async def test_every_answer_can_be_read_by_the_page_and_kept_by_nobody(
+async def test_every_response_is_readable_by_the_allowed_origin_and_not_stored(
     api: Api, headers: list[tuple[str, str]]
 ) -> None:
     media_type = "application/graphql-response+json"
@@ -71,12 +71,12 @@ async def test_every_answer_can_be_read_by_the_page_and_kept_by_nobody(
 
 
 @pytest.mark.parametrize("origins", [("https://evil.example",), ("null",), ("https://evil.example", PAGE)])
-async def test_other_pages_are_not_let_in(api: Api, origins: tuple[str, ...]) -> None:
+async def test_other_origins_are_not_allowed(api: Api, origins: tuple[str, ...]) -> None:
     answer = await send(api, JSON, *(("origin", origin) for origin in origins))
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_no_path_redirects_to_the_host_that_was_sent(api: Api) -> None:
+async def test_no_path_redirects_to_the_host_header(api: Api) -> None:
     answer = await api.http.get("/health/", headers={"host": "evil.example"})
     assert answer.status_code == 404

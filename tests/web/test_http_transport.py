@@ -1,4 +1,4 @@
-"""An answer is one write; answers of one turn of the loop go out together, each on its own connection, in order."""
+"""Write coalescing: one write per connection and iteration of the event loop, in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keystead.web.http_transport import MAX_BUFFERED, CoalescingTransport, Write
 
 
 class Wire(asyncio.Transport):
-    """Notes what is done to it, in a log that several wires may share."""
+    """Records its calls in a log that several wires may share."""
 
     def __init__(self, name: str, log: list[tuple[str, Any]]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ async def test_head_and_body_are_one_write(coalescer: WriteCoalescer, log: Log) 
     assert (log, transport.get_write_buffer_size()) == ([("a", b"head body")], 0)
 
 
-async def test_each_connection_gets_its_own_in_order_and_turn_by_turn(coalescer: WriteCoalescer, log: Log) -> None:
+async def test_each_connection_is_written_once_per_iteration_in_order(coalescer: WriteCoalescer, log: Log) -> None:
     first, second = (CoalescingTransport(Wire(name, log), coalescer) for name in "ab")
     first.write(b"1")
     second.write(b"2")
@@ -70,7 +70,7 @@ async def test_each_connection_gets_its_own_in_order_and_turn_by_turn(coalescer:
     assert log == [("a", b"13"), ("b", b"2"), ("a", b"4")]
 
 
-async def test_a_large_answer_does_not_wait(coalescer: WriteCoalescer, log: Log) -> None:
+async def test_a_large_response_is_written_immediately(coalescer: WriteCoalescer, log: Log) -> None:
     transport = CoalescingTransport(Wire("a", log), coalescer)
     transport.write(b"head")
     transport.write(b"x" * MAX_BUFFERED)
@@ -79,7 +79,7 @@ async def test_a_large_answer_does_not_wait(coalescer: WriteCoalescer, log: Log)
     assert len(log) == 1
 
 
-async def test_closing_writes_first_and_aborting_does_not(coalescer: WriteCoalescer, log: Log) -> None:
+async def test_close_flushes_and_abort_does_not(coalescer: WriteCoalescer, log: Log) -> None:
     closing, aborting = (CoalescingTransport(Wire(name, log), coalescer) for name in "ab")
     closing.write(b"last words")
     aborting.write(b"never heard")
@@ -89,7 +89,7 @@ async def test_closing_writes_first_and_aborting_does_not(coalescer: WriteCoales
     assert log == [("a", b"last words"), ("a", "closed"), ("b", "aborted")]
 
 
-async def test_a_client_that_hung_up_takes_no_other_answer_with_it(coalescer: WriteCoalescer, log: Log) -> None:
+async def test_a_disconnected_client_does_not_affect_other_responses(coalescer: WriteCoalescer, log: Log) -> None:
     wires = [Wire(name, log) for name in "abc"]
     transports = [CoalescingTransport(wire, coalescer) for wire in wires]
     for transport in transports:

@@ -1,4 +1,4 @@
-"""Log lines for people."""
+"""Console logs and redaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Screen(StringIO):
 
 
 @pytest.mark.parametrize(("stream", "is_coloured"), [(Screen(), True), (StringIO(), False)])
-def test_there_is_colour_on_a_terminal_alone(stream: StringIO, is_coloured: bool) -> None:
+def test_only_terminals_get_colour(stream: StringIO, is_coloured: bool) -> None:
     line = console_renderer(stream)(
         None, "info", {"event": "mail_given_up", "level": "warning", "kind": "verify_email"}
     )
@@ -36,5 +36,5 @@ def test_there_is_colour_on_a_terminal_alone(stream: StringIO, is_coloured: bool
         ("'$argon2id$v=19$m=8,t=1$c2FsdA' ks_sk_0 eyJ", "'[hidden]' ks_sk_0 eyJ"),
     ],
 )
-def test_secrets_and_passwords_of_addresses_are_hidden(text: str, shown: str) -> None:
+def test_secrets_and_passwords_in_urls_are_redacted(text: str, shown: str) -> None:
     assert redact(text) == shown

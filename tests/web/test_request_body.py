@@ -39,7 +39,7 @@ async def test_a_larger_body_is_413(declared: int | None) -> None:
     assert caught.value.status == 413
 
 
-async def test_a_client_that_hangs_up_gets_no_answer() -> None:
+async def test_a_client_that_disconnects_raises() -> None:
     with pytest.raises(ClientGone):
         await read_body(receiving(part(b"{", True), {"type": "http.disconnect"}), None)
 
@@ -83,7 +83,7 @@ def test_a_request_is_read() -> None:
         b"[" * 60_000,
     ],
 )
-def test_anything_else_is_400(body: bytes) -> None:
+def test_any_other_body_is_400(body: bytes) -> None:
     with pytest.raises(MalformedRequest) as caught:
         parse_request(body)
     assert caught.value.status == 400

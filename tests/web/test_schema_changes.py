@@ -17,7 +17,7 @@ TITLE = {"title": {"type": "string"}}
 
 @pytest.mark.attack("A99")
 @pytest.mark.parametrize(("selected", "status"), [("", 200), ("body ", 400)])
-async def test_a_record_is_made_as_the_new_definition_says(
+async def test_a_record_is_created_by_the_new_definition(
     server: Server, monkeypatch: pytest.MonkeyPatch, selected: str, status: int
 ) -> None:
     brand = await make_entity(server, await make_brand(server), "note", {**TITLE, "body": {"type": "string"}})

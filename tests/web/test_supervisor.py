@@ -1,4 +1,4 @@
-"""What the supervisor of workers decides; tests/processes/test_supervision.py has real processes."""
+"""Decisions of the supervisor; tests/processes/test_supervision.py has real processes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from keystead.web.worker_process import HEARTBEAT_TIMEOUT, START_SECONDS, Worker
 
 @pytest.fixture
 def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two sockets that nothing listens on."""
+    """A listener and a control socket, unused."""
     with socket.socket() as listener, socket.socket() as control:
         yield listener, control
 
 
-def test_a_worker_that_hangs_is_killed_whatever_it_is_doing(sockets: tuple[socket.socket, socket.socket]) -> None:
+def test_a_worker_that_hangs_is_killed_in_every_state(sockets: tuple[socket.socket, socket.socket]) -> None:
     worker = Worker(1, sockets[1], started=100.0)
     assert worker.why_kill(100 + START_SECONDS) is None
     assert worker.why_kill(101 + START_SECONDS) == "it was not ready in time"
@@ -32,7 +32,7 @@ def test_a_worker_that_hangs_is_killed_whatever_it_is_doing(sockets: tuple[socke
     assert worker.why_kill(601.0) == "it did not stop in time"
 
 
-def test_workers_that_were_asleep_with_their_supervisor_are_not_killed(
+def test_workers_that_were_suspended_with_their_supervisor_are_not_killed(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[int] = []
@@ -48,7 +48,7 @@ def test_workers_that_were_asleep_with_their_supervisor_are_not_killed(
     assert worker.is_killed
 
 
-def test_pauses_between_starts_grow_to_a_bound_and_end_with_a_worker_that_served(
+def test_restarts_back_off_exponentially_until_a_worker_is_steady(
     sockets: tuple[socket.socket, socket.socket],
 ) -> None:
     supervisor, slot = Supervisor(sockets[0], 1), Slot()
@@ -68,7 +68,7 @@ def test_pauses_between_starts_grow_to_a_bound_and_end_with_a_worker_that_served
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_an_end_is_named_by_its_signal_or_exit_code(number: signal.Signals) -> None:
+def test_an_exit_status_is_a_signal_or_an_exit_code(number: signal.Signals) -> None:
     assert exit_status(number) == {"signal": number.name}
     assert exit_status(3 << 8) == {"exit_code": 3}
     assert exit_status(63) == {"signal": "63"}

@@ -1,4 +1,4 @@
-"""What a serving process does by itself."""
+"""Background tasks of a serving process."""
 
 from __future__ import annotations
 
@@ -46,92 +46,72 @@ async def brand(server: Server) -> ActiveBrand:
 
 @pytest.fixture
 async def upkeep(db: Database, server: Server, smtp: SmtpServer) -> AsyncIterator[Upkeep]:
-    """Of a node with a mail server, at work."""
-    working = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
-    working.start()
-    yield working
-    await working.stop()
+    """The background tasks of a node with a mail server, not started. The clock of ``server`` is the machine's."""
+    server.clock = SystemClock()
+    upkeep = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
+    yield upkeep
+    await upkeep.stop()
 
 
-async def test_mail_is_delivered_to_the_mail_server(
+async def test_mail_is_delivered_unless_its_link_was_replaced(
     server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
 ) -> None:
     ann = await make_user(server, brand)
-    server.clock = SystemClock()
-    mail_id = await make_mail(server, brand, ann)
-    (mail,) = await smtp.mails(1)
-    assert (mail.sender, mail.recipients) == ("no-reply@auth.example.com", ("ann@example.com",))
-    assert mail.message["Message-ID"] == f"<{mail_id}@auth.example.com>"
-    await upkeep.stop()
-    assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.delivered
-
-
-async def test_a_mail_whose_link_was_replaced_is_not_delivered(
-    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
-) -> None:
-    ann = await make_user(server, brand)
-    await upkeep.stop()
-    server.clock = SystemClock()
-    dead, alive = [await make_link_mail(server, brand, ann) for _ in range(2)]
-    upkeep = Upkeep(upkeep._server)
+    replaced, current = [await make_link_mail(server, brand, ann) for _ in range(2)]
     upkeep.start()
     (mail,) = await smtp.mails(1)
-    assert alive in str(mail.message["Message-ID"])
+    assert (mail.sender, mail.recipients) == ("no-reply@auth.example.com", ("ann@example.com",))
+    assert mail.message["Message-ID"] == f"<{current}@auth.example.com>"
     await upkeep.stop()
-    assert (await outbox.get_mail(make_context(server), dead)).state is MailState.dead
+    states = [(await outbox.get_mail(make_context(server), mail_id)).state for mail_id in (replaced, current)]
+    assert states == [MailState.dead, MailState.delivered]
 
 
-async def test_who_stops_delivers_what_is_in_hand(
+async def test_a_delivery_in_progress_is_finished_before_stopping(
     server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
 ) -> None:
     ann = await make_user(server, brand)
-    server.clock = SystemClock()
     silence = smtp.withhold("DATA", times=1)
     mail_id = await make_mail(server, brand, ann)
+    upkeep.start()
     await smtp.heard("DATA")
     silence.release()
     await upkeep.stop()
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.delivered
 
 
-async def test_who_stops_gives_back_what_nobody_can_have(
-    db: Database, server: Server, brand: ActiveBrand, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+async def test_mail_that_the_mail_server_cannot_have_is_released_when_stopping(
+    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mail server has fallen silent: what it has not got goes to another node at once."""
+    """The mail server hangs: another node can deliver these mails immediately."""
     monkeypatch.setattr(upkeep_module, "FINISH_SECONDS", 0.01)
     ann = await make_user(server, brand)
-    server.clock = SystemClock()
     smtp.withhold("RCPT")
     made = [await make_mail(server, brand, ann) for _ in range(6)]
-    working = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
-    working.start()
+    upkeep.start()
     await smtp.heard("RCPT", 4)
-    await working.stop()
+    await upkeep.stop()
     mails = [await outbox.get_mail(make_context(server), mail_id) for mail_id in made]
     assert {(mail.state, mail.attempts) for mail in mails} == {(MailState.waiting, 0)}
 
 
-async def test_who_stops_leaves_what_may_have_arrived_to_its_lease(
-    db: Database, server: Server, brand: ActiveBrand, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+async def test_mail_that_may_have_arrived_keeps_its_lease_when_stopping(
+    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep_module, "FINISH_SECONDS", 0.01)
     ann = await make_user(server, brand)
-    server.clock = SystemClock()
     smtp.withhold(".")
     for _ in range(6):
         await make_mail(server, brand, ann)
-    working = Upkeep(await make_server(db, SystemClock(), settings=replace(SETTINGS, smtp_url=smtp.url)))
-    working.start()
+    upkeep.start()
     received = await smtp.mails(4)
-    await working.stop()
+    await upkeep.stop()
     states = await outbox.count_states(server.db)
     assert (len(received), states[MailState.sending], states[MailState.waiting]) == (4, 4, 2)
 
 
-async def test_a_cancellation_that_nobody_asked_for_ends_no_task(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mishap of what a round waited for is no order to stop; stop() is one."""
+async def test_a_stray_cancellation_ends_no_task(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CancelledError from what a round awaits is a failure; only stop() stops."""
     monkeypatch.setattr(upkeep_module, "KEYRING_SECONDS", 0)
     upkeep, rounds, is_third = Upkeep(server), 0, asyncio.Event()
 
@@ -152,7 +132,7 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_task(
 async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its errors alternate; one of another kind is logged with its traceback."""
+    """Alternating errors of an outage are one series; any other error is logged with its traceback."""
     away = [ConnectionLost(cause="refused"), ServiceUnavailable(cause="starting up"), ConnectionLost(cause="refused")]
     fault = ValueError("a fault")
     outcomes: list[Exception | None] = [None, *away, fault, fault, None, None, away[0], None]
@@ -170,10 +150,10 @@ async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
         upkeep.start()
         await asyncio.wait_for(is_over.wait(), 20)
         await upkeep.stop()
-    told = [(line["event"], line.get("cause"), line.get("exc_info")) for line in lines if line.get("work") == "work"]
+    logged = [(line["event"], line.get("cause"), line.get("exc_info")) for line in lines if line.get("work") == "work"]
     recovered = ("upkeep_recovered", None, None)
     refused = ("upkeep_failed", "refused", None)
-    assert told == [refused, ("upkeep_failed", None, fault), recovered, refused, recovered]
+    assert logged == [refused, ("upkeep_failed", None, fault), recovered, refused, recovered]
 
 
 async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, brand: ActiveBrand) -> None:
@@ -186,7 +166,7 @@ async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, br
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.waiting
 
 
-async def test_what_is_over_is_swept(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
+async def test_expired_rows_are_deleted(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     ann = await make_user(server, brand)
     await make_mail(server, brand, ann)
     await make_delivery(server, Post()).deliver_all_due()
@@ -197,19 +177,17 @@ async def test_what_is_over_is_swept(server: Server, brand: ActiveBrand, clock: 
     upkeep = Upkeep(server)
     clock.advance(minutes=10)
     await upkeep.sweep()
-    assert await left(server) == (1, 1)
+    assert await count_rows(server) == (1, 1)
     clock.advance(minutes=5)
     await upkeep.sweep()
-    assert await left(server) == (1, 0)
+    assert await count_rows(server) == (1, 0)
     clock.advance(days=30)
     await upkeep.sweep()
-    assert await left(server) == (0, 0)
+    assert await count_rows(server) == (0, 0)
 
 
 @pytest.mark.parametrize(("seconds", "is_apart"), [(0, False), (-50, False), (70, True), (-70, True)])
-async def test_a_machines_clock_that_is_a_minute_off_is_logged_once(
-    server: Server, seconds: int, is_apart: bool
-) -> None:
+async def test_a_clock_offset_above_a_minute_is_logged_once(server: Server, seconds: int, is_apart: bool) -> None:
     machine = ManualClock(SystemClock().now() + timedelta(seconds=seconds))
     server.clock = DatabaseClock(machine)
     upkeep = Upkeep(server)
@@ -219,11 +197,11 @@ async def test_a_machines_clock_that_is_a_minute_off_is_logged_once(
         machine.advance(seconds=-seconds)
         await upkeep.follow_clock()
     assert [line["event"] for line in lines] == ["clocks_apart", "clocks_together"] * is_apart
-    assert abs(server.clock.now() - SystemClock().now()) < timedelta(seconds=5), "the database's counts all the same"
+    assert abs(server.clock.now() - SystemClock().now()) < timedelta(seconds=5), "the database's clock is used"
 
 
-async def test_sweeping_and_rotation_go_by_the_databases_clock(server: Server, brand: ActiveBrand) -> None:
-    """A process whose measurement is 40 days off neither removes what is alive nor makes a key."""
+async def test_deletion_and_rotation_use_the_databases_clock(server: Server, brand: ActiveBrand) -> None:
+    """A process whose offset is wrong by 40 days neither deletes sessions nor rotates keys."""
     ann = await make_user(server, brand)
     server.clock = clock = DatabaseClock()
     await clock.measure(server.db)
@@ -237,12 +215,12 @@ async def test_sweeping_and_rotation_go_by_the_databases_clock(server: Server, b
     assert await installation.list_keys(make_context(server)) == keys
 
 
-async def test_without_a_measurement_nothing_is_swept(
+async def test_without_a_measured_offset_nothing_is_deleted(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.clock = DatabaseClock()
     taken: list[object] = []
-    monkeypatch.setattr(installation, "take_lease", lambda *told: taken.append(told))
+    monkeypatch.setattr(installation, "take_lease", lambda *arguments: taken.append(arguments))
     with capture_logs() as lines:
         await Upkeep(server).sweep()
     assert ([line["event"] for line in lines], taken) == (["upkeep_paused"], [])
@@ -253,7 +231,7 @@ async def count_sessions(server: Server) -> int:
     return int(row[0]) if row else 0
 
 
-async def left(server: Server) -> tuple[int, int]:
-    """How many mails, how many one-time tokens."""
+async def count_rows(server: Server) -> tuple[int, int]:
+    """The numbers of mails and of one-time tokens."""
     row = await server.db.reads.find(_COUNT_TOKENS)
     return sum((await outbox.count_states(server.db)).values()), int(row[0]) if row else 0
