@@ -34,7 +34,7 @@ async def open_to_all(*_: object) -> None:
     raise AssertionError("an anonymous request passed the middleware")
 
 
-def open_to_all_at_once(*_: object) -> list[bytes]:
+def open_to_all_wsgi(*_: object) -> list[bytes]:
     raise AssertionError("an anonymous request passed the middleware")
 
 
@@ -49,7 +49,7 @@ def start_response(status: str, headers: list[tuple[str, str]], error: object = 
     statuses.append(int(status[:3]))
 
 
-list(WsgiMiddleware(open_to_all_at_once, ENDPOINT)(environ, start_response))
+list(WsgiMiddleware(open_to_all_wsgi, ENDPOINT)(environ, start_response))
 assert statuses == [303, 303], statuses
 
 try:

@@ -22,7 +22,7 @@ def source(function: object) -> str:
 
 
 def test_uvicorn() -> None:
-    config = uvicorn.Config(lambda: None, http="httptools", lifespan="off")
+    config = uvicorn.Config(lambda: None, http="httptools", lifespan="off", log_config=None)
     config.load()
     protocol = httptools_impl.HttpToolsProtocol(config=config, server_state=ServerState(), app_state={})
     assert isinstance(protocol.pipeline, deque)
