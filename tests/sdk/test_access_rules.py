@@ -218,8 +218,7 @@ async def test_a_location_cannot_inject_headers(site: Site) -> None:
     assert (b"location", b"/auth%0D%0AX:%20y%E2%80%A8%7F?a=%2f&b=[1]#c") in start["headers"]
 
 
-async def redirected(path: str, **query: str) -> str:
-    """Where ``require_auth(redirect_to)`` sends a stranger, who may choose the place."""
+def make_shop() -> KeysteadMiddleware:
     app = FastAPI()
 
     @app.get("/auth/orders")
@@ -230,11 +229,17 @@ async def redirected(path: str, **query: str) -> str:
     async def join(request: Request) -> Any:
         return await auth.require_auth(redirect_to=request.url_for("join"))  # type: ignore[arg-type]
 
-    async with AsyncClient(ENDPOINT) as client:
-        middleware = KeysteadMiddleware(app, client=client, allowed_origins=("https://login.example.com",))
-        transport = httpx.ASGITransport(app=middleware)
-        async with httpx.AsyncClient(transport=transport, base_url="https://shop.example.com") as visitor:
-            answer = await visitor.get(path, params=query)
+    return KeysteadMiddleware(app, ENDPOINT, brand="shop", allowed_origins=("https://login.example.com",))
+
+
+SHOP = make_shop()
+
+
+async def redirected(path: str, **query: str) -> str:
+    """Where ``require_auth(redirect_to)`` sends a stranger, who may choose the place."""
+    transport = httpx.ASGITransport(app=SHOP)
+    async with httpx.AsyncClient(transport=transport, base_url="https://shop.example.com") as visitor:
+        answer = await visitor.get(path, params=query)
     assert answer.status_code == 303
     return answer.headers["location"]
 

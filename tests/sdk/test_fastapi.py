@@ -103,12 +103,11 @@ def test_retry_after_is_at_least_what_the_server_asks_for(asked: float | None, s
     assert retry_after(ServerBusy("busy", {} if asked is None else {"retryAfter": asked})) == sent
 
 
-@pytest.mark.parametrize("module", ["middleware", "auth", "cookies"])
-def test_the_middleware_imports_no_framework(module: str) -> None:
-    program = f"""
+def test_the_middleware_imports_no_framework() -> None:
+    program = """
 import sys
-import keystead_client.{module}
-assert not {{"fastapi", "starlette", "keystead", "joserfc"}} & set(sys.modules)
+import keystead_client.middleware, keystead_client.auth, keystead_client.cookies, keystead_client.wsgi
+assert not {"fastapi", "starlette", "flask", "django", "keystead", "joserfc"} & set(sys.modules)
 """
     checked = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": "sdk/src"}, capture_output=True)
     assert checked.returncode == 0, checked.stderr

@@ -12,11 +12,13 @@ from wsgiref.validate import validator
 
 import pytest
 
+from keystead_client import Client
 from keystead_client.wsgi import KeysteadMiddleware, auth
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 PLAIN = [("Content-Type", "text/plain")]
 AWAY = "303 See Other"
+CLIENT = Client("https://auth.example.com", brand="shop")
 
 
 class WebServer:
@@ -75,7 +77,7 @@ class Parts:
 
 def protected(app: WSGIApplication) -> KeysteadMiddleware:
     """The application behind the middleware, which never calls its server: no request has a token."""
-    return KeysteadMiddleware(app, "https://auth.example.com")
+    return KeysteadMiddleware(app, client=CLIENT)
 
 
 def serve(app: WSGIApplication, **environ: Any) -> WebServer:
