@@ -56,7 +56,7 @@ EXCEPTIONS = {
     "brands.store._LIST": "a page of brands, by their ids; PostgreSQL reads a small table as a whole",
     "entities.grant_store._LIST[roles]": "when an administrator deletes an entity, to see what was granted on it",
     "entities.grant_store._END[roles]": "the same",
-    "users.roles.store._COUNT_ROLES": "a total, counted only where it is asked for",
+    "users.role_store._COUNT_ROLES": "a total, counted only where it is asked for",
     "users.store._COUNT_USERS": "a total, counted only where it is asked for",
     "api_keys.store._COUNT": "a total, counted only where it is asked for",
     "audit.store._COUNT": "a total, counted only where it is asked for",

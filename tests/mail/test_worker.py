@@ -54,6 +54,7 @@ async def test_many_mails_go_in_the_order_of_their_time(box: Box) -> None:
     assert post.mail_ids == made
 
 
+@pytest.mark.attack("A67")
 async def test_retries_back_off_until_the_mail_is_given_up(box: Box) -> None:
     mail_id, post, counted = await box.mail(), Post(), list[MailState]()
     post.error = AWAY
@@ -108,6 +109,7 @@ async def test_a_permanent_failure_is_not_retried(box: Box) -> None:
     assert await box.worker(post).deliver_all_due() == 0
 
 
+@pytest.mark.attack("A67")
 async def test_an_expired_link_is_not_sent(box: Box) -> None:
     expires_at = box.clock.now() + timedelta(minutes=10)
     late, in_time = [

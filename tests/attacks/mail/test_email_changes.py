@@ -246,14 +246,6 @@ async def test_a_guest_keeps_id_records_and_session(
     assert (await api.send("{ me { brand } }", token=access[1])).data["me"]["brand"] == brand.name
 
 
-@pytest.mark.attack("A63")
-async def test_the_password_works_after_the_verification_only(server: Server, api: Api, guest: Guest) -> None:
-    assert (await claim(api, guest.access, MINE, NEW_PASSWORD)).data["changeAndValidateEmail"]
-    await assert_cannot_log_in(api, MINE, NEW_PASSWORD)
-    assert await use_at_page(api, await token_to(server, MINE, MailKind.verify_email))
-    assert (await who(api, (await log_in(api, MINE, NEW_PASSWORD))[0]))["id"] == guest.id
-
-
 @pytest.mark.attack("A64")
 @every_claim
 async def test_a_guest_becomes_an_account_once(

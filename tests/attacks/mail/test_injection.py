@@ -11,7 +11,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import Secret
 from keystead.db.interface import Tx
-from keystead.errors import BadUserInput, SettingsError
+from keystead.errors import BadUserInput
 from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.mail.templates import checks
 from keystead.mail.templates import service as templates
@@ -138,20 +138,10 @@ async def test_request_headers_are_data(
 
 
 @pytest.mark.attack("A66")
-async def test_brand_names_and_senders_contain_no_line_break(server: Server, api: Api, brand: ActiveBrand) -> None:
+async def test_brand_names_and_languages_contain_no_line_break(server: Server, api: Api, brand: ActiveBrand) -> None:
     for name in ("x\r\nBcc: eve@example.org", "x\ny", "<b>x</b>", "{{ 7 }}", 'x"', "x y", "=?utf-8?q?x?="):
         with pytest.raises(BadUserInput):
             await make_mailing_brand(server, name)
-    assert (await make_mailing_brand(server, "another-brand")).name == "another-brand"
-    for sender in (
-        "a@example.com\nBcc: b@example.com",
-        "a@example.com, b@example.com",
-        "x\r\ny <a@example.com>",
-        "a b",
-    ):
-        with pytest.raises(SettingsError):
-            load_settings({"KEYSTEAD_MAIL_FROM": sender})
-    assert load_settings({"KEYSTEAD_MAIL_FROM": "The Shop <a@example.com>"}).mail_sender.address == "a@example.com"
     key = (await make_api_key(server, brand, "admin"))[1].reveal()
     update = "mutation ($p: JSON!) { updateBrand(input: { policy: $p }) { data { id } } }"
     for language in ("en\r\nX: y", "../de", "{{ 7 }}", ""):

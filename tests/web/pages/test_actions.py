@@ -32,6 +32,7 @@ async def user_of(server: Server, ctx: Context) -> User:
     return await users.get_user(make_context(server), str(ctx.brand and ctx.brand.id), principal.user_id)
 
 
+@pytest.mark.attack("A60")
 async def test_a_first_address_is_added_to_the_account(
     server: Server, visitor: Visitor, asked: Asked, guest: Context
 ) -> None:
