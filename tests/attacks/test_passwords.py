@@ -13,7 +13,6 @@ from tests.attacks.operations import LOGIN, assert_error, hashes, log_in, send_l
 from tests.make import make_api_key, make_user
 
 _CREATE = "mutation ($input: CreateUserInput!) { createUser(input: $input) { data { id } } }"
-_CHANGE = "mutation ($old: String, $new: String!) { changePassword(oldPassword: $old, newPassword: $new) }"
 
 
 @pytest.fixture

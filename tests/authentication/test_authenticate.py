@@ -29,7 +29,6 @@ from keystead.crypto.secrets import Secret
 from keystead.errors import AccessTokenRefused, BadUserInput, BrandMismatch, KeyRefused, OriginRefused
 from keystead.users.model import User
 from tests.authentication.counting import count_queries
-from tests.clocks import ManualClock
 from tests.make import (
     REQUEST,
     SETTINGS,
@@ -120,13 +119,6 @@ async def test_a_malformed_credential_costs_no_query(server: Server, raw: str) -
     with pytest.raises(KeyRefused):
         await ask(server, brand=raw)
     assert (counted.reads.count, counted.transactions) == (0, 0)
-
-
-async def test_an_expired_token_is_rejected(server: Server, token: str, clock: ManualClock) -> None:
-    await ask(server, token=token)
-    clock.advance(seconds=3600)
-    with pytest.raises(AccessTokenRefused):
-        await ask(server, token=token)
 
 
 @pytest.mark.attack("A73")

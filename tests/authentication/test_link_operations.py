@@ -31,7 +31,6 @@ REFRESH = "mutation ($i: AuthRefreshRequest!) { refreshToken(input: $i) { data {
 ME = "{ me { id email verified } }"
 
 REQUESTS = {REQUEST_LOGIN: MailKind.magic_login, REQUEST_RESET: MailKind.reset_password}
-BOTH = pytest.mark.parametrize("query", REQUESTS, ids=REQUESTS.values())
 
 
 @pytest.fixture

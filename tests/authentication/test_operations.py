@@ -10,7 +10,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Api, make_api
 from tests.authentication.conftest import PASSWORD
-from tests.make import change_brand, make_api_key, make_brand, make_brand_token
+from tests.make import change_brand, make_brand, make_brand_token
 
 EMAIL = "ann@example.com"
 LOGIN = "mutation L($i: AuthRequest!) { login(input: $i) { data { auth_token refresh_token } } }"
@@ -102,16 +102,6 @@ async def test_a_standing_login_and_a_new_password(api: Api, brand: ActiveBrand)
     assert (await api.send(query, sent)).code == "INVALID_CREDENTIALS"
 
 
-async def test_another_session_is_revoked_by_its_id(api: Api) -> None:
-    mine, other = await log_in(api), await log_in(api)
-    listed = await api.send("{ sessionList { data { id is_current } } }", token=mine["auth_token"])
-    (other_id,) = [one["id"] for one in listed.data["sessionList"]["data"] if not one["is_current"]]
-    revoke = "mutation V($id: ID!) { revokeSession(id: $id) { data { success } } }"
-    assert (await api.send(revoke, {"id": other_id}, token=mine["auth_token"])).data
-    assert (await api.send(revoke, {"id": other_id}, token=mine["auth_token"])).code == "NOT_FOUND"
-    assert (await api.send(ME, token=other["auth_token"])).status == 401
-
-
 async def test_a_brand_argument_must_fit(api: Api, server: Server) -> None:
     unknown = await api.send(LOGIN, {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "unknown"}})
     assert (unknown.code, unknown.extensions["field"]) == ("BAD_USER_INPUT", "pylo_app_id")
@@ -119,16 +109,6 @@ async def test_a_brand_argument_must_fit(api: Api, server: Server) -> None:
     header = (await make_brand_token(server, other)).reveal()
     named = {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "rainbowMakers"}}
     assert (await api.send(LOGIN, named, brand=header)).code == "BRAND_MISMATCH"
-
-
-async def test_me_with_an_api_key_alone_is_unauthenticated(api: Api, server: Server, brand: ActiveBrand) -> None:
-    _, key = await make_api_key(server, brand, "admin")
-    answer = await api.send(ME, key=key.reveal())
-    assert (answer.status, answer.code) == (200, "UNAUTHENTICATED")
-
-
-async def test_the_server_says_that_it_is_up(api: Api) -> None:
-    assert (await api.send("{ health { data { up } } }")).data == {"health": {"data": {"up": True}}}
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import update
 
 from keystead.audit import service as audit
 from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token, refresh_pair
+from keystead.brands.store import brands
 from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.db.interface import Tx
+from keystead.db.statements import Statement
 from keystead.errors import (
     BadUserInput,
     Forbidden,
@@ -33,7 +36,12 @@ from tests.authentication.mailed import outbox
 from tests.clocks import ManualClock
 from tests.make import REQUEST, change_brand, make_access_token, make_context, make_session, make_user
 from tests.races.conftest import outcome
-from tests.sessions.test_rotation import set_preset
+
+
+async def set_preset(server: Server, preset: str) -> None:
+    """Change what no use case changes: a brand keeps its preset."""
+    async with server.db.transaction() as tx:
+        await tx.execute(Statement(update(brands).values(preset=preset)))
 
 
 @pytest.fixture

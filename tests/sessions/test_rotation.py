@@ -13,7 +13,6 @@ from keystead.policy import BrandPolicy, Preset, SessionKind
 from keystead.sessions import rotation
 from keystead.sessions.model import (
     Expired,
-    KindOff,
     Opened,
     PresentedToken,
     Replayed,
@@ -90,11 +89,6 @@ async def test_a_disabled_user_is_refused(server: Server, brand: ActiveBrand, op
     assert isinstance(await rotate(server, opened.refresh_token), Unknown)
 
 
-async def test_a_deleted_user_leaves_no_token(server: Server, brand: ActiveBrand, opened: Opened) -> None:
-    await users.delete_users(make_context(server), brand.id, [opened.user_id])
-    assert isinstance(await rotate(server, opened.refresh_token), Unknown)
-
-
 async def test_an_idle_limit_shortens_the_lifetime(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
@@ -104,30 +98,6 @@ async def test_an_idle_limit_shortens_the_lifetime(
     successor = await rotated(server, opened.refresh_token)
     clock.advance(seconds=3600)
     assert isinstance(await rotate(server, successor), Expired)
-
-
-@pytest.mark.attack("A28")
-async def test_a_brand_without_pairs_rotates_nothing(
-    server: Server, ann: User, opened: Opened, clock: ManualClock
-) -> None:
-    successor = await rotated(server, opened.refresh_token)
-    await set_preset(server, "standing")
-    assert isinstance(await rotate(server, successor), KindOff)
-    clock.advance(hours=1)
-    assert isinstance(await rotate(server, opened.refresh_token), KindOff)
-    await set_preset(server, "pair")
-    assert isinstance(await rotate(server, successor), Rotated)
-
-
-async def set_preset(server: Server, preset: str) -> None:
-    """Brands keep their preset for life; this is what a later release, or a hand in the database, might do."""
-    from sqlalchemy import update
-
-    from keystead.brands.store import brands
-    from keystead.db.statements import Statement
-
-    async with server.db.transaction() as tx:
-        await tx.execute(Statement(update(brands).values(preset=preset)))
 
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
