@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.postgres_server import NOBODY, free_port
+from tests.postgres_server import UNPRIVILEGED, free_port
 from tests.programs import require_program
 
 _READY_WITHIN = 10.0
@@ -46,9 +46,9 @@ ignore_startup_parameters = {ignored}
 """)
     drop: dict[str, object] = {}
     if os.geteuid() == 0:  # PgBouncer refuses to run as root
-        drop = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        drop = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
         for path in (folder, folder / "users", folder / "ini"):
-            os.chown(path, NOBODY, NOBODY)
+            os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
     process = subprocess.Popen(
         [program, str(folder / "ini")],
         stdout=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 """PostgreSQL refuses to run as root; its files then belong to this uid."""
 
 _FAST = (
@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    drop = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    drop = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
     log = folder / "start.log"
     with log.open("a") as output:
         done = subprocess.run(
@@ -84,7 +84,7 @@ def postgres_server(*settings: str) -> Iterator[str]:
     binaries, port = _binaries(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="keystead-postgres-"))
     if os.geteuid() == 0:
-        os.chown(folder, NOBODY, NOBODY)
+        os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
     options = " ".join(f"-c {setting}" for setting in (*_FAST, f"port={port}", *settings))
     cluster, control = folder / "cluster", str(binaries / "pg_ctl")
     try:

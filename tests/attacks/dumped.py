@@ -1,4 +1,4 @@
-"""What somebody reads who has got hold of the database."""
+"""Dump a database, as an attacker with a copy of it reads it."""
 
 from __future__ import annotations
 

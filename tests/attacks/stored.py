@@ -1,4 +1,4 @@
-"""Everything that a server has stored, to be compared before and after."""
+"""All rows that a server has stored, for comparison before and after."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keystead.entities.tables import make_table
 from tests.databases import import_stores
 
 NOTICES = {"audit_events"}
-"""Tables that a refused act may write to."""
+"""Tables that a denied operation may write to."""
 _TRACES = {"last_used_at"}
 
 

@@ -1,4 +1,4 @@
-"""A21, A34: what may be asked of ``getAccessToken``, and with which headers."""
+"""A21, A34: lifetimes requested from ``getAccessToken``, and bad Authorization headers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_lifetimes_within_the_range_are_given_as_asked(api: Api, standing:
 
 
 @pytest.mark.attack("A21")
-async def test_lifetimes_outside_the_range_are_refused_not_clamped(api: Api, standing: str) -> None:
+async def test_lifetimes_outside_the_range_are_rejected_not_clamped(api: Api, standing: str) -> None:
     """And the refresh token is as good as before."""
     for asked in (0, -1, 1, 29, 3601, 86_400, 2**31 - 1, -(2**31)):
         answer = await send_get_access_token(api, standing, asked)
@@ -67,7 +67,7 @@ async def test_lifetimes_outside_the_range_are_refused_not_clamped(api: Api, sta
 
 
 @pytest.mark.attack("A21")
-async def test_what_is_no_int_fails_before_execution(api: Api, standing: str) -> None:
+async def test_values_that_are_no_int_fail_before_execution(api: Api, standing: str) -> None:
     """400, as a literal and as a variable."""
     for asked in (2**31, -(2**31) - 1, 2**63, "600", "", 1.5, True, [600], {"seconds": 600}):
         answer = await send_get_access_token(api, standing, asked)
@@ -92,7 +92,7 @@ async def test_the_brand_may_set_a_lower_limit(server: Server, api: Api, brand: 
 
 
 @pytest.mark.attack("A34")
-async def test_a_bad_authorization_header_spoils_every_exchange(
+async def test_a_bad_authorization_header_rejects_every_exchange(
     server: Server, api: Api, brand: ActiveBrand, ann: User, standing: str, clock: ManualClock
 ) -> None:
     """Contract §1: 401 for the whole request, also where the operation itself needs no header."""

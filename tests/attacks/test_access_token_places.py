@@ -1,4 +1,4 @@
-"""A14-A17: where an access token is looked for, and what else is found there."""
+"""A14-A17: where access tokens are read from, and other secrets in their place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.make import make_access_token, make_api_key, make_brand_token, make_e
 async def test_no_other_secret_passes_for_an_access_token(
     server: Server, api: Api, brand: ActiveBrand, brand_token: str, ann: User, watched: WatchedDatabase
 ) -> None:
-    """Every kind there is, alive where it can be made: by its shape alone it is refused."""
+    """Every kind, valid where it can be created: rejected by its shape."""
     alive = {
         SecretKind.refresh: (await make_session(server, brand, ann.id)).refresh_token.reveal(),
         SecretKind.secret_key: (await make_api_key(server, brand, "admin"))[1].reveal(),
@@ -55,8 +55,8 @@ async def test_an_access_token_is_no_key(api: Api, forge: Forge) -> None:
 
 
 @pytest.mark.attack("A15")
-async def test_an_access_token_elsewhere_is_not_seen(api: Api, forge: Forge) -> None:
-    """In the address, the body, a cookie or another header it signs nobody in: the caller stays anonymous."""
+async def test_an_access_token_elsewhere_is_ignored(api: Api, forge: Forge) -> None:
+    """In the URL, the body, a cookie or another header it has no effect: the caller is anonymous."""
     token = forge.good
     assert (await api.send(ME, token=token)).data["me"]["email"] == "ann@example.com"
     names = ("access_token", "authorization", "Authorization", "auth_token", "token", "bearer")
@@ -65,7 +65,7 @@ async def test_an_access_token_elsewhere_is_not_seen(api: Api, forge: Forge) -> 
     requests += [{"json": {"query": ME, "variables": {name: token}}} for name in names]
     requests += [{"json": {"query": ME}, "params": {name: token}} for name in names]
     requests += [{"json": {"query": ME}, "headers": {"Cookie": f"{name}={token}"}} for name in names]
-    cookies = ("keystead_auth_token", "__Host-ks-panel", "pylo_auth_token")
+    cookies = ("keystead_auth_token", "pylo_auth_token")
     requests += [{"json": {"query": ME}, "headers": {"Cookie": f"{name}={token}"}} for name in cookies]
     others = ("x-access-token", "x-auth-token", "x-authorization", "proxy-authorization", "x-forwarded-authorization")
     requests += [{"json": {"query": ME}, "headers": {name: f"Bearer {token}"}} for name in others]
@@ -84,7 +84,7 @@ async def test_a_form_is_no_request(api: Api, forge: Forge) -> None:
 async def test_two_headers_of_one_kind_are_refused(
     api: Api, server: Server, brand: ActiveBrand, brand_token: str, forge: Forge
 ) -> None:
-    """Which of the two would count is a guess, also when they agree; aliases are one kind."""
+    """Even when they are equal; aliases are one kind."""
     key = (await make_api_key(server, brand, "read"))[1].reveal()
     kinds = [
         (("authorization",), forge.good),
@@ -129,7 +129,7 @@ async def _permissions(api: Api, **credentials: str) -> set[str]:
 async def test_credentials_of_two_brands_are_refused(
     api: Api, server: Server, brand: ActiveBrand, brand_token: str, other_brand: ActiveBrand, forge: Forge
 ) -> None:
-    """Each of them good, together they are nobody."""
+    """Each is valid alone."""
     other_token = (await make_brand_token(server, other_brand)).reveal()
     keys = [
         (await make_api_key(server, which, *permissions, is_publishable=public))[1].reveal()
@@ -163,15 +163,9 @@ async def test_bearer_in_any_case_or_the_raw_token(api: Api, forge: Forge) -> No
         f'Bearer "{token}"',
         f"Bearer <{token}>", f"Bearer\xa0{token}", f"Bearer token={token}", f"{token},{token}", "Bearer", "Bearer ",
         "bearer",
-        "null", "undefined", "Bearer null", "Bearer undefined", "Basic YW5uOnBhc3M=",
+        "", "null", "undefined", "Bearer null", "Bearer undefined", "Basic YW5uOnBhc3M=",
     ]  # fmt: skip
     for value in refused:
         assert_token_refused(
             await api.post(json={"query": ME}, headers={b"authorization": value.encode("latin-1")}), value
         )
-
-
-@pytest.mark.attack("A17")
-async def test_an_empty_header_is_a_bad_credential(api: Api) -> None:
-    """It was sent, so it counts: whoever's token got lost is told so."""
-    assert_token_refused(await api.post(json={"query": ME}, headers={"authorization": ""}))

@@ -1,16 +1,15 @@
-"""G7: no SQL reaches a table of many brands unless it is bound to one of them."""
+"""A94: no SQL statement on tables of brands compiles unless it is bound to one brand."""
 
 from __future__ import annotations
 
 import ast
 import pkgutil
-import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 import keystead
 from keystead.db.statements import Statement, UnboundBrand
@@ -18,7 +17,7 @@ from keystead.db.types import metadata
 from tests.house_rules.source import modules
 
 MADE_AT_RUN_TIME = {"keystead.entities.records", "keystead.entities.ddl"}
-"""What makes statements while it runs: on the tables of one brand's records, which hold nothing of another brand."""
+"""Modules that make statements at run time, on the tables of one brand's records."""
 
 OF_EVERY_BRAND = {
     "keystead.db.clock._READ": "the time of the database",
@@ -36,20 +35,20 @@ OF_EVERY_BRAND = {
     "keystead.mail.store._COUNT_LATE": "the same",
     "keystead.mail.store._FIND": "the same: the id of the mail names its brand",
 }
-"""What else is bound to no brand, by name, and why it has to be. No client of a brand reaches it."""
+"""Other unbound statements, with the reason. No client of a brand reaches them."""
 
 OF_THE_INSTALLATION = {"brands", "keystead_schema", "signing_keys", "installation", "keyring"}
-"""Tables without a brand: the brands themselves, and what belongs to all of them."""
+"""Tables without a brand: the brands themselves, and tables of the installation."""
 
 
 def every_module() -> list[str]:
-    """The product's modules, those apart that run when they are imported."""
+    """All modules but those that run on import."""
     names = [module.name for module in pkgutil.walk_packages(keystead.__path__, "keystead.")]
     return [name for name in names if ".migrations" not in name and not name.endswith("__main__")]
 
 
 def every_statement() -> dict[str, Statement]:
-    """The statements of the whole product, by module and name."""
+    """All statements, by module and name."""
     return {
         f"{name}.{attribute}{key}": statement
         for name in every_module()
@@ -69,7 +68,7 @@ def _statements(value: object) -> Iterator[tuple[str, Statement]]:
 
 @pytest.mark.attack("A94")
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_every_statement_is_bound_to_a_brand_or_says_why_not(dialect: Any) -> None:
+def test_every_statement_is_bound_to_a_brand_or_gives_a_reason(dialect: Any) -> None:
     found = every_statement()
     assert len(found) > 80
     for name, statement in found.items():
@@ -78,7 +77,7 @@ def test_every_statement_is_bound_to_a_brand_or_says_why_not(dialect: Any) -> No
 
 
 @pytest.mark.attack("A94")
-def test_what_is_not_bound_to_a_brand_is_known() -> None:
+def test_unbound_statements_are_listed() -> None:
     """Lookups by digest, whose row names the brand; the sweeper; and a few that are named above."""
     unbound = {name: statement for name, statement in every_statement().items() if statement.unbranded}
     others = set()
@@ -106,8 +105,8 @@ def test_no_operation_reads_the_outbox_of_all_brands() -> None:
 
 
 @pytest.mark.attack("A94")
-def test_statements_are_made_where_this_test_sees_them() -> None:
-    """In a store's module itself: a statement that is made inside a function would escape the tests above."""
+def test_statements_are_module_constants() -> None:
+    """Statements made inside functions would escape these tests."""
     hidden = {
         ".".join(module.path.with_suffix("").parts[1:])
         for module in modules("src")
@@ -132,46 +131,14 @@ def test_a_fixed_table_names_its_brand() -> None:
     assert len(metadata.tables) - len(without) >= 8
 
 
-def branded() -> list[Table]:
-    every_statement()
-    return [table for table in metadata.tables.values() if "brand_id" in table.c]
-
-
 @pytest.mark.attack("A94")
-@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_a_statement_without_a_brand_does_not_compile(dialect: Any) -> None:
-    for table in branded():
-        column = next(c for c in table.c if c.name != "brand_id")
-        others: dict[str, Any] = {c.name: bindparam(f"p_{c.name}") for c in table.c if c.name != "brand_id"}
-        by_key = column == bindparam("p_key")
-        mine = table.c.brand_id == bindparam("brand_id")
-        for unbound in (
-            select(column),
-            select(func.count()).select_from(table),
-            select(column).where(by_key),
-            select(column).where(mine | by_key),
-            select(column).where(table.c.brand_id != bindparam("brand_id")),
-            select(column).where(table.c.brand_id == "a brand"),
-            select(column).where(table.c.brand_id == table.c.brand_id),
-            update(table).where(by_key).values({column.name: bindparam("p_new")}),
-            update(table).where(mine).values(brand_id=bindparam("p_new")),
-            delete(table).where(by_key),
-            delete(table),
-            insert(table).values(others),
-        ):
-            with pytest.raises(UnboundBrand):
-                Statement(unbound).compiled(dialect)
-        for bound in (
-            select(column).where(mine, by_key),
-            update(table).where(mine, by_key).values({column.name: bindparam("p_new")}),
-            delete(table).where(mine),
-            insert(table).values({**others, "brand_id": bindparam("brand_id")}),
-        ):
-            assert Statement(bound).compiled(dialect).text
-
-
-def test_every_module_was_looked_at() -> None:
+def test_no_statement_compiles_without_a_brand() -> None:
+    """On any table of brands; tests/db/test_brand_scope.py has every kind of statement."""
     every_statement()
-    assert {name for name in sys.modules if name.startswith("keystead.") and name.endswith("store")} <= {
-        *every_module()
-    }
+    for table in (table for table in metadata.tables.values() if "brand_id" in table.c):
+        by_key = next(column for column in table.c if column.name != "brand_id") == bindparam("p_key")
+        mine = table.c.brand_id == bindparam("brand_id")
+        for unbound in (select(table).where(by_key), update(table).values(brand_id=bindparam("p_new")), delete(table)):
+            with pytest.raises(UnboundBrand):
+                Statement(unbound).compiled("sqlite")
+        assert Statement(select(table).where(mine, by_key)).compiled("sqlite").text

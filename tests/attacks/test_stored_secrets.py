@@ -1,4 +1,4 @@
-"""A33: who gets hold of the database gets hold of no secret that opens anything."""
+"""A33: a copy of the database contains no usable secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 from itertools import product
 
 import pytest
-from sqlalchemy import bindparam, update
+from sqlalchemy import Table, bindparam, update
 
 from keystead.api_keys.store import api_key_secrets
 from keystead.brands.store import brand_tokens
@@ -45,7 +45,7 @@ _CHANGE_PASSWORD = "mutation ($old: String, $new: String!) { changePassword(oldP
 
 
 async def _use_everything(server: Server, api: Api, brand: ActiveBrand, brand_token: str, ann: User) -> dict[str, str]:
-    """Every kind of secret that is handed out or sent in, by the way it went."""
+    """Every kind of secret that is issued or presented, by name."""
     access, first = await log_in(api, "ann@example.com", PASSWORD)
     refreshed, second = await refresh(api, first)
     _, third = await refresh(api, second)
@@ -58,7 +58,7 @@ async def _use_everything(server: Server, api: Api, brand: ActiveBrand, brand_to
     changed = {"old": PASSWORD, "new": "a new secret sentence"}
     assert (await api.send(_CHANGE_PASSWORD, changed, token=access)).data["changePassword"]
     await send_login(api, "ann@example.com", "a mistyped secret")
-    await send_login(api, "nobody@example.com", "another mistyped secret")
+    await send_login(api, "unknown@example.com", "another mistyped secret")
     unknown = secrets.generate(SecretKind.refresh).reveal()
     await send_refresh(api, unknown)
     foreign_key = secrets.generate(SecretKind.secret_key).reveal()
@@ -68,8 +68,8 @@ async def _use_everything(server: Server, api: Api, brand: ActiveBrand, brand_to
         "refresh token": first, "rotated refresh token": second, "current refresh token": third, "standing": standing,
         "brand token": brand_token, "first key": admin, "secret key": keys[0]["token"], "publishable": keys[1]["token"],
         "rotated key": rotated, "old password": PASSWORD, "new password": changed["new"],
-        "mistyped": "a mistyped secret", "mistyped for nobody": "another mistyped secret", "presented": unknown,
-        "presented key": foreign_key, "master key": "a master key that only tests may use",
+        "mistyped": "a mistyped secret", "mistyped for an unknown user": "another mistyped secret", "presented":
+        unknown, "presented key": foreign_key, "master key": "a master key that only tests may use",
     }  # fmt: skip
 
 
@@ -80,7 +80,7 @@ async def test_a_dump_holds_no_issued_secret(
     """Not as text, not in base64, not the random part alone, not a token's signature."""
     used = await _use_everything(server, api, brand, brand_token, ann)
     held = await dump(database_url)
-    # What is to be there is there: the search would find it.
+    # The digests are found, so the search works.
     kept = ("refresh token", "current refresh token", "standing", "brand token", "rotated key", "publishable")
     for name in kept:
         assert is_digest_held(held, used[name]), name
@@ -89,35 +89,26 @@ async def test_a_dump_holds_no_issued_secret(
 
 
 @pytest.mark.attack("A33")
-def test_the_digest_of_one_kind_is_never_that_of_another() -> None:
+def test_digests_depend_on_the_kind() -> None:
     """SHA-256 over kind ‖ 0 ‖ secret: for every two kinds, with the same 256 bits or with the same text."""
     same = {kind: secrets.generate(kind, random=lambda size: b"\x5a" * size) for kind in SecretKind}
     assert len({secret.digest() for secret in same.values()}) == len(SecretKind)
     for kind, other in product(SecretKind, SecretKind):
         text = same[kind].reveal()
         assert (secrets.parse(text, other) is not None) is (kind is other)
-        assert (
-            hashlib.sha256(other.value.encode() + b"\0" + text.encode()).digest() != same[other].digest()
-            or kind is other
-        )
-        assert hashlib.sha256(text.encode()).digest() != same[kind].digest()
+        as_other = hashlib.sha256(other.value.encode() + b"\0" + text.encode()).digest()
+        assert (as_other == same[kind].digest()) is (kind is other)
 
 
-_SET_KEY = Statement(
-    update(api_key_secrets).where(api_key_secrets.c.digest == bindparam("before")).values(digest=bindparam("after")),
-    unbranded="a test tampers with the database",
-)
-_SET_BRAND_TOKEN = Statement(
-    update(brand_tokens).where(brand_tokens.c.digest == bindparam("before")).values(digest=bindparam("after")),
-    unbranded="a test tampers with the database",
-)
-_SET_REFRESH_TOKEN = Statement(
-    update(refresh_tokens).where(refresh_tokens.c.digest == bindparam("before")).values(digest=bindparam("after")),
-    unbranded="a test tampers with the database",
-)
+def _tamper(table: Table) -> Statement:
+    change = update(table).where(table.c.digest == bindparam("before")).values(digest=bindparam("after"))
+    return Statement(change, unbranded="a test tampers with the database")
 
 
-async def _opens(api: Api, place: SecretKind, text: str) -> bool:
+_SET_KEY, _SET_BRAND_TOKEN, _SET_REFRESH_TOKEN = map(_tamper, (api_key_secrets, brand_tokens, refresh_tokens))
+
+
+async def _is_accepted(api: Api, place: SecretKind, text: str) -> bool:
     """Whether a text is accepted where secrets of this kind are presented."""
     match place:
         case SecretKind.secret_key | SecretKind.publishable_key:
@@ -137,10 +128,10 @@ async def _opens(api: Api, place: SecretKind, text: str) -> bool:
 
 
 @pytest.mark.attack("A33")
-async def test_a_digest_in_a_row_of_another_kind_opens_nothing(
+async def test_a_digest_in_a_row_of_another_kind_is_useless(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
-    """Though it were written there: secrets of one kind are looked up as that kind only."""
+    """Secrets are looked up as their own kind only."""
     rows = {
         SecretKind.secret_key: (_SET_KEY, (await make_api_key(server, brand, "admin"))[1]),
         SecretKind.publishable_key: (
@@ -154,7 +145,7 @@ async def test_a_digest_in_a_row_of_another_kind_opens_nothing(
         ),
     }
     for place, (statement, original) in rows.items():
-        assert await _opens(api, place, original.reveal())
+        assert await _is_accepted(api, place, original.reveal())
         stored = original.digest()
 
         async def put(digest: bytes, statement: Statement = statement) -> None:
@@ -166,20 +157,19 @@ async def test_a_digest_in_a_row_of_another_kind_opens_nothing(
         for kind in SecretKind:
             attacker = secrets.generate(kind)
             await put(attacker.digest())
-            # The allowed act: the search works, and the row is in use.
-            assert await _opens(api, place, attacker.reveal()) is (kind is place), (place, kind)
+            assert await _is_accepted(api, place, attacker.reveal()) is (kind is place), (place, kind)
             await put(hashlib.sha256(attacker.reveal().encode()).digest())
-            assert not await _opens(api, place, attacker.reveal()), (place, kind)
-        assert not await _opens(api, place, original.reveal())
+            assert not await _is_accepted(api, place, attacker.reveal()), (place, kind)
+        assert not await _is_accepted(api, place, original.reveal())
 
 
 @pytest.mark.attack("A33")
-async def test_what_is_stored_cannot_be_presented(server: Server, api: Api, brand: ActiveBrand, ann: User) -> None:
+async def test_stored_digests_cannot_be_presented(server: Server, api: Api, brand: ActiveBrand, ann: User) -> None:
     """A digest, in whatever spelling, is no secret."""
     key = (await make_api_key(server, brand, "admin"))[1]
     standing = (await make_session(server, brand, ann.id, SessionKind.standing)).refresh_token
-    assert await _opens(api, SecretKind.secret_key, key.reveal())
-    assert await _opens(api, SecretKind.refresh, standing.reveal())
+    assert await _is_accepted(api, SecretKind.secret_key, key.reveal())
+    assert await _is_accepted(api, SecretKind.refresh, standing.reveal())
     for place, secret in ((SecretKind.secret_key, key), (SecretKind.refresh, standing)):
         digest = secret.digest()
         texts = [
@@ -187,4 +177,4 @@ async def test_what_is_stored_cannot_be_presented(server: Server, api: Api, bran
         ]  # fmt: skip
         texts.append(secrets.generate(place, random=lambda _, digest=digest: digest).reveal())  # type: ignore[misc]
         for text in texts:
-            assert not await _opens(api, place, text), (place, text)
+            assert not await _is_accepted(api, place, text), (place, text)

@@ -1,4 +1,4 @@
-"""A database that writes down what is asked of it, so that a test can say "no query at all"."""
+"""A database that records its statements, so that a test can assert that there were none."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Asked:
 
 
 class WatchedDatabase:
-    """An open database, every statement of which is kept in ``asked``."""
+    """An open database that records every statement in ``asked``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.asked: list[Asked] = []
 
     def forget(self) -> None:
-        """Begins to watch anew."""
+        """Clear the record."""
         self.asked.clear()
 
     @property

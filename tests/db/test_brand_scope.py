@@ -209,7 +209,7 @@ def test_a_bound_statement_compiles(expression: Any) -> None:
 
 @pytest.mark.parametrize("expression", LOOSE.values(), ids=LOOSE.keys())
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_a_loose_statement_does_not(dialect: str, expression: Any) -> None:
+def test_an_unbound_statement_does_not_compile(dialect: str, expression: Any) -> None:
     statement = Statement(expression)
 
     for _ in range(2):
@@ -217,13 +217,13 @@ def test_a_loose_statement_does_not(dialect: str, expression: Any) -> None:
             statement.compiled("sqlite" if dialect == "sqlite" else "postgresql")
 
 
-def test_a_reason_lets_it_through() -> None:
+def test_an_unbound_statement_with_a_reason_compiles() -> None:
     digest_lookup = Statement(select(U.id).where(U.id == bindparam("id")), unbranded="the digest names the row")
 
     assert "users" in digest_lookup.compiled("sqlite").text
 
 
-def test_an_empty_reason_does_not() -> None:
+def test_an_empty_reason_is_rejected() -> None:
     with pytest.raises(UnboundBrand):
         Statement(select(U.id), unbranded="").compiled("sqlite")
 

@@ -65,7 +65,7 @@ class _Wall:
 
 
 @pytest.mark.parametrize("days", [-400, 0, 40])
-async def test_the_databases_clock_decides(days: int) -> None:
+async def test_the_clock_follows_the_database(days: int) -> None:
     world = World(theirs=NOON + timedelta(days=days))
     clock = world.clock()
     assert clock.now() == world.wall
@@ -75,7 +75,7 @@ async def test_the_databases_clock_decides(days: int) -> None:
     assert clock.is_measured
 
 
-async def test_a_wall_clock_that_is_set_changes_nothing() -> None:
+async def test_setting_the_wall_clock_has_no_effect() -> None:
     world = World()
     clock = world.clock()
     await world.measure(clock)
@@ -86,7 +86,7 @@ async def test_a_wall_clock_that_is_set_changes_nothing() -> None:
     assert clock.now() == before + timedelta(seconds=10)
 
 
-async def test_a_first_measurement_over_a_slow_network_is_wrong_by_half_of_it_at_most() -> None:
+async def test_the_first_error_is_at_most_half_the_latency() -> None:
     world = World(there=0.4)
     clock = world.clock()
     await world.measure(clock)
@@ -96,7 +96,7 @@ async def test_a_first_measurement_over_a_slow_network_is_wrong_by_half_of_it_at
     assert abs(clock.now() - world.theirs) <= TOLERANCE
 
 
-async def test_a_database_whose_clock_is_set_is_followed() -> None:
+async def test_a_change_of_the_databases_clock_is_followed() -> None:
     world = World()
     clock = world.clock()
     await world.measure(clock)
@@ -106,7 +106,7 @@ async def test_a_database_whose_clock_is_set_is_followed() -> None:
         assert abs(clock.now() - world.theirs) <= TOLERANCE
 
 
-async def test_whole_milliseconds_do_not_make_time_jump() -> None:
+async def test_truncated_milliseconds_cause_no_jitter() -> None:
     world = World()
     clock = world.clock()
     await world.measure(clock)
@@ -119,7 +119,7 @@ async def test_whole_milliseconds_do_not_make_time_jump() -> None:
     assert abs(clock._offset - offset) <= 0.001
 
 
-async def test_a_measurement_is_relied_on_for_a_while() -> None:
+async def test_a_measurement_expires() -> None:
     world = World()
     clock = world.clock()
     await world.measure(clock)
@@ -133,7 +133,7 @@ async def test_a_measurement_is_relied_on_for_a_while() -> None:
     assert not clock.is_measured
 
 
-async def test_the_time_of_a_transaction_is_the_databases(db: Database) -> None:
+async def test_time_in_a_transaction(db: Database) -> None:
     clock = DatabaseClock()
     await clock.measure(db)
     async with db.transaction() as tx:

@@ -20,12 +20,12 @@ from tests.db.things import ADD, ADD_PART, BRAND, COUNT_UP, NUMBER, SET_NUMBER, 
 async def test_the_block_commits(stocked: Database) -> None:
     async with stocked.transaction() as tx:
         await add(tx)
-        assert await names(stocked.reads) == [], "nobody sees it before"
+        assert await names(stocked.reads) == [], "not visible before COMMIT"
 
     assert await names(stocked.reads) == ["thing a"]
 
 
-async def test_an_exception_rolls_back_and_goes_on(stocked: Database) -> None:
+async def test_an_exception_rolls_back_and_propagates(stocked: Database) -> None:
     with pytest.raises(KeyError):
         async with stocked.transaction() as tx:
             await add(tx)
@@ -34,7 +34,7 @@ async def test_an_exception_rolls_back_and_goes_on(stocked: Database) -> None:
     assert await names(stocked.reads) == []
 
 
-async def test_a_taken_unique_value_names_table_and_columns(stocked: Database) -> None:
+async def test_a_unique_violation_names_table_and_columns(stocked: Database) -> None:
     with pytest.raises(UniqueViolation) as broken:
         async with stocked.transaction() as tx:
             await add(tx, "a", "taken@example.org")
@@ -46,13 +46,13 @@ async def test_a_taken_unique_value_names_table_and_columns(stocked: Database) -
     assert await names(stocked.reads) == []
 
 
-async def test_a_pointer_to_nothing(stocked: Database) -> None:
+async def test_a_foreign_key_violation(stocked: Database) -> None:
     with pytest.raises(ForeignKeyViolation):
         async with stocked.transaction() as tx:
             await tx.execute(ADD_PART, id="p", brand_id=BRAND, thing_id="nothing")
 
 
-async def test_another_broken_rule_is_our_fault_and_shows_no_value(stocked: Database) -> None:
+async def test_other_constraint_violations_are_500_without_the_value(stocked: Database) -> None:
     with pytest.raises(errors.InternalError) as broken:
         async with stocked.transaction() as tx:
             await tx.execute(ADD, id="hush", brand_id=None, name="hush")
@@ -60,7 +60,7 @@ async def test_another_broken_rule_is_our_fault_and_shows_no_value(stocked: Data
     assert "hush" not in str(broken.value.cause)
 
 
-async def test_a_value_of_the_wrong_type_is_not_shown(stocked: Database) -> None:
+async def test_a_value_of_the_wrong_type_is_not_revealed(stocked: Database) -> None:
     with pytest.raises(errors.InternalError) as broken:
         async with stocked.transaction() as tx:
             await tx.execute(ADD, id={"hush": "hush"}, brand_id=BRAND, name="x")
@@ -68,7 +68,7 @@ async def test_a_value_of_the_wrong_type_is_not_shown(stocked: Database) -> None
     assert "hush" not in f"{broken.value} {broken.value.cause}"
 
 
-async def test_a_failed_statement_spoils_the_transaction(stocked: Database) -> None:
+async def test_a_failed_statement_invalidates_the_transaction(stocked: Database) -> None:
     with pytest.raises(errors.InternalError, match="our side"):
         async with stocked.transaction() as tx:
             await add(tx, "a", "x")
@@ -120,7 +120,7 @@ async def test_two_processes_see_each_others_changes(stocked: Database, database
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_a_cancelled_request_leaves_no_transaction_behind(stocked: Database, steps: int) -> None:
+async def test_a_cancelled_request_leaves_no_open_transaction(stocked: Database, steps: int) -> None:
     """Cancelled after a growing number of turns of the loop: before, in and after each statement."""
     done = False
 
@@ -144,7 +144,7 @@ async def test_a_cancelled_request_leaves_no_transaction_behind(stocked: Databas
     assert await names(stocked.reads) == sorted([*found, "thing b"])
 
 
-async def test_a_cancelled_holder_lets_the_next_one_in(stocked: Database) -> None:
+async def test_cancellation_releases_the_writer(stocked: Database) -> None:
     inside = asyncio.Event()
 
     async def hold() -> None:
@@ -181,7 +181,7 @@ async def test_run_tries_three_times(stocked: Database, failures: int, runs: int
     assert await names(stocked.reads) == ([] if failures == runs else ["thing a"])
 
 
-async def test_run_does_not_repeat_other_errors(stocked: Database) -> None:
+async def test_run_does_not_retry_other_errors(stocked: Database) -> None:
     seen: list[int] = []
 
     async def work(tx: Tx) -> None:
@@ -209,7 +209,7 @@ async def test_ddl_is_part_of_the_transaction(stocked: Database) -> None:
         await tx.execute_ddl(CreateTable(gadgets))
 
 
-async def test_a_column_that_goes_is_a_changed_schema(stocked: Database) -> None:
+async def test_a_dropped_column_is_a_changed_schema(stocked: Database) -> None:
     gadgets = _gadgets("colour")
     find = Statement(select(*gadgets.c))
     async with stocked.transaction() as tx:
@@ -233,6 +233,6 @@ async def test_the_databases_clock_is_in_utc(db: Database) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "mysql://localhost/x", "keystead.db"])
-def test_another_url_is_a_bad_setting(url: str) -> None:
+def test_other_urls_are_rejected(url: str) -> None:
     with pytest.raises(errors.SettingsError, match="KEYSTEAD_DATABASE_URL"):
         open_database(url)

@@ -35,7 +35,7 @@ class _Transactions:
         yield self
 
 
-def test_a_stamp_is_at_most_a_minute_behind() -> None:
+def test_timestamps_lag_at_most_a_minute() -> None:
     assert NOTED_AFTER + timedelta(seconds=WRITE_SECONDS) <= timedelta(seconds=LAST_USE_PRECISION)
 
 
@@ -58,7 +58,7 @@ async def test_the_latest_use_of_each_row_is_written_in_order_and_in_slices() ->
     assert database.begun == 2, "nothing to write begins no transaction"
 
 
-async def test_what_could_not_be_written_is_kept_and_a_later_use_wins() -> None:
+async def test_failed_writes_are_kept_unless_a_later_use_is_noted() -> None:
     uses, database = LastUses(), _Transactions(fails_at=2)
     written: dict[str, datetime] = {}
 
@@ -76,14 +76,14 @@ async def test_what_could_not_be_written_is_kept_and_a_later_use_wins() -> None:
     assert written["099"] == NOON + timedelta(hours=1)
 
 
-def test_memory_is_bounded_the_oldest_goes_first() -> None:
+def test_memory_is_bounded() -> None:
     uses = LastUses(most=3)
     for row in "abcda":
         uses.note(BRAND, row, None, NOON)
     assert [row for _, row in uses._uses] == ["c", "d", "a"]
 
 
-async def test_stamps_of_a_clock_that_was_ahead_are_corrected() -> None:
+async def test_timestamps_in_the_future_are_corrected() -> None:
     """On record and in memory; what is ahead by less than a stamp may be behind is left as it is."""
     uses, database = LastUses(), _Transactions()
     written: dict[str, tuple[datetime, datetime]] = {}

@@ -34,7 +34,7 @@ async def _inspect(url: str, work: Callable[[Connection], Any]) -> Any:
     return answer
 
 
-async def test_migrations_make_exactly_the_tables_of_the_code(database_url: str) -> None:
+async def test_migrations_create_exactly_the_tables_of_the_code(database_url: str) -> None:
     import_stores()
 
     def differences(connection: Connection) -> Any:
@@ -78,7 +78,7 @@ async def test_an_empty_database_has_no_revision(tmp_path: object) -> None:
         await database.close()
 
 
-async def test_a_database_of_a_newer_program_is_refused(database_url: str) -> None:
+async def test_a_database_of_a_newer_release_is_rejected(database_url: str) -> None:
     def from_the_future(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
@@ -88,7 +88,7 @@ async def test_a_database_of_a_newer_program_is_refused(database_url: str) -> No
         await migrate.upgrade(database_url)
 
 
-def test_the_scripts_form_one_line_of_numbers() -> None:
+def test_revisions_are_consecutive() -> None:
     scripts = ScriptDirectory(str(migrate.SCRIPTS))
     revisions = [script.revision for script in reversed(list(scripts.walk_revisions()))]
 
@@ -110,7 +110,7 @@ async def at_0002(postgres_url: str) -> AsyncIterator[str]:
         await server.close()
 
 
-async def test_sessions_can_be_read_while_a_later_migration_waits(at_0002: str) -> None:
+async def test_sessions_are_readable_while_a_later_migration_waits(at_0002: str) -> None:
     """On PostgreSQL each revision ends its transaction: what 0003 locks is free while 0004 waits for ``users``."""
     writer, reader = await asyncpg.connect(at_0002), await asyncpg.connect(at_0002)
     writing = writer.transaction()
@@ -132,7 +132,7 @@ async def test_sessions_can_be_read_while_a_later_migration_waits(at_0002: str) 
     await reader.close()
 
 
-async def test_an_index_whose_building_failed_is_replaced_and_a_whole_one_is_kept(at_0002: str) -> None:
+async def test_an_invalid_index_is_replaced_and_a_valid_one_kept(at_0002: str) -> None:
     """What a CREATE INDEX CONCURRENTLY that was interrupted leaves has the name, and no statement uses it."""
     connection = await asyncpg.connect(at_0002)
     failed = {"ix_sessions_ended": "sessions", "ix_users_granted": "users"}

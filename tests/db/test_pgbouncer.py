@@ -75,7 +75,7 @@ async def test_many_transactions_share_few_sessions(database: PostgresDatabase) 
     await database.now()
 
 
-async def test_limits_hold_in_each_transaction_and_stay_in_none(database: PostgresDatabase, through: str) -> None:
+async def test_timeouts_are_set_per_transaction_only(database: PostgresDatabase, through: str) -> None:
     for name, value in LIMITS.items():
         assert await database.reads.find(SETTING, name=name) == (value,)
         async with database.transaction() as tx:
@@ -90,7 +90,7 @@ async def test_limits_hold_in_each_transaction_and_stay_in_none(database: Postgr
 
 @pytest.mark.parametrize("ignored", ["extra_float_digits", OURS])
 @pytest.mark.parametrize("mode", ["transaction", "session"])
-async def test_a_pooler_is_found_out(url: str, mode: str, ignored: str) -> None:
+async def test_a_pooler_is_detected(url: str, mode: str, ignored: str) -> None:
     with pooled(url, mode=mode, ignored=ignored) as through:
         database = postgres(through)
         await database.open()
@@ -99,7 +99,7 @@ async def test_a_pooler_is_found_out(url: str, mode: str, ignored: str) -> None:
         await database.close()
 
 
-async def test_the_url_says_so_in_advance(url: str) -> None:
+async def test_statement_cache_off_announces_a_pooler(url: str) -> None:
     database = postgres(f"{url}?statement_cache=off")
     assert database._connector.is_pooled
     await database.open()
@@ -108,7 +108,7 @@ async def test_the_url_says_so_in_advance(url: str) -> None:
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
-async def test_statements_that_are_gone_show_that_a_pooler_came_in_between(url: str, in_transaction: bool) -> None:
+async def test_missing_statements_reveal_a_pooler(url: str, in_transaction: bool) -> None:
     database = postgres(url)
     await database.open()
     assert await database.reads.find(SETTING, name="jit") == ("off",)
@@ -124,7 +124,7 @@ async def test_statements_that_are_gone_show_that_a_pooler_came_in_between(url: 
     await database.close()
 
 
-async def test_tables_are_migrated_through_it(postgres_url: str, postgres_template: PostgresTemplate) -> None:
+async def test_migrations_through_a_pooler(postgres_url: str, postgres_template: PostgresTemplate) -> None:
     name = "keystead_test_through_pgbouncer"
     control = await asyncpg.connect(f"{postgres_url}/postgres")
     await control.execute(f"CREATE DATABASE {name}")
@@ -146,7 +146,7 @@ def test_commands_log_nothing_about_a_pooler(through: str, tmp_path: Path) -> No
     assert said.err == ""
 
 
-async def test_a_pooler_that_is_restarted_is_met_by_new_connections(url: str) -> None:
+async def test_new_connections_after_a_restart_of_the_pooler(url: str) -> None:
     with pooled(url) as through:
         database = postgres(through)
         await database.open()

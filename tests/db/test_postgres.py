@@ -54,7 +54,7 @@ async def _kill_others(database: PostgresDatabase) -> None:
     await connection.close()
 
 
-async def test_limits_are_kept_by_the_server_too(server: PostgresDatabase) -> None:
+async def test_timeouts_are_set_on_the_server(server: PostgresDatabase) -> None:
     limits = {
         "statement_timeout": "5s",
         "lock_timeout": "2s",
@@ -66,7 +66,7 @@ async def test_limits_are_kept_by_the_server_too(server: PostgresDatabase) -> No
         assert await server.reads.find(SETTING, name=name) == (value,)
 
 
-async def test_a_read_outlives_a_lost_connection(server: PostgresDatabase) -> None:
+async def test_a_read_is_retried_after_a_lost_connection(server: PostgresDatabase) -> None:
     await asyncio.gather(*(server.ping() for _ in range(5)))
     before = await server.reads.find(PROCESS)
     await _kill_others(server)
@@ -78,7 +78,7 @@ async def test_a_read_outlives_a_lost_connection(server: PostgresDatabase) -> No
     assert await server.reads.list(PROCESS) == [after]
 
 
-async def test_a_transaction_begins_on_a_living_connection(server: PostgresDatabase) -> None:
+async def test_begin_is_retried_after_a_lost_connection(server: PostgresDatabase) -> None:
     await _kill_others(server)
 
     async with server.transaction() as tx:
@@ -123,7 +123,7 @@ async def test_a_full_pool_is_service_unavailable(server: PostgresDatabase, monk
     assert len(server._pool._idle) == server._pool._size
 
 
-async def test_places_of_lost_connections_are_given_on(server: PostgresDatabase) -> None:
+async def test_slots_of_discarded_connections_are_freed(server: PostgresDatabase) -> None:
     async def read_once(number: int) -> None:
         task = asyncio.create_task(server.reads.find(SLEEP, seconds=0.01))
         for _ in range(number % 5):
@@ -138,7 +138,7 @@ async def test_places_of_lost_connections_are_given_on(server: PostgresDatabase)
     await server.ping()
 
 
-async def test_run_repeats_after_a_deadlock(server: PostgresDatabase) -> None:
+async def test_run_retries_after_a_deadlock(server: PostgresDatabase) -> None:
     async with server.transaction() as tx:
         await add(tx, "a")
         await add(tx, "b")
@@ -199,7 +199,7 @@ async def test_a_database_that_does_not_exist_is_one_clear_line(postgres_url: st
             await opening
 
 
-async def test_a_server_that_goes_is_service_unavailable() -> None:
+async def test_an_unreachable_server_is_service_unavailable() -> None:
     database = postgres("postgresql://keystead@127.0.0.1:1/keystead")
 
     with pytest.raises(errors.ServiceUnavailable):
@@ -221,7 +221,7 @@ async def _read_only(database: PostgresDatabase) -> AsyncIterator[None]:
         await control.close()
 
 
-async def test_a_session_that_only_reads_is_thrown_away(server: PostgresDatabase) -> None:
+async def test_a_read_only_session_is_discarded(server: PostgresDatabase) -> None:
     async with _read_only(server):
         await _kill_others(server)
         await asyncio.gather(*(server.now() for _ in range(5)))
@@ -236,7 +236,7 @@ async def test_a_session_that_only_reads_is_thrown_away(server: PostgresDatabase
     assert await names(server.reads) == ["thing a"]
 
 
-async def test_ready_means_that_the_database_takes_changes(server: PostgresDatabase) -> None:
+async def test_ping_requires_a_writable_database(server: PostgresDatabase) -> None:
     await server.ping()
     async with _read_only(server):
         await server.ping()  # a session of before
@@ -248,7 +248,7 @@ async def test_ready_means_that_the_database_takes_changes(server: PostgresDatab
     assert len(server._pool._idle) == 1
 
 
-async def test_every_connection_cut_at_the_same_moment_is_never_a_fault_of_ours(server: PostgresDatabase) -> None:
+async def test_losing_all_connections_is_never_an_internal_error(server: PostgresDatabase) -> None:
     """asyncpg answers with whatever it makes of the server's farewell: InternalClientError, InterfaceError, OSError."""
     for number in range(8):
         await asyncio.gather(*(server.now() for _ in range(4)))
@@ -259,7 +259,7 @@ async def test_every_connection_cut_at_the_same_moment_is_never_a_fault_of_ours(
     assert len(await names(server.reads)) == 8
 
 
-async def test_another_encoding_than_utf8_is_refused_at_the_start(postgres_url: str) -> None:
+async def test_other_encodings_than_utf8_are_rejected(postgres_url: str) -> None:
     control = await asyncpg.connect(f"{postgres_url}/postgres")
     await control.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
     url = f"{postgres_url}/ascii"
@@ -296,14 +296,14 @@ async def test_a_value_too_long_for_an_index_is_a_changed_schema(server: Postgre
             await add(tx, name=token_urlsafe(20_000))
 
 
-async def test_a_table_has_room_for_so_many_columns(server: PostgresDatabase) -> None:
+async def test_too_many_columns(server: PostgresDatabase) -> None:
     columns = ", ".join(f"c{number} integer" for number in range(1601))
     with pytest.raises(TooManyColumns):
         async with server.transaction() as tx:
             await tx.execute_ddl(f"CREATE TABLE wide ({columns})")
 
 
-async def test_a_server_does_not_start_on_a_database_that_only_reads(server: PostgresDatabase) -> None:
+async def test_a_server_does_not_start_on_a_read_only_database(server: PostgresDatabase) -> None:
     settings = replace(SETTINGS, database_url=dsn(server), master_key="a master key of thirty-two characters or more")
     async with open_server(settings):
         pass
@@ -313,9 +313,7 @@ async def test_a_server_does_not_start_on_a_database_that_only_reads(server: Pos
                 pass
 
 
-async def test_a_connection_that_is_lost_while_it_is_made_is_made_once_more(
-    server: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_connecting_is_retried_once(server: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     connect, attempts = server._pool._connect, 0
 
     async def fail_once() -> Connection:

@@ -35,7 +35,7 @@ def test_every_class_that_asyncpg_knows_has_a_row() -> None:
     assert sorted({state[:2] for state in KNOWN} - _HANDLING.keys()) == []
 
 
-def test_no_row_is_of_a_state_that_nothing_raises() -> None:
+def test_no_row_is_of_an_unknown_state() -> None:
     unknown_to_asyncpg = {"00", "25P04"}  # success; PostgreSQL 17's transaction_timeout
     assert {row for row in _HANDLING if not any(state.startswith(row) for state in KNOWN)} <= unknown_to_asyncpg
 
@@ -52,7 +52,7 @@ def test_each_state_is_translated_as_its_row_says(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ERRORS)
-def test_at_commit_only_an_answer_of_a_living_session_is_definite(state: str) -> None:
+def test_at_commit_the_outcome_is_known_only_if_the_session_survives(state: str) -> None:
     ours = translate_at_commit(raised(state))
     assert type(ours) is not errors.InternalError
     assert isinstance(ours, OutcomeUnknown) == (handling_of(state).action is not ConnectionAction.release)
@@ -71,28 +71,28 @@ def test_at_commit_only_an_answer_of_a_living_session_is_definite(state: str) ->
     ],
     ids=repr,
 )
-def test_what_the_driver_raises_when_the_connection_is_gone(error: Exception) -> None:
+def test_errors_of_a_lost_connection(error: Exception) -> None:
     assert is_lost(error)
     assert connection_action(error) is ConnectionAction.renew
     assert isinstance(translate(error), ConnectionLost)
     assert isinstance(translate_at_commit(error), OutcomeUnknown)
 
 
-def test_silence_is_not_repeated() -> None:
+def test_a_timeout_is_not_retried() -> None:
     assert (is_lost(TimeoutError()), connection_action(TimeoutError())) == (False, ConnectionAction.discard)
     assert type(translate(TimeoutError())) is errors.ServiceUnavailable
     assert isinstance(translate_at_commit(TimeoutError()), OutcomeUnknown)
 
 
-def test_an_error_that_is_not_the_drivers_stays_as_it_is() -> None:
+def test_other_errors_are_not_translated() -> None:
     for error in (KeyError("x"), RuntimeError("x")):
         assert (is_lost(error), translate(error)) == (False, error)
 
 
-def test_a_missing_right_and_a_deadlock_have_errors_of_their_own() -> None:
+def test_missing_privilege_and_deadlock() -> None:
     assert isinstance(translate(raised("42501")), RightMissing)
     assert isinstance(translate(raised("40P01")), Contention)
 
 
-def test_a_state_of_tomorrow_is_a_fault_on_a_connection_that_is_closed() -> None:
+def test_an_unknown_state_closes_the_connection() -> None:
     assert (handling_of("ZZ999").meaning, handling_of("ZZ999").action) == (Meaning.fault, ConnectionAction.discard)

@@ -79,7 +79,7 @@ async def limited(postgres_template: PostgresTemplate) -> AsyncIterator[Limited]
         (socket.AF_INET6, ("fe80::1%eth0", 5432, 0, 2), False),
     ],
 )  # fmt: skip
-def test_the_address_of_the_peer_tells_whether_a_network_is_crossed(family: int, peer: Any, is_local: bool) -> None:
+def test_local_peers(family: int, peer: Any, is_local: bool) -> None:
     assert is_on_this_machine(family, peer) is is_local
 
 
@@ -95,7 +95,7 @@ async def test_an_index_that_is_not_valid_is_a_warning(limited: Limited) -> None
     assert findings["database_indexes"].status is Status.ok
 
 
-async def test_a_role_with_every_right_lacks_none(limited: Limited) -> None:
+async def test_a_role_with_all_privileges(limited: Limited) -> None:
     found = await examine(limited.database)
     assert (found.encoding, found.encryption, found.is_local, found.is_pooled) == ("UTF8", None, True, False)
     assert found.missing_to_serve == ()
@@ -112,7 +112,7 @@ async def test_a_role_with_every_right_lacks_none(limited: Limited) -> None:
         ("ALTER TABLE {schema}.customer OWNER TO CURRENT_USER", f"ownership of table {SCHEMA}.customer"),
     ],
 )
-async def test_each_right_that_is_missing_is_named(limited: Limited, revoked: str, named: str) -> None:
+async def test_missing_privileges_are_named(limited: Limited, revoked: str, named: str) -> None:
     await limited.run(revoked)
     missing = (await examine(limited.database)).missing_to_serve
     assert any(right.startswith(named) for right in missing), missing
@@ -122,7 +122,7 @@ async def test_each_right_that_is_missing_is_named(limited: Limited, revoked: st
     assert named in rights[0].detail
 
 
-async def test_what_migrations_alone_need_is_a_warning(limited: Limited) -> None:
+async def test_privileges_for_migrations_are_a_warning(limited: Limited) -> None:
     await limited.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
     found = await examine(limited.database)
     assert found.missing_to_serve == ()
@@ -131,7 +131,7 @@ async def test_what_migrations_alone_need_is_a_warning(limited: Limited) -> None
     assert findings["database_rights"].status is Status.warning
 
 
-async def test_what_the_role_may_not_do_is_no_fault_of_ours(limited: Limited) -> None:
+async def test_a_missing_privilege_is_no_internal_error(limited: Limited) -> None:
     await limited.run("REVOKE CREATE ON DATABASE {database} FROM {role}")
     with pytest.raises(RightMissing, match="keystead doctor"):
         async with limited.database.transaction() as tx:
@@ -148,7 +148,7 @@ async def test_what_the_role_may_not_do_is_no_fault_of_ours(limited: Limited) ->
         ("TLSv1.3", False, True, Status.ok, "TLSv1.3, on this machine"),
     ],
 )
-def test_whether_others_can_read_the_connection(
+def test_findings_on_encryption(
     version: str | None, is_verified: bool, is_local: bool, status: Status, word: str
 ) -> None:
     found: Finding = _encryption(version, is_verified=is_verified, is_local=is_local)
@@ -156,7 +156,7 @@ def test_whether_others_can_read_the_connection(
     assert word in found.detail
 
 
-async def test_a_server_that_starts_says_which_rights_it_lacks(limited: Limited) -> None:
+async def test_a_starting_server_logs_missing_privileges(limited: Limited) -> None:
     with capture_logs() as lines:
         await warn_of_missing_rights(limited.database)
     assert lines == []

@@ -13,7 +13,7 @@ import pytest
 from keystead import errors
 from tests.certificates import Authority, make_authority
 from tests.db.things import postgres
-from tests.postgres_server import NOBODY, postgres_server
+from tests.postgres_server import UNPRIVILEGED, postgres_server
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def url(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.copy(authority.server_file("localhost"), file)
     file.chmod(0o600)
     if os.geteuid() == 0:
-        os.chown(file, NOBODY, NOBODY)
+        os.chown(file, UNPRIVILEGED, UNPRIVILEGED)
     try:
         with postgres_server("ssl=on", f"ssl_cert_file={file}", f"ssl_key_file={file}") as server:
             yield f"{server}/postgres".replace("127.0.0.1", "localhost")
@@ -41,21 +41,21 @@ async def why_not(url: str) -> str:
     return refused.value.message
 
 
-async def test_a_certificate_that_is_good_for_the_host_is_accepted(url: str, authority: Authority) -> None:
+async def test_a_valid_certificate_is_accepted(url: str, authority: Authority) -> None:
     database = postgres(f"{url}?sslmode=verify-full&sslrootcert={authority.bundle}")
     await database.open()
     await database.ping()
     await database.close()
 
 
-async def test_a_name_that_the_certificate_lacks_is_said(url: str, authority: Authority) -> None:
+async def test_a_host_name_mismatch_is_explained(url: str, authority: Authority) -> None:
     by_address = url.replace("localhost", "127.0.0.1")
     line = await why_not(f"{by_address}?sslmode=verify-full&sslrootcert={authority.bundle}")
     assert "the server's certificate is rejected: IP address mismatch" in line
     assert f"sslrootcert={authority.bundle}" in line
 
 
-async def test_an_authority_that_did_not_sign_it_is_named(url: str, tmp_path: Path) -> None:
+async def test_an_untrusted_authority_is_named(url: str, tmp_path: Path) -> None:
     stranger = make_authority(tmp_path / "stranger").bundle
     for mode in ("verify-ca", "verify-full"):
         line = await why_not(f"{url}?sslmode={mode}&sslrootcert={stranger}")
@@ -76,7 +76,7 @@ async def test_a_file_that_is_missing_or_broken_is_named(
         assert what in line
 
 
-async def test_a_root_certificate_that_nobody_named_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_default_root_certificate_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/nonexistent")
     line = await why_not(f"{url}?sslmode=verify-full")
     assert "/nonexistent/.postgresql/root.crt" in line
@@ -84,7 +84,7 @@ async def test_a_root_certificate_that_nobody_named_is_named(url: str, monkeypat
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-async def test_a_server_that_knows_no_direct_tls_is_said(authority: Authority, is_read: bool) -> None:
+async def test_a_server_without_direct_tls_is_explained(authority: Authority, is_read: bool) -> None:
     """PostgreSQL before 17 closes the connection without a word."""
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,5 +100,5 @@ async def test_a_server_that_knows_no_direct_tls_is_said(authority: Authority, i
     assert "sslnegotiation" not in await why_not(f"postgresql://someone@127.0.0.1:1/postgres?{options}")
 
 
-async def test_a_server_without_tls_is_said(postgres_url: str) -> None:
+async def test_a_server_without_tls_is_explained(postgres_url: str) -> None:
     assert "rejected SSL upgrade" in await why_not(f"{postgres_url}/postgres?sslmode=require")

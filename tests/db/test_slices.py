@@ -13,7 +13,7 @@ from keystead.db.slices import LONGEST_SLICE, SliceSize, run_in_slices
 
 
 @pytest.mark.parametrize("milliseconds_a_row", [0.01, 0.1, 1.0, 4.0])
-def test_slices_are_as_large_as_the_time_allows(milliseconds_a_row: float) -> None:
+def test_slices_grow_to_the_time_limit(milliseconds_a_row: float) -> None:
     size = SliceSize()
     for _ in range(20):
         size.note(size.rows * milliseconds_a_row / 1000)
@@ -22,7 +22,7 @@ def test_slices_are_as_large_as_the_time_allows(milliseconds_a_row: float) -> No
     assert took >= LONGEST_SLICE / 8 or size.rows == 500
 
 
-def test_slow_rows_are_remembered_while_fast_ones_come_between() -> None:
+def test_slow_rows_are_remembered() -> None:
     """Such as users with many tokens among users with none: no slice of slow rows is far too long."""
     size, longest = SliceSize(), 0.0
     for number in range(200):
@@ -32,7 +32,7 @@ def test_slow_rows_are_remembered_while_fast_ones_come_between() -> None:
     assert longest <= 1.25 * LONGEST_SLICE
 
 
-async def test_the_time_of_the_commit_does_not_make_slices_small() -> None:
+async def test_the_commit_does_not_count() -> None:
     """On a disk whose COMMIT takes longer than a slice should; the rest after a slice counts it."""
 
     class SlowCommits:
@@ -79,13 +79,13 @@ async def test_all_of_it_is_done_in_short_slices(db: Database) -> None:
     assert work.slices[-1] == 0
 
 
-async def test_the_writer_is_free_for_as_long_as_it_was_held(db: Database) -> None:
+async def test_the_writer_is_left_free_as_long_as_it_was_held(db: Database) -> None:
     work = Work(100)
     await run(db, work)
     assert work.rests == pytest.approx(work.slices[:-1])
 
 
-async def test_others_write_between_two_slices(db: Database) -> None:
+async def test_other_writers_get_their_turn_between_slices(db: Database) -> None:
     order: list[str] = []
 
     async def step(tx: Tx, limit: int) -> int:

@@ -35,7 +35,7 @@ async def file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     await database.close()
 
 
-async def test_the_file_and_its_log_are_for_the_owner_alone(file: SqliteDatabase) -> None:
+async def test_the_file_and_its_log_have_mode_0600(file: SqliteDatabase) -> None:
     for path in (file.path, f"{file.path}-wal"):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
@@ -60,7 +60,7 @@ async def test_a_path_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, pa
         assert "\n" not in refused.value.message
 
 
-async def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
+async def test_another_file_is_one_clear_line(tmp_path: Path) -> None:
     target = tmp_path / "letter.db"
     target.write_text("Dear Sir or Madam, " * 100)
 
@@ -79,7 +79,7 @@ async def test_a_full_disk_writes_nothing(file: SqliteDatabase) -> None:
     assert await names(file.reads) == []
 
 
-async def test_a_writer_of_another_process_is_waited_for(file: SqliteDatabase) -> None:
+async def test_writers_wait_for_another_process(file: SqliteDatabase) -> None:
     other = sqlite3.connect(file.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -97,7 +97,7 @@ async def test_a_writer_of_another_process_is_waited_for(file: SqliteDatabase) -
     assert await names(file.reads) == ["thing a"]
 
 
-async def test_a_lock_that_never_goes_is_service_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_permanent_lock_is_service_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keystead.db.sqlite_threads.BUSY_TIMEOUT", 0.05)
     database = SqliteDatabase(str(tmp_path / "keystead.db"))
     await database.open()
@@ -112,7 +112,7 @@ async def test_a_lock_that_never_goes_is_service_unavailable(tmp_path: Path, mon
         await database.close()
 
 
-async def test_waiting_in_line_ends(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_the_writer_times_out(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keystead.db.sqlite.QUEUE_TIMEOUT", 0.01)
     async with file.transaction():
         with pytest.raises(errors.ServiceUnavailable):
@@ -120,7 +120,7 @@ async def test_waiting_in_line_ends(file: SqliteDatabase, monkeypatch: pytest.Mo
                 pass
 
 
-async def test_a_busy_read_moves_to_a_reader_thread(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_read_is_retried_on_a_reader_thread(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     class Busy:
         def execute(self, text: str, values: object) -> object:
             error = sqlite3.OperationalError("database is locked")
@@ -135,7 +135,7 @@ async def test_a_busy_read_moves_to_a_reader_thread(file: SqliteDatabase, monkey
     assert await file.reads.find(NUMBER, id="a", brand_id="another") is None
 
 
-async def test_a_cancelled_commit_is_finished_first(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_finishes_despite_cancellation(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, sent, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     commit = vars(__import__("keystead.db.sqlite", fromlist=["_commit"]))["_commit"]
 
@@ -154,7 +154,7 @@ async def test_a_cancelled_commit_is_finished_first(file: SqliteDatabase, monkey
     await sent.wait()
     task.cancel()
     await file.ping()
-    assert not task.done(), "nobody knows yet whether it was written"
+    assert not task.done(), "it is not known yet whether it was written"
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -200,7 +200,7 @@ class _FailingCommit:
         (sqlite3.SQLITE_NOTADB, True), (sqlite3.SQLITE_BUSY, False), (sqlite3.SQLITE_FULL, False),
     ],
 )  # fmt: skip
-async def test_a_commit_that_fails_says_whether_its_outcome_is_known(
+async def test_a_failed_commit_reports_whether_its_outcome_is_known(
     file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, code: int, is_unknown: bool
 ) -> None:
     submit = file._writer.submit
@@ -225,7 +225,7 @@ async def test_a_file_that_cannot_be_written_to_is_not_ready(
         await file.ping()
 
 
-async def test_a_read_that_is_no_longer_waited_for_ends(file: SqliteDatabase) -> None:
+async def test_a_cancelled_read_is_interrupted(file: SqliteDatabase) -> None:
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
     statement = Statement(text(endless), unbranded="reads no table")
     reads = [asyncio.ensure_future(file.scans.list(statement)) for _ in range(READER_THREADS)]

@@ -33,13 +33,13 @@ def raised(code: int, text: str = "a text", kind: type[sqlite3.Error] = sqlite3.
     return error
 
 
-def test_every_primary_code_has_a_row_and_no_row_is_of_another() -> None:
+def test_the_table_has_every_primary_code() -> None:
     assert {getattr(sqlite3, f"SQLITE_{name}") for name in PRIMARY} == set(_MEANINGS)
     assert len(CODES) > 80
 
 
 @pytest.mark.parametrize(("name", "code"), CODES, ids=[name for name, _ in CODES])
-def test_each_code_is_translated_as_the_row_of_its_primary_code_says(name: str, code: int) -> None:
+def test_codes_are_translated_as_the_table_says(name: str, code: int) -> None:
     meaning = _MEANINGS[code & 0xFF]
     assert meaning_of(raised(code)) is meaning
     ours = translate(raised(code))
@@ -47,13 +47,13 @@ def test_each_code_is_translated_as_the_row_of_its_primary_code_says(name: str, 
     assert (ours.code == "INTERNAL_SERVER_ERROR") == (meaning in (Meaning.fault, Meaning.constraint)), name
 
 
-def test_a_missing_table_is_a_schema_that_changed() -> None:
+def test_a_missing_table_is_a_changed_schema() -> None:
     with pytest.raises(sqlite3.OperationalError) as missing:
         sqlite3.connect(":memory:").execute("SELECT 1 FROM nowhere")
     assert isinstance(translate(missing.value), SchemaChanged)
 
 
-def test_an_error_of_the_module_itself_has_no_code() -> None:
+def test_errors_without_a_code() -> None:
     connection = sqlite3.connect(":memory:")
     connection.close()
     with pytest.raises(sqlite3.ProgrammingError) as closed:
@@ -63,6 +63,6 @@ def test_an_error_of_the_module_itself_has_no_code() -> None:
 
 
 @pytest.mark.parametrize(("name", "code"), CODES, ids=[name for name, _ in CODES])
-def test_at_commit_a_failed_write_is_never_definite(name: str, code: int) -> None:
+def test_a_failed_write_at_commit_is_ambiguous(name: str, code: int) -> None:
     definite = name.split("_")[1] in ("BUSY", "LOCKED", "FULL", "NOLFS", "CONSTRAINT", "READONLY")
     assert is_undone_at_commit(raised(code)) == definite

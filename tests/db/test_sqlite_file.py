@@ -69,7 +69,7 @@ async def write(file: SqliteDatabase, name: str) -> None:
 
 @pytest.mark.parametrize("suffix", FILES)
 @pytest.mark.parametrize("change", [move, delete, replace, empty])
-async def test_a_write_into_a_file_that_is_not_there_any_more_is_never_acknowledged(
+async def test_writes_to_an_unlinked_file_are_never_acknowledged(
     file: SqliteDatabase, change: Callable[[Path], None], suffix: str
 ) -> None:
     change(Path(file.path + suffix))
@@ -85,7 +85,7 @@ async def test_a_write_into_a_file_that_is_not_there_any_more_is_never_acknowled
         await names(file.scans)
 
 
-async def test_a_link_that_leads_to_another_database_counts_as_well(file: SqliteDatabase, tmp_path: Path) -> None:
+async def test_a_changed_link_is_detected(file: SqliteDatabase, tmp_path: Path) -> None:
     link, other = tmp_path / "link.db", tmp_path / "other.db"
     link.symlink_to(file.path)
     linked = SqliteDatabase(str(link))
@@ -100,7 +100,7 @@ async def test_a_link_that_leads_to_another_database_counts_as_well(file: Sqlite
     assert await names(file.reads) == ["thing before", "thing through the link"]
 
 
-async def test_it_is_logged_once_and_heals_when_the_file_is_back(file: SqliteDatabase, tmp_path: Path) -> None:
+async def test_it_is_logged_once_and_recovers(file: SqliteDatabase, tmp_path: Path) -> None:
     away = tmp_path / "away"
     away.mkdir()
     with capture_logs() as logs:
@@ -118,7 +118,7 @@ async def test_it_is_logged_once_and_heals_when_the_file_is_back(file: SqliteDat
     assert await names(file.reads) == ["thing after", "thing before"]
 
 
-async def test_no_connection_makes_a_file(file: SqliteDatabase, tmp_path: Path) -> None:
+async def test_no_connection_creates_a_file(file: SqliteDatabase, tmp_path: Path) -> None:
     os.unlink(file.path)
     worker = Worker("late", file.path, file._files, threads=1, query_only=False)
     try:
@@ -129,14 +129,14 @@ async def test_no_connection_makes_a_file(file: SqliteDatabase, tmp_path: Path) 
     assert os.path.basename(file.path) not in os.listdir(tmp_path)
 
 
-async def test_what_may_not_create_does_not(tmp_path: Path) -> None:
+async def test_without_may_create_no_file_is_created(tmp_path: Path) -> None:
     path = tmp_path / "keystead.db"
     with pytest.raises(errors.StartupError, match=str(path)):
         await SqliteDatabase(str(path), may_create=False).open()
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_log_without_its_database_is_not_thrown_away(file: SqliteDatabase, tmp_path: Path) -> None:
+async def test_a_log_without_its_database_is_kept(file: SqliteDatabase, tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     shutil.copy(f"{file.path}-wal", f"{other}-wal")
     size = os.stat(f"{other}-wal").st_size

@@ -31,12 +31,12 @@ KEEP = Statement(
 )
 
 
-async def test_any_of_takes_one_list_however_long(stocked: Database) -> None:
+async def test_any_of_takes_one_list_of_any_length(stocked: Database) -> None:
     async with stocked.transaction() as tx:
         for key in ("a", "b", "c"):
             await add(tx, key)
 
-    assert await stocked.reads.list(AMONG, ids=["c", "a", "nobody"], brand_id=BRAND) == [("a",), ("c",)]
+    assert await stocked.reads.list(AMONG, ids=["c", "a", "absent"], brand_id=BRAND) == [("a",), ("c",)]
     assert await stocked.scans.list(AMONG, ids=(), brand_id=BRAND) == []
     assert len(await stocked.reads.list(AMONG, ids=[f"{n}" for n in range(5000)] + ["b"], brand_id=BRAND)) == 1
     assert await stocked.reads.list(NOT_AMONG, ids=["a", "b"], brand_id=BRAND) == [("c",)]
@@ -67,7 +67,7 @@ async def test_one_upsert_for_both_databases(stocked: Database) -> None:
         assert await tx.find(KEEP, id="c", brand_id=BRAND, name="y") == ("c",)
 
 
-async def test_rows_are_tuples_and_absence_is_none(stocked: Database) -> None:
+async def test_rows_are_tuples_or_none(stocked: Database) -> None:
     async with stocked.transaction() as tx:
         await add(tx)
         inside = await tx.find(NAMES, brand_id=BRAND)
@@ -102,7 +102,7 @@ def test_a_statement_is_compiled_once_per_dialect() -> None:
     assert FIND.compiled("sqlite").text != FIND.compiled("postgresql").text
 
 
-def test_no_length_cuts_a_parameter_on_postgresql() -> None:
+def test_parameters_are_not_truncated_on_postgresql() -> None:
     """``$1::VARCHAR(36)`` would cut a longer text down to a match."""
     assert "VARCHAR(" not in FIND.compiled("postgresql").text
 

@@ -32,14 +32,14 @@ async def _stored(db: Database, column: str, value: Any) -> Any:
         ("digest", b""), ("is_open", True), ("is_open", False), ("number", 2**62), ("number", -1), ("share", 0.1),
     ],
 )  # fmt: skip
-async def test_a_value_comes_back_as_it_went_in(stocked: Database, column: str, value: Any) -> None:
+async def test_values_round_trip(stocked: Database, column: str, value: Any) -> None:
     stored = await _stored(stocked, column, value)
 
     assert stored == value
     assert type(stored) is type(value)
 
 
-async def test_a_time_of_another_zone_comes_back_in_utc(stocked: Database) -> None:
+async def test_times_are_converted_to_utc(stocked: Database) -> None:
     noon_in_delhi = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
     stored = await _stored(stocked, "at", noon_in_delhi)
@@ -55,17 +55,17 @@ async def test_a_time_of_another_zone_comes_back_in_utc(stocked: Database) -> No
         (datetime.min.replace(tzinfo=UTC), datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
     ],
 )
-async def test_the_ends_of_time_are_times_of_a_zone(stocked: Database, given: datetime, kept: datetime) -> None:
+async def test_the_first_and_last_times_are_clamped(stocked: Database, given: datetime, kept: datetime) -> None:
     assert await _stored(stocked, "at", given) == kept
 
 
-async def test_a_naive_time_is_refused(stocked: Database) -> None:
+async def test_naive_times_are_rejected(stocked: Database) -> None:
     with pytest.raises(ValueError, match="aware"):
         await _stored(stocked, "at", datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize("words", [("two words",), ("",), "read", ("a\u00a0b",)])
-async def test_words_that_would_not_come_back_are_refused(stocked: Database, words: Any) -> None:
+async def test_words_with_white_space_are_rejected(stocked: Database, words: Any) -> None:
     with pytest.raises(ValueError, match="white space"):
         await _stored(stocked, "words", words)
 
@@ -86,6 +86,6 @@ def test_text_order_is_time_order_on_sqlite() -> None:
     assert {len(text) for text in texts} == {27}
 
 
-def test_constraints_get_their_names_from_a_convention() -> None:
+def test_the_naming_convention() -> None:
     assert metadata.naming_convention["uq"] == "uq_%(table_name)s_%(column_0_N_name)s"
     assert Words.cache_ok

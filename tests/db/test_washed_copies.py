@@ -20,7 +20,7 @@ async def act(url: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [ROWS.format(100), TABLE])
-async def test_what_can_be_undone_is_undone(postgres_template: PostgresTemplate, text: str) -> None:
+async def test_changes_are_washed(postgres_template: PostgresTemplate, text: str) -> None:
     url = postgres_template.copy(is_unused=True)
     await act(url, text)
     postgres_template.drop(url)
@@ -41,7 +41,7 @@ async def test_what_can_be_undone_is_undone(postgres_template: PostgresTemplate,
         ROWS.format(10_000),
     ],
 )  # fmt: skip
-async def test_what_cannot_is_thrown_away(postgres_template: PostgresTemplate, text: str) -> None:
+async def test_other_changes_drop_the_copy(postgres_template: PostgresTemplate, text: str) -> None:
     url = postgres_template.copy()
     await act(url, text)
     postgres_template.drop(url)
@@ -50,7 +50,7 @@ async def test_what_cannot_is_thrown_away(postgres_template: PostgresTemplate, t
     postgres_template.drop(other)
 
 
-async def test_who_is_still_connected_is_thrown_out(postgres_template: PostgresTemplate) -> None:
+async def test_connections_are_terminated(postgres_template: PostgresTemplate) -> None:
     url = postgres_template.copy()
     left = await asyncpg.connect(url)
     postgres_template.drop(url)

@@ -1,4 +1,4 @@
-"""Fills a migrated database by SQL alone: many users with what belongs to them, and no statistics."""
+"""Fill a migrated database with many users and their rows, by SQL and without statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BRAND = "01900000-0000-7000-8000-000000000001"
 
 @dataclass(frozen=True)
 class _Sql:
-    """What the two databases write differently. ``n`` is the number of the row, from 1."""
+    """SQL that differs between the databases. ``n`` is the number of the row, from 1."""
 
     series: str
     uuid: str
@@ -48,7 +48,7 @@ _POSTGRESQL = _Sql(
 
 
 def sizes(users: int) -> dict[str, int]:
-    """How many rows each table is given."""
+    """The number of rows of each table."""
     return {
         "brands": 2_000,
         "brand_tokens": 2_000,
@@ -151,9 +151,9 @@ WHERE schemaname = 'public' AND indexname NOT IN (SELECT conname FROM pg_constra
 
 
 async def fill(url: str, users: int, brand_id: str = BRAND, at: str = TIME) -> None:
-    """Gives the database behind ``url`` so many users, all of one brand, as if made at ``at``; and no statistics.
+    """Insert ``users`` users of one brand, created at ``at``, without statistics.
 
-    Keys are not checked against one another meanwhile: the rows fit by their numbers. Indexes are built afterwards.
+    Foreign keys are not checked, since the rows match by their numbers. Indexes are built afterwards.
     """
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)

@@ -1,4 +1,4 @@
-"""How the two databases carry out a statement: which tables they read, by which index, and where they stop."""
+"""Read query plans of both databases: the tables, indexes and limits of a statement."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LAST_LIMIT = re.compile(r"LIMIT \?( OFFSET \?)?$")
 
 
 def sqlite_plan(connection: sqlite3.Connection, compiled: Compiled) -> list[Access]:
-    """What SQLite does. Its plans do not depend on how many rows there are, as long as nothing was analysed."""
+    """SQLite's plan, which does not depend on the number of rows without ANALYZE."""
     rows = connection.execute(f"EXPLAIN QUERY PLAN {compiled.text}", [None] * len(compiled.parameters)).fetchall()
     text = " ".join(compiled.text.split())
     tables = dict(connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'").fetchall())
@@ -57,9 +57,9 @@ def sqlite_plan(connection: sqlite3.Connection, compiled: Compiled) -> list[Acce
 
 
 async def postgres_plan(connection: asyncpg.Connection, compiled: Compiled, offset: int = 21) -> list[Access]:
-    """What PostgreSQL does once the statement has been used a few times, as a server's long-lived connections do.
+    """PostgreSQL's plan after a few executions, as on a server's long-lived connections.
 
-    ``offset`` is how many rows a page skips: for a deep page the planner may prefer to sort the whole table.
+    ``offset`` is the number of rows that a page skips: for a deep page the planner may prefer to sort the whole table.
     """
     prepared = await connection.prepare(compiled.text)
     literals = [_literal(kind.name) for kind in prepared.get_parameters()]

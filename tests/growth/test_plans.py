@@ -1,6 +1,6 @@
-"""Every statement reads by an index that holds few rows for what it is asked: with a million users as with one.
+"""Every statement uses an index that selects few rows, however many users there are.
 
-The databases are filled and have no statistics, as they are between two runs of ANALYZE (SQLite: always).
+The databases are filled and have no statistics, as between two runs of ANALYZE (SQLite: always).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy import BindParameter, ForeignKeyConstraint, Table, bindparam, de
 from sqlalchemy.sql import Delete
 
 from keystead.brands.store import brands
-from keystead.db.statements import Compiled, Statement, unindexed
+from keystead.db.statements import Compiled, Statement
 from keystead.db.types import UtcTime, metadata
 from keystead.entities.model import Entity
 from keystead.entities.records import Records
@@ -32,13 +32,13 @@ from tests.growth.filling import BRAND, fill
 from tests.growth.plans import Access, postgres_plan, sqlite_plan
 
 USERS = int(os.environ.get("KEYSTEAD_GROWTH_USERS", "20000"))
-"""SQLite plans alike for any number; PostgreSQL looks at how large its files are."""
+"""SQLite's plans do not depend on it; PostgreSQL considers the size of its files."""
 
 KEYS = {
     *("id", "user_id", "session_id", "key_id", "digest", "recipient_key", "created_by"),
     *("email_canonical", "email_skeleton", "pending_email_skeleton"),
 }
-"""Columns of which a value belongs to few rows."""
+"""Selective columns."""
 
 SET_UP = {
     "alembic_version": "one row",
@@ -77,7 +77,7 @@ EXCEPTIONS = {
     "mail.lease_store._LEASE_EXPIRED": "mails in hand: four for each process",
     "mail.lease_store._RELEASE": "mails in hand: four for each process",
 }
-"""What reads more than that, by name, and why it may."""
+"""Statements that read more, with the reason."""
 
 ENTITY = Entity.from_stored(
     "thing", {"fields": {"title": {"type": "string"}, "code": {"type": "string", "unique": True}}}
@@ -90,14 +90,14 @@ Plan = Callable[[Compiled, int], Awaitable[list[Access]]]
 
 
 class Filled:
-    """A filled database and what it makes of a statement."""
+    """A filled database and its query plans."""
 
     def __init__(self, dialect: DialectName, plan: Plan) -> None:
         self.dialect = dialect
         self._plan = plan
 
     async def offences(self, statement: Statement, offset: int = 21) -> list[str]:
-        """What the statement reads against the rule, where a page of it skips ``offset`` rows."""
+        """The accesses of the statement that violate the rule, for a page that skips ``offset`` rows."""
         accesses = await self._plan(statement.compiled(self.dialect), offset)
         return [str(access) for access in accesses if not _is_fine(access)]
 
@@ -144,7 +144,7 @@ async def filled(filled_url: str) -> AsyncIterator[Filled]:
 
 
 @pytest.mark.parametrize("offset", [21, DEEP])
-async def test_every_statement_reads_by_a_narrow_index(filled: Filled, offset: int) -> None:
+async def test_every_statement_uses_a_selective_index(filled: Filled, offset: int) -> None:
     offences = {
         name.removeprefix("keystead."): found
         for name, statement in every_statement().items()
@@ -158,7 +158,7 @@ def test_every_exception_names_a_statement() -> None:
 
 
 @pytest.mark.parametrize("name", ["_LIST[users]", "_END[users]"])
-async def test_grants_on_an_entity_are_looked_for_among_the_users_who_have_some(filled_url: str, name: str) -> None:
+async def test_grants_on_an_entity_use_the_index_of_users_with_grants(filled_url: str, name: str) -> None:
     statement = every_statement()[f"keystead.entities.grant_store.{name}"]
     if filled_url.startswith("sqlite"):
         connection = sqlite3.connect(filled_url.removeprefix("sqlite:///"))
@@ -195,26 +195,8 @@ async def test_the_rule_finds(filled: Filled, fault: str) -> None:
     assert bool(await filled.offences(Statement(FAULTS[fault], unbranded="test"))) is not follows_the_index_anyway
 
 
-@pytest.mark.parametrize("column", ["user_id", "id"])
-async def test_the_rule_finds_an_index_for_null_taken_before_that_of_an_id(column: str) -> None:
-    """As it was until there were partial indexes: of two equalities, SQLite takes the one on ``ended_at``."""
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE sessions (id TEXT PRIMARY KEY, user_id TEXT, ended_at TEXT)")
-    connection.execute("CREATE INDEX ix_sessions_ended_at ON sessions (ended_at)")
-    chosen = select(sessions.c.id).where(sessions.c.user_id == bindparam("x"))
-    query = select(sessions.c.user_id).where(sessions.c.ended_at.is_(None), sessions.c.id.in_(chosen))
-    hidden = (
-        query
-        if column == "user_id"
-        else select(sessions.c.id).where(unindexed(sessions.c.ended_at.is_(None)), sessions.c.id == bindparam("x"))
-    )
-    found = sqlite_plan(connection, Statement(hidden, unbranded="test").compiled("sqlite"))
-    assert any(not _is_fine(access) for access in found) is (column == "user_id")
-    connection.close()
-
-
 class _Recorder:
-    """Notes the statements it is given; no row is found."""
+    """Records statements; finds no row."""
 
     def __init__(self) -> None:
         self.statements: list[Statement] = []
@@ -231,7 +213,7 @@ class _Recorder:
         return 0
 
 
-@pytest.mark.parametrize("owner", [None, "somebody's id"])
+@pytest.mark.parametrize("owner", [None, "an owner's id"])
 async def test_records_are_read_by_an_id_or_a_page(filled: Filled, filled_url: str, owner: str | None) -> None:
     records = Records(BRAND, ENTITY, filled.dialect)
     await _make_table(filled_url, create_table(records.table, filled.dialect))
@@ -273,8 +255,8 @@ def _begins_an_index(table: Table, columns: set[str]) -> bool:
     return any(set(key[: len(columns)]) == columns for key in keys)
 
 
-def test_what_goes_with_another_row_is_found_by_an_index() -> None:
-    """Deleting a user looks for the rows that point there, on both databases without being asked."""
+def test_foreign_keys_have_an_index() -> None:
+    """Deleting a row makes both databases look for referencing rows."""
     every_statement()
     without = {
         f"{table.name} -> {key.referred_table.name}"
@@ -288,13 +270,13 @@ def test_what_goes_with_another_row_is_found_by_an_index() -> None:
 
 
 def test_no_statement_deletes_a_brand() -> None:
-    """So that the keys to brands need no index each."""
+    """Foreign keys to brands therefore need no index."""
     deleted = [s.expression.table for s in every_statement().values() if isinstance(s.expression, Delete)]
     assert sessions in deleted
     assert brands not in deleted
 
 
-def test_an_index_begins_with_a_column_that_is_never_null_or_leaves_null_out() -> None:
+def test_indexes_on_nullable_columns_are_partial() -> None:
     every_statement()
     assert {
         index.name
