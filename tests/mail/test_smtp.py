@@ -45,11 +45,11 @@ async def test_who_strips_starttls_gets_no_password(servers: SmtpServers, truste
     assert server.commands == ["CONNECT", "EHLO"]
 
 
-async def test_a_password_for_another_machine_is_not_sent_in_the_clear_whatever_was_parsed(
+async def test_a_password_is_never_sent_unencrypted_to_another_machine(
     servers: SmtpServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = servers("none", login=LOGIN)
-    monkeypatch.setattr("keystead.settings.outgoing_mail._is_here", lambda _: False)
+    monkeypatch.setattr("keystead.settings.outgoing_mail._is_local", lambda _: False)
     monkeypatch.setattr("keystead.settings.outgoing_mail._encryption", lambda *_, **__: "off")
     assert await failure(server) == "the password is not sent over an unencrypted connection"
     assert server.commands == ["CONNECT", "EHLO"]
