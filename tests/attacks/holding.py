@@ -24,6 +24,9 @@ QUICK = 0.0045
 """Seconds for ``reference``: about what the slower of the machines takes that the bound was set on."""
 NEGLIGIBLE = 0.004
 """Below this nothing is compared: it is noise, and no quadratic input that matters is so cheap at its full size."""
+SUSPICIOUS = 0.002
+"""A quarter of an input that takes this long is measured at all sizes: 50 ms are 12 ms of it if the cost is linear, and
+3 ms if it is quadratic."""
 MOST_GROWTH = 2.5
 TRIES = 6
 
@@ -87,9 +90,13 @@ async def faults(probe: Probe, size: int) -> str | None:
 
     The least of several counts decides, and it is counted again only as long as something is wrong.
     """
-    if await held(probe(size)) < NEGLIGIBLE:
+    first = await held(probe(max(1, size // 4)))
+    if first < SUSPICIOUS:
         return None
-    whole = half = quarter = float("inf")
+    whole = await held(probe(size)) if size > 1 else first
+    if whole < LONGEST and (size == 1 or whole < MOST_GROWTH**2 * first):
+        return None
+    half = quarter = float("inf")
     for _ in range(TRIES):
         whole = min(whole, await held(probe(size)))
         if size > 1:
