@@ -42,33 +42,3 @@ async def test_old_grants_open_no_new_entity(server: Server, api: Api, brand: Ac
     for caller in callers:
         for document in (READ, WRITE):
             assert (await api.send(document, **caller)).code == "FORBIDDEN", caller
-
-
-ROLE = 'mutation($p: [String!]!) { defineRole(input: { name: "r", permissions: $p }) { data { name } } }'
-KEY = 'mutation($p: [String!]!) { createApiKey(input: { name: "k", permissions: $p }) { data { id } } }'
-USER = 'mutation($p: [String!]) { createUser(input: { email: "eve@example.com", permissions: $p }) { data { id } } }'
-NEW_KEY = "mutation($i: ID!, $p: [String!]) { updateApiKey(input: { id: $i, permissions: $p }) { data { id } } }"
-NEW_USER = "mutation($i: ID!, $p: [String!]) { updateUser(input: { id: $i, permissions: $p }) { data { id } } }"
-BRAND = "mutation($b: JSON) { updateBrand(input: { policy: $b }) { data { name } } }"
-
-
-@pytest.mark.attack("A107")
-async def test_a_permission_that_names_no_entity_is_refused(server: Server, api: Api, brand: ActiveBrand) -> None:
-    shop = await make_entities(server, brand, "payroll")
-    admin = await make_key(server, shop, "admin")
-    user, _ = await make_signed_in(server, shop)
-    listed = await api.send("{ apiKeyList { data { id } } }", key=admin)
-    key_id = listed.data["apiKeyList"]["data"][0]["id"]
-    for wrong, hint in (("pyaroll:read", "did you mean 'payroll:read'?"), ("zzz:read:own", "define the entity 'zzz'")):
-        for document, more in (
-            (ROLE, {}),
-            (KEY, {}),
-            (USER, {}),
-            (NEW_KEY, {"i": key_id}),
-            (NEW_USER, {"i": user.id}),
-        ):
-            answer = await api.send(document, {"p": ["read", wrong], **more}, key=admin)
-            assert (answer.code, answer.extensions["field"]) == ("BAD_USER_INPUT", "permissions"), document
-            assert hint in answer.body["errors"][0]["message"]
-        answer = await api.send(BRAND, {"b": {"default_permissions": [wrong]}}, key=admin)
-        assert (answer.code, answer.extensions["field"]) == ("BAD_USER_INPUT", "policy.default_permissions")

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 
 from keystead.context import ActiveBrand, Server
-from keystead.graphql import limits
-from keystead.graphql.executor.cost import MAX_COST
-from keystead.web.request_body import LARGEST_BODY
 from tests.api import Api
 from tests.attacks.callers import make_key, sign_in
 from tests.attacks.calls import credential_calls
@@ -21,106 +18,9 @@ from tests.make import make_entity
 NAMES = "id name description permissions publishable allowed_origins hint token created_at created_by expires_at"
 
 
-def depth(levels: int) -> str:
-    return "{" + " f {" * (levels - 1) + " g " + "}" * levels
-
-
-def aliases(number: int) -> str:
-    return "{ userList { data {" + " ".join(f"a{n}: id" for n in range(number)) + "} } }"
-
-
-def root_fields(number: int) -> str:
-    return "{" + " ".join(f"a{n}: health {{ data {{ up }} }}" for n in range(number)) + "}"
-
-
 def tokens(number: int) -> str:
     """Three for ``{ x }``, and one for each of the others."""
     return "{ " + "a" + " @b" * ((number - 3) // 2) + ("" if number % 2 else " c") + " }"
-
-
-def directives(number: int) -> str:
-    return "{ health " + "@skip(if: false) " * number + "{ data { up } } }"
-
-
-def variables(number: int) -> str:
-    declared = ", ".join(f"$v{n}: ID = 1" for n in range(number))
-    return f"query({declared}) {{ __typename }}"
-
-
-def fields(number: int) -> str:
-    """In groups of five, since that is as often as one may come again."""
-    return "{ apiKeyList { " + " ".join(f"f{n} " * min(5, number - 1 - n) for n in range(0, number - 1, 5)) + "} }"
-
-
-def fragments(number: int) -> str:
-    spreads = " ".join(f"...F{n}" for n in range(number))
-    return f"{{ {spreads} }} " + " ".join(f"fragment F{n} on Query {{ a: __typename }}" for n in range(number))
-
-
-def repeats(number: int) -> str:
-    return "{" + " health { data { up } }" * number + "}"
-
-
-def introspections(number: int) -> str:
-    return "{" + " ".join(f'a{n}: __type(name: "Query") {{ name }}' for n in range(number)) + "}"
-
-
-SHAPES: dict[str, tuple[Any, int]] = {
-    "depth": (depth, limits.MAX_DEPTH),
-    "aliases": (aliases, limits.MAX_ALIASES),
-    "root_fields": (root_fields, limits.MAX_ROOT_FIELDS),
-    "directives": (directives, limits.MAX_DIRECTIVES),
-    "variables": (variables, limits.MAX_VARIABLES),
-    "fields": (fields, limits.MAX_FIELDS),
-    "repeats": (repeats, limits.MAX_REPEATS),
-    "introspection": (introspections, limits.MAX_INTROSPECTIONS),
-}
-NUMBERS = {
-    "depth": 10, "aliases": 30, "root_fields": 10, "directives": 4, "variables": 50, "fields": 500, "repeats": 5,
-    "introspection": 1,
-}  # fmt: skip
-
-
-@pytest.mark.attack("A82")
-async def test_each_limit_is_where_it_was_promised() -> None:
-    assert {name: allowed for name, (_, allowed) in SHAPES.items()} == NUMBERS
-    assert (limits.MAX_TOKENS, limits.MAX_FRAGMENTS, MAX_COST, LARGEST_BODY) == (1000, 20, 10_000, 65_536)
-
-
-@pytest.mark.attack("A82")
-async def test_one_more_than_the_limit_is_refused(server: Server, api: Api, brand: ActiveBrand) -> None:
-    key = await make_key(server, brand, "admin")
-    for name, (write, allowed) in SHAPES.items():
-        refused = await api.send(write(allowed + 1), key=key)
-        assert (refused.status, refused.code) == (400, "GRAPHQL_VALIDATION_FAILED"), name
-        assert refused.extensions["limit"] == name
-        assert len(refused.errors) == 1
-        passed = await api.send(write(allowed), key=key)
-        # What cannot be valid at this size is refused for that, and not for its size.
-        assert not any("limit" in error["extensions"] for error in passed.errors), (name, passed.body)
-    for name in ("aliases", "root_fields", "repeats", "introspection"):
-        write, allowed = SHAPES[name]
-        assert (await api.send(write(allowed), key=key)).data, name
-
-
-@pytest.mark.attack("A82")
-async def test_the_limits_hold_for_fragments_and_for_operations_that_are_not_run(api: Api) -> None:
-    for query, limit in (
-        ("{ ...F } fragment F on Query " + depth(10), None),
-        ("{ f { ...F } } fragment F on Query " + depth(10), "depth"),
-        ("{ health { data { up } } } fragment F on Query " + depth(11), "depth"),
-        ("query A { health { data { up } } } query B " + root_fields(11), "root_fields"),
-        ("{ ...F ...F ...F ...F ...F ...F } fragment F on Query { health { data { up } } }", "repeats"),
-        ("{ ...F } fragment F on Query " + root_fields(11), "root_fields"),
-        ("{ ... { ... { ... " + root_fields(11) + "} } }", "root_fields"),
-        (fragments(21), "fragments"),
-        ("{ health @skip(if: false) @a @b @c @d { data { up } } }", "directives"),
-        ("{ ...F @a @b @c @d @e } fragment F on Query { health { data { up } } }", "directives"),
-        ("query Q @a @b @c @d @e { health { data { up } } }", "directives"),
-    ):
-        answer = await api.send(query, operation_name="A" if query.startswith("query A") else None)
-        assert answer.status == 400, query
-        assert answer.extensions.get("limit") == limit, query
 
 
 @pytest.mark.attack("A82")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from keystead_client import _access_rules, cookies
 from keystead_client.middleware import KeysteadMiddleware
 from tests.attacks.callers import make_key
 from tests.attacks.holding import Call, Probe, each, faults, fill, fresh
-from tests.attacks.hostile_documents import documents
+from tests.attacks.hostile_documents import IDS, VARIABLES, documents
 from tests.attacks.surface import operations
 from tests.clocks import ManualClock
 from tests.databases import SqliteTemplate
@@ -61,21 +61,8 @@ FILLERS = (
 letters that it makes many of, and letters that change their length with their case."""
 HEADER_FILLERS = tuple(dict.fromkeys(filler.encode()[:4].decode("latin-1") for filler in FILLERS if "\n" not in filler))
 DOCUMENT_FILLERS = (
-    " ",
-    "\n",
-    "\r\n",
-    ",",
-    "\ufeff",
-    "#",
-    '\\"',
-    "\\u0041",
-    "{",
-    "a ",
-    "0 ",
-    "@",
-    "\u0327\u0301",
-    "\U0001f600",
-)
+    " ", "\n", "\r\n", ",", "\ufeff", "#", '\\"', "\\u0041", "{", "a ", "0 ", "@", "\u0327\u0301", "\U0001f600",
+)  # fmt: skip
 VARIABLE_FILLERS = (" ", "a", ",", "%", "@", "0", "\u0327\u0301", "\ufdfa", "\\u0327\\u0301", "a://", "<a ", "ks_sk_")
 PREFIXES: dict[bytes, tuple[str, ...]] = {
     b"accept": ("application/graphql-response+json;", "application/graphql-response+json,"),
@@ -131,10 +118,15 @@ async def key(server: Server, shop: ActiveBrand) -> bytes:
     return (await make_key(server, shop, "admin")).encode()
 
 
-def sending(application: Application, make: Callable[[int], Call]) -> Probe:
+def sending(application: Application, make: Callable[[int], Call], statuses: Sequence[int] = ()) -> Probe:
     def probe(size: int) -> Callable[[], Awaitable[object]]:
         call = make(size)
-        return lambda: call.send_to(application)
+
+        async def send() -> None:
+            status = await call.send_to(application)
+            assert not statuses or status in statuses, (status, call.body[:200])
+
+        return send
 
     return probe
 
@@ -158,7 +150,7 @@ async def check(probes: Iterator[tuple[str, Probe, int]]) -> None:
 
 def graphql_body(query: str, variables: dict[str, Any] | None = None) -> bytes:
     """As clients write it: letters beyond ASCII as they are."""
-    body = json.dumps({"query": query, "variables": variables}, ensure_ascii=False)
+    body = json.dumps({"query": query, "variables": variables}, ensure_ascii=False, separators=(",", ":"))
     return body.encode("utf-8", "surrogatepass")
 
 
@@ -325,18 +317,35 @@ async def test_growing_documents(application: Application, key: bytes) -> None:
     await check(probes())
 
 
-async def test_the_corpus_of_documents(application: Application, key: bytes) -> None:
-    """They are as large as they can be: only the time is looked at, and the first of each, before it is remembered."""
+CUSTOMERS = "mutation {" + " ".join(
+    f'c{n}: createCustomer(input: {{name: "{"x" * 200}", notes: "{"y" * 200}"}}) {{ data {{ id }} }}' for n in range(10)
+) + "}"  # fmt: skip
+
+
+@pytest.mark.parametrize("is_admin", [False, True])
+async def test_the_corpus_of_documents(
+    server: Server, application: Application, shop: ActiveBrand, key: bytes, is_admin: bool
+) -> None:
+    """They are as large as they can be, so only the time counts; each is new to the cache of documents."""
+    brand = await make_entity(server, shop)
+    for _ in range(10):
+        await Call("POST", "/graphql", [JSON, (b"x-api-key", key)], graphql_body(CUSTOMERS)).send_to(application)
+    cases: dict[str, tuple[str, Any]] = {name: (text, None) for name, text in documents().items()} | VARIABLES
+    lists = [one for one in await operations(server, brand) if {"ids", "names"} & set(one.inputs())]
+    for operation in lists:
+        cases[f"{operation} many"] = operation.request(ids=IDS, names=IDS)
+        cases[f"{operation} the same"] = operation.request(ids=IDS[:1] * len(IDS), names=IDS[:1] * len(IDS))
+    assert (len(cases) >= 80, len(lists) >= 5) == (True, True)
+    headers = [JSON, (b"x-api-key", key)] if is_admin else [JSON]
 
     def probes() -> Iterator[tuple[str, Probe, int]]:
-        for name, text in documents().items():
+        for name, (text, values) in cases.items():
 
-            def make(size: int, text: str = text) -> Call:
-                return Call("POST", "/graphql", [JSON, (b"x-api-key", key)], graphql_body(f"{text}\n#{next(NUMBERS)}"))
+            def make(size: int, text: str = text, values: Any = values) -> Call:
+                return Call("POST", "/graphql", headers, graphql_body(f"{text}\n#{next(NUMBERS)}", values))
 
-            yield name, sending(application, make), 1
+            yield name, sending(application, make, (200, 400)), 1
 
-    assert len(documents()) >= 60
     await check(probes())
 
 

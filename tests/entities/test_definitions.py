@@ -181,22 +181,6 @@ async def test_relations_are_refused_by_name(server: Server, brand: ActiveBrand)
     assert refused.value.extensions["field"] == "order.relations.customer"
 
 
-async def test_two_names_alike_are_refused(server: Server, brand: ActiveBrand) -> None:
-    await define(server, brand, "playLists", name=TEXT)
-    with pytest.raises(BadUserInput):
-        await define(server, brand, "playlists", name=TEXT)
-
-
-async def test_names_that_mean_something_to_a_database_mean_nothing_here(server: Server, brand: ActiveBrand) -> None:
-    names = ["select", "order", "group", "xmin", "ctid", "rowid", "brand_id", "table", "limit", "oid", "user"]
-    await define(server, brand, "select", **{name: {**STRING, "indexed": True} for name in names})
-    kind = await kind_of(server, brand, "select")
-    context, values = make_context(server, brand), {name: f"value of {name}" for name in names}
-    record = await record_service.create_record(context, kind, values, frozenset(names))
-    assert record == values
-    assert (await record_service.list_records(context, kind, PageRequest(), frozenset(names))).items == [values]
-
-
 async def test_brands_have_their_own(server: Server, brand: ActiveBrand) -> None:
     other = await make_brand(server, "other")
     await define(server, brand, name={**STRING, "unique": True})

@@ -136,6 +136,7 @@ GRANTS: dict[str, Grant] = {
 """Everything that grants a permission."""
 
 
+@pytest.mark.attack("A107")
 @pytest.mark.parametrize("way", GRANTS)
 async def test_a_permission_that_names_no_entity_is_refused(server: Server, brand: ActiveBrand, way: str) -> None:
     with pytest.raises(BadUserInput, match="names no entity of this brand") as refused:

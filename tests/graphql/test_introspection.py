@@ -11,87 +11,17 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from keystead.context import Context, Principal
+from keystead.context import Context
 from keystead.graphql import introspection
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.executor.execute import Target, execute
 from keystead.graphql.introspection import Introspector
 from keystead.graphql.schema import SchemaVersion, build_schema_version
-from tests.graphql.fakes import api_key, ask, brand_token, codes, context, fixed, user
+from tests.graphql.fakes import api_key, ask, codes, context, fixed, user
 from tests.graphql.test_schema import entity
 
-CALLERS: dict[str, Principal | None] = {
-    "anonymous": None,
-    "brand": brand_token(),
-    "user": user(),
-    "key": api_key("read"),
-    "admin": user("admin"),
-}
-OPEN_TO = {
-    "public": {"anonymous", "brand", "user", "key", "admin"},
-    "authenticated": {"user", "key", "admin"},
-    "admin": {"admin"},
-}
 SMALL = fixed()
 VERSION = build_schema_version(SMALL, entity(), "b1:1")
-
-
-@pytest.mark.parametrize("setting", OPEN_TO)
-@pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{ __schema { queryType { name } } }",
-        '{ a: __type(name: "Person") { name } }',
-        "{ ... { __schema { __typename } } }",
-    ],
-)
-async def test_the_setting_decides(setting: str, caller: str, text: str) -> None:
-    ctx = context(CALLERS[caller], introspection=setting)
-    status, body = await ask(VERSION, text, ctx=ctx)
-    if caller in OPEN_TO[setting]:
-        assert (status, codes(body)) == (200, [])
-    else:
-        # Not the client's fault in form: a field it may not use, like any other (contract §1).
-        assert status == 200
-        assert codes(body) == ["FORBIDDEN" if caller in ("user", "key") else "UNAUTHENTICATED"]
-        assert body["data"] in (None, {"a": None})
-
-
-@pytest.mark.parametrize("setting", OPEN_TO)
-async def test_typename_is_always_answered(setting: str) -> None:
-    status, body = await ask(VERSION, "{ __typename me { __typename } }", ctx=context(introspection=setting))
-    assert (status, body["data"]) == (200, {"__typename": "Query", "me": {"__typename": "Person"}})
-
-
-async def shown(caller: Principal | None) -> tuple[set[str], set[str], Any]:
-    """The types, the fields of ``Query``, and the entity's type, as a caller sees them."""
-    text = """{ __schema { types { name } queryType { fields { name } } } }"""
-    ctx = context(caller)
-    _, body = await ask(VERSION, text, ctx=ctx)
-    schema = body["data"]["__schema"]
-    _, body = await ask(VERSION, '{ __type(name: "Customer") { fields { name } } }', ctx=ctx)
-    fields = {field["name"] for field in schema["queryType"]["fields"]}
-    return {type_["name"] for type_ in schema["types"]}, fields, body["data"]["__type"]
-
-
-async def test_an_entity_that_the_caller_may_not_read_does_not_appear() -> None:
-    types, fields, customer = await shown(None)
-    assert "Customer" not in types
-    assert "customerById" not in fields
-    assert customer is None
-    # The fixed part is shown to everybody, what it guards included.
-    assert {"Person", "Order", "DateTime", "ConditionInput"} <= types
-    assert {"me", "secret", "login"} <= fields
-
-
-async def test_a_reader_sees_the_entity_without_the_fields_closed_to_it() -> None:
-    types, fields, customer = await shown(api_key("customer:read"))
-    assert "Customer" in types
-    assert "customerById" in fields
-    assert customer == {"fields": [{"name": "name"}]}
-    _, _, customer = await shown(user("admin"))
-    assert customer == {"fields": [{"name": "name"}, {"name": "notes"}]}
 
 
 async def test_validation_knows_the_whole_schema_all_the_same() -> None:
