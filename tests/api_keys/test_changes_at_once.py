@@ -19,7 +19,7 @@ async def brand(server: Server) -> ActiveBrand:
     return await make_brand(server)
 
 
-async def test_of_several_rotations_at_once_one_secret_is_left(server: Server, brand: ActiveBrand) -> None:
+async def test_of_concurrent_rotations_one_secret_is_left(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand)
     for _ in range(ROUNDS):
         key, first = await make_api_key(server, brand, "read")
@@ -32,9 +32,7 @@ async def test_of_several_rotations_at_once_one_secret_is_left(server: Server, b
         assert [secret.hint for secret, live in zip(secrets, found, strict=True) if live] == [shown.hint]
 
 
-async def test_a_permission_taken_away_stays_away_when_the_key_is_renamed_meanwhile(
-    server: Server, brand: ActiveBrand
-) -> None:
+async def test_a_concurrent_rename_does_not_restore_a_revoked_permission(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand)
     for _ in range(ROUNDS):
         key, _ = await make_api_key(server, brand, "read", "write")
@@ -45,7 +43,7 @@ async def test_a_permission_taken_away_stays_away_when_the_key_is_renamed_meanwh
         assert (list(now.permissions), now.name in ("before", "after")) == (["read"], True)
 
 
-async def test_a_key_that_is_deleted_while_it_is_rotated_is_simply_gone(server: Server, brand: ActiveBrand) -> None:
+async def test_a_key_deleted_during_rotation_is_gone(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server, brand)
     for _ in range(ROUNDS):
         key, _ = await make_api_key(server, brand, "read")

@@ -47,7 +47,6 @@ mutation ($id: ID!, $revoke: Boolean) {
 
 @pytest.fixture
 async def server(db: Database, clock: ManualClock) -> Server:
-    """A server on each kind of database."""
     return await make_server(db, clock)
 
 
@@ -65,7 +64,6 @@ async def api(server: Server) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def boss(server: Server, brand: ActiveBrand) -> User:
-    """An administrator by a role, whose role can be changed."""
     await make_role(server, brand, "staff", "admin")
     return await make_user(server, brand, "boss@example.com", roles=("staff",), username="boss")
 

@@ -29,7 +29,7 @@ def ring(links: int) -> str:
 
 
 def ten(field: str) -> str:
-    """The same root field ten times, each under a name of its own."""
+    """The same root field ten times, each with its alias."""
     return "{" + " ".join(f"a{n}: {field}" for n in range(10)) + "}"
 
 
@@ -104,7 +104,7 @@ FRAGMENTS: dict[str, str] = {
     "that double": "{ me { ...F0 } } " + chain(20, "...{0} ...{0}"),
     "that are multiplied": "{ me { ...F0 } } " + chain(12, " ".join(["...{0}"] * 30)),
     "that are spread again": "{ me { " + "...F " * 450 + "} } fragment F on Me { id email }",
-    "that nobody spreads": "{ me { id } } " + " ".join(f"fragment F{n} on Me {{ id }}" for n in range(130)),
+    "that are not spread": "{ me { id } } " + " ".join(f"fragment F{n} on Me {{ id }}" for n in range(130)),
     "that do not exist": "{ me { " + " ".join(f"...F{n}" for n in range(450)) + "} }",
     "of one name": "{ me { ...F } } " + "fragment F on Me { id } " * 130,
     "that conflict": "{ me { ...A ...B } } fragment A on Me { x: id ...B } fragment B on Me { x: email ...C }"
@@ -170,7 +170,7 @@ IDS = [f"{n:x}" for n in range(8_000)]
 """As many as a body can carry."""
 
 VARIABLES: dict[str, tuple[str, dict[str, Any]]] = {
-    "that nobody asked for": ("{ me { id } }", {f"v{n}": n for n in range(5_000)}),
+    "that are not declared": ("{ me { id } }", {f"v{n}": n for n in range(5_000)}),
     "deep": ("query($d: JSON!) { __typename }", {"d": wrap([], 400)}),
     "long": ("query($i: ID!) { userById(id: $i) { data { id } } }", {"i": "x" * LONG}),
     "of the wrong type": ("query($i: [Int!]!) { __typename }", {"i": IDS}),

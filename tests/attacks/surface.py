@@ -62,7 +62,7 @@ class Operation:
 
     @property
     def is_open(self) -> bool:
-        """Anybody may use it, or whoever shows that they belong to the brand."""
+        """Whether it is public, or needs only a credential of the brand."""
         return isinstance(self.access, Public | BrandToken)
 
     @property

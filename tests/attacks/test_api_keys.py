@@ -34,7 +34,6 @@ ONLY_READING = {"read", "customer:read", "customer:read:own"}
 
 @pytest.fixture
 async def shop(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    """``brand`` with the entities ``customer`` and ``invoice``."""
     return await make_entity(server, await make_entity(server, brand), "invoice", {"total": {"type": "decimal"}})
 
 
@@ -220,7 +219,9 @@ async def test_a_key_never_holds_more_than_its_creator(server: Server, shop: Act
 
 
 @pytest.mark.attack("A74")
-async def test_nobody_makes_a_key_for_another_or_beyond_their_own(server: Server, api: Api, shop: ActiveBrand) -> None:
+async def test_no_key_is_created_for_another_user_or_beyond_the_creator(
+    server: Server, api: Api, shop: ActiveBrand
+) -> None:
     create = "mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { data { created_by } } }"
     asked = {"name": "mine", "permissions": ["customer:read"]}
     user = await sign_in(server, shop, *[grant for grant in EVERY_GRANT if grant != "admin"])

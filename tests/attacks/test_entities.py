@@ -65,7 +65,6 @@ BAD_FIELDS = [
 
 @pytest.fixture
 async def admin(server: Server, brand: ActiveBrand) -> str:
-    """A key that may define entities."""
     return await make_key(server, brand, "admin")
 
 
@@ -170,7 +169,7 @@ async def test_a_row_one_may_not_see_is_a_row_that_does_not_exist(
     token, other = [(await make_signed_in(server, shop, *own))[1] for _ in range(2)]
     mine = (await api.send(CREATE, token=token)).data["createCustomer"]["data"]["id"]
     theirs = (await api.send(CREATE, token=other)).data["createCustomer"]["data"]["id"]
-    nobodys = (await api.send(CREATE, key=admin)).data["createCustomer"]["data"]["id"]
+    ownerless = (await api.send(CREATE, key=admin)).data["createCustomer"]["data"]["id"]
     key = await make_key(server, shop, *own)
     before = await stored(server)
     attacked = [one for one in await operations(server, shop) if one.entity and "ID" in one.inputs().values()]
@@ -179,7 +178,7 @@ async def test_a_row_one_may_not_see_is_a_row_that_does_not_exist(
         for caller in ({"token": token}, {"key": key}):
             for given in ({}, {"name": "Eve"}, {"name": None}, {"email": "no address"}, {"status": "active"}):
                 unknown = await api.send(*operation.request(id=UNKNOWN_ID, ids=[UNKNOWN_ID], **given), **caller)  # type: ignore[arg-type]
-                for hidden in (theirs, nobodys):
+                for hidden in (theirs, ownerless):
                     answer = await api.send(*operation.request(id=hidden, ids=[hidden], **given), **caller)  # type: ignore[arg-type]
                     assert anonymised(answer) == anonymised(unknown), (operation, given)
                 assert given or unknown.code == "NOT_FOUND" or unknown.data == {operation.name: None}
@@ -200,7 +199,7 @@ async def test_a_row_one_may_not_see_is_a_row_that_does_not_exist(
 
 
 @pytest.mark.attack("A98")
-async def test_a_row_that_may_be_changed_and_not_seen_is_shown_to_nobody(
+async def test_a_row_that_may_be_changed_but_not_read_is_not_shown(
     server: Server, api: Api, brand: ActiveBrand, admin: str
 ) -> None:
     """Writing reaches every row, reading one's own alone: a result with more than the system fields needs both."""

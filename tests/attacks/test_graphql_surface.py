@@ -27,7 +27,6 @@ SIGN_UP = "mutation { createMe }"
 
 @pytest.fixture
 def brand_header(brand_token: str) -> dict[str, str]:
-    """The header that SIGN_UP needs."""
     return {"keystead-brand-authorization": brand_token}
 
 
@@ -183,7 +182,7 @@ async def test_what_is_no_strict_json_is_refused(api: Api, watched: WatchedDatab
 
 
 @pytest.mark.attack("A87")
-async def test_a_member_that_nobody_knows_is_ignored_and_never_written_down(
+async def test_an_unknown_member_is_ignored_and_never_logged(
     server: Server, api: Api, brand: ActiveBrand, brand_token: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     key = await make_key(server, brand, "admin")

@@ -164,7 +164,6 @@ async def test_an_error_of_ours_keeps_its_cause_to_itself(server: Server, monkey
 
 @pytest.fixture
 async def fragile(database_url: str) -> AsyncIterator[FailingDatabase]:
-    """A database that can be taken away."""
     async with failing(database_url) as database:
         yield database
 

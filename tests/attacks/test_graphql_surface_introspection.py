@@ -16,7 +16,7 @@ from tests.make import make_entity
 
 SETTINGS = ("public", "authenticated", "admin")
 ALLOWED = {
-    "nobody": {"public"},
+    "anonymous": {"public"},
     "brand token": {"public"},
     "user": {"public", "authenticated"},
     "key": {"public", "authenticated"},
@@ -48,17 +48,15 @@ class Node:
 
 @pytest.fixture
 async def shop(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    """``brand`` with the entities ``customer`` and ``invoice``."""
     return await make_entity(server, await make_entity(server, brand), "invoice", {"total": {"type": "decimal"}})
 
 
 @pytest.fixture(params=SETTINGS)
 async def node(request: pytest.FixtureRequest, server: Server, shop: ActiveBrand, brand_token: str) -> Node:
-    """One for each setting of KEYSTEAD_INTROSPECTION."""
     set_up = replace(server, settings=replace(server.settings, introspection=request.param))
     admin, lesser = await sign_in(server, shop, "admin"), await make_key(server, shop, "read")
     callers = {
-        "nobody": {},
+        "anonymous": {},
         "brand token": {"brand": brand_token},
         "user": {"token": await sign_in(server, shop, "customer:read")},
         "key": {"key": await make_key(server, shop, "invoice:read", "invoice:create")},
@@ -82,7 +80,7 @@ async def test_the_setting_says_who_may_ask_about_the_schema(node: Node) -> None
             if node.setting in settings:
                 assert answer.data, (caller, name)
             else:
-                is_known = caller not in ("nobody", "brand token")
+                is_known = caller not in ("anonymous", "brand token")
                 expected = "FORBIDDEN" if is_known else "UNAUTHENTICATED"
                 assert (answer.status, answer.code) == (200, expected), (caller, name)
                 shown = {key: value for key, value in (answer.body["data"] or {}).items() if key != "health"}
@@ -97,7 +95,7 @@ async def test_an_entity_that_the_caller_may_not_read_does_not_appear(
     node: Node, server: Server, shop: ActiveBrand
 ) -> None:
     seen = {
-        "nobody": set(), "brand token": set(), "user": {"customer"}, "key": {"invoice"}, "publishable key": {"invoice"},
+        "anonymous": set(), "brand token": set(), "user": {"customer"}, "key": {"invoice"}, "publishable key": {"invoice"},
         "admin with a lesser key": {"customer", "invoice"}, "user who is admin": {"customer", "invoice"},
         "key that is admin": {"customer", "invoice"},
     }  # fmt: skip

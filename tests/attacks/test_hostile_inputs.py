@@ -85,19 +85,16 @@ JSON = (b"content-type", b"application/json")
 
 @pytest.fixture
 def database_url(sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
-    """SQLite, which reads on the loop: what the loop does is otherwise the same on both databases."""
     return sqlite_template.copy(tmp_path)
 
 
 @pytest.fixture
 async def server(db: Database, clock: ManualClock) -> Server:
-    """A server behind a proxy."""
     return await make_server(db, clock, settings=SETTINGS)
 
 
 @pytest.fixture
 async def application(server: Server) -> Application:
-    """The whole application, without a client in between."""
     application = Application(server.settings)
     await application.open(server)
     return application
@@ -105,7 +102,6 @@ async def application(server: Server) -> Application:
 
 @pytest.fixture
 async def shop(server: Server) -> ActiveBrand:
-    """A brand with an entity that has a field of every type."""
     fields: dict[str, Any] = {f"a_{kind}": {"type": str(kind)} for kind in FieldType}
     fields["a_enum"]["values"] = ["a", "b"]
     fields["a_pattern"] = {"type": "text", "pattern": "^(a|b)*$"}
@@ -114,7 +110,6 @@ async def shop(server: Server) -> ActiveBrand:
 
 @pytest.fixture
 async def key(server: Server, shop: ActiveBrand) -> bytes:
-    """An admin key of the brand."""
     return (await make_key(server, shop, "admin")).encode()
 
 

@@ -1,4 +1,4 @@
-"""G5: what an operator may do, nobody else may: no key, no other administrator, no operator with a lesser key."""
+"""G5: operations of operators are denied to keys, other administrators and operators with a lesser key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from tests.make import make_api_key, make_brand_token, make_entities, make_entit
 
 @pytest.fixture
 async def home(server: Server) -> ActiveBrand:
-    """The operators' brand."""
     found = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND_ID)
     assert found is not None
     return found
@@ -48,7 +47,7 @@ async def test_only_a_user_of_the_reserved_brand_with_admin_operates(
         },
     }
     nobodies: dict[str, dict[str, str]] = {
-        "nobody": {},
+        "anonymous": {},
         "a brand token": {"brand": (await make_brand_token(server, home)).reveal()},
     }
     attacked = [one for one in await operations(server, shop) if one.needs == "operator"]
@@ -72,7 +71,7 @@ async def test_only_a_user_of_the_reserved_brand_with_admin_operates(
 
 
 @pytest.mark.attack("A68")
-async def test_an_operators_permission_is_given_to_nobody_by_name(
+async def test_the_permission_of_operators_is_never_granted_by_name(
     server: Server, api: Api, brand: ActiveBrand, home: ActiveBrand
 ) -> None:
     """By any operation that takes permissions, in either brand."""

@@ -25,13 +25,11 @@ LOOK = '{ __type(name: "Query") { fields { name } } }'
 
 @pytest.fixture
 async def shop(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    """``brand`` with the entity ``customer``."""
     return await make_entity(server, brand)
 
 
 @pytest.fixture
 async def elsewhere(server: Server, database_url: str, clock: ManualClock) -> AsyncIterator[Api]:
-    """Another process on the same database; the change is never made through it."""
     async with second_node(database_url, clock) as node:
         yield node
 

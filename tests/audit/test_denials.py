@@ -1,4 +1,4 @@
-"""Refused acts: the first at once, a flood as a number, and nobody waits for it."""
+"""Denied operations: the first is written immediately, a flood as a count, in the background."""
 
 from __future__ import annotations
 
@@ -49,14 +49,13 @@ async def brand(server: Server) -> ActiveBrand:
 
 @pytest.fixture
 def noted(server: Server) -> Denials:
-    """Notes what this server refuses."""
     made = Denials(server.db, server.clock)
     server.denials = made
     return made
 
 
 def key(server: Server, brand: ActiveBrand) -> Context:
-    """A request by an API key of its own."""
+    """A request by a new API key."""
     return make_context(server, brand, ApiKeyPrincipal(brand.id, new_id(server.clock.now()), NOTHING, False))
 
 
@@ -69,7 +68,7 @@ async def times(server: Server, brand: ActiveBrand) -> list[int | None]:
     return [(event.details or {}).get("times") for event in await recorded(server, brand)]
 
 
-async def test_a_refused_field_is_on_record_with_who_what_and_why(
+async def test_a_denied_field_is_recorded_with_actor_operation_and_permission(
     server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     api = await make_api(server)
@@ -96,14 +95,16 @@ async def test_a_refused_field_is_on_record_with_who_what_and_why(
     }
 
 
-async def test_nobody_and_everybody_is_not_on_record(server: Server, brand: ActiveBrand, noted: Denials) -> None:
+async def test_anonymous_callers_and_brand_tokens_are_not_recorded(
+    server: Server, brand: ActiveBrand, noted: Denials
+) -> None:
     for principal in (Anonymous(), BrandTokenPrincipal(brand.id, "token"), System()):
         noted.note(make_context(server, brand, principal), "userList", ADMIN)
     await noted.written()
     assert await recorded(server, brand) == []
 
 
-async def test_what_follows_within_a_minute_is_one_number(
+async def test_repeats_within_a_minute_are_one_count(
     server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     ctx = key(server, brand)
@@ -119,7 +120,7 @@ async def test_what_follows_within_a_minute_is_one_number(
     assert (await recorded(server, brand))[-1].details == {"permission": "admin", "operation": "userById", "times": 41}
 
 
-async def test_the_number_is_written_when_the_flood_is_over(
+async def test_the_count_is_written_after_the_flood(
     server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     ctx = key(server, brand)
@@ -139,7 +140,7 @@ async def test_the_number_is_written_when_the_flood_is_over(
         assert await times(server, brand) == expected
 
 
-async def test_a_clock_that_is_set_back_holds_nothing_up(
+async def test_a_clock_set_back_delays_nothing(
     server: Server, brand: ActiveBrand, noted: Denials, clock: ManualClock
 ) -> None:
     ctx = key(server, brand)
@@ -150,7 +151,7 @@ async def test_a_clock_that_is_set_back_holds_nothing_up(
     assert sorted(await times(server, brand), key=str) == [1, None]
 
 
-async def test_each_caller_and_each_permission_counts_for_itself(
+async def test_actors_and_permissions_are_counted_separately(
     server: Server, brand: ActiveBrand, noted: Denials
 ) -> None:
     other = await make_brand(server, "other")
@@ -163,7 +164,7 @@ async def test_each_caller_and_each_permission_counts_for_itself(
     assert await times(server, other) == [None] * 2
 
 
-async def test_closing_writes_what_was_counted(server: Server, brand: ActiveBrand, noted: Denials) -> None:
+async def test_close_writes_the_counts(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     ctx = key(server, brand)
     for _ in range(3):
         noted.note(ctx, "userList", ADMIN)
@@ -171,7 +172,7 @@ async def test_closing_writes_what_was_counted(server: Server, brand: ActiveBran
     assert sorted(await times(server, brand), key=str) == [2, None]
 
 
-async def test_one_caller_takes_up_little_room(server: Server, brand: ActiveBrand, noted: Denials) -> None:
+async def test_one_actor_has_a_limited_number_of_kinds(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     ctx = key(server, brand)
     for number in range(denials.MOST_OF_ONE + 50):
         noted.note(ctx, "thingList", Forbidden(permission=f"thing{number}:read"))
@@ -180,7 +181,7 @@ async def test_one_caller_takes_up_little_room(server: Server, brand: ActiveBran
     assert sorted(await times(server, brand), key=str) == [49] + [None] * (denials.MOST_OF_ONE + 1)
 
 
-async def test_a_crowd_takes_up_no_more_than_there_is(
+async def test_the_number_of_kinds_is_limited(
     server: Server, brand: ActiveBrand, noted: Denials, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
     monkeypatch.setattr(denials, "MOST_KINDS", 10)
@@ -210,7 +211,7 @@ class Unwilling:
         await self._run()
 
 
-async def test_the_answer_neither_waits_nor_fails(server: Server, brand: ActiveBrand) -> None:
+async def test_the_request_neither_waits_nor_fails(server: Server, brand: ActiveBrand) -> None:
     async def fail() -> None:
         raise ServiceUnavailable(cause="no database")
 
@@ -226,7 +227,7 @@ async def test_the_answer_neither_waits_nor_fails(server: Server, brand: ActiveB
         await noted.written()
 
 
-async def test_a_server_writes_what_it_counted_before_it_ends(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_server_writes_its_counts_at_shutdown(tmp_path: Path, clock: ManualClock) -> None:
     settings = Settings(database_url=f"sqlite:///{tmp_path}/keystead.db")
     async with open_server(settings, clock=clock) as server:
         brand = await make_brand(server)
@@ -238,7 +239,7 @@ async def test_a_server_writes_what_it_counted_before_it_ends(tmp_path: Path, cl
         assert sorted(await times(server, brand), key=str) == [1, None]
 
 
-async def test_permissions_that_suffice_leave_no_trace(server: Server, brand: ActiveBrand, noted: Denials) -> None:
+async def test_allowed_operations_are_not_recorded(server: Server, brand: ActiveBrand, noted: Denials) -> None:
     user = await make_user(server, brand, permissions=("admin",))
     token = make_access_token(server, await make_session(server, brand, user.id))
     assert (await (await make_api(server)).send("{ userList { data { id } } }", token=token)).data

@@ -93,16 +93,6 @@ async def test_what_was_recorded_is_listed_the_newest_first(server: Server, cloc
     assert ([event.event for event in rest.items], rest.total) == (["brand.created"], None)
 
 
-async def test_a_brand_sees_its_own_events_and_no_others(server: Server) -> None:
-    mine, other = await make_brand(server, "mine"), await make_brand(server, "other")
-    ctx = make_context(server, mine)
-    await service.record_alone(ctx, service.describe(ctx, "permission.refused", outcome="refused"))
-    seen = await service.list_events(ctx, mine.id, PageRequest())
-    assert {event.event for event in seen.items} == {"brand.created", "permission.refused"}
-    seen = await service.list_events(ctx, other.id, PageRequest())
-    assert [event.event for event in seen.items] == ["brand.created"]
-
-
 async def test_an_event_is_undone_with_its_change(server: Server) -> None:
     ctx = make_context(server)
 

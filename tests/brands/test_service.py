@@ -15,7 +15,7 @@ from keystead.errors import BadUserInput, Conflict, NotFound
 from keystead.pagination import PageRequest
 from keystead.policy import Features, Preset
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_brand, make_brand_token, make_context
+from tests.make import make_brand, make_brand_token, make_context
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def test_a_brand_can_be_found_by_id_and_by_name(ctx: Context) -> None:
     assert await events(ctx, made.id) == ["brand.created"]
 
 
-@pytest.mark.parametrize("name", ["", "a\0", "\ud800", "a" * 49, "nobody' OR 1=1 --", "n\u00f6"])
+@pytest.mark.parametrize("name", ["", "a\0", "\ud800", "a" * 49, "none' OR 1=1 --", "n\u00f6"])
 async def test_what_can_be_no_name_is_an_unknown_brand(ctx: Context, name: str) -> None:
     assert await service.find_active_by_name(ctx.db.reads, name) is None
     assert await service.default_brand(ctx.db.reads, name) is None
@@ -50,9 +50,9 @@ async def test_what_can_be_no_name_is_an_unknown_brand(ctx: Context, name: str) 
 
 async def test_an_unknown_brand_is_not_found(ctx: Context) -> None:
     assert await service.find_active_by_name(ctx.db.reads, RESERVED_BRAND_ID[:-1] + "1") is None
-    assert await service.find_active_by_name(ctx.db.reads, "nobody") is None
+    assert await service.find_active_by_name(ctx.db.reads, "unknown") is None
     with pytest.raises(NotFound):
-        await service.get_brand(ctx, "nobody")
+        await service.get_brand(ctx, "unknown")
 
 
 @pytest.mark.parametrize("name", ["a", "rainbowMakers", "A-1_b", "x" * 48])
@@ -77,7 +77,7 @@ async def test_a_name_is_given_once(ctx: Context) -> None:
     assert (await service.create_brand(ctx, "rainbowmakers")).name == "rainbowmakers"
 
 
-async def test_of_two_who_take_a_name_at_once_one_gets_it(ctx: Context) -> None:
+async def test_of_two_concurrent_brands_of_a_name_one_is_created(ctx: Context) -> None:
     results = await asyncio.gather(*(service.create_brand(ctx, "same") for _ in range(4)), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Brand", "Conflict", "Conflict", "Conflict"]
 
@@ -142,7 +142,7 @@ async def test_what_is_changed_is_kept_and_the_rest_stays(ctx: Context, clock: M
     assert {"changed": changes} in [event.details for event in recorded]
 
 
-async def test_changes_at_once_are_all_kept(ctx: Context) -> None:
+async def test_concurrent_changes_are_all_kept(ctx: Context) -> None:
     made = await service.create_brand(ctx, "b")
     names = Features.__struct_fields__
     await asyncio.gather(*(service.update_brand(ctx, made.id, {"features": {name: False}}) for name in names))
@@ -248,7 +248,7 @@ async def test_a_brand_token_leads_to_its_brand(server: Server, ctx: Context) ->
     assert theirs[1] == other
     assert await service.find_by_token(ctx.db.reads, generate(SecretKind.brand_token)) is None
     with pytest.raises(NotFound):
-        await service.issue_token(ctx, "nobody")
+        await service.issue_token(ctx, "unknown")
 
 
 async def test_the_other_tokens_live_on_unless_they_are_revoked(server: Server, ctx: Context) -> None:
@@ -262,23 +262,11 @@ async def test_the_other_tokens_live_on_unless_they_are_revoked(server: Server, 
     assert (await events(ctx, brand.id)).count("brand_token.revoked") == 2
 
 
-async def test_of_two_who_revoke_the_other_tokens_at_once_one_is_left(server: Server, ctx: Context) -> None:
+async def test_of_concurrent_revocations_of_other_tokens_one_token_is_left(server: Server, ctx: Context) -> None:
     brand = await make_brand(server)
     issued = await asyncio.gather(*(service.issue_token(ctx, brand.name, revoke_others=True) for _ in range(4)))
     found = [await service.find_by_token(ctx.db.reads, secret) for _, secret in issued]
     assert sum(one is not None for one in found) == 1
-
-
-@pytest.mark.attack("A33")
-async def test_a_brand_token_is_stored_as_a_digest(server: Server, ctx: Context) -> None:
-    from keystead.brands.store import brand_tokens
-    from keystead.db.statements import Statement
-
-    token = await make_brand_token(server, await make_brand(server))
-    statement = Statement(brand_tokens.select(), unbranded="the test looks at all")
-    (row,) = await ctx.db.scans.list(statement)
-    assert token.digest() in row
-    assert not any(token.reveal() in str(value) for value in row)
 
 
 async def test_a_change_of_the_schema_is_counted(server: Server, ctx: Context) -> None:
@@ -288,9 +276,3 @@ async def test_a_change_of_the_schema_is_counted(server: Server, ctx: Context) -
     found = await service.find_active_by_name(ctx.db.reads, brand.id)
     assert found is not None
     assert found.schema_version == 3
-
-
-async def test_a_change_is_seen_in_the_active_brand(server: Server) -> None:
-    brand = await make_brand(server)
-    changed = await change_brand(server, brand, {"features": {"password_login": False}})
-    assert await service.find_active_by_name(server.db.reads, brand.id) == changed != brand

@@ -110,7 +110,7 @@ async def test_a_missing_field_is_dropped_only_when_loss_is_allowed(server: Serv
     assert await rows(server, brand, "name", "code") == [{"name": "a", "code": "1"}]
     assert (await define(server, brand, name=TEXT, allow_data_loss=True)).applied
     assert await rows(server, brand, "name") == [{"name": "a"}]
-    # The same name begins anew: nothing of the old values is left.
+    # The same name starts empty: no old values are left.
     await define(server, brand, name=TEXT, code={"type": "integer"})
     assert await rows(server, brand, "code") == [{"code": None}]
 
@@ -153,9 +153,9 @@ async def test_becoming_required_fills_the_gaps_with_the_default(server: Server,
     await define(server, brand, name=TEXT)
     await add(server, brand, name=None)
     assert not (await define(server, brand, name={**TEXT, "required": True})).applied
-    plan = await define(server, brand, name={**TEXT, "required": True, "default": "nobody"})
+    plan = await define(server, brand, name={**TEXT, "required": True, "default": "unknown"})
     assert (plan.applied, plan.steps[0].rows_affected) == (True, 1)
-    assert await rows(server, brand, "name") == [{"name": "nobody"}]
+    assert await rows(server, brand, "name") == [{"name": "unknown"}]
 
 
 async def test_enum_values_in_use_stay(server: Server, brand: ActiveBrand) -> None:
@@ -197,7 +197,7 @@ async def test_concurrent_definitions_take_turns(server: Server, brand: ActiveBr
     assert len(await record_types(server.db, await current(server, brand))) == 5
 
 
-async def test_the_same_definition_at_once_is_applied_once(server: Server, brand: ActiveBrand) -> None:
+async def test_concurrent_equal_definitions_are_applied_once(server: Server, brand: ActiveBrand) -> None:
     plans = await asyncio.gather(*(define(server, brand, name=TEXT) for _ in range(4)))
     assert all(plan.applied for plan in plans)
     assert sorted(len(plan.steps) for plan in plans) == [0, 0, 0, 1]

@@ -26,7 +26,6 @@ from tests.make import change_brand, make_api_key, make_brand, make_context, mak
 
 @pytest.fixture
 async def brand(server: Server) -> ActiveBrand:
-    """With two entities, the name of one a part of the other's."""
     return await make_entities(server, await make_brand(server), "thing", "thingTwo")
 
 

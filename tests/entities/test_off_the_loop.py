@@ -66,7 +66,6 @@ async def brand(server: Server) -> ActiveBrand:
 
 @pytest.fixture
 async def large(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    """A brand of 250 entities with 100 fields: in the registry alone, nothing here reads their tables."""
     entity = parse_definition({"e": fields()})["e"]
     async with server.db.transaction() as tx:
         for number in range(250):

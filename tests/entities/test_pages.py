@@ -32,7 +32,6 @@ async def kind(server: Server, brand: ActiveBrand) -> RecordType:
 
 @pytest.fixture
 def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records each statement asked for."""
     asked: list[int] = []
     page = Records.page
 
@@ -94,9 +93,7 @@ async def test_a_page_that_no_answer_can_hold_is_given_up(
     assert len((await record_service.list_records(ctx, kind, PageRequest(1, 15), NAMES)).items) == 15
 
 
-async def test_the_client_is_told_as_of_any_answer_that_is_too_large(
-    server: Server, brand: ActiveBrand, kind: RecordType
-) -> None:
+async def test_a_page_too_large_for_an_answer_is_rejected(server: Server, brand: ActiveBrand, kind: RecordType) -> None:
     for _ in range(20):
         await record_service.create_record(make_context(server, brand), kind, {"body": "x" * 60_000})
     _, secret = await make_api_key(server, brand, "read")

@@ -103,7 +103,7 @@ async def test_deleting_is_all_or_nothing(server: Server, brand: ActiveBrand, ki
         ({"name": None}, "name", ValidationError),
         ({"name": "x" * 201}, "name", ValidationError),
         ({"name": "x", "status": "gone"}, "status", ValidationError),
-        ({"name": "x", "email": "nobody"}, "email", ValidationError),
+        ({"name": "x", "email": "no address"}, "email", ValidationError),
         ({"name": "x", "email": "taken@example.com"}, "email", Conflict),
     ],
 )

@@ -56,7 +56,6 @@ Place = tuple[Context, RecordType]
 async def places(
     sqlite_template: SqliteTemplate, postgres_template: PostgresTemplate, tmp_path: Path, clock: ManualClock
 ) -> AsyncIterator[list[Place]]:
-    """The same entity on each database."""
     url = postgres_template.copy()
     opened, made = [], []
     for one in (sqlite_template.copy(tmp_path), url):

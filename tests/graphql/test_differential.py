@@ -89,7 +89,7 @@ async def test_introspection_gives_the_answer_of_graphql_core() -> None:
     for text in (
         get_introspection_query(specified_by_url=True, directive_is_repeatable=True, input_value_deprecation=True),
         '{ __type(name: "Person") { kind fields { a: name b: type { ofType { name } } args { defaultValue } } } }',
-        '{ __type(name: "Nobody") { name } }',
+        '{ __type(name: "Unknown") { name } }',
         '{ __type(name: "Colour") { enumValues(includeDeprecated: true) { name isDeprecated } isOneOf } }',
         "{ __schema { queryType { name } subscriptionType { name } directives { name locations args { name } } } }",
         '{ __type(name: "__Type") { fields { name type { kind ofType { name } } } } }',

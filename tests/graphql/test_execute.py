@@ -20,7 +20,7 @@ from keystead.errors import (
 from keystead.graphql.documents import DocumentCache
 from keystead.graphql.errors import error_response
 from keystead.graphql.executor.execute import Target, execute
-from keystead.graphql.executor.selection import SelectedField, Selection
+from keystead.graphql.executor.selection import Selection
 from keystead.graphql.schema import load_fixed
 from tests.graphql.fakes import SDL, api_key, ask, codes, context, fixed, registry, user
 
@@ -227,12 +227,6 @@ async def test_a_resolver_sees_what_is_selected_through_aliases_and_fragments() 
     ]
     assert selection.child("nothing") is None
     assert repr(selection) == "Selection(['data', 'pagination'])"
-
-
-def test_a_selection_is_made_of_fields() -> None:
-    leaf = SelectedField("id", "id")
-    assert Selection((leaf,)).child("id") is None
-    assert Selection().names == frozenset()
 
 
 @pytest.mark.parametrize(

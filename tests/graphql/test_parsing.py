@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from random import Random
 
@@ -89,12 +88,3 @@ def test_where_a_run_of_plain_fields_may_end(text: str) -> None:
 def test_tokens_are_counted_as_they_were(shape: str, number: int) -> None:
     text = shape.format("a " * number)
     assert outcome(parse, text) == outcome(plainly, text)
-
-
-def test_a_document_of_unknown_fields_is_parsed_in_a_fraction_of_the_time() -> None:
-    def cost(parse_it: Callable[[str], object]) -> float:
-        started = time.thread_time()
-        parse_it(UNKNOWN)
-        return time.thread_time() - started
-
-    assert min(cost(parse) for _ in range(20)) < 0.6 * min(cost(plainly) for _ in range(20))
