@@ -95,7 +95,8 @@ async def test_an_entity_that_the_caller_may_not_read_does_not_appear(
     node: Node, server: Server, shop: ActiveBrand
 ) -> None:
     seen = {
-        "anonymous": set(), "brand token": set(), "user": {"customer"}, "key": {"invoice"}, "publishable key": {"invoice"},
+        "anonymous": set(), "brand token": set(), "user": {"customer"}, "key": {"invoice"},
+        "publishable key": {"invoice"},
         "admin with a lesser key": {"customer", "invoice"}, "user who is admin": {"customer", "invoice"},
         "key that is admin": {"customer", "invoice"},
     }  # fmt: skip
