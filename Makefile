@@ -30,8 +30,8 @@ example: $(DEV) ## Start the demo and, beside it, a FastAPI application of the S
 	@$(BIN)/python examples/run.py $(if $(PORT),--port $(PORT)) $(if $(APP_PORT),--app-port $(APP_PORT))
 
 .PHONY: test
-test: $(DEV) ## Run every test, on SQLite and on PostgreSQL (ARGS="-k login" picks some)
-	@$(BIN)/pytest -n 2 $(ARGS)
+test: $(DEV) ## Run the tests (FULL=1: every one on both databases; ARGS="-k login" picks some)
+	@$(if $(FULL),KEYSTEAD_TEST_FULL=1) $(BIN)/pytest -n 2 $(ARGS)
 
 .PHONY: check
 check: $(DEV) ## Check style, types, layers and house rules

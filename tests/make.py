@@ -31,6 +31,7 @@ from keystead.users import service as users
 from keystead.users.model import NewUser, Role, User
 
 MASTER_KEY = MasterKey.from_text(b"a master key that only tests may use")
+PASSWORD = "rainbow123"
 SETTINGS = Settings(base_url="https://auth.example.com")
 REQUEST = RequestDetails(
     "request-1", address="192.0.2.7", address_prefix="192.0.2.7", user_agent="tests/1.0", origin=None

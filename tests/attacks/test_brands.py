@@ -12,11 +12,11 @@ from keystead.crypto.secrets import SecretKind, generate
 from keystead.users.model import User
 from tests.api import Api
 from tests.attacks.callers import anonymised, make_key, make_signed_in, second_node, sign_in
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.stored import stored
 from tests.attacks.surface import UNKNOWN_ID, Operation, operations, whole_selection
 from tests.clocks import ManualClock
 from tests.make import (
+    PASSWORD,
     change_brand,
     make_api_key,
     make_brand,

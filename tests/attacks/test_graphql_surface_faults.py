@@ -19,10 +19,9 @@ from keystead.users.model import User
 from keystead.web import graphql_endpoint, logs
 from tests.api import Answer, Api, make_api
 from tests.attacks.callers import make_key, sign_in
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.outage import FailingDatabase, failing
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_brand_token, make_entity, make_server
+from tests.make import PASSWORD, make_brand, make_brand_token, make_entity, make_server
 
 HEALTH = "{ health { data { up } } }"
 BOTH = "{ health { data { up } } userList { data { id } } }"

@@ -15,8 +15,8 @@ from keystead.crypto import argon2id
 from keystead.crypto.passwords import PasswordPool, Profile
 from keystead.users.model import User
 from tests.api import Api, listening
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import LOGIN, log_in, send_login
+from tests.make import PASSWORD
 
 CAP = 2
 DISCONNECTS = 200

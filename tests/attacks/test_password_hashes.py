@@ -18,8 +18,8 @@ from keystead.db.statements import Statement
 from keystead.users.model import User
 from keystead.users.store import users
 from tests.api import Api
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import assert_error, hashes, log_in, send_login
+from tests.make import PASSWORD
 
 _READ_HASH = Statement(
     select(users.c.password_hash).where(

@@ -15,10 +15,9 @@ from keystead.users.service import create_anonymous
 from keystead.users.store import users
 from tests.api import Answer, Api
 from tests.attacks.calls import Call, credential_calls
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.operations import LOGIN, STANDING_LOGIN, assert_error, hashes, log_in
 from tests.attacks.watched import WatchedDatabase
-from tests.make import change_brand, make_user
+from tests.make import PASSWORD, change_brand, make_user
 
 _CLAIM = Statement(
     update(users)
@@ -30,7 +29,7 @@ _DISABLE = Statement(
     .where(users.c.brand_id == bindparam("brand_id"), users.c.id == bindparam("user_id"))
     .values(is_disabled=True),
 )
-CREDENTIALS = '"ann@example.com", password: "correct horse battery"'
+CREDENTIALS = '"ann@example.com", password: "rainbow123"'
 THE_LOGIN = Call("Mutation", f"login(input: {{ email: {CREDENTIALS} }})", "{ data { refresh_token } }")
 THE_STANDING_LOGIN = Call("Query", f"login(email: {CREDENTIALS})", "")
 

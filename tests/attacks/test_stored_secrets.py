@@ -19,7 +19,6 @@ from keystead.policy import SessionKind
 from keystead.sessions.store import refresh_tokens
 from keystead.users.model import User
 from tests.api import Api
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.dumped import assert_not_held, dump, is_digest_held
 from tests.attacks.operations import (
     CREATE_ME,
@@ -33,7 +32,7 @@ from tests.attacks.operations import (
     send_login,
     send_refresh,
 )
-from tests.make import make_api_key, make_brand_token, make_session
+from tests.make import PASSWORD, make_api_key, make_brand_token, make_session
 
 _CREATE_KEY = """
 mutation ($public: Boolean) {

@@ -15,7 +15,6 @@ from keystead.sessions.model import EndReason, Opened
 from keystead.users import passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.counting import watch
 from tests.authentication.email_changes import (
     NEW,
@@ -33,7 +32,7 @@ from tests.authentication.email_changes import (
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_caller, make_context, make_session
+from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session
 
 LOOK_ALIKE = "\uff41nn@example.com"
 """Another mailbox than ann@example.com, and no reader can tell."""

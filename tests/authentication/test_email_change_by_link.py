@@ -14,7 +14,6 @@ from keystead.mail.model import MailKind
 from keystead.sessions.model import Opened
 from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.counting import watch
 from tests.authentication.email_changes import (
     NEW,
@@ -34,7 +33,7 @@ from tests.authentication.email_changes import (
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
-from tests.make import REQUEST, change_brand, make_caller, make_context, make_session, make_user
+from tests.make import PASSWORD, REQUEST, change_brand, make_caller, make_context, make_session, make_user
 
 
 @pytest.fixture

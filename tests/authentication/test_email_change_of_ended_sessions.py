@@ -36,7 +36,6 @@ from keystead.users import store as user_store
 from keystead.users.model import NewUser, User
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
     PENDING,
@@ -55,7 +54,7 @@ from tests.authentication.email_changes import (
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import is_alive
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_caller, make_context, make_session
+from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session
 from tests.races.conftest import is_held_up, outcome
 
 FEATURES = {"magic_login": True}

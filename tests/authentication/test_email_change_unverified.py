@@ -14,7 +14,6 @@ from keystead.errors import Conflict, Forbidden, InvalidCredentials
 from keystead.mail.model import MailKind
 from keystead.users import service as users
 from keystead.users.model import User
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
     PENDING,
@@ -30,7 +29,7 @@ from tests.authentication.email_changes import (
 )
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
-from tests.make import change_brand, make_caller, make_context, make_session
+from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session
 from tests.races.conftest import outcome
 
 FEATURES = {"email_verification": False, "magic_login": True}

@@ -14,7 +14,6 @@ from keystead.users import service as users
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
     PENDING,
@@ -32,7 +31,7 @@ from tests.authentication.email_changes import (
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_context, make_session, make_user
+from tests.make import PASSWORD, make_brand, make_context, make_session, make_user
 from tests.races.conftest import outcome
 
 

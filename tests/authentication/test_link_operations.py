@@ -10,8 +10,8 @@ from keystead.context import ActiveBrand, Server
 from keystead.mail.model import MailKind
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import outbox, token_in
+from tests.make import PASSWORD
 
 FEATURES = {"magic_login": True}
 

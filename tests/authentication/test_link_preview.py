@@ -17,7 +17,6 @@ from keystead.sessions import store as session_store
 from keystead.sessions.model import Device, EndReason
 from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
     PENDING,
@@ -31,7 +30,7 @@ from tests.authentication.email_changes import (
     verify,
 )
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_brand, make_caller, make_context, make_session, make_user
+from tests.make import PASSWORD, change_brand, make_brand, make_caller, make_context, make_session, make_user
 
 BROWSER = Device("192.0.2.7", "tests/1.0")
 

@@ -15,10 +15,9 @@ from keystead.sessions import access_tokens
 from keystead.users import login_store, passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.observed import events
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_brand, make_context, make_user
+from tests.make import PASSWORD, change_brand, make_brand, make_context, make_user
 
 EMAIL = "ann@example.com"
 

@@ -14,7 +14,6 @@ from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import User
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
     can_log_in,
@@ -27,6 +26,7 @@ from tests.authentication.email_changes import (
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import (
+    PASSWORD,
     change_brand,
     make_brand,
     make_caller,
@@ -107,16 +107,16 @@ async def anonymous_caller(server: Server, brand: ActiveBrand) -> Context:
 @pytest.mark.parametrize(
     ("choices", "features", "can_return"),
     [
-        ({"password": "correct horse battery"}, {}, True),
-        ({"password": "correct horse battery"}, {"password_login": False}, False),
-        ({"password": "correct horse battery"}, {"password_login": False, "magic_login": True}, True),
+        ({"password": "rainbow123"}, {}, True),
+        ({"password": "rainbow123"}, {"password_login": False}, False),
+        ({"password": "rainbow123"}, {"password_login": False, "magic_login": True}, True),
         ({}, {}, False),
         ({}, {"magic_login": True}, True),
-        ({"password": "correct horse battery", "is_verified": False}, {"magic_login": True}, False),
+        ({"password": "rainbow123", "is_verified": False}, {"magic_login": True}, False),
         (None, {"magic_login": True}, False),
-        ({"password": "correct horse battery"}, {"email_verification": False}, True),
+        ({"password": "rainbow123"}, {"email_verification": False}, True),
         ({}, {"magic_login": True, "password_login": False}, True),
-        ({"password": "correct horse battery", "is_verified": False}, {}, False),
+        ({"password": "rainbow123", "is_verified": False}, {}, False),
         ({"is_verified": False}, {"magic_login": True}, False),
         (None, {}, False),
     ],

@@ -19,11 +19,10 @@ from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.mailed import only_token, outbox, token_in
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_brand, make_context, make_session, make_user
+from tests.make import PASSWORD, change_brand, make_brand, make_context, make_session, make_user
 
 FEATURES = {"magic_login": True}
 

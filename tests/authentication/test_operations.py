@@ -9,8 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Api, make_api
-from tests.authentication.conftest import PASSWORD
-from tests.make import change_brand, make_brand, make_brand_token
+from tests.make import PASSWORD, change_brand, make_brand, make_brand_token
 
 EMAIL = "ann@example.com"
 LOGIN = "mutation L($i: AuthRequest!) { login(input: $i) { data { auth_token refresh_token } } }"

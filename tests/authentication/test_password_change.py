@@ -14,11 +14,10 @@ from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason, Opened
 from keystead.users import login_store
 from keystead.users.model import User
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import change_email, newest_token, pending_email, verify
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
-from tests.make import change_brand, make_caller, make_context, make_session, make_user
+from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session, make_user
 
 NEW = "another long one"
 

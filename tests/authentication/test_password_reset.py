@@ -18,11 +18,10 @@ from keystead.users import store as user_store
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import set_columns
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events, is_alive
-from tests.make import change_brand, make_context, make_session, make_user
+from tests.make import PASSWORD, change_brand, make_context, make_session, make_user
 
 FEATURES = {"magic_login": True}
 

@@ -19,7 +19,6 @@ from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.conftest import PASSWORD
 from tests.authentication.email_changes import (
     NEW,
     PENDING,
@@ -36,7 +35,7 @@ from tests.authentication.email_changes import (
 )
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
-from tests.make import change_brand, make_context, make_session
+from tests.make import PASSWORD, change_brand, make_context, make_session
 
 
 async def prove_login(server: Server, brand: ActiveBrand, user_id: str, email: str) -> Verified | None:

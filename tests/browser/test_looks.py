@@ -53,7 +53,7 @@ async def links(site: Site, ann: User) -> dict[str, str]:
 
 
 # How a page looks does not depend on the database.
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_a_page_fits_and_is_readable(site: Site, browser: Browser, ann: User, scheme: str) -> None:
     found = await links(site, ann)

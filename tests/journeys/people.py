@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tests.api import Answer, Api
+from tests.make import PASSWORD
 
-PASSWORD = "rainbow123"
 ANN = "ann@example.com"
 ADMIN = "admin@example.com"
 

@@ -13,14 +13,13 @@ from tests.journeys.people import (
     ADMIN,
     ANN,
     LOGIN,
-    PASSWORD,
     create_me,
     get_access_token,
     is_signed_out,
     log_in,
     try_refresh,
 )
-from tests.make import make_entity, make_user
+from tests.make import PASSWORD, make_entity, make_user
 
 CREATE_USER = """mutation ($input: CreateUserInput!) {
     createUser(input: $input) { data { id email verified roles permissions } }

@@ -16,7 +16,6 @@ from tests.journeys.people import (
     ANN,
     LOGIN,
     ME,
-    PASSWORD,
     create_me,
     get_access_token,
     is_signed_out,
@@ -25,6 +24,7 @@ from tests.journeys.people import (
     try_get_access_token,
     try_refresh,
 )
+from tests.make import PASSWORD
 
 SESSIONS = "{ sessionList { data { id kind user_agent is_current } pagination { total } } }"
 REVOKE = "mutation ($id: ID!) { revokeSession(id: $id) { data { success } } }"

@@ -11,8 +11,8 @@ from keystead.db.interface import Database
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.clocks import ManualClock
-from tests.journeys.people import ADMIN, ANN, LOGIN, PASSWORD, create_me, log_in, try_get_access_token, try_refresh
-from tests.make import SETTINGS, make_brand, make_brand_token, make_entity, make_server, make_user
+from tests.journeys.people import ADMIN, ANN, LOGIN, create_me, log_in, try_get_access_token, try_refresh
+from tests.make import PASSWORD, SETTINGS, make_brand, make_brand_token, make_entity, make_server, make_user
 
 STANDING = 'query ($brand: String) { login(email: "ann@example.com", brand: $brand, password: "rainbow123") }'
 CREATE_ME = "mutation { createMe }"

@@ -14,8 +14,8 @@ from keystead.users.model import User
 from tests.api import Answer, Api
 from tests.clocks import ManualClock
 from tests.journeys.curl import curl
-from tests.journeys.people import ADMIN, ANN, PASSWORD, log_in
-from tests.make import make_api_key, make_entity
+from tests.journeys.people import ADMIN, ANN, log_in
+from tests.make import PASSWORD, make_api_key, make_entity
 
 # ----------------------------------------------------------------------------- the pair contract: docs.pyloapp.com
 

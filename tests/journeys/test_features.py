@@ -20,8 +20,8 @@ from tests.attacks.calls import call, fixed_schema
 from tests.attacks.mails import token_to
 from tests.cli.command import run_alone
 from tests.house_rules.source import page
-from tests.journeys.people import ADMIN, ANN, PASSWORD, log_in
-from tests.make import change_brand, make_access_token, make_brand, make_brand_token, make_session, make_user
+from tests.journeys.people import ADMIN, ANN, log_in
+from tests.make import PASSWORD, change_brand, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.processes.node import MASTER_KEY, RemoteApi, make_colleague, running
 
 REFUSED_WITHOUT = {

@@ -8,8 +8,8 @@ from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
-from tests.journeys.people import ADMIN, LOGIN, PASSWORD, Tokens, create_me
-from tests.make import make_user
+from tests.journeys.people import ADMIN, LOGIN, Tokens, create_me
+from tests.make import PASSWORD, make_user
 
 ROOT = "root@example.com"
 BRANDS = "{ brandList { data { name preset is_disabled } pagination { total } } }"

@@ -1,4 +1,4 @@
-"""A brand with one user, and a second node on the same database."""
+"""A second node on the same database, and an outbox."""
 
 from __future__ import annotations
 
@@ -11,19 +11,7 @@ from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.clocks import ManualClock
 from tests.mail.letters import Box
-from tests.make import make_brand, make_server, make_user
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand of both contracts."""
-    return await make_brand(server)
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    """A user with a login address."""
-    return await make_user(server, brand)
+from tests.make import make_server
 
 
 @pytest.fixture

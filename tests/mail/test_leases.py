@@ -110,7 +110,7 @@ async def test_only_the_holder_records_an_outcome(box: Box) -> None:
 
 
 # SQLite has one writer at a time.
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
 async def test_rows_locked_by_another_worker_are_skipped(box: Box, second: Server) -> None:
     made = sorted([await box.mail() for _ in range(3)])
     now = box.server.clock.now()

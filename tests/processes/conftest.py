@@ -14,8 +14,8 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.databases import PostgresTemplate
-from tests.journeys.people import ADMIN, ANN, PASSWORD
-from tests.make import make_access_token, make_brand, make_brand_token, make_session, make_user
+from tests.journeys.people import ADMIN, ANN
+from tests.make import PASSWORD, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 
 ROUNDS = int(os.environ.get("KEYSTEAD_RACE_ROUNDS", "3"))
@@ -35,6 +35,11 @@ class Apis(NamedTuple):
 
     here: RemoteApi
     there: RemoteApi
+
+
+@pytest.fixture(autouse=True)
+def database_of_this_test_alone(own_database: None) -> None:
+    """Processes that are killed leave connections and files behind."""
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import PATTERNS
 from keystead.db.interface import Database
-from tests.journeys.people import ADMIN, LOGIN, ME, PASSWORD, create_me, get_access_token, log_in, refresh, try_refresh
-from tests.make import make_brand, make_brand_token, make_user
+from tests.journeys.people import ADMIN, LOGIN, ME, create_me, get_access_token, log_in, refresh, try_refresh
+from tests.make import PASSWORD, make_brand, make_brand_token, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 
 UNKNOWN = "somebody.unknown@example.com"

@@ -14,8 +14,8 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from tests.databases import PostgresTemplate
-from tests.journeys.people import ANN, LOGIN, ME, PASSWORD, get_access_token, log_in, refresh
-from tests.make import make_access_token, make_brand, make_brand_token, make_session, make_user
+from tests.journeys.people import ANN, LOGIN, ME, get_access_token, log_in, refresh
+from tests.make import PASSWORD, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.pgbouncer import pooled
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 from tests.relay import Cut, relay_to

@@ -13,8 +13,8 @@ import pytest
 from keystead.context import Server
 from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
-from tests.journeys.people import ANN, LOGIN, ME, PASSWORD
-from tests.make import make_brand, make_user
+from tests.journeys.people import ANN, LOGIN, ME
+from tests.make import PASSWORD, make_brand, make_user
 from tests.processes.node import DRAIN_WITHIN, Node, RemoteApi, make_colleague, running
 
 LOGINS = 12

@@ -37,8 +37,8 @@ NEXT_RELEASE = "9999"
 WITHIN = 60.0
 _PAUSE = threading.Event()
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+on_postgres = pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
 
 
 @pytest.fixture

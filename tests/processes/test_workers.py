@@ -13,8 +13,8 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.db.interface import Database
-from tests.journeys.people import ADMIN, ANN, PASSWORD, is_signed_out, log_in, refresh, try_refresh
-from tests.make import make_access_token, make_brand, make_session, make_user
+from tests.journeys.people import ADMIN, ANN, is_signed_out, log_in, refresh, try_refresh
+from tests.make import PASSWORD, make_access_token, make_brand, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 
 CUSTOMERS = "{ customerList { data { name } } }"

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from keystead.context import ActiveBrand, Server
+from keystead.context import Server
 from keystead.db.factory import open_database
-from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_server, make_user
+from tests.make import make_server
 
-PASSWORD = "correct horse battery"
 ROUNDS = int(os.environ.get("KEYSTEAD_RACE_ROUNDS", "3"))
 
 Nodes = tuple[Server, Server]
@@ -28,18 +26,6 @@ async def nodes(server: Server, database_url: str, clock: ManualClock) -> AsyncI
     await second.open()
     yield server, await make_server(second, clock)
     await second.close()
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """A brand of both contracts."""
-    return await make_brand(server)
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    """A user with a password."""
-    return await make_user(server, brand, password=PASSWORD)
 
 
 async def is_held_up(task: asyncio.Task[Any]) -> bool:

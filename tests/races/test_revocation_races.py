@@ -19,8 +19,8 @@ from keystead.users import login_store
 from keystead.users import service as users
 from keystead.users.model import User
 from tests.authentication.observed import is_alive
-from tests.make import REQUEST, change_brand, make_caller, make_context, make_session
-from tests.races.conftest import PASSWORD, ROUNDS, Nodes, is_held_up, outcome
+from tests.make import PASSWORD, REQUEST, change_brand, make_caller, make_context, make_session
+from tests.races.conftest import ROUNDS, Nodes, is_held_up, outcome
 
 EMAIL = "ann@example.com"
 NEW = "another long one"

@@ -7,25 +7,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from keystead.context import ActiveBrand, Server
+from keystead.context import Server
 from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_user
+from tests.make import PASSWORD
 from tests.sdk.site import Site, Wire, make_wire
-
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    """``rainbowMakers``: both contracts, every default."""
-    return await make_brand(server)
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    """ann@example.com of ``brand``; her password is PASSWORD."""
-    return await make_user(server, brand, password=PASSWORD)
 
 
 @pytest.fixture

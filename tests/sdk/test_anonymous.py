@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +11,8 @@ from keystead.context import ActiveBrand, Server
 from keystead_client import AsyncClient
 from keystead_client.fastapi import CurrentUser, OptionalUser
 from tests.clocks import ManualClock
-from tests.databases import SqliteTemplate
 from tests.make import make_brand_token
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, given_cookies
-
-
-@pytest.fixture
-def database_url(sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
-    """SQLite alone."""
-    return sqlite_template.copy(tmp_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from keystead.users.model import User
 from keystead_client import auth
 from keystead_client.middleware import Receive, Scope, Send
 from tests.clocks import ManualClock
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies
 
 ANN = {"email": "ann@example.com", "password": PASSWORD}

@@ -21,8 +21,8 @@ from keystead_client.cookies import (
 from keystead_client.middleware import KeysteadMiddleware
 from keystead_client.tokens import Tokens
 from tests.clocks import ManualClock
+from tests.make import PASSWORD
 from tests.sdk import site as web
-from tests.sdk.conftest import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site
 
 TOKENS = Tokens("a.b.c", "ks_rt_x")

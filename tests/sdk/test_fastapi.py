@@ -21,7 +21,7 @@ from keystead_client.errors import ServerBusy
 from keystead_client.fastapi import CurrentUser, OptionalUser, PageUser, redirect_back
 from keystead_client.middleware import KeysteadMiddleware
 from tests.clocks import ManualClock
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD
 from tests.sdk.site import Wire, set_cookies
 
 ANN = {"email": "ann@example.com", "password": PASSWORD}

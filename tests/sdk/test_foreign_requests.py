@@ -7,7 +7,7 @@ import pytest
 
 from keystead_client.middleware import Message
 from tests.clocks import ManualClock
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD
 from tests.sdk.site import Site, Wire, set_cookies
 
 ANN = {"email": "ann@example.com", "password": PASSWORD}

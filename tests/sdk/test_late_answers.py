@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from keystead_client import auth
 from keystead_client.middleware import App, Receive, Scope, Send
 from tests.clocks import ManualClock
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD
 from tests.sdk.site import AUTH, REFRESH, Site, Wire, set_cookies
 
 ANN = {"email": "ann@example.com", "password": PASSWORD}

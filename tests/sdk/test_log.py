@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,18 +28,11 @@ from keystead_client.errors import (
 )
 from keystead_client.middleware import KeysteadMiddleware
 from tests.clocks import ManualClock
-from tests.databases import SqliteTemplate
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD
 from tests.sdk.site import Site, Wire
 
 ANN = {"email": "ann@example.com", "password": PASSWORD}
 AWAY, BACK = "Keystead cannot tell who is logged in: no name", "Keystead can tell again who is logged in"
-
-
-@pytest.fixture
-def database_url(sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
-    """SQLite alone."""
-    return sqlite_template.copy(tmp_path)
 
 
 @pytest.fixture

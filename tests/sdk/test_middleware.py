@@ -15,8 +15,7 @@ from keystead_client import auth
 from keystead_client.errors import NetworkError, RefreshTokenInvalid, Unauthenticated
 from keystead_client.middleware import Receive, Scope, Send
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_user
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD, make_brand, make_user
 from tests.sdk.site import ADDRESS, AUTH, REFRESH, Site, Wire, given_cookies, set_cookies
 
 ANN = {"email": "ann@example.com", "password": PASSWORD}

@@ -20,7 +20,7 @@ from tests.web.wire import ANSWERED, GOOD, START, Wire, connected, refused
 pytestmark = [
     pytest.mark.attack("A105"),
     # None of this asks a database for more than that it is there.
-    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]
 
 FEW = ConnectionLimits(connections=8, exempt=())

@@ -10,7 +10,7 @@ from keystead.web.connection_limits import ConnectionLimits
 from tests.web.wire import ANSWERED, BODY, CHUNKED, GOOD, PLAIN, START, answer, statuses
 
 # None of this asks a database for more than that it is there.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 MOST = ConnectionLimits().headers
 LARGEST = ConnectionLimits().head_bytes

@@ -14,7 +14,7 @@ from tests.api import listening
 from tests.web.wire import ANSWERED, BODY, CHUNKED, GOOD, PLAIN, START, answer, connected, refused, statuses
 
 # None of this asks a database for more than that it is there.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 MOST = ConnectionLimits().pipelined
 TINY = b"GET / HTTP/1.1\r\n\r\n"

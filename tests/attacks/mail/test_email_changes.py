@@ -14,7 +14,6 @@ from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.api import Answer, Api
 from tests.attacks.callers import anonymised
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.mail_operations import (
     CLAIMS,
     NEW_PASSWORD,
@@ -42,6 +41,7 @@ from tests.attacks.stored import stored
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
 from tests.make import (
+    PASSWORD,
     change_brand,
     make_access_token,
     make_api_key,

@@ -82,7 +82,7 @@ async def test_a_notice_is_never_sent_to_a_pending_address(
 ) -> None:
     opened = await make_session(server, brand, ann.id)
     access = make_access_token(server, opened)
-    assert (await claim(api, access, NEW, "correct horse battery")).data["changeAndValidateEmail"]
+    assert (await claim(api, access, NEW, "rainbow123")).data["changeAndValidateEmail"]
     await _reuse(api, clock, opened.refresh_token.reveal())
     assert [mail.recipient for mail in await outbox(server) if mail.kind is MailKind.session_reused] == [ANN]
     guest = await make_guest(api, brand_token)

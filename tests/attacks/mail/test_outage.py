@@ -14,7 +14,6 @@ from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.api import Api, make_api
 from tests.attacks.callers import anonymised
-from tests.attacks.conftest import PASSWORD
 from tests.attacks.mail_operations import (
     CHANGE_PASSWORD,
     NEW_PASSWORD,
@@ -28,6 +27,7 @@ from tests.attacks.operations import log_in
 from tests.attacks.prehijackers import Guest, make_guest
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
+from tests.make import PASSWORD
 from tests.smtp_server import SmtpServer
 
 ANN, UNKNOWN = "ann@example.com", "unknown@example.com"

@@ -132,7 +132,7 @@ async def test_statements_and_rows_do_not_depend_on_the_address(
 
 @pytest.mark.race
 @pytest.mark.attack("A67")
-@pytest.mark.parametrize("database_url", DATABASES, indirect=True)
+@pytest.mark.parametrize("database_kind", DATABASES, indirect=True)
 @EACH
 async def test_timing_does_not_depend_on_the_address(api: Api, brand_token: str, made: Made) -> None:
     ask = await made(api, brand_token)

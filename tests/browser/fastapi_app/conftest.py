@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from keystead import policy
@@ -21,8 +20,8 @@ from keystead.sessions import access_tokens
 from tests.browser.conftest import Console
 from tests.chromium import OPTIONS, chromium
 from tests.databases import SqliteTemplate
-from tests.journeys.people import ANN, PASSWORD, is_signed_out
-from tests.make import change_brand, make_brand, make_user
+from tests.journeys.people import ANN, is_signed_out
+from tests.make import PASSWORD, change_brand, make_brand, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 from tests.processes.web_app import WebApp, secrets_in, started
 from tests.sdk.site import AUTH
@@ -123,7 +122,7 @@ class Window:
 OpenWindow = Callable[[], Awaitable[Window]]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def stage(
     browser: Browser, sqlite_template: SqliteTemplate, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
@@ -145,7 +144,7 @@ async def stage(
     assert secrets_in(app.output.read_text() + node.log.read_text(), PASSWORD) == []
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium; its windows have nothing to do with each other."""
     async with async_playwright() as playwright:
@@ -154,7 +153,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def open_window(stage: Stage, browser: Browser) -> AsyncIterator[OpenWindow]:
     """Opens windows; checks that they request nothing outside the application and log no console errors."""
     console, windows = Console(), []
@@ -173,7 +172,7 @@ async def open_window(stage: Stage, browser: Browser) -> AsyncIterator[OpenWindo
     assert console.lines == []
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def ann(open_window: OpenWindow) -> Window:
     """A window in which Ann has just logged in."""
     window = await open_window()

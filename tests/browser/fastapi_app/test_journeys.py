@@ -9,10 +9,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.fastapi_app.conftest import HOST, OpenWindow, Stage, Window
-from tests.journeys.people import ANN, PASSWORD
+from tests.journeys.people import ANN
+from tests.make import PASSWORD
 from tests.sdk.site import AUTH, REFRESH
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVIL = "evil.example"
 

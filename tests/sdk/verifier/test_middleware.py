@@ -16,8 +16,7 @@ from keystead_client.middleware import KeysteadMiddleware, Receive, Scope, Send
 from keystead_client.verify import Verifier
 from tests.clocks import ManualClock
 from tests.forging import Forge
-from tests.make import make_user
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD, make_user
 from tests.sdk.site import AUTH, REFRESH, set_cookies
 from tests.sdk.verifier.passage import InProcess
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.databases import SqliteTemplate
 from tests.sdk.site import Wire
 from tests.sdk.wsgi.django_shop import make_django
 from tests.sdk.wsgi.flask_shop import make_flask
 from tests.sdk.wsgi.shop import Shop, WireForThreads
-
-
-@pytest.fixture
-def database_url(sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
-    """SQLite alone."""
-    return sqlite_template.copy(tmp_path)
 
 
 @pytest.fixture(params=["flask", "django"])

@@ -15,7 +15,7 @@ from keystead_client import Client
 from keystead_client.auth import AuthResult
 from keystead_client.wsgi import KeysteadMiddleware, auth
 from tests.clocks import ManualClock
-from tests.sdk.conftest import PASSWORD
+from tests.make import PASSWORD
 from tests.sdk.site import ADDRESS, Wire
 
 P = ParamSpec("P")

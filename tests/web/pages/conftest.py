@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -12,7 +12,7 @@ from keystead.mail.model import MailKind
 from keystead.policy import SessionKind
 from keystead.users import service as users
 from keystead.users.model import User
-from tests.api import Api, make_api
+from tests.api import Api
 from tests.make import REQUEST, make_brand, make_caller, make_session, make_user
 from tests.web.pages.visiting import Visitor, newest_link
 
@@ -41,14 +41,6 @@ async def guest(server: Server, brand: ActiveBrand) -> Context:
     async with server.db.transaction() as tx:
         user_id = await users.create_anonymous(tx, brand.id, server.clock.now())
     return await make_caller(server, await make_session(server, brand, user_id, SessionKind.standing))
-
-
-@pytest.fixture
-async def api(server: Server) -> AsyncIterator[Api]:
-    """A client of the whole application, in process."""
-    client = await make_api(server)
-    yield client
-    await client.http.aclose()
 
 
 @pytest.fixture
