@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Column, MetaData, Table, select
@@ -144,26 +143,6 @@ async def test_a_cancelled_request_leaves_no_open_transaction(stocked: Database,
     assert await names(stocked.reads) == sorted([*found, "thing b"])
 
 
-async def test_cancellation_releases_the_writer(stocked: Database) -> None:
-    inside = asyncio.Event()
-
-    async def hold() -> None:
-        async with stocked.transaction() as tx:
-            await add(tx, "a", "x")
-            inside.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(hold())
-    await inside.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    async with stocked.transaction() as tx:
-        await add(tx, "b", "x")
-    assert await names(stocked.reads) == ["x"]
-
-
 @pytest.mark.parametrize(("failures", "runs"), [(2, 3), (3, 3)])
 async def test_run_tries_three_times(stocked: Database, failures: int, runs: int) -> None:
     seen: list[int] = []
@@ -223,13 +202,6 @@ async def test_a_dropped_column_is_a_changed_schema(stocked: Database) -> None:
     with pytest.raises(SchemaChanged):
         async with stocked.transaction() as tx:
             await tx.list(find)
-
-
-async def test_the_databases_clock_is_in_utc(db: Database) -> None:
-    now = await db.now()
-
-    assert now.utcoffset() == timedelta(0)
-    assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "mysql://localhost/x", "keystead.db"])

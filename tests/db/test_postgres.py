@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from secrets import token_urlsafe
 
 import asyncpg
 import pytest
@@ -16,7 +15,7 @@ from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import postgres_pool
-from keystead.db.interface import ReadOnly, SchemaChanged, TooManyColumns, Tx
+from keystead.db.interface import ReadOnly, Tx
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.postgres_connect import transport_of
@@ -24,7 +23,7 @@ from keystead.db.postgres_pool import Connection
 from keystead.db.statements import Statement
 from keystead.web.bootstrap import open_server
 from tests.databases import PostgresTemplate
-from tests.db.things import ADD, BRAND, COUNT_UP, NUMBER, add, dsn, names, postgres, things
+from tests.db.things import BRAND, COUNT_UP, NUMBER, add, dsn, names, postgres, things
 from tests.make import SETTINGS
 
 SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
@@ -166,14 +165,6 @@ async def test_run_retries_after_a_deadlock(server: PostgresDatabase) -> None:
         assert await server.reads.find(NUMBER, id=key, brand_id=BRAND) == (2,)
 
 
-async def test_nul_is_bad_input(server: PostgresDatabase) -> None:
-    with pytest.raises(errors.BadUserInput):
-        async with server.transaction() as tx:
-            await tx.execute(ADD, id="a", brand_id=BRAND, name="a\0b")
-    with pytest.raises(errors.BadUserInput):
-        await server.reads.find(NUMBER, id="a\0b", brand_id=BRAND)
-
-
 @pytest.mark.parametrize(
     ("place", "named"),
     [
@@ -286,21 +277,6 @@ async def test_parameters_of_the_url_reach_the_server_and_the_socket(postgres_te
     finally:
         await database.close()
         postgres_template.drop(url)
-
-
-async def test_a_value_too_long_for_an_index_is_a_changed_schema(server: PostgresDatabase) -> None:
-    async with server.transaction() as tx:
-        await tx.execute_ddl("CREATE INDEX names ON things (name)")
-    with pytest.raises(SchemaChanged):
-        async with server.transaction() as tx:
-            await add(tx, name=token_urlsafe(20_000))
-
-
-async def test_too_many_columns(server: PostgresDatabase) -> None:
-    columns = ", ".join(f"c{number} integer" for number in range(1601))
-    with pytest.raises(TooManyColumns):
-        async with server.transaction() as tx:
-            await tx.execute_ddl(f"CREATE TABLE wide ({columns})")
 
 
 async def test_a_server_does_not_start_on_a_read_only_database(server: PostgresDatabase) -> None:

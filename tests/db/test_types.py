@@ -64,12 +64,6 @@ async def test_naive_times_are_rejected(stocked: Database) -> None:
         await _stored(stocked, "at", datetime(2026, 1, 1))
 
 
-@pytest.mark.parametrize("words", [("two words",), ("",), "read", ("a\u00a0b",)])
-async def test_words_with_white_space_are_rejected(stocked: Database, words: Any) -> None:
-    with pytest.raises(ValueError, match="white space"):
-        await _stored(stocked, "words", words)
-
-
 async def test_a_lone_surrogate_is_bad_input(stocked: Database) -> None:
     with pytest.raises(errors.BadUserInput):
         await _stored(stocked, "name", "\ud800")

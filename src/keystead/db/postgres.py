@@ -41,7 +41,7 @@ class _Transaction:
     def __init__(self, connection: Connection, connector: Connector) -> None:
         self._connection = connection
         self._connector = connector
-        self.spoiled = False
+        self.has_failed = False
         self.action = ConnectionAction.release
 
     async def find(self, statement: Statement, /, **params: Any) -> Row | None:
@@ -67,17 +67,17 @@ class _Transaction:
         return await self._run(self._connection.fetchval, text, [])
 
     async def _run(self, call: Callable[..., Awaitable[Any]], text: str, values: Sequence[Any]) -> Any:
-        if self.spoiled:
+        if self.has_failed:
             raise errors.InternalError(cause="a statement after one that failed in the same transaction")
         try:
             return await call(text, *values)
         except Exception as error:
-            self.spoiled = True
+            self.has_failed = True
             self.action = connection_action(error)
             self._connector.note(error)
             raise translate(error) from None
         except BaseException:
-            self.spoiled = True
+            self.has_failed = True
             raise
 
 
@@ -126,7 +126,7 @@ class PostgresDatabase:
         tx = _Transaction(connection, self._connector)
         try:
             yield tx
-            if tx.spoiled:
+            if tx.has_failed:
                 raise errors.InternalError(cause="the end of a transaction in which a statement failed")
         except BaseException:
             await finish(asyncio.ensure_future(self._roll_back(connection, tx.action)))

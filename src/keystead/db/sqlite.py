@@ -139,7 +139,7 @@ class _Transaction:
     def __init__(self, writer: Worker) -> None:
         self._writer = writer
         self._begun = False
-        self.spoiled = False
+        self.has_failed = False
 
     async def find(self, statement: Statement, /, **params: Any) -> Row | None:
         compiled = statement.compiled("sqlite")
@@ -157,12 +157,12 @@ class _Transaction:
         await self._run(partial(_execute_text, ddl_text(element, "sqlite")))
 
     async def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        if self.spoiled:
+        if self.has_failed:
             raise errors.InternalError(cause="a statement after one that failed in the same transaction")
         try:
             return await self._writer.run(partial(self._step, job))
         except BaseException:
-            self.spoiled = True
+            self.has_failed = True
             raise
 
     def _step(self, job: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
@@ -249,7 +249,7 @@ class SqliteDatabase:
             tx = _Transaction(self._writer)
             try:
                 yield tx
-                if tx.spoiled:
+                if tx.has_failed:
                     raise errors.InternalError(cause="the end of a transaction in which a statement failed")
             except BaseException:
                 await finish(self._writer.submit(_rollback))

@@ -41,7 +41,7 @@ async def prepare(db: Database, master_key: MasterKey, now: datetime) -> None:
         raise StartupError(_WRONG_MASTER_KEY, exit_code=EX_CONFIG)
 
 
-async def refuse_guessable(db: Database, master_key: MasterKey) -> None:
+async def reject_guessable(db: Database, master_key: MasterKey) -> None:
     """Reject a master key that is easy to guess for a new installation; an existing one cannot change its key.
 
     :raises StartupError: when the key is easy to guess and the database has none yet.

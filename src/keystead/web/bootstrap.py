@@ -54,7 +54,7 @@ async def open_server(
             await _bring_up_to_date(db, settings)
             if master_key is None:
                 master_key = await _first_master_key(db, settings)
-            await installation.refuse_guessable(db, master_key)
+            await installation.reject_guessable(db, master_key)
             clock = clock or await _database_clock(db)
             now = clock.now()
             async with db.transaction() as tx:
