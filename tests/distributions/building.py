@@ -1,4 +1,4 @@
-"""Builds the two distributions from a copy of their sources, and installs them where nothing else is."""
+"""Builds the two distributions from a copy of their sources, and installs them into new environments."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# What setuptools reads. A copy keeps the checkout as it is, and no leftover of an earlier build gets in.
+# The input of setuptools. A copy leaves the checkout unchanged, and excludes leftovers of earlier builds.
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src", "tests", "examples", "benchmarks")
 # Long enough for a busy machine; a build takes some seconds.
-PATIENCE = 100
+TIMEOUT = 100
 
 
 @dataclass(frozen=True)
 class Built:
-    """One distribution, both ways."""
+    """A built distribution."""
 
     wheel: Path
     sdist: Path
@@ -52,7 +52,7 @@ def build(project: Path, folder: Path) -> Built:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__", ".*"))
         elif source.exists():
             shutil.copy(source, copy / name)
-    # But for what an interpreter leaves in every checkout in which the program has run.
+    # As in a checkout in which the program has run.
     for source in [*copy.glob("src/**/*.py")]:
         leave_bytecode(source)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(copy), cwd=folder)
@@ -62,7 +62,7 @@ def build(project: Path, folder: Path) -> Built:
 
 
 def leave_bytecode(source: Path) -> None:
-    """What importing ``source`` leaves beside it."""
+    """Create the bytecode file that importing ``source`` creates."""
     cache = source.parent / "__pycache__"
     cache.mkdir(exist_ok=True)
     (cache / f"{source.stem}.{sys.implementation.cache_tag}.pyc").write_bytes(b"bytecode")
@@ -75,11 +75,11 @@ class Installed:
     folder: Path
 
     def python(self, *arguments: str) -> str:
-        """What this Python prints, run outside the checkout."""
+        """Output of this Python, run outside the checkout."""
         return run(str(self.folder / "bin" / "python"), "-I", *arguments, cwd=self.folder)
 
     def command(self, name: str, *arguments: str) -> str:
-        """What an installed command prints."""
+        """Output of an installed command."""
         return run(str(self.folder / "bin" / name), *arguments, cwd=self.folder)
 
 
@@ -87,26 +87,26 @@ def install(archive: Path, folder: Path) -> Installed:
     """Install a wheel or an sdist and nothing else into a new environment in ``folder``."""
     venv.create(folder, with_pip=False)
     python = str(folder / "bin" / "python")
-    # A path in a .pth file is searched last, and the .pth files there are not read: the checkout, which is installed
-    # there by such files, stays out of sight.
+    # A path in a .pth file is searched last, and .pth files in it are not read: the editable install of the checkout
+    # is not visible.
     site_packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (Path(site_packages) / "dependencies.pth").write_text("\n".join(sorted(dependencies)) + "\n", "utf-8")
-    # Ours is seen there as installed, by its metadata alone: it is not to be taken for what was asked for.
+    # pip sees the metadata of the editable install: it must not take it for the requested package.
     offline = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
     run(*(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *offline, str(archive)), cwd=folder)
     return Installed(folder)
 
 
 def run(*command: str, cwd: Path) -> str:
-    """Standard output of ``command``, which must succeed; no variable of the tests reaches it."""
+    """Standard output of ``command``, which must succeed, in a clean environment."""
     done = subprocess.run(
         command,
         cwd=cwd,
         env={"PATH": "/usr/bin:/bin", "HOME": str(cwd)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""What is published: complete, without the tests, and at work where nothing but the wheel is installed."""
+"""The distributions: complete, without the tests, and working where only the wheel is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVER_FILES = [
     "web/pages/static/style.css",
 ]
 SMOKE = Path(__file__).with_name("smoke.py")
-OURS_ALONE = ("tests/", "examples/", "benchmarks/")
+NOT_SHIPPED = ("tests/", "examples/", "benchmarks/")
 IMPORTED_BY_THE_CLIENT = """
 import sys, keystead_client
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -40,18 +40,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return build(ROOT / "sdk", tmp_path_factory.mktemp("client"))
 
 
-@pytest.fixture(scope="module", params=["wheel", "sdist"])
-def installed_server(
-    request: pytest.FixtureRequest, server: Built, tmp_path_factory: pytest.TempPathFactory
-) -> Installed:
-    return install(getattr(server, request.param), tmp_path_factory.mktemp("server-environment"))
+# The wheels were built from the sdists.
+@pytest.fixture(scope="module")
+def installed_server(server: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install(server.wheel, tmp_path_factory.mktemp("server-environment"))
 
 
-@pytest.fixture(scope="module", params=["wheel", "sdist"])
-def installed_client(
-    request: pytest.FixtureRequest, client: Built, tmp_path_factory: pytest.TempPathFactory
-) -> Installed:
-    return install(getattr(client, request.param), tmp_path_factory.mktemp("client-environment"))
+@pytest.fixture(scope="module")
+def installed_client(client: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install(client.wheel, tmp_path_factory.mktemp("client-environment"))
 
 
 def package_files(folder: Path, package: str) -> set[str]:
@@ -86,7 +83,7 @@ def test_no_bytecode_is_shipped(server: Built, client: Built) -> None:
 
 def test_neither_tests_nor_examples_are_shipped_and_the_licence_is(server: Built, client: Built) -> None:
     for built in (server, client):
-        assert [name for name in built.in_wheel() | built.in_sdist() if name.startswith(OURS_ALONE)] == []
+        assert [name for name in built.in_wheel() | built.in_sdist() if name.startswith(NOT_SHIPPED)] == []
         assert "LICENSE" in built.in_sdist()
         assert any(name.endswith(".dist-info/licenses/LICENSE") for name in built.in_wheel())
         assert "License-Expression: Apache-2.0" in built.metadata()
@@ -99,14 +96,11 @@ def test_the_client_needs_httpx_and_nothing_else(client: Built) -> None:
     assert [line for line in needed if "extra ==" in line] == ['Requires-Dist: joserfc>=1.4; extra == "verify"']
 
 
-def test_an_installed_server_runs(installed_server: Installed) -> None:
+def test_an_installed_server_runs_and_creates_its_database(installed_server: Installed) -> None:
     assert keystead.__version__ in installed_server.command("keystead", "--version")
     assert "serve" in installed_server.python("-m", "keystead", "--help")
     place = installed_server.python("-c", "import keystead; print(keystead.__file__)").strip()
     assert Path(place).is_relative_to(installed_server.folder)
-
-
-def test_an_installed_server_makes_its_database(installed_server: Installed) -> None:
     installed_server.command("keystead", "migrate")
     assert (installed_server.folder / "keystead.db").exists()
 
@@ -118,7 +112,7 @@ def test_an_installed_client_has_its_public_names(installed_client: Installed) -
     assert names == list(keystead_client.__all__)
 
 
-def test_every_door_of_an_installed_client_works(installed_client: Installed) -> None:
+def test_every_interface_of_an_installed_client_works(installed_client: Installed) -> None:
     assert installed_client.python(str(SMOKE)) == "well\n"
 
 
