@@ -8,13 +8,13 @@ import pytest
 
 from keystead.authentication import email_change
 from keystead.context import ActiveBrand, Anonymous, Context, Server
-from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid, Unauthenticated
+from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, Unauthenticated
 from keystead.mail.model import MailKind
 from keystead.sessions import store as session_store
 from keystead.sessions.model import EndReason, Opened
 from keystead.users import passwords
 from keystead.users import service as users
-from keystead.users.model import User, UserChanges
+from keystead.users.model import User
 from tests.authentication.counting import watch
 from tests.authentication.email_changes import (
     NEW,
@@ -176,21 +176,6 @@ async def test_a_user_with_a_password_confirms_it(
     assert (event.outcome, event.subject_id, event.session_id) == ("refused", ann.id, opened.session_id)
 
 
-@pytest.mark.attack("A61")
-async def test_a_newer_change_replaces_the_whole_older_one(server: Server, brand: ActiveBrand, guest: Opened) -> None:
-    await change_email(server, guest, "first@example.com", PENDING)
-    older = await newest_token(server, "first@example.com")
-    await change_email(server, guest, NEW)
-    found = await row(server, guest.user_id)
-    assert (found["pending_email"], found["pending_password_hash"]) == (NEW, None)
-    with pytest.raises(TokenInvalid):
-        await verify(server, older)
-    assert await pending_email(server, guest.user_id) == NEW
-    newer = next(mail for mail in await outbox(server) if mail.recipient == NEW)
-    assert newer.kind == "verify_email"
-    assert await tokens_of(server, guest.user_id) == ["verify"]
-
-
 async def test_a_change_over_the_rate_limit_is_stored_without_a_mail(
     server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
@@ -219,21 +204,6 @@ async def test_a_session_that_ended_concurrently_changes_nothing(
     assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
     assert await try_claim(by_ann, NEW, PASSWORD) is InvalidCredentials
     assert await pending_email(server, guest.user_id) is await pending_email(server, ann.id) is None
-    assert await outbox(server) == []
-
-
-@pytest.mark.attack("A64")
-@pytest.mark.parametrize("fate", ["disabled", "deleted"])
-async def test_a_disabled_or_deleted_user_changes_nothing(
-    server: Server, brand: ActiveBrand, guest: Opened, fate: str
-) -> None:
-    ctx, admin = await make_caller(server, guest), make_context(server)
-    if fate == "disabled":
-        await users.update_user(admin, brand.id, guest.user_id, UserChanges(is_disabled=True))
-    else:
-        await users.delete_users(admin, brand.id, [guest.user_id])
-    assert await try_claim(ctx, NEW, PENDING) is InvalidCredentials
-    assert not await email_change.resend_verification(ctx)
     assert await outbox(server) == []
 
 

@@ -57,7 +57,7 @@ from tests.clocks import ManualClock
 from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session
 from tests.races.conftest import is_held_up, outcome
 
-FEATURES = {"magic_login": True}
+pytestmark = pytest.mark.brand(features={"magic_login": True})
 
 
 EVE = "eve@example.org"

@@ -32,7 +32,7 @@ from tests.authentication.observed import events, is_alive
 from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session
 from tests.races.conftest import outcome
 
-FEATURES = {"email_verification": False, "magic_login": True}
+pytestmark = pytest.mark.brand(features={"email_verification": False, "magic_login": True})
 
 
 async def test_a_free_address_becomes_the_login_with_its_password(server: Server, brand: ActiveBrand) -> None:

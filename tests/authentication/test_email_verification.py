@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from keystead.context import ActiveBrand, Server
@@ -32,7 +30,6 @@ from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, make_brand, make_context, make_session, make_user
-from tests.races.conftest import outcome
 
 
 @pytest.mark.attack("A63")
@@ -127,24 +124,6 @@ async def test_changes_to_other_addresses_and_in_other_brands_stay(
     assert await tokens_of(server, same_elsewhere.user_id) == await tokens_of(server, neighbour.user_id) == ["verify"]
 
 
-@pytest.mark.race
-async def test_one_of_concurrent_verifications_wins(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
-    rivals = [await make_anonymous(server, brand) for _ in range(4)]
-    links = []
-    for rival in rivals:
-        await change_email(server, rival)
-        links.append(await newest_token(server))
-        clock.advance(minutes=1)
-    results = await asyncio.gather(*(outcome(verify(server, link)) for link in links))
-    assert sorted(type(result).__name__ for result in results) == ["NoneType"] + ["TokenInvalid"] * 3
-    winner = rivals[results.index(None)]
-    for rival in rivals:
-        found = await row(server, rival.user_id)
-        assert found["email"] == (NEW if rival is winner else None)
-        assert found["pending_email"] == (None if rival is winner else NEW)
-        assert found["pending_session_id"] is None
-
-
 async def test_an_address_that_was_taken_since_cannot_be_verified(server: Server, brand: ActiveBrand) -> None:
     guest = await make_anonymous(server, brand)
     await change_email(server, guest, NEW, PENDING)
@@ -157,23 +136,6 @@ async def test_an_address_that_was_taken_since_cannot_be_verified(server: Server
     assert await row(server, owner.id) == before
     assert await can_log_in(server, brand, NEW, PASSWORD)
     assert await is_alive(server, guest)
-
-
-@pytest.mark.attack("A61")
-async def test_the_old_address_logs_in_until_the_new_one_is_verified_and_gets_a_notice_then(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    opened = await make_session(server, brand, ann.id)
-    await change_email(server, opened, NEW, PASSWORD)
-    assert await can_log_in(server, brand, "ann@example.com", PASSWORD)
-    assert not await can_log_in(server, brand, NEW, PASSWORD)
-    assert await mails_to(server, "ann@example.com") == []
-    await verify(server, await newest_token(server))
-    assert not await can_log_in(server, brand, "ann@example.com", PASSWORD)
-    assert await can_log_in(server, brand, NEW, PASSWORD)
-    assert await mails_to(server, "ann@example.com") == ["address_changed"]
-    (notice,) = [mail for mail in await outbox(server) if mail.kind == "address_changed"]
-    assert (notice.user_id, notice.shown["new_address"]) == (ann.id, "n…@example.com")
 
 
 async def test_links_to_the_old_address_are_invalidated(server: Server, brand: ActiveBrand, ann: User) -> None:

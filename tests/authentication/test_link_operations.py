@@ -13,7 +13,7 @@ from tests.api import Answer, Api, make_api
 from tests.authentication.mailed import outbox, token_in
 from tests.make import PASSWORD
 
-FEATURES = {"magic_login": True}
+pytestmark = pytest.mark.brand(features={"magic_login": True})
 
 EMAIL = "ann@example.com"
 NEW = "a fresh secret sentence"

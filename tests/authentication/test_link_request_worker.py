@@ -30,7 +30,7 @@ from tests.authentication.mailed import only_token, outbox
 from tests.clocks import ManualClock
 from tests.make import REQUEST, make_brand, make_context, make_user
 
-FEATURES = {"magic_login": True}
+pytestmark = pytest.mark.brand(features={"magic_login": True})
 
 EMAIL, NEW_PASSWORD = "ann@example.com", "a quite new and long password"
 _COUNT = Statement(select(func.count()).select_from(mail_requests), unbranded="test")

@@ -32,7 +32,7 @@ from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import REQUEST, change_brand, make_brand, make_context, make_session, make_user
 
-FEATURES = {"magic_login": True}
+pytestmark = pytest.mark.brand(features={"magic_login": True})
 
 EMAIL = "ann@example.com"
 

@@ -25,7 +25,7 @@ from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 from tests.races.conftest import outcome
 
-FEATURES = {"magic_login": True, "email_verification": False}
+pytestmark = pytest.mark.brand(features={"magic_login": True, "email_verification": False})
 
 ADDRESS = email_addresses.parse("ann@example.com")
 NEW_PASSWORD = "a fresh secret sentence"

@@ -9,7 +9,7 @@ import pytest
 from keystead.authentication import logout
 from keystead.authentication.refresh import get_access_token, refresh_pair
 from keystead.context import ActiveBrand, Anonymous, Context, Server
-from keystead.errors import NoLoginMethod, NotFound, RefreshTokenInvalid, TokenInvalid, Unauthenticated
+from keystead.errors import NoLoginMethod, NotFound, RefreshTokenInvalid, Unauthenticated
 from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users import service as users
@@ -20,7 +20,6 @@ from tests.authentication.email_changes import (
     change_email,
     make_anonymous,
     newest_token,
-    pending_email,
     verify,
 )
 from tests.authentication.observed import events, is_alive
@@ -161,19 +160,6 @@ async def test_an_anonymous_request_is_unauthenticated(server: Server, brand: Ac
     for ending in (logout.log_out(ctx), logout.revoke_session(ctx, "x"), logout.log_out_everywhere(ctx, force=True)):
         with pytest.raises(Unauthenticated):
             await ending
-
-
-@pytest.mark.attack("A61")
-async def test_log_out_everywhere_cancels_an_intruders_email_change(
-    server: Server, brand: ActiveBrand, ann: User, two: tuple[Opened, Opened]
-) -> None:
-    mine, theirs = two
-    await change_email(server, theirs, NEW, PASSWORD)
-    link = await newest_token(server)
-    await logout.log_out_everywhere(await make_caller(server, mine), force=False)
-    assert await pending_email(server, ann.id) is None
-    with pytest.raises(TokenInvalid):
-        await verify(server, link)
 
 
 async def test_a_change_outlives_all_sessions_of_a_user_without_login(server: Server, brand: ActiveBrand) -> None:

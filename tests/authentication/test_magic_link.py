@@ -24,7 +24,7 @@ from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, change_brand, make_brand, make_context, make_session, make_user
 
-FEATURES = {"magic_login": True}
+pytestmark = pytest.mark.brand(features={"magic_login": True})
 
 EMAIL = "ann@example.com"
 

@@ -119,16 +119,6 @@ async def test_a_disabled_user_verifies_nothing_and_a_login_keeps_no_change(
     assert not await is_alive(server, opened)
 
 
-@pytest.mark.attack("A64")
-async def test_a_deleted_user_verifies_nothing(server: Server, brand: ActiveBrand) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest)
-    token = await newest_token(server)
-    await users.delete_users(make_context(server), brand.id, [guest.user_id])
-    with pytest.raises(TokenInvalid):
-        await verify(server, token)
-
-
 @pytest.mark.parametrize("reason", list(EndReason))
 @pytest.mark.parametrize("has_login", [True, False])
 async def test_a_revoked_sessions_change_cannot_be_verified(
