@@ -118,11 +118,8 @@ async def test_use_is_noted_within_a_minute(server: Server, brand: ActiveBrand, 
 @pytest.mark.parametrize(
     ("given", "field"),
     [
-        ({"name": ""}, "name"),
-        ({"name": "a\nb"}, "name"),
-        ({"name": "x" * 101}, "name"),
-        ({"permissions": ["fly"]}, "permissions"),
-        ({"description": "x" * 1001}, "description"),
+        ({"name": ""}, "name"), ({"name": "a\nb"}, "name"), ({"name": "x" * 101}, "name"),
+        ({"permissions": ["fly"]}, "permissions"), ({"description": "x" * 1001}, "description"),
         ({"allowed_origins": ["https://a.example"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["a.example"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://a.example/x"]}, "allowed_origins"),
@@ -133,7 +130,7 @@ async def test_use_is_noted_within_a_minute(server: Server, brand: ActiveBrand, 
         ({"publishable": True, "allowed_origins": ["https://a.example\x0bhttps"]}, "allowed_origins"),
         ({"publishable": True, "allowed_origins": ["https://a.example:"]}, "allowed_origins"),
     ],
-)
+)  # fmt: skip
 def test_bad_input_names_its_field(given: dict[str, Any], field: str) -> None:
     with pytest.raises(BadUserInput) as caught:
         service.parse_new_key({"name": "k", "permissions": ["read"], **given})

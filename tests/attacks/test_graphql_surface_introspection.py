@@ -149,10 +149,8 @@ async def test_only_what_the_caller_may_do_appears(node: Node) -> None:
 
 
 MISSPELLED = [
-    ("{ custmerList { data { id } } }", "customerList"),
-    ("{ customerLst { data { id } } }", "customerList"),
-    ("{ customerList { dat { id } } }", "data"),
-    ("{ customerList { data { nam } } }", "name"),
+    ("{ custmerList { data { id } } }", "customerList"), ("{ customerLst { data { id } } }", "customerList"),
+    ("{ customerList { dat { id } } }", "data"), ("{ customerList { data { nam } } }", "name"),
     ("{ customerList { data { note } } }", "notes"),
     ("{ customerList(paginatio: {page: 1}) { data { id } } }", "pagination"),
     ("{ customerList(pagination: {pge: 1}) { data { id } } }", "page"),
@@ -170,9 +168,8 @@ MISSPELLED = [
     ("{ health { data @include(iff: true) { up } } }", "'if'"),
     ("{ ...Fragmnt ...Fragment } fragment Fragment on Query { health { data { up } } }", "'Fragment'"),
     ("query($page: Int) { customerList(pagination: {page: $page, per_page: $pge}) { data { id } } }", "$page"),
-    ("{ me { emial usernam } }", "username"),
-    ("mutation { lgoin(input: {}) { data { auth_token } } }", "login"),
-]
+    ("{ me { emial usernam } }", "username"), ("mutation { lgoin(input: {}) { data { auth_token } } }", "login"),
+]  # fmt: skip
 MISSPELLED_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("query($p: PaginationInput) { customerList(pagination: $p) { data { id } } }", {"p": {"pge": 1}}, "'page'"),
     ("query($f: FilterInput) { customerList(filter: $f) { data { id } } }", {"f": {"sortBy": []}}, "sortby"),

@@ -87,18 +87,12 @@ async def test_what_is_written_is_read_on_both(places: list[Place], values: dict
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("a_date", date.max),
-        ("a_date", date.min),
-        ("a_datetime", datetime.max.replace(microsecond=0, tzinfo=UTC)),
-        ("a_datetime", datetime.min.replace(microsecond=1, tzinfo=UTC)),
-        ("a_float", 5e-324),
-        ("a_float", 1.7976931348623157e308),
-        ("a_json", {"": [{}], "\u0000": "\u0000", "1": -0.0}),
-        ("a_json", ""),
-        ("a_json", 0),
-        ("a_json", False),
+        ("a_date", date.max), ("a_date", date.min), ("a_datetime", datetime.max.replace(microsecond=0, tzinfo=UTC)),
+        ("a_datetime", datetime.min.replace(microsecond=1, tzinfo=UTC)), ("a_float", 5e-324),
+        ("a_float", 1.7976931348623157e308), ("a_json", {"": [{}], "\u0000": "\u0000", "1": -0.0}), ("a_json", ""),
+        ("a_json", 0), ("a_json", False),
     ],
-)
+)  # fmt: skip
 async def test_the_ends_of_a_range_are_values_like_any_other(places: list[Place], name: str, value: Any) -> None:
     for ctx, kind in places:
         assert await record_service.create_record(ctx, kind, {name: value}, frozenset((name,))) == {name: value}

@@ -12,7 +12,7 @@ from keystead.graphql.schema import FixedSchema
 from tests.graphql.documents_at_random import SENT, Writer
 from tests.graphql.fakes import ask, context, fixed, person, registry
 
-DOCUMENTS = 600
+DOCUMENTS = 300
 
 
 class Everything(Selection):
@@ -64,8 +64,8 @@ async def test_random_documents_get_the_answer_of_graphql_core() -> None:
         compared += 1
         for feature in features:
             features[feature] += feature in text
-    assert compared >= 200, compared
-    assert all(count >= 10 for count in features.values()), features
+    assert compared >= 100, compared
+    assert all(count >= 5 for count in features.values()), features
 
 
 async def test_faults_null_the_same_parent_at_the_same_path() -> None:

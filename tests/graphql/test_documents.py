@@ -23,18 +23,13 @@ REAL = load_fixed(load_resolvers()).version
 @pytest.mark.parametrize(
     ("text", "name", "status"),
     [
-        ("query A { words } query B { must }", "B", 200),
-        ("query A { words } query B { must }", None, 400),
-        ("query A { words } query B { must }", "", 400),
-        ("query A { words } query B { must }", "C", 400),
-        ("query A { words }", "C", 400),
-        ("query A { words }", None, 200),
-        ("query A { words }", "", 200),
-        ("{ words }", "A", 400),
-        ("{ words } query B { must }", "B", 400),
+        ("query A { words } query B { must }", "B", 200), ("query A { words } query B { must }", None, 400),
+        ("query A { words } query B { must }", "", 400), ("query A { words } query B { must }", "C", 400),
+        ("query A { words }", "C", 400), ("query A { words }", None, 200), ("query A { words }", "", 200),
+        ("{ words }", "A", 400), ("{ words } query B { must }", "B", 400),
         ("fragment F on Query { words }", None, 400),
     ],
-)
+)  # fmt: skip
 async def test_a_document_names_the_operation_to_carry_out(text: str, name: str | None, status: int) -> None:
     got, body = await ask(VERSION, text, name=name)
     assert got == status
@@ -252,31 +247,14 @@ async def test_no_message_repeats_a_secret(text: str, variables: dict[str, Any] 
 @pytest.mark.parametrize(
     ("declaration", "value"),
     [
-        ("String!", 7),
-        ("String!", None),
-        ("Int", "600"),
-        ("Int", 2**31),
-        ("Int", 1.5),
-        ("Int", True),
-        ("Float", "1"),
-        ("Boolean", "true"),
-        ("ID!", True),
-        ("Date", "2024-02-30"),
-        ("DateTime", "2024-01-01T00:00:00"),
-        ("DateTime", "2024-01-01"),
-        ("DateTime", 0),
-        ("FilterValue", [1]),
-        ("FilterValue", {"a": 1}),
-        ("FilterValue", 2**63),
-        ("JSON", {"a": float("inf")}),
-        ("Colour", "blue"),
-        ("[String!]", ["a", None]),
-        ("ConditionInput", {"value": 1}),
-        ("ConditionInput", {"field": "x", "stranger": 1}),
-        ("ConditionInput", {"field": 1}),
-        ("ConditionInput", "x"),
+        ("String!", 7), ("String!", None), ("Int", "600"), ("Int", 2**31), ("Int", 1.5), ("Int", True),
+        ("Float", "1"), ("Boolean", "true"), ("ID!", True), ("Date", "2024-02-30"),
+        ("DateTime", "2024-01-01T00:00:00"), ("DateTime", "2024-01-01"), ("DateTime", 0), ("FilterValue", [1]),
+        ("FilterValue", {"a": 1}), ("FilterValue", 2**63), ("JSON", {"a": float("inf")}), ("Colour", "blue"),
+        ("[String!]", ["a", None]), ("ConditionInput", {"value": 1}),
+        ("ConditionInput", {"field": "x", "stranger": 1}), ("ConditionInput", {"field": 1}), ("ConditionInput", "x"),
     ],
-)
+)  # fmt: skip
 async def test_a_variable_that_does_not_fit_is_named(declaration: str, value: Any) -> None:
     argument = {
         "String!": "names: [$x]",

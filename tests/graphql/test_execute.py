@@ -46,14 +46,11 @@ async def test_data_and_errors_stand_side_by_side() -> None:
 @pytest.mark.parametrize(
     ("caller", "text", "code"),
     [
-        (None, "{ mine }", "UNAUTHENTICATED"),
-        (api_key("admin"), "{ mine }", "UNAUTHENTICATED"),
-        (None, "{ ours }", "UNAUTHENTICATED"),
-        (None, "{ secret }", "UNAUTHENTICATED"),
-        (user("read"), "{ secret }", "FORBIDDEN"),
-        (api_key("write"), "{ secret }", "FORBIDDEN"),
+        (None, "{ mine }", "UNAUTHENTICATED"), (api_key("admin"), "{ mine }", "UNAUTHENTICATED"),
+        (None, "{ ours }", "UNAUTHENTICATED"), (None, "{ secret }", "UNAUTHENTICATED"),
+        (user("read"), "{ secret }", "FORBIDDEN"), (api_key("write"), "{ secret }", "FORBIDDEN"),
     ],
-)
+)  # fmt: skip
 async def test_a_field_that_the_caller_may_not_use_is_null_with_an_error(caller: Any, text: str, code: str) -> None:
     status, body = await ask(VERSION, text, ctx=context(caller))
     assert (status, codes(body)) == (200, [code])
@@ -103,15 +100,11 @@ async def test_a_cause_goes_to_the_log_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "status", "retry"),
     [
-        ("{ busy }", 503, "7"),
-        ("{ limited }", 429, "30"),
-        ("{ busy limited }", 503, "30"),
-        ("{ busy words }", 200, "7"),
-        ("{ busy refused }", 200, "7"),
-        ("{ busy __typename }", 200, "7"),
+        ("{ busy }", 503, "7"), ("{ limited }", 429, "30"), ("{ busy limited }", 503, "30"),
+        ("{ busy words }", 200, "7"), ("{ busy refused }", 200, "7"), ("{ busy __typename }", 200, "7"),
         ("{ refused }", 200, None),
     ],
-)
+)  # fmt: skip
 async def test_overload_is_a_status_only_where_nothing_else_was_answered(
     text: str, status: int, retry: str | None
 ) -> None:
@@ -232,14 +225,11 @@ async def test_a_resolver_sees_what_is_selected_through_aliases_and_fragments() 
 @pytest.mark.parametrize(
     ("error", "status", "header"),
     [
-        (AccessTokenRefused(), 401, ("WWW-Authenticate", 'Bearer error="invalid_token"')),
-        (KeyRefused(), 401, None),
-        (MalformedRequest(status=405), 405, ("Allow", "POST")),
-        (MalformedRequest(status=413), 413, None),
-        (RateLimited(retry_after=4), 429, ("Retry-After", "4")),
-        (ServiceUnavailable(), 503, ("Retry-After", "1")),
+        (AccessTokenRefused(), 401, ("WWW-Authenticate", 'Bearer error="invalid_token"')), (KeyRefused(), 401, None),
+        (MalformedRequest(status=405), 405, ("Allow", "POST")), (MalformedRequest(status=413), 413, None),
+        (RateLimited(retry_after=4), 429, ("Retry-After", "4")), (ServiceUnavailable(), 503, ("Retry-After", "1")),
     ],
-)
+)  # fmt: skip
 def test_a_refused_request_has_its_status_and_header(
     error: Exception, status: int, header: tuple[str, str] | None
 ) -> None:

@@ -121,16 +121,16 @@ async def test_what_is_kept_weighs_what_is_counted(monkeypatch: pytest.MonkeyPat
 
     tracemalloc.start()
     try:
-        for number in range(20):
+        for number in range(8):
             await ask(number, f"Nothing{number}")
         number_kept, before = len(introspector._answers), memory()
         introspector._answers.clear()
         weight = before - memory()
     finally:
         tracemalloc.stop()
-    assert number_kept == 20
+    assert number_kept == 8
     assert 0 < weight < introspector._bytes
-    for number in range(20):
+    for number in range(8):
         await ask(1, "x" * 100_000 + str(number))
     assert len(introspector._answers) == 1
 

@@ -110,14 +110,11 @@ def test_json_is_json(value: Any) -> None:
 @pytest.mark.parametrize(
     ("literal", "shown"),
     [
-        ("any: 1", "('any', 1)"),
-        ("any: 1.0", "('any', 1.0)"),
-        ('any: "1"', "('any', '1')"),
-        ("any: true", "('any', True)"),
-        ('json: {a: [1, 2.5, null, "x"]}', "('json', {'a': [1, 2.5, None, 'x']})"),
+        ("any: 1", "('any', 1)"), ("any: 1.0", "('any', 1.0)"), ('any: "1"', "('any', '1')"),
+        ("any: true", "('any', True)"), ('json: {a: [1, 2.5, null, "x"]}', "('json', {'a': [1, 2.5, None, 'x']})"),
         ('day: "2024-02-29"', "('day', datetime.date(2024, 2, 29))"),
     ],
-)
+)  # fmt: skip
 async def test_a_literal_reads_as_a_variable_does(literal: str, shown: str) -> None:
     status, body = await ask(VERSION, f"{{ echo({literal}) {{ text }} }}")
     assert status == 200, body
