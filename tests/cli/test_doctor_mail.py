@@ -83,7 +83,7 @@ async def test_a_server_that_does_not_respond_is_a_failure(smtp: SmtpServer, mon
 async def test_mail_in_the_clear_to_another_machine_is_a_warning(
     smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MailServer, "is_here", False)
+    monkeypatch.setattr(MailServer, "is_local", False)
     finding = (await sending(smtp.url))["mail_server"]
     assert (finding.status, "in the clear" in finding.detail) == (Status.warning, True)
 

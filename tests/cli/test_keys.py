@@ -14,7 +14,7 @@ def test_signing_keys_are_rotated(cli: Cli) -> None:
     assert [key["state"] for key in cli.json("keys", "list")] == ["active"]
     assert cli.json("keys", "rotate")["state"] == "next"
     assert [key["state"] for key in cli.json("keys", "list")] == ["active", "next"]
-    assert "waiting" in cli("keys", "rotate").error
+    assert "about to become active" in cli("keys", "rotate").error
     assert "active" in cli("keys", "list").out
 
 

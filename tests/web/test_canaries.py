@@ -21,8 +21,11 @@ def source(function: object) -> str:
     return inspect.getsource(function)  # type: ignore[arg-type]
 
 
-def test_uvicorn() -> None:
-    config = uvicorn.Config(lambda: None, http="httptools", lifespan="off", log_config=None)
+async def test_uvicorn() -> None:
+    async def application(*_: object) -> None:
+        raise AssertionError
+
+    config = uvicorn.Config(application, http="httptools", lifespan="off", log_config=None)
     config.load()
     protocol = httptools_impl.HttpToolsProtocol(config=config, server_state=ServerState(), app_state={})
     assert isinstance(protocol.pipeline, deque)
