@@ -22,7 +22,7 @@ def source(function: object) -> str:
 
 
 async def test_uvicorn() -> None:
-    async def application(*_: object) -> None:
+    async def application(scope: object, receive: object, send: object) -> None:
         raise AssertionError
 
     config = uvicorn.Config(application, http="httptools", lifespan="off", log_config=None)
