@@ -68,7 +68,7 @@ def app_site() -> Iterator[AppSite]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         site = AppSite(http.server_port)
-        thread = Thread(target=http.serve_forever, daemon=True)
+        thread = Thread(target=http.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield site
         http.shutdown()

@@ -90,9 +90,9 @@ async def site(server: Server, brand: ActiveBrand, app: AppSite) -> AsyncIterato
         await api.http.aclose()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium, with a new profile."""
+    """Chromium; its windows have nothing to do with each other."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
         yield browser

@@ -11,14 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from keystead import policy
 from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from keystead.sessions import access_tokens
 from tests.browser.conftest import Console
-from tests.chromium import OPTIONS, chromium
 from tests.databases import SqliteTemplate
 from tests.journeys.people import ANN, is_signed_out
 from tests.make import PASSWORD, change_brand, make_brand, make_user
@@ -142,15 +141,6 @@ async def stage(
             yield Stage(colleague, brand, node, app)
     await database.close()
     assert secrets_in(app.output.read_text() + node.log.read_text(), PASSWORD) == []
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium; its windows have nothing to do with each other."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture
