@@ -60,7 +60,7 @@ class Authority:
 
 
 def make_authority(folder: Path) -> Authority:
-    """A new one that nobody trusts yet; its files lie in ``folder``."""
+    """A new, untrusted one; its files are in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests")])

@@ -1,4 +1,4 @@
-"""A clock whose hands the tests turn."""
+"""A clock that tests set."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 
 class ManualClock:
-    """Stands still until it is told to go on."""
+    """Stands still until the test advances it."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, 12, tzinfo=UTC)) -> None:
         self._now = start
 
     def now(self) -> datetime:
-        """The instant the hands show."""
+        """The current time of the clock."""
         return self._now
 
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> datetime:
-        """Turns the hands; negative numbers turn them back."""
+        """Move the clock; negative numbers move it back."""
         self._now += timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         return self._now

@@ -196,7 +196,7 @@ def smtp() -> Iterator[SmtpServer]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Signs the certificates of ``servers``; nobody trusts it."""
+    """Signs the certificates of ``servers``; trusted only with ``trusted``."""
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 

@@ -20,7 +20,7 @@ def _load(items: _Items) -> FixedSchema:
 
 
 def load_remembered(registry: Registry) -> FixedSchema:
-    """What :func:`load_fixed` makes of these very resolvers, as a version of its own: caches share nothing."""
+    """The schema of these resolvers, cached, as a new version: caches by version share nothing."""
     fixed = _load(tuple(sorted(registry.items())))
     version = SchemaVersion(fixed.version.key, fixed.version.schema, fixed.version.fields)
     return replace(fixed, version=version)

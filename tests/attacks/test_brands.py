@@ -238,7 +238,7 @@ async def test_names_of_another_brand_are_unknown_and_names_shared_with_it_are_o
 
 
 @pytest.mark.attack("A94")
-async def test_one_address_is_two_people_in_two_brands(
+async def test_one_address_is_two_users_in_two_brands(
     server: Server, api: Api, brand: ActiveBrand, other_brand: ActiveBrand, ann: User
 ) -> None:
     other = await make_user(server, other_brand, str(ann.profile.email), password="another long phrase")

@@ -55,7 +55,7 @@ from tests.authentication.mailed import outbox
 from tests.authentication.observed import is_alive
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session
-from tests.races.conftest import is_held_up, outcome
+from tests.races.conftest import is_blocked, outcome
 
 pytestmark = pytest.mark.brand(features={"magic_login": True})
 
@@ -78,7 +78,7 @@ async def while_another_proves(server: Server, brand: ActiveBrand, work: Any) ->
             is not None
         )
         task = asyncio.create_task(outcome(work))
-        assert await is_held_up(task)
+        assert await is_blocked(task)
     return await task
 
 
@@ -235,7 +235,7 @@ async def test_a_request_for_a_user_who_is_being_deleted_sends_no_mail(
     async with server.db.transaction() as tx:
         assert await user_store.delete_users(tx, brand.id, [ann.id]) == 1
         deciding = asyncio.create_task(outcome(process_all(server)))
-        assert await is_held_up(deciding)
+        assert await is_blocked(deciding)
     await deciding
     assert await outbox(server) == []
 
@@ -248,7 +248,7 @@ async def test_the_address_of_a_user_who_is_being_deleted_can_be_requested(
     async with server.db.transaction() as tx:
         assert await user_store.delete_users(tx, brand.id, [ann.id]) == 1
         task = asyncio.create_task(outcome(change_email(server, guest, ANN)))
-        assert await is_held_up(task)
+        assert await is_blocked(task)
     assert await task is None
     assert [mail.kind for mail in await outbox(server)] == [MailKind.verify_email]
     assert await pending_email(server, guest.user_id) == ANN

@@ -11,7 +11,7 @@ from keystead.mail.model import MailKind
 from keystead.users.model import User
 from tests.browser.app_site import AppSite
 from tests.browser.conftest import ANN, NEW, PASSWORD, Site
-from tests.journeys.people import create_me, get_access_token, log_in
+from tests.use_cases.people import create_me, get_access_token, log_in
 from tests.make import change_brand
 
 GOOD = "violet indigo blue"

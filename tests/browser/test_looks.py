@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Page
 from keystead.mail.model import LINK_KINDS, MailKind
 from keystead.users.model import User
 from tests.browser.conftest import Site
-from tests.journeys.people import create_me, get_access_token
+from tests.use_cases.people import create_me, get_access_token
 from tests.web.pages.visiting import newest_link
 
 LONG = f"{'a.very.long.local.part.of.x.'.ljust(60, 'x')}@{'a-long-label-of-a-domain.' * 4}example.com"

@@ -73,8 +73,8 @@ async def test_strawberry(shop: tuple[httpx.AsyncClient, dict[str, str]], way: s
         answer = (await browser.post("/graphql", json={"query": document}, headers=shown if token else {})).json()
         return answer["errors"][0]["extensions"] if "errors" in answer else answer["data"]
 
-    assert await asked("{ motto }", "nobody") == {"motto": "for everybody"}
-    for who in ("nobody", "eve", "ano"):
+    assert await asked("{ motto }", "anonymous") == {"motto": "for everybody"}
+    for who in ("anonymous", "eve", "ano"):
         assert await asked(ORDERS, who) == {"code": "UNAUTHENTICATED"}
     assert await asked(ORDERS, "tim") == {"code": "FORBIDDEN", "permission": "order:read:own"}
     assert await asked('mutation { order(what: "tea") }', "tim") == {"code": "FORBIDDEN", "permission": "order:create"}
@@ -85,7 +85,7 @@ async def test_strawberry(shop: tuple[httpx.AsyncClient, dict[str, str]], way: s
 
 
 @pytest.mark.parametrize("header", ["Cookie", "Authorization"])
-async def test_strawberry_without_the_server_lets_nobody_in(server: Server, header: str) -> None:
+async def test_strawberry_denies_access_while_the_server_is_unreachable(server: Server, header: str) -> None:
     async with listening(server.settings, server) as url:
         pass
     names = run(example("import strawberry").replace(ADDRESS, url))
@@ -96,7 +96,7 @@ async def test_strawberry_without_the_server_lets_nobody_in(server: Server, head
         assert answer.status_code == 503
 
 
-async def test_a_bad_bearer_token_is_not_made_good_by_a_cookie(
+async def test_an_invalid_bearer_token_is_not_replaced_by_a_cookie(
     shop: tuple[httpx.AsyncClient, dict[str, str]],
 ) -> None:
     browser, tokens = shop

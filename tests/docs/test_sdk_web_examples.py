@@ -31,7 +31,7 @@ TOKENS = {"keystead_auth_token", "keystead_refresh_token"}
 
 
 def filled_in(form: httpx.Response, **fields: str) -> dict[str, str]:
-    """What a browser sends when somebody presses the button of the form."""
+    """What a browser sends when the button of the form is pressed."""
     assert '<form method="post"' in form.text
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)"', form.text)) | fields
 
@@ -50,7 +50,7 @@ def in_around_and_out(browser: httpx.Client) -> None:
     assert set(browser.cookies) >= TOKENS
     home = browser.get("/?page=2")
     assert (home.status_code, f"Hello {EMAIL}" in home.text) == (200, True)
-    assert browser.get("/auth/logout").status_code == 405, "a link logs nobody out"
+    assert browser.get("/auth/logout").status_code == 405, "a link does not log out"
     out = browser.post("/auth/logout", data=filled_in(home))
     assert (out.is_redirect, out.headers["location"]) == (True, "/auth/login")
     assert TOKENS.isdisjoint(browser.cookies)

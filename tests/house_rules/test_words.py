@@ -39,28 +39,7 @@ EXCEPTIONS = {
 }
 
 PENDING: tuple[str, ...] = (
-    "src/keystead/__init__.py",
-    "src/keystead/__main__.py",
-    "tests/api.py",
     "tests/attacks",
-    "tests/certificates.py",
-    "tests/chromium.py",
-    "tests/clocks.py",
-    "tests/conftest.py",
-    "tests/databases.py",
-    "tests/docs",
-    "tests/forking.py",
-    "tests/journeys",
-    "tests/make.py",
-    "tests/new_migration.py",
-    "tests/nginx.py",
-    "tests/pgbouncer.py",
-    "tests/processes",
-    "tests/programs.py",
-    "tests/races",
-    "tests/relay.py",
-    "tests/remembered_schema.py",
-    "tests/washing.py",
 )
 """Places that have not had their pass yet."""
 

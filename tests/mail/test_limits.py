@@ -14,7 +14,7 @@ from keystead.mail import links, service
 from keystead.mail.model import LIMITED, MailKind, NewMail
 from keystead.users.model import User
 from tests.clocks import ManualClock
-from tests.races.conftest import is_held_up
+from tests.races.conftest import is_blocked
 
 
 def key_of(server: Server, brand: ActiveBrand, canonical: str = "ann@example.com") -> bytes:
@@ -117,7 +117,7 @@ async def test_concurrent_requests_are_counted_one_after_the_other(
     first = asyncio.create_task(ask(server, brand, ann, then=hold))
     await has_asked.wait()
     second = asyncio.create_task(ask(server, brand, ann))
-    assert await is_held_up(second)
+    assert await is_blocked(second)
     may_end.set()
     await asyncio.wait({first, second})
     assert second.result() is (ending == "rollback")

@@ -14,7 +14,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.databases import PostgresTemplate
-from tests.journeys.people import ADMIN, ANN
+from tests.use_cases.people import ADMIN, ANN
 from tests.make import PASSWORD, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 
@@ -44,7 +44,7 @@ def database_of_this_test_alone(own_database: None) -> None:
 
 @pytest.fixture(scope="module")
 def nodes(postgres_template: PostgresTemplate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """Started once for the tests of a module: each test makes a brand of its own."""
+    """Started once for the tests of a module: each test makes its own brand."""
     url = postgres_template.copy()
     folder = tmp_path_factory.mktemp("nodes")
     with ExitStack() as stack:

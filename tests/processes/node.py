@@ -60,7 +60,7 @@ class Node:
             )
 
     def get(self, path: str) -> tuple[int, Any]:
-        """Status and JSON body of a plain GET; only a status when it is refused, 0 when nobody listens."""
+        """Status and JSON body of a plain GET; only a status when it is refused, 0 when the connection is refused."""
         try:
             with _NO_PROXY.open(self.url + path, timeout=5) as response:
                 return response.status, json.load(response)

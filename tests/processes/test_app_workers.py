@@ -104,7 +104,7 @@ async def race(wires: list[httpx.AsyncClient], cookies: Cookies) -> list[httpx.R
 @pytest.mark.race
 @pytest.mark.attack("A104")
 @pytest.mark.parametrize("age", [DUE, EXPIRED, None], ids=["due", "expired", "gone"])
-async def test_whichever_cookies_a_browser_keeps_after_a_race_they_are_good(
+async def test_every_cookie_set_of_a_refresh_race_is_valid(
     wires: list[httpx.AsyncClient], server: Server, brand: ActiveBrand, ann: User, age: int | None
 ) -> None:
     for number in range(1, ROUNDS + 1):
@@ -120,7 +120,7 @@ async def test_whichever_cookies_a_browser_keeps_after_a_race_they_are_good(
         for cookies in (kept[0], kept[-1], mixture, *{tuple(each.items()): each for each in kept}.values()):
             after = await asyncio.gather(*(ask(wire, cookies) for wire in wires))
             assert {(response.status_code, len(set_cookies(response))) for response in after} == {(200, 0)}
-        # The next race goes on from there.
+        # The next race starts from there.
         again = await race(wires, {REFRESH: refresh_token})
         assert {response.status_code for response in again} == {200}
         if number == 1:
@@ -130,7 +130,7 @@ async def test_whichever_cookies_a_browser_keeps_after_a_race_they_are_good(
 
 @pytest.mark.race
 @pytest.mark.attack("A104")
-async def test_where_each_request_has_a_process_of_its_own_each_refreshes_and_all_get_the_same(
+async def test_forked_processes_refresh_to_the_same_tokens(
     forking: WebApp, server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     async with httpx.AsyncClient(base_url=forking.url, trust_env=False, timeout=30) as wire:
@@ -139,7 +139,7 @@ async def test_where_each_request_has_a_process_of_its_own_each_refreshes_and_al
             responses = await asyncio.gather(*(ask(wire, old) for _ in range(FORKS)))
             assert {response.status_code for response in responses} == {200}
             kept = [given(response) for response in responses]
-            assert len({cookies[AUTH] for cookies in kept}) == FORKS, "nobody knows of the others"
+            assert len({cookies[AUTH] for cookies in kept}) == FORKS, "no process knows the others"
             assert len({cookies[REFRESH] for cookies in kept}) == 1
             assert (await ask(wire, kept[-1])).status_code == 200
     assert await events(server, brand, "session.reuse_detected") == []
@@ -148,7 +148,7 @@ async def test_where_each_request_has_a_process_of_its_own_each_refreshes_and_al
 @pytest.mark.race
 @pytest.mark.attack("A104")
 @pytest.mark.parametrize("policy", [{}, {"grace": 0}], ids=["within the grace", "within the lost-response window"])
-async def test_a_browser_that_never_received_its_new_cookies_goes_on_with_the_old_ones(
+async def test_a_browser_that_missed_its_new_cookies_stays_signed_in_with_the_old_ones(
     wires: list[httpx.AsyncClient], server: Server, brand: ActiveBrand, ann: User, policy: dict[str, int]
 ) -> None:
     await change_brand(server, brand, {"policy": policy})
@@ -166,7 +166,7 @@ async def test_a_browser_that_never_received_its_new_cookies_goes_on_with_the_ol
 
 
 @pytest.mark.race
-async def test_a_browser_that_hangs_up_and_asks_again_is_still_in(
+async def test_a_browser_that_disconnects_and_retries_stays_signed_in(
     wires: list[httpx.AsyncClient], workers: list[WebApp], server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     await change_brand(server, brand, {"policy": {"grace": 0}})
@@ -181,7 +181,7 @@ async def test_a_browser_that_hangs_up_and_asks_again_is_still_in(
 
 @pytest.mark.race
 @pytest.mark.attack("A104")
-async def test_a_logout_wins_against_every_refresh(
+async def test_a_logout_beats_concurrent_refreshes(
     wires: list[httpx.AsyncClient], forking: WebApp, server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     """Whichever cookies reach the browser last, they are good for nothing; a worker without a memory says so."""
@@ -197,7 +197,7 @@ async def test_a_logout_wins_against_every_refresh(
                 assert (await ask(judge, cookies)).status_code == 303
 
 
-async def test_it_is_the_servers_grace_that_makes_the_race_harmless(
+async def test_without_the_grace_period_the_race_ends_the_session(
     wires: list[httpx.AsyncClient], server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     """Without it, the worker that comes second holds a token that was used: the session is over, and all say so."""

@@ -52,7 +52,7 @@ REFUSALS = [
 ]
 
 
-async def test_large_bodies_that_are_refused_take_no_node_away(proxy: str) -> None:
+async def test_rejected_large_bodies_do_not_mark_a_node_as_failed(proxy: str) -> None:
     async with httpx.AsyncClient(base_url=proxy, trust_env=False, timeout=30) as client:
         for method, path, headers, status in [*REFUSALS[:1] * 2, *REFUSALS]:
             refused = [client.request(method, path, headers=headers, content=LARGE) for _ in range(4)]

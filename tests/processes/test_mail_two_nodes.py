@@ -84,7 +84,7 @@ def message_ids(received: list[ReceivedMail]) -> Counter[str]:
     return Counter(str(mail.message["Message-ID"]) for mail in received)
 
 
-async def test_each_of_many_mails_arrives_once(
+async def test_each_mail_is_delivered_once(
     nodes: Nodes, server: Server, brand: ActiveBrand, ann: User, smtp: SmtpServer
 ) -> None:
     made = await asyncio.gather(*(make_mail(server, brand, ann) for _ in range(MANY)))
@@ -99,7 +99,7 @@ async def test_each_of_many_mails_arrives_once(
     assert len(smtp.received) == MANY
 
 
-async def test_a_mail_in_the_hands_of_a_node_that_is_killed_is_delivered_by_the_other(
+async def test_a_mail_leased_by_a_killed_node_is_delivered_by_the_other(
     nodes: Nodes, server: Server, brand: ActiveBrand, ann: User, smtp: SmtpServer
 ) -> None:
     """The mail server has taken the mail, and the node dies before it hears of it: the one case of two deliveries."""
@@ -124,7 +124,7 @@ async def test_a_mail_in_the_hands_of_a_node_that_is_killed_is_delivered_by_the_
     assert first.content == again.content, "word for word"
 
 
-async def test_a_node_that_ends_delivers_what_it_has_in_hand(
+async def test_a_stopping_node_delivers_the_mails_it_has_leased(
     nodes: Nodes, server: Server, brand: ActiveBrand, ann: User, smtp: SmtpServer
 ) -> None:
     silence = smtp.withhold("DATA", times=1)

@@ -57,7 +57,7 @@ def is_closed(client: socket.socket) -> bool:
         return True
 
 
-def test_connections_that_want_nothing_keep_no_one_from_being_served(
+def test_idle_connections_do_not_starve_requests(
     sqlite_template: SqliteTemplate, tmp_path: Path
 ) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -89,7 +89,7 @@ def test_connections_that_want_nothing_keep_no_one_from_being_served(
     assert lines[0]["silent"] > 0
 
 
-def test_the_settings_bound_connections_and_keep_alive(sqlite_template: SqliteTemplate, tmp_path: Path) -> None:
+def test_settings_limit_connections_and_keep_alive(sqlite_template: SqliteTemplate, tmp_path: Path) -> None:
     metrics = free_port()
     settings = {
         "KEYSTEAD_MAX_CONNECTIONS": "8",

@@ -1,4 +1,4 @@
-"""Many do the same at once, on two nodes and one PostgreSQL. ``make races`` repeats each of them many times."""
+"""Race conditions between two nodes on one PostgreSQL. ``make races`` repeats each many times."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from keystead.audit.service import list_events
 from keystead.context import ActiveBrand, Server
 from keystead.pagination import PageRequest
 from keystead.users.model import User
-from tests.journeys.people import is_signed_out, log_in, refresh, try_refresh
+from tests.use_cases.people import is_signed_out, log_in, refresh, try_refresh
 from tests.make import make_access_token, make_context, make_session
 from tests.processes.conftest import ROUNDS, Apis
 
-AT_ONCE = 50
+CONCURRENT = 50
 
 
 async def events(server: Server, brand: ActiveBrand) -> tuple[int | None, str]:
@@ -26,13 +26,13 @@ async def events(server: Server, brand: ActiveBrand) -> tuple[int | None, str]:
 
 @pytest.mark.race
 @pytest.mark.attack("A22")
-async def test_fifty_who_refresh_at_once_get_one_successor(
+async def test_fifty_concurrent_refreshes_get_one_successor(
     apis: Apis, server: Server, brand: ActiveBrand, brand_token: str, ann: User
 ) -> None:
     token = (await log_in(apis.here, brand=brand_token)).refresh
     before, _ = await events(server, brand)
     for number in range(1, ROUNDS + 1):
-        pairs = await asyncio.gather(*(refresh(apis[n % 2], token) for n in range(AT_ONCE)))
+        pairs = await asyncio.gather(*(refresh(apis[n % 2], token) for n in range(CONCURRENT)))
         successors = {pair.refresh for pair in pairs}
         assert len(successors) == 1
         assert token not in successors
@@ -45,7 +45,7 @@ async def test_fifty_who_refresh_at_once_get_one_successor(
 
 @pytest.mark.race
 @pytest.mark.attack("A30")
-async def test_logging_out_everywhere_wins_against_every_refresh(
+async def test_logging_out_everywhere_beats_concurrent_refreshes(
     apis: Apis, server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     """Each token that was handed out before the acknowledgement, and each one after it, is dead."""
@@ -67,7 +67,7 @@ async def test_logging_out_everywhere_wins_against_every_refresh(
 
 
 @pytest.mark.race
-async def test_one_address_becomes_one_user(apis: Apis, admin_token: str) -> None:
+async def test_concurrent_registrations_of_an_address_make_one_user(apis: Apis, admin_token: str) -> None:
     create = "mutation ($input: CreateUserInput!) { createUser(input: $input) { data { id } } }"
     for number in range(ROUNDS):
         new = {"input": {"email": f"bob{number}@example.com", "verified": True}}

@@ -13,7 +13,7 @@ import pytest
 from keystead.context import Server
 from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
-from tests.journeys.people import ANN, LOGIN, ME
+from tests.use_cases.people import ANN, LOGIN, ME
 from tests.make import PASSWORD, make_brand, make_user
 from tests.processes.node import DRAIN_WITHIN, Node, RemoteApi, make_colleague, running
 
@@ -52,7 +52,7 @@ async def test_requests_in_flight_are_answered(node: Node) -> None:
             await api.send(ME)
 
 
-async def test_a_request_that_never_ends_keeps_nobody_alive(sqlite_template: SqliteTemplate, tmp_path: Path) -> None:
+async def test_an_unfinished_request_does_not_delay_shutdown(sqlite_template: SqliteTemplate, tmp_path: Path) -> None:
     half = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
     with running(tmp_path, sqlite_template.copy(tmp_path)) as node:
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)

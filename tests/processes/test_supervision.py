@@ -27,7 +27,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.db import migrate
 from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
-from tests.journeys.people import ME, try_get_access_token
+from tests.use_cases.people import ME, try_get_access_token
 from tests.make import make_brand, make_brand_token
 from tests.processes.conftest import ROUNDS
 from tests.processes.node import Node, RemoteApi, make_colleague, running
@@ -97,7 +97,7 @@ async def set_revision(database_url: str, revision: str) -> None:
 
 
 @on_postgres
-async def test_what_serves_goes_on_while_a_worker_cannot_start_and_it_starts_when_it_can(
+async def test_running_workers_serve_while_a_replacement_cannot_start(
     pair: Node, database_url: str, brand_token: str
 ) -> None:
     first, second = pair.workers()
@@ -120,7 +120,7 @@ async def test_what_serves_goes_on_while_a_worker_cannot_start_and_it_starts_whe
 
 
 @on_sqlite
-async def test_a_database_that_is_moved_away_takes_no_writes_and_no_worker_makes_another(
+async def test_a_moved_database_file_takes_no_writes_and_is_not_created_again(
     pair: Node, database_url: str, brand_token: str, tmp_path: Path
 ) -> None:
     path, (victim, _) = database_url.removeprefix("sqlite:///"), pair.workers()
@@ -146,7 +146,7 @@ async def test_a_database_that_is_moved_away_takes_no_writes_and_no_worker_makes
 
 
 @pytest.mark.parametrize(("count", "stop"), [("1", signal.SIGQUIT), ("2", signal.SIGQUIT), ("2", signal.SIGINT)])
-async def test_a_reload_that_fails_changes_nothing_and_the_end_is_orderly(
+async def test_a_failed_reload_changes_nothing_and_shutdown_is_orderly(
     sqlite_template: SqliteTemplate, tmp_path: Path, count: str, stop: signal.Signals
 ) -> None:
     with running(tmp_path, sqlite_template.copy(tmp_path), "--workers", count) as node:
@@ -163,7 +163,7 @@ async def test_a_reload_that_fails_changes_nothing_and_the_end_is_orderly(
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-async def test_a_reload_during_the_start_waits_for_its_handler(
+async def test_a_reload_signal_during_startup_is_deferred(
     sqlite_template: SqliteTemplate, tmp_path: Path, count: str
 ) -> None:
     node = Node(tmp_path, sqlite_template.copy(tmp_path), "--workers", count)
@@ -264,7 +264,7 @@ def ready(node: Node) -> set[int]:
 
 
 @pytest.mark.race
-async def test_kills_lose_nothing_that_was_acknowledged(pair: Node, brand_token: str) -> None:
+async def test_killed_workers_lose_no_acknowledged_write(pair: Node, brand_token: str) -> None:
     kept: list[str] = []
     for _ in range(max(1, ROUNDS // 3)):
         victim = random.choice(pair.workers())

@@ -9,7 +9,7 @@ from typing import Any
 from keystead.context import ActiveBrand, Server
 from keystead.installation import service as installation
 from keystead.users.model import User
-from tests.journeys.people import (
+from tests.use_cases.people import (
     ME,
     create_me,
     get_access_token,
@@ -30,7 +30,7 @@ CUSTOMERS = "{ customerList { data { name } } }"
 UPDATE_USER = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) { data { id } } }"
 
 
-async def test_a_token_of_one_node_is_good_at_the_other(apis: Apis, brand_token: str, ann: User) -> None:
+async def test_a_token_of_one_node_is_valid_at_the_other(apis: Apis, brand_token: str, ann: User) -> None:
     tokens = await log_in(apis.here, brand=brand_token)
     assert (await apis.there.send(ME, token=tokens.auth)).data["me"]["id"] == ann.id
     again = await refresh(apis.there, tokens.refresh)
@@ -38,7 +38,7 @@ async def test_a_token_of_one_node_is_good_at_the_other(apis: Apis, brand_token:
     assert replayed.refresh == again.refresh, "both derive the same successor"
 
 
-async def test_a_session_that_ends_here_is_over_there(apis: Apis, brand_token: str, ann: User) -> None:
+async def test_a_session_ended_on_one_node_is_ended_on_the_other(apis: Apis, brand_token: str, ann: User) -> None:
     tokens, other = await log_in(apis.here, brand=brand_token), await log_in(apis.here, brand=brand_token)
     assert not await is_signed_out(apis.there, tokens.auth)
     assert (await apis.here.send("mutation { logout { data { success } } }", token=tokens.auth)).data
@@ -49,7 +49,7 @@ async def test_a_session_that_ends_here_is_over_there(apis: Apis, brand_token: s
     assert await is_signed_out(apis.there, other.auth)
 
 
-async def test_a_standing_session_too(apis: Apis, brand_token: str) -> None:
+async def test_a_standing_session_ended_on_one_node_is_ended_on_the_other(apis: Apis, brand_token: str) -> None:
     kept = await create_me(apis.here, brand_token)
     token = await get_access_token(apis.there, kept)
     assert not await is_signed_out(apis.here, token)
@@ -58,7 +58,7 @@ async def test_a_standing_session_too(apis: Apis, brand_token: str) -> None:
     assert (await try_get_access_token(apis.there, kept)).code == "REFRESH_TOKEN_INVALID"
 
 
-async def test_a_user_who_is_disabled_here_is_out_there(
+async def test_a_user_disabled_on_one_node_is_signed_out_on_the_other(
     apis: Apis, brand_token: str, ann: User, admin_token: str
 ) -> None:
     tokens = await log_in(apis.there, brand=brand_token)
@@ -68,7 +68,7 @@ async def test_a_user_who_is_disabled_here_is_out_there(
     assert await is_signed_out(apis.there, tokens.auth)
 
 
-async def test_a_permission_that_changes_here_counts_there(
+async def test_a_permission_change_takes_effect_on_the_other_node(
     apis: Apis, brand_token: str, ann: User, admin_token: str
 ) -> None:
     assert await _define(apis, admin_token, {"name": {"type": "string"}})
@@ -79,7 +79,7 @@ async def test_a_permission_that_changes_here_counts_there(
         assert (await apis.there.send(CUSTOMERS, token=token)).code == code
 
 
-async def test_a_key_that_is_deleted_here_is_refused_there(
+async def test_a_key_deleted_on_one_node_is_rejected_on_the_other(
     apis: Apis, server: Server, brand: ActiveBrand, admin_token: str
 ) -> None:
     key, secret = await make_api_key(server, brand, "admin")
@@ -91,14 +91,14 @@ async def test_a_key_that_is_deleted_here_is_refused_there(
     assert (refused.status, refused.code) == (401, "UNAUTHORIZED")
 
 
-async def test_a_feature_that_is_switched_off_here_is_off_there(apis: Apis, brand_token: str, admin_token: str) -> None:
+async def test_a_feature_disabled_on_one_node_is_disabled_on_the_other(apis: Apis, brand_token: str, admin_token: str) -> None:
     assert await create_me(apis.there, brand_token)
     switch = "mutation { updateBrand(input: { features: { anonymous_users: false } }) { data { id } } }"
     assert (await apis.here.send(switch, token=admin_token)).data
     assert (await apis.there.send("mutation { createMe }", brand=brand_token)).code == "FORBIDDEN"
 
 
-async def test_a_schema_that_changes_here_is_served_there(apis: Apis, admin_token: str) -> None:
+async def test_a_schema_change_is_served_by_the_other_node(apis: Apis, admin_token: str) -> None:
     async def there(text: str, variables: dict[str, Any] | None = None) -> Any:
         return await apis.there.send(text, variables, token=admin_token)
 
@@ -117,7 +117,7 @@ async def test_a_schema_that_changes_here_is_served_there(apis: Apis, admin_toke
     assert (await there("{ customerList { data { city } } }")).status == 400
 
 
-async def test_schema_changes_and_requests_meet_without_a_fault(apis: Apis, admin_token: str) -> None:
+async def test_schema_changes_during_requests_cause_no_error(apis: Apis, admin_token: str) -> None:
     """While fields come and go on one node, the other one answers by the old schema or the new: never with a fault."""
     await _define(apis, admin_token, {"name": {"type": "string"}})
     is_over = asyncio.Event()
@@ -147,7 +147,7 @@ async def test_both_publish_the_same_signing_keys(nodes: Nodes) -> None:
         assert "d" not in key
 
 
-async def test_a_signing_key_that_is_revoked_is_refused_everywhere_within_five_seconds(
+async def test_a_revoked_signing_key_is_rejected_by_all_nodes_within_five_seconds(
     apis: Apis, nodes: Nodes, server: Server, brand_token: str, ann: User
 ) -> None:
     tokens = await log_in(apis.here, brand=brand_token)
@@ -162,7 +162,7 @@ async def test_a_signing_key_that_is_revoked_is_refused_everywhere_within_five_s
     for node in nodes[:2]:
         assert revoked not in {key["kid"] for key in node.get("/.well-known/jwks.json")[1]["keys"]}
     again = await refresh(apis.here, tokens.refresh)
-    assert not await is_signed_out(apis.there, again.auth), "the session goes on with another key"
+    assert not await is_signed_out(apis.there, again.auth), "the session stays valid with another key"
 
 
 async def _define(apis: Apis, token: str, fields: dict[str, Any], *, loss: bool = False) -> bool:

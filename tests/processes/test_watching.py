@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import SqliteTemplate
-from tests.journeys.people import ME
+from tests.use_cases.people import ME
 from tests.postgres_server import free_port
 from tests.processes.node import Node, RemoteApi, running
 
@@ -33,7 +33,7 @@ def node(
     assert list(tmp_path.glob("keystead-metrics-*")) == [], "nothing is left behind"
 
 
-async def test_it_is_up_ready_and_counted(node: Node, metrics_port: int) -> None:
+async def test_health_readiness_and_metrics(node: Node, metrics_port: int) -> None:
     assert node.get("/health") == (200, {"up": True})
     assert node.get("/ready") == (200, {"ready": True})
     async with RemoteApi(node) as api:

@@ -13,7 +13,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.db.interface import Database
-from tests.journeys.people import ADMIN, ANN, is_signed_out, log_in, refresh, try_refresh
+from tests.use_cases.people import ADMIN, ANN, is_signed_out, log_in, refresh, try_refresh
 from tests.make import PASSWORD, make_access_token, make_brand, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 
@@ -48,7 +48,7 @@ def only(node: Node, number: int) -> Iterator[None]:
     still = workers[1 - number]
     os.kill(still, signal.SIGSTOP)
     while _is_locked(node.database_url):
-        # It was caught in the middle of a change of its own, and would keep everybody else waiting.
+        # It was caught in the middle of a change and would block the others.
         os.kill(still, signal.SIGCONT)
         os.sched_yield()
         os.kill(still, signal.SIGSTOP)
@@ -70,7 +70,7 @@ def _is_locked(database_url: str) -> bool:
     return False
 
 
-async def test_what_one_worker_does_the_other_knows(node: Node, server: Server, brand: ActiveBrand) -> None:
+async def test_changes_of_one_worker_take_effect_in_the_other(node: Node, server: Server, brand: ActiveBrand) -> None:
     await make_user(server, brand, ANN, password=PASSWORD)
     admin = await make_user(server, brand, ADMIN, permissions=("admin",))
     caller = make_access_token(server, await make_session(server, brand, admin.id))

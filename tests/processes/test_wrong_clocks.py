@@ -21,7 +21,7 @@ from keystead.policy import SessionKind
 from keystead.sessions.model import EndReason
 from keystead.sessions.store import end_session, sessions
 from tests.databases import PostgresTemplate, run
-from tests.journeys.people import ANN, ME, log_in, refresh, try_refresh
+from tests.use_cases.people import ANN, ME, log_in, refresh, try_refresh
 from tests.make import PASSWORD, change_brand, make_brand, make_brand_token, make_session, make_user
 from tests.processes.conftest import ROUNDS
 from tests.processes.faketime import wrong_clock
@@ -116,12 +116,12 @@ async def apis(nodes: Nodes) -> AsyncIterator[dict[str, RemoteApi]]:
         yield {name: await stack.enter_async_context(RemoteApi(node)) for name, node in everyone.items()}
 
 
-async def test_no_live_session_was_swept_and_no_key_was_made(nodes: Nodes) -> None:
+async def test_no_live_session_is_swept_and_no_key_is_made(nodes: Nodes) -> None:
     async with _colleague(nodes.database_url) as server:
         assert (await _count(server, _ALIVE), await _count(server, _KEYS)) == (2, 1)
 
 
-async def test_the_operator_learns_which_clocks_are_a_minute_off(nodes: Nodes) -> None:
+async def test_clock_skew_of_a_minute_is_logged(nodes: Nodes) -> None:
     logged = {
         offset
         for offset, node in nodes.wrong.items()
@@ -130,7 +130,7 @@ async def test_the_operator_learns_which_clocks_are_a_minute_off(nodes: Nodes) -
     assert logged == A_MINUTE_OFF
 
 
-async def test_an_access_token_of_one_node_is_good_at_the_other(nodes: Nodes, apis: dict[str, RemoteApi]) -> None:
+async def test_an_access_token_of_one_node_is_valid_at_the_other(nodes: Nodes, apis: dict[str, RemoteApi]) -> None:
     async def exchange(offset: str) -> tuple[int, int]:
         right, wrong = apis["right"], apis[offset]
         here, there = [await log_in(api, brand=nodes.brand_token) for api in (right, wrong)]
@@ -141,7 +141,7 @@ async def test_an_access_token_of_one_node_is_good_at_the_other(nodes: Nodes, ap
     )
 
 
-async def test_a_replay_is_no_theft_and_a_theft_is_no_replay(nodes: Nodes, apis: dict[str, RemoteApi]) -> None:
+async def test_replay_and_reuse_are_told_apart_despite_clock_skew(nodes: Nodes, apis: dict[str, RemoteApi]) -> None:
     """Rotated by one node, presented to another: within the grace it is answered, later it is a theft."""
 
     async def present(here: RemoteApi, there: RemoteApi) -> str | None:

@@ -1,4 +1,4 @@
-"""Two nodes on one database, each with connections and keys of its own."""
+"""Two nodes on one database, each with its own connections and keys."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def nodes(server: Server, database_url: str, clock: ManualClock) -> AsyncI
     await second.close()
 
 
-async def is_held_up(task: asyncio.Task[Any]) -> bool:
-    """Whether the task still waits for somebody after a fifth of a second."""
+async def is_blocked(task: asyncio.Task[Any]) -> bool:
+    """Whether the task still waits after a fifth of a second."""
     done, _ = await asyncio.wait({task}, timeout=0.2)
     return not done
 

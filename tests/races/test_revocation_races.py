@@ -1,4 +1,4 @@
-"""Revocation races sign-in and refresh: what was acknowledged holds, whoever was on the way."""
+"""Revocation races sign-in and refresh: an acknowledged revocation holds against concurrent requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keystead.users import service as users
 from keystead.users.model import User
 from tests.authentication.observed import is_alive
 from tests.make import PASSWORD, REQUEST, change_brand, make_caller, make_context, make_session
-from tests.races.conftest import ROUNDS, Nodes, is_held_up, outcome
+from tests.races.conftest import ROUNDS, Nodes, is_blocked, outcome
 
 EMAIL = "ann@example.com"
 NEW = "another long one"
@@ -74,7 +74,7 @@ async def hash_of(server: Server, brand: ActiveBrand, user: User) -> str:
 
 
 @pytest.mark.attack("A31")
-async def test_a_login_on_the_way_is_among_those_that_a_new_password_ends(
+async def test_a_concurrent_login_is_revoked_by_a_password_change(
     nodes: Nodes, brand: ActiveBrand, ann: User
 ) -> None:
     first, second = nodes
@@ -87,7 +87,7 @@ async def test_a_login_on_the_way_is_among_those_that_a_new_password_ends(
             tx, brand, ann.id, SessionKind.pair, device, keys, first.clock.now(), password_hash=old_hash
         )
         change = asyncio.create_task(change_password(caller, NEW, PASSWORD))
-        assert await is_held_up(change)
+        assert await is_blocked(change)
     await change
     assert opened is not None
     assert not await is_alive(first, opened)

@@ -1,4 +1,4 @@
-"""Many present one refresh token at once, on two nodes: one successor, and nobody is taken for a thief."""
+"""Concurrent uses of a refresh token on two nodes: one successor, no false reuse detection."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from keystead.users.model import User
 from tests.authentication.observed import events
 from tests.clocks import ManualClock
 from tests.make import make_context, make_session
-from tests.races.conftest import ROUNDS, Nodes, is_held_up, outcome
+from tests.races.conftest import ROUNDS, Nodes, is_blocked, outcome
 
-AT_ONCE = 50
+CONCURRENT = 50
 
 
 async def rotate(server: Server, secret: Secret) -> Verdict:
@@ -29,20 +29,20 @@ async def rotate(server: Server, secret: Secret) -> Verdict:
 
 @pytest.mark.race
 @pytest.mark.attack("A22")
-async def test_fifty_at_once_get_one_successor(nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+async def test_fifty_concurrent_rotations_get_one_successor(nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
     secret = (await make_session(nodes[0], brand, ann.id)).refresh_token
     for _ in range(ROUNDS):
-        verdicts = await asyncio.gather(*(rotate(nodes[n % 2], secret) for n in range(AT_ONCE)))
+        verdicts = await asyncio.gather(*(rotate(nodes[n % 2], secret) for n in range(CONCURRENT)))
         assert sum(isinstance(verdict, Rotated) for verdict in verdicts) == 1
         tokens = {verdict.refresh_token for verdict in verdicts if isinstance(verdict, Rotated | Replayed)}
-        assert sum(isinstance(verdict, Replayed) for verdict in verdicts) == AT_ONCE - 1
+        assert sum(isinstance(verdict, Replayed) for verdict in verdicts) == CONCURRENT - 1
         (secret,) = tokens
         clock.advance(minutes=30)
 
 
 @pytest.mark.race
-async def test_clients_that_run_ahead_meet_at_the_head(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
-    """Each of them rotates what it is given, five times: all follow the same chain, whoever is in front."""
+async def test_concurrent_chains_of_rotations_converge(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
+    """Each of them rotates what it is given, five times: all follow the same chain."""
     secret = (await make_session(nodes[0], brand, ann.id)).refresh_token
 
     async def client(server: Server) -> None:
@@ -58,7 +58,7 @@ async def test_clients_that_run_ahead_meet_at_the_head(nodes: Nodes, brand: Acti
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
-async def test_who_comes_second_waits_for_the_first(nodes: Nodes, brand: ActiveBrand, ann: User, ending: str) -> None:
+async def test_the_second_rotation_waits_for_the_first(nodes: Nodes, brand: ActiveBrand, ann: User, ending: str) -> None:
     first, second = nodes
     secret = (await make_session(first, brand, ann.id)).refresh_token
     keys, now = RotationKeys.of(first), first.clock.now()
@@ -68,7 +68,7 @@ async def test_who_comes_second_waits_for_the_first(nodes: Nodes, brand: ActiveB
             verdict = await rotation.rotate(tx, None, secret, keys, now)
             assert isinstance(verdict, Rotated)
             waiting.append(asyncio.create_task(rotate(second, secret)))
-            assert await is_held_up(waiting[0])
+            assert await is_blocked(waiting[0])
             if ending == "rollback":
                 raise ConnectionError(verdict.refresh_token.reveal())
         return verdict.refresh_token
@@ -86,7 +86,7 @@ async def test_who_comes_second_waits_for_the_first(nodes: Nodes, brand: ActiveB
 
 
 @pytest.mark.race
-async def test_many_thieves_at_once_are_found_out_together(
+async def test_concurrent_reuse_is_detected_once(
     nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     opened = await make_session(nodes[0], brand, ann.id)
@@ -96,7 +96,7 @@ async def test_many_thieves_at_once_are_found_out_together(
     raw = opened.refresh_token.reveal()
     contexts: list[Context] = [make_context(nodes[n % 2]) for n in range(20)]
     outcomes = await asyncio.gather(*(outcome(refresh_pair(ctx, raw)) for ctx in contexts))
-    # The first ends the session; whoever is judged after that finds it over.
+    # The first ends the session; later ones find it ended.
     assert {type(one) for one in outcomes} <= {RefreshTokenReused, RefreshTokenInvalid}
     assert any(isinstance(one, RefreshTokenReused) for one in outcomes)
     assert isinstance(await outcome(refresh_pair(contexts[0], current.refresh_token.reveal())), RefreshTokenInvalid)
@@ -104,10 +104,10 @@ async def test_many_thieves_at_once_are_found_out_together(
 
 
 @pytest.mark.race
-async def test_owner_and_thief_at_once_leave_no_two_chains(
+async def test_concurrent_rotation_and_reuse_leave_one_chain(
     nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
-    """The owner rotates the current token while a thief presents an old one: the session ends, whoever is first."""
+    """The owner rotates the current token while a thief presents an old one: the session ends in either order."""
     for _ in range(ROUNDS):
         opened = await make_session(nodes[0], brand, ann.id)
         current = await rotate(nodes[0], opened.refresh_token)

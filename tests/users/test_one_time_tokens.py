@@ -17,7 +17,7 @@ from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import KINDS, OneTimeToken, TokenPurpose, lifetime_end
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
-from tests.races.conftest import is_held_up
+from tests.races.conftest import is_blocked
 
 ADDRESS = email_addresses.parse("Ann@Example.com")
 
@@ -103,7 +103,7 @@ async def test_a_change_of_the_user_invalidates_the_token_that_others_wait_for(
     async with server.db.transaction() as tx:
         await login_store.bump_epoch(tx, brand.id, ann.id)
         waiting = asyncio.create_task(consume(server, brand, secret))
-        assert await is_held_up(waiting)
+        assert await is_blocked(waiting)
         # Neither of the two waits for what the other one holds.
         await tokens.delete_tokens(tx, brand.id, ann.id)
     assert await waiting is None

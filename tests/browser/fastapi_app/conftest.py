@@ -19,7 +19,7 @@ from keystead.db.factory import open_database
 from keystead.sessions import access_tokens
 from tests.browser.conftest import Console
 from tests.databases import SqliteTemplate
-from tests.journeys.people import ANN, is_signed_out
+from tests.use_cases.people import ANN, is_signed_out
 from tests.make import PASSWORD, change_brand, make_brand, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 from tests.processes.web_app import WebApp, secrets_in, started

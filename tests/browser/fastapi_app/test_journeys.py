@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.fastapi_app.conftest import HOST, OpenWindow, Stage, Window
-from tests.journeys.people import ANN
+from tests.use_cases.people import ANN
 from tests.make import PASSWORD
 from tests.sdk.site import AUTH, REFRESH
 

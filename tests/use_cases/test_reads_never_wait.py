@@ -19,7 +19,7 @@ from keystead.web.upkeep import Upkeep
 from tests.api import Api
 from tests.authentication.counting import count_queries
 from tests.clocks import ManualClock
-from tests.journeys.people import get_access_token
+from tests.use_cases.people import get_access_token
 from tests.make import make_access_token, make_api_key, make_context, make_session
 
 NOT_READS = {
@@ -83,7 +83,7 @@ async def test_an_access_token_of_a_standing_session_is_a_read(
     assert (counted.transactions, len(server.session_uses)) == (0, 1)
 
 
-async def test_what_was_noted_is_written_when_the_process_ends(
+async def test_last_uses_are_written_at_shutdown(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
 ) -> None:
     key, secret = await make_api_key(server, brand, "read")
@@ -105,7 +105,7 @@ async def test_what_was_noted_is_written_when_the_process_ends(
     assert token.used_at == clock.now()
 
 
-async def test_an_older_use_of_another_node_does_not_win(
+async def test_an_older_last_use_does_not_overwrite_a_newer_one(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     key, secret = await make_api_key(server, brand, "read")

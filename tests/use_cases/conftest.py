@@ -9,7 +9,7 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
-from tests.journeys.people import ADMIN
+from tests.use_cases.people import ADMIN
 from tests.make import PASSWORD, make_user
 
 

@@ -13,7 +13,7 @@ from keystead.db.interface import Database
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.clocks import ManualClock
-from tests.journeys.people import ADMIN, log_in
+from tests.use_cases.people import ADMIN, log_in
 from tests.make import CUSTOMER, SETTINGS, make_api_key, make_server
 
 SHOP = "https://shop.example.com"
@@ -160,7 +160,7 @@ async def test_a_filter_is_not_silently_ignored(desk: Desk) -> None:
 # -------------------------------------------------------------------------------------- just enough permission
 
 
-async def test_a_key_can_do_what_it_is_for_and_nothing_else(api: Api, desk: Desk) -> None:
+async def test_a_key_has_its_permissions_and_no_others(api: Api, desk: Desk) -> None:
     await desk.define({"total": {"type": "decimal"}}, "order")
     reader = await desk.token("customer:read")
     assert (await api.send(LIST, key=reader)).data["customerList"]["data"] == []
@@ -175,7 +175,7 @@ async def test_a_key_can_do_what_it_is_for_and_nothing_else(api: Api, desk: Desk
     for operation, variables, missing in attempts:
         refused = await api.send(operation, variables, key=reader)
         assert (refused.status, refused.code, refused.extensions["permission"]) == (200, "FORBIDDEN", missing)
-    assert (await api.send("{ me { id } }", key=reader)).code == "UNAUTHENTICATED", "a key is nobody"
+    assert (await api.send("{ me { id } }", key=reader)).code == "UNAUTHENTICATED", "a key is no user"
 
 
 async def test_write_does_not_mean_read(api: Api, desk: Desk) -> None:
@@ -190,7 +190,7 @@ async def test_write_does_not_mean_read(api: Api, desk: Desk) -> None:
     assert (await api.send(DELETE, {"ids": [named["id"]]}, key=writer)).data
 
 
-async def test_what_is_not_there_is_not_found(desk: Desk) -> None:
+async def test_unknown_records_are_not_found(desk: Desk) -> None:
     for unknown in ("019b796d-d600-7000-8000-000000000000", "no id at all"):
         by_id = await desk.ask("query ($id: ID!) { customerById(id: $id) { data { id } } }", {"id": unknown})
         assert by_id.data == {"customerById": None}
@@ -210,7 +210,7 @@ async def test_records_and_schema_stay_in_their_brand(
     assert (await api.send(LIST, key=mine)).data
 
 
-async def test_own_rows_are_not_everybodys(api: Api, desk: Desk, ann: User) -> None:
+async def test_own_rows_are_hidden_from_other_users(api: Api, desk: Desk, ann: User) -> None:
     own = {"input": {"id": ann.id, "permissions": ["customer:read:own", "customer:write:own"]}}
     give = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) { data { id } } }"
     assert (await desk.ask(give, own)).data
@@ -300,7 +300,7 @@ async def test_a_publishable_key_cannot_be_made_to_write(desk: Desk, permission:
     assert (await desk.ask(CREATE_KEY, {"input": asked})).code == "FORBIDDEN"
 
 
-async def test_a_browser_asks_before_it_sends(server: Server, db: Database, clock: ManualClock) -> None:
+async def test_cors_preflight(server: Server, db: Database, clock: ManualClock) -> None:
     open_to_shop = replace(SETTINGS, cors_origins=(SHOP,))
     api = await make_api(await make_server(db, clock, settings=open_to_shop))
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "pylo-api-key, content-type"}
@@ -317,7 +317,7 @@ async def test_a_browser_asks_before_it_sends(server: Server, db: Database, cloc
     assert answered.headers["access-control-allow-origin"] == SHOP
 
 
-async def test_no_other_page_reads_anything_by_default(api: Api, brand: ActiveBrand) -> None:
+async def test_no_foreign_origin_is_allowed_by_default(api: Api, brand: ActiveBrand) -> None:
     preflight = await api.http.options("/graphql", headers={"Origin": SHOP, "Access-Control-Request-Method": "POST"})
     assert "access-control-allow-origin" not in preflight.headers
     answered = await api.send("{ health { data { up } } }", headers={"Origin": SHOP})

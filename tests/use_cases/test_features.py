@@ -1,4 +1,4 @@
-"""A brand's features, switched while it is served, by its administrator or from a terminal: felt at once."""
+"""A brand's features, changed by its administrator or by the CLI, take effect immediately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.attacks.calls import call, fixed_schema
 from tests.attacks.mails import token_to
 from tests.cli.command import run_alone
 from tests.house_rules.source import page
-from tests.journeys.people import ADMIN, ANN, log_in
+from tests.use_cases.people import ADMIN, ANN, log_in
 from tests.make import PASSWORD, change_brand, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.processes.node import MASTER_KEY, RemoteApi, make_colleague, running
 
@@ -78,7 +78,7 @@ def _document(root_type: RootType, name: str, field: GraphQLField) -> str:
 
 
 async def refused(server: Server, api: Api, brand: ActiveBrand, password: str | None = PASSWORD) -> dict[str, set[str]]:
-    """Which operations are refused for want of which feature; each is sent by a user of its own."""
+    """The operations that need a feature, and the feature; each is sent by its own user."""
     brand_token = (await make_brand_token(server, brand)).reveal()
     found: dict[str, set[str]] = {}
     for name, document in open_operations().items():
@@ -93,21 +93,21 @@ async def refused(server: Server, api: Api, brand: ActiveBrand, password: str | 
 
 
 @pytest.mark.parametrize("feature", Features.__struct_fields__)
-async def test_what_needs_a_feature_is_refused_while_it_is_off(
+async def test_operations_of_a_disabled_feature_are_denied(
     server: Server, api: Api, brand: ActiveBrand, ann: User, feature: str
 ) -> None:
     brand = await change_brand(server, brand, {"features": _EVERY_FEATURE | {feature: False}})
     assert await refused(server, api, brand) == {feature: REFUSED_WITHOUT[feature]}
 
 
-async def test_with_every_feature_nothing_is_refused_for_want_of_one(
+async def test_with_all_features_no_operation_is_denied_for_a_feature(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
     brand = await change_brand(server, brand, {"features": _EVERY_FEATURE})
     assert await refused(server, api, brand) == {}
 
 
-async def test_a_first_password_needs_a_login_with_passwords(
+async def test_a_first_password_needs_password_login(
     server: Server, api: Api, brand: ActiveBrand, ann: User
 ) -> None:
     """One who has a password may still name it: there it confirms who is asking."""
@@ -116,7 +116,7 @@ async def test_a_first_password_needs_a_login_with_passwords(
     assert found == {"password_login": REFUSED_WITHOUT["password_login"] | {"changeAndValidateEmail"}}
 
 
-def test_the_documentation_says_the_same() -> None:
+def test_the_documentation_agrees() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (on|off) \| (.+) \|$", page("mail.md"), re.MULTILINE)
     said = {feature: set(re.findall(r"`(\w+)`", names)) for feature, _, names in rows}
     refused_too = {"password_login": {"changeAndValidateEmail"}}
@@ -145,7 +145,7 @@ async def test_an_administrator_switches_a_feature(
     assert (await api.send(REDEEM, token)).data == {"redeemMagicLink": {"data": {"session": "pair"}}}
 
 
-async def test_a_switch_in_a_terminal_is_felt_by_every_server(db: Database, database_url: str, tmp_path: Path) -> None:
+async def test_a_feature_changed_by_the_cli_takes_effect_on_every_server(db: Database, database_url: str, tmp_path: Path) -> None:
     """Two processes serve one database, a third one changes the brand; then one of the two does."""
     server = await make_colleague(db)
     brand = await make_brand(server)

@@ -9,7 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
-from tests.journeys.people import (
+from tests.use_cases.people import (
     ADMIN,
     ANN,
     LOGIN,
@@ -56,7 +56,7 @@ async def test_a_new_colleague_logs_in(api: Api, auth: str) -> None:
     assert (again.code, again.extensions["field"]) == ("CONFLICT", "email")
 
 
-async def test_who_is_not_verified_cannot_log_in_where_that_matters(api: Api, auth: str, brand: ActiveBrand) -> None:
+async def test_an_unverified_user_cannot_log_in_where_verification_is_required(api: Api, auth: str, brand: ActiveBrand) -> None:
     new = {"email": "bob@example.com", "password": PASSWORD}
     assert (await api.send(CREATE_USER, {"input": new}, token=auth)).data
     login = {"input": {"email": "bob@example.com", "password": PASSWORD}}
@@ -74,11 +74,11 @@ async def test_who_is_not_verified_cannot_log_in_where_that_matters(api: Api, au
         ({"email": "no address"}, "email"),
         ({"password": "short"}, "password"),
         ({"password": "password1"}, "password"),
-        ({"roles": ["nobody defined this"]}, "roles"),
+        ({"roles": ["an undefined role"]}, "roles"),
         ({"permissions": ["no such thing!"]}, "permissions"),
     ],
 )
-async def test_bad_input_names_the_field_and_makes_nobody(
+async def test_invalid_input_names_the_field_and_creates_no_user(
     api: Api, auth: str, change: dict[str, Any], field: str
 ) -> None:
     new = {"email": "bob@example.com", "password": PASSWORD, **change}
@@ -89,7 +89,7 @@ async def test_bad_input_names_the_field_and_makes_nobody(
     assert listed.data["userList"]["data"] == [{"email": ADMIN}]
 
 
-async def test_a_role_is_felt_by_the_next_request(
+async def test_a_role_takes_effect_on_the_next_request(
     api: Api, server: Server, brand: ActiveBrand, auth: str, ann: User
 ) -> None:
     await make_entity(server, brand)
@@ -109,7 +109,7 @@ async def test_a_role_is_felt_by_the_next_request(
     assert (await api.send("{ roleList { data { name } } }", token=auth)).data == {"roleList": {"data": []}}
 
 
-async def test_a_disabled_user_is_out_at_once_and_stays_out(api: Api, auth: str, ann: User) -> None:
+async def test_a_disabled_user_is_signed_out_immediately_and_cannot_log_in(api: Api, auth: str, ann: User) -> None:
     hers = await log_in(api)
     disabled = await api.send(UPDATE_USER, {"input": {"id": ann.id, "is_disabled": True}}, token=auth)
     assert disabled.data["updateUser"]["data"]["is_disabled"] is True
@@ -124,7 +124,7 @@ async def test_a_disabled_user_is_out_at_once_and_stays_out(api: Api, auth: str,
 
 async def test_a_deleted_user_is_gone(api: Api, auth: str, ann: User) -> None:
     hers = (await log_in(api)).auth
-    assert (await api.send(DELETE_USER, {"ids": [ann.id, "nobody"]}, token=auth)).code == "NOT_FOUND"
+    assert (await api.send(DELETE_USER, {"ids": [ann.id, "unknown"]}, token=auth)).code == "NOT_FOUND"
     assert not await is_signed_out(api, hers)
     assert (await api.send(DELETE_USER, {"ids": [ann.id]}, token=auth)).data
     assert await is_signed_out(api, hers)
@@ -140,7 +140,7 @@ async def test_anonymous_users_are_listed_too(api: Api, auth: str, brand_token: 
     assert listed.data["userList"]["pagination"]["total"] == 2
 
 
-async def test_users_administer_nobody(api: Api, auth: str, ann: User, admin: User) -> None:
+async def test_users_cannot_administer_users(api: Api, auth: str, ann: User, admin: User) -> None:
     hers = (await log_in(api)).auth
     attempts: list[tuple[str, dict[str, Any]]] = [
         (CREATE_USER, {"input": {"email": "eve@example.com", "permissions": ["admin"]}}),
@@ -156,7 +156,7 @@ async def test_users_administer_nobody(api: Api, auth: str, ann: User, admin: Us
     assert (await api.send(PERMISSIONS, token=hers)).data == {"me": {"permissions": []}}
 
 
-async def test_people_of_another_brand_are_not_there(
+async def test_users_of_another_brand_are_not_found(
     api: Api, server: Server, brand_token: str, admin: User, other_brand: ActiveBrand
 ) -> None:
     auth = (await log_in(api, ADMIN, brand=brand_token)).auth
@@ -168,7 +168,7 @@ async def test_people_of_another_brand_are_not_there(
     assert (await api.send(DELETE_USER, {"ids": [stranger.id]}, token=auth)).code == "NOT_FOUND"
 
 
-async def test_what_happened_can_be_read_afterwards(api: Api, auth: str, ann: User, admin: User) -> None:
+async def test_the_audit_log_lists_the_changes(api: Api, auth: str, ann: User, admin: User) -> None:
     tokens = await log_in(api)
     await api.send(LOGIN, {"input": {"email": ANN, "password": "wrong password"}})
     await api.send(UPDATE_USER, {"input": {"id": ann.id, "permissions": ["read"]}}, token=auth)

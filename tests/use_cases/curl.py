@@ -1,4 +1,4 @@
-"""Runs a ``curl`` command of somebody's documentation against the application, without changing a byte of it."""
+"""Run a documented ``curl`` command, unchanged, against the application."""
 
 from __future__ import annotations
 

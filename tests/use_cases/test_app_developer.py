@@ -11,7 +11,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Api
 from tests.clocks import ManualClock
-from tests.journeys.people import (
+from tests.use_cases.people import (
     ADMIN,
     ANN,
     LOGIN,
@@ -44,14 +44,14 @@ async def test_a_day_with_the_pair_contract(api: Api, ann: User) -> None:
     second = await refresh(api, first.refresh)
     assert second.refresh != first.refresh
     again = await refresh(api, first.refresh)
-    assert again.refresh == second.refresh, "two tabs refresh at once: both get the same token"
+    assert again.refresh == second.refresh, "two tabs refresh concurrently: both get the same token"
     assert (await api.send(LOGOUT, token=again.auth)).data == {"logout": SUCCESS}
     for auth in (first.auth, second.auth, again.auth):
         assert await is_signed_out(api, auth)
     assert (await try_refresh(api, second.refresh)).code == "REFRESH_TOKEN_INVALID"
 
 
-async def test_a_lost_answer_costs_nobody_their_session(api: Api, ann: User, clock: ManualClock) -> None:
+async def test_a_lost_response_does_not_end_the_session(api: Api, ann: User, clock: ManualClock) -> None:
     first = await log_in(api)
     lost = await refresh(api, first.refresh)
     clock.advance(minutes=2)
@@ -70,7 +70,7 @@ async def test_a_stolen_token_ends_the_session_for_both(api: Api, ann: User, clo
     assert await log_in(api), "the owner comes back with the password"
 
 
-async def test_one_sees_ones_devices_and_ends_one_of_them(api: Api, ann: User, admin: User) -> None:
+async def test_a_user_lists_sessions_and_ends_one(api: Api, ann: User, admin: User) -> None:
     phone = await log_in(api, headers={"User-Agent": "phone"})
     laptop = await log_in(api, headers={"User-Agent": "laptop"})
     elsewhere = await log_in(api, ADMIN)
@@ -88,7 +88,7 @@ async def test_one_sees_ones_devices_and_ends_one_of_them(api: Api, ann: User, a
 
 
 async def test_every_failed_login_gets_the_same_answer(api: Api, ann: User) -> None:
-    tries = [(ANN, "wrong password"), ("nobody@example.com", PASSWORD)]
+    tries = [(ANN, "wrong password"), ("unknown@example.com", PASSWORD)]
     answers = [await api.send(LOGIN, {"input": {"email": email, "password": word}}) for email, word in tries]
     for answer in answers:
         assert (answer.status, answer.code) == (200, "INVALID_CREDENTIALS")
@@ -120,7 +120,7 @@ async def test_a_new_password_ends_the_other_sessions_and_keeps_this_one(api: Ap
     assert old.code == "INVALID_CREDENTIALS"
 
 
-async def test_nobody_in_particular_has_no_me(api: Api, brand_token: str) -> None:
+async def test_me_needs_a_user(api: Api, brand_token: str) -> None:
     for credential in (None, brand_token):
         answer = await api.send(ME, brand=credential)
         assert (answer.status, answer.code, answer.body["data"]) == (200, "UNAUTHENTICATED", {"me": None})
@@ -162,7 +162,7 @@ async def test_logging_out_everywhere_reaches_both_contracts(api: Api, ann: User
     assert not await is_signed_out(api, bystander.auth)
 
 
-async def test_each_kind_of_refresh_token_is_refused_at_the_others_exchange(
+async def test_each_kind_of_refresh_token_is_rejected_at_the_other_exchange(
     api: Api, ann: User, brand_token: str
 ) -> None:
     pair, standing = await log_in(api), await create_me(api, brand_token)
@@ -184,7 +184,7 @@ async def test_the_caller_chooses_how_long_an_access_token_lives(
 
 
 @pytest.mark.parametrize("asked", [-1, 0, 29, 3601])
-async def test_a_lifetime_outside_is_refused_and_never_clamped(api: Api, brand_token: str, asked: int) -> None:
+async def test_a_lifetime_out_of_range_is_rejected_not_clamped(api: Api, brand_token: str, asked: int) -> None:
     answer = await try_get_access_token(api, await create_me(api, brand_token), asked)
     assert (answer.status, answer.code, answer.extensions["field"]) == (200, "BAD_USER_INPUT", "expiresIn")
 
@@ -198,7 +198,7 @@ async def test_create_me_finds_its_brand_by_header_and_takes_the_argument_as_a_c
     assert (await api.send(create, {"brand": "rainbowMakers"})).code == "UNAUTHENTICATED"
 
 
-async def test_a_claimed_address_is_shown_and_is_no_login_before_it_is_proved(
+async def test_a_pending_address_is_shown_and_cannot_log_in_before_verification(
     api: Api, server: Server, brand_token: str
 ) -> None:
     token = await get_access_token(api, await create_me(api, brand_token))

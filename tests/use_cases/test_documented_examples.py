@@ -13,8 +13,8 @@ from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
 from tests.clocks import ManualClock
-from tests.journeys.curl import curl
-from tests.journeys.people import ADMIN, ANN, log_in
+from tests.use_cases.curl import curl
+from tests.use_cases.people import ADMIN, ANN, log_in
 from tests.make import PASSWORD, make_api_key, make_entity
 
 # ----------------------------------------------------------------------------- the pair contract: docs.pyloapp.com
@@ -134,7 +134,7 @@ async def test_token_refresh(api: Api, ann: User, question: str) -> None:
     assert given["refresh_token"] != first.refresh
 
 
-async def test_a_bad_refresh_token_is_refused_with_the_word_that_clients_look_for(api: Api, ann: User) -> None:
+async def test_an_invalid_refresh_token_has_the_code_that_clients_check(api: Api, ann: User) -> None:
     refused = await api.send(REFRESH_TOKEN, {"input": {"refresh_token": "ks_rt_nonsense"}})
     assert (refused.status, refused.code) == (200, "REFRESH_TOKEN_INVALID")
     assert "unauthenticated" in refused.errors[0]["message"].lower()
@@ -195,7 +195,7 @@ async def test_a_key_is_created_used_and_deleted(api: Api, server: Server, brand
     _is_unauthorized(await curl(api, CUSTOMERS_BY_TOKEN, YOUR_API_TOKEN=made["token"]))
 
 
-async def test_who_is_no_administrator_creates_and_deletes_no_key(api: Api, ann: User, key: str) -> None:
+async def test_only_an_administrator_creates_and_deletes_keys(api: Api, ann: User, key: str) -> None:
     auth = (await log_in(api)).auth
     for operation in (CREATE_KEY, DELETE_KEY):
         for token, api_key in ((auth, None), (None, key)):
@@ -203,7 +203,7 @@ async def test_who_is_no_administrator_creates_and_deletes_no_key(api: Api, ann:
             assert (refused.code, refused.extensions["permission"]) == ("FORBIDDEN", "admin")
 
 
-async def test_the_placeholder_is_no_key(api: Api, key: str) -> None:
+async def test_the_placeholder_is_not_a_key(api: Api, key: str) -> None:
     _is_unauthorized(await curl(api, CUSTOMERS_BY_KEY))
 
 
@@ -328,7 +328,7 @@ async def test_refresh_tokens_are_valid_until_they_are_invalidated(api: Api, ann
     assert (await api.send(log_in_again)).data["login"] != refresh_token
 
 
-async def test_who_could_not_come_back_is_warned(api: Api, brand_token: str) -> None:
+async def test_a_logout_without_a_way_back_is_warned_about(api: Api, brand_token: str) -> None:
     """The documentation warns in words of invalidating before an e-mail and a password are set."""
     refresh_token = (await api.send(CREATE_ME, headers=brand_authorization(brand_token))).data["createMe"]
     exchange = GET_ACCESS_TOKEN.replace("<REFRESH_TOKEN>", refresh_token)

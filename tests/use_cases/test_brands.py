@@ -11,7 +11,7 @@ from keystead.db.interface import Database
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.clocks import ManualClock
-from tests.journeys.people import ADMIN, ANN, LOGIN, create_me, log_in, try_get_access_token, try_refresh
+from tests.use_cases.people import ADMIN, ANN, LOGIN, create_me, log_in, try_get_access_token, try_refresh
 from tests.make import PASSWORD, SETTINGS, make_brand, make_brand_token, make_entity, make_server, make_user
 
 STANDING = 'query ($brand: String) { login(email: "ann@example.com", brand: $brand, password: "rainbow123") }'
@@ -65,7 +65,7 @@ async def test_the_operator_may_choose_the_default_brand(
     assert (await pair(api)).code == "BAD_USER_INPUT", "no other brand steps in for a default that is not there"
 
 
-async def test_one_address_is_two_people_in_two_brands(
+async def test_one_address_is_two_users_in_two_brands(
     api: Api, server: Server, ann: User, other_brand: ActiveBrand
 ) -> None:
     grey = await make_user(server, other_brand, ANN, password="grey on grey")
@@ -101,7 +101,7 @@ async def test_credentials_of_two_brands_do_not_mix(
 @pytest.mark.parametrize(
     ("preset", "has_pair", "has_standing"), [("pair", True, False), ("standing", False, True), ("both", True, True)]
 )
-async def test_a_preset_is_which_kinds_of_session_there_are(
+async def test_a_preset_selects_the_session_kinds(
     api: Api, server: Server, preset: str, has_pair: bool, has_standing: bool
 ) -> None:
     brand = await make_brand(server, preset=preset)
@@ -119,7 +119,7 @@ def _is(answer: Answer, allowed: bool, feature: str) -> None:
         assert (answer.status, answer.code, answer.extensions["feature"]) == (200, "FORBIDDEN", feature)
 
 
-async def test_a_switch_is_felt_by_the_next_request(api: Api, admin: User, ann: User, brand_token: str) -> None:
+async def test_a_feature_change_takes_effect_on_the_next_request(api: Api, admin: User, ann: User, brand_token: str) -> None:
     auth = (await log_in(api, ADMIN)).auth
     assert (await api.send(CREATE_ME, brand=brand_token)).data
 
@@ -136,7 +136,7 @@ async def test_a_switch_is_felt_by_the_next_request(api: Api, admin: User, ann: 
     assert (await pair(api)).data
 
 
-async def test_a_policy_is_felt_by_the_next_request(
+async def test_a_policy_change_takes_effect_on_the_next_request(
     api: Api, admin: User, brand_token: str, clock: ManualClock
 ) -> None:
     auth, kept = (await log_in(api, ADMIN)).auth, await create_me(api, brand_token)
@@ -147,7 +147,7 @@ async def test_a_policy_is_felt_by_the_next_request(
     assert (await api.send("{ me { permissions } }", token=token)).data == {"me": {"permissions": ["read"]}}
 
 
-async def test_a_switch_that_is_none_is_named(api: Api, admin: User, ann: User) -> None:
+async def test_an_unknown_feature_is_named(api: Api, admin: User, ann: User) -> None:
     auth = (await log_in(api, ADMIN)).auth
     typo = {"input": {"features": {"anonymous_user": False}}}
     refused = await api.send(UPDATE_BRAND, typo, token=auth)
@@ -155,7 +155,7 @@ async def test_a_switch_that_is_none_is_named(api: Api, admin: User, ann: User) 
     assert (await api.send(UPDATE_BRAND, typo, token=(await log_in(api)).auth)).code == "FORBIDDEN"
 
 
-async def test_without_a_credential_a_document_is_held_against_the_default_brand(server: Server) -> None:
+async def test_without_a_credential_documents_are_validated_by_the_default_brand(server: Server) -> None:
     """It knows the brand's whole schema, and answers that one has to sign in: not that the field is unknown."""
     await make_entity(server, await make_brand(server))
     api = await make_api(server)

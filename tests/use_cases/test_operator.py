@@ -8,7 +8,7 @@ from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
-from tests.journeys.people import ADMIN, LOGIN, Tokens, create_me
+from tests.use_cases.people import ADMIN, LOGIN, Tokens, create_me
 from tests.make import PASSWORD, make_user
 
 ROOT = "root@example.com"
@@ -98,13 +98,13 @@ async def test_an_operator_sees_brands_and_not_what_is_in_them(api: Api, operato
     assert (await api.send(by_id, {"id": admin.id}, token=operator.auth)).data == {"userById": None}
 
 
-async def test_nobody_signs_up_as_an_operator(api: Api, operator: Tokens) -> None:
+async def test_the_operators_brand_has_no_sign_up(api: Api, operator: Tokens) -> None:
     token = await _issue(api, operator, "keystead")
     refused = await api.send("mutation { createMe }", brand=token)
     assert (refused.code, refused.extensions["feature"]) == ("FORBIDDEN", "anonymous_users")
 
 
-async def test_a_name_is_taken_once(api: Api, operator: Tokens, admin: User) -> None:
+async def test_brand_names_are_unique(api: Api, operator: Tokens, admin: User) -> None:
     for name, code in (("rainbowMakers", "CONFLICT"), ("keystead", "BAD_USER_INPUT")):
         refused = await api.send(CREATE, {"input": {"name": name}}, token=operator.auth)
         assert (refused.code, refused.extensions["field"]) == (code, "name")
