@@ -31,7 +31,7 @@ example: $(DEV) ## Start the demo and, beside it, a FastAPI application of the S
 
 .PHONY: test
 test: $(DEV) ## Run the tests (FULL=1: every one on both databases; ARGS="-k login" picks some)
-	@$(if $(FULL),KEYSTEAD_TEST_FULL=1) $(BIN)/pytest -n 2 $(ARGS)
+	@$(if $(FULL),KEYSTEAD_TEST_FULL=1) $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: $(DEV) ## Check style, types, layers and house rules

@@ -25,6 +25,7 @@ from tests.event_loop import session_loop as session_loop
 from tests.make import PASSWORD, make_brand, make_brand_token, make_server, make_session, make_user
 from tests.postgres_server import postgres_server
 from tests.remembered_schema import fixed_schema as fixed_schema
+from tests.scale import IS_FULL
 from tests.smtp_server import SmtpServer, SmtpServers
 
 # SQLite's fsync takes most of a test's time on a disk. A container may have a /dev/shm of only 64 MiB.
@@ -44,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     named = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
     if "database_kind" in metafunc.fixturenames and "database_kind" not in named:
         folder = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
-        is_both = folder in ON_BOTH_DATABASES or bool(os.environ.get("KEYSTEAD_TEST_FULL"))
+        is_both = folder in ON_BOTH_DATABASES or IS_FULL
         metafunc.parametrize("database_kind", BOTH if is_both else SQLITE, indirect=True)
 
 

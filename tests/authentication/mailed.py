@@ -1,4 +1,4 @@
-"""The mails that journeys write, and the tokens in their links."""
+"""The mails that use cases send, and the tokens in their links."""
 
 from __future__ import annotations
 

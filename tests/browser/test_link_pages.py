@@ -11,8 +11,8 @@ from keystead.mail.model import MailKind
 from keystead.users.model import User
 from tests.browser.app_site import AppSite
 from tests.browser.conftest import ANN, NEW, PASSWORD, Site
-from tests.use_cases.people import create_me, get_access_token, log_in
 from tests.make import change_brand
+from tests.use_cases.people import create_me, get_access_token, log_in
 
 GOOD = "violet indigo blue"
 

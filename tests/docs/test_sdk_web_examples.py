@@ -37,7 +37,7 @@ def filled_in(form: httpx.Response, **fields: str) -> dict[str, str]:
 
 
 def in_around_and_out(browser: httpx.Client) -> None:
-    """A journey that each of the applications allows."""
+    """A use case that each of the applications allows."""
     login = browser.get("/?page=2").headers["location"]
     assert login == "/auth/login?redirect=/%3Fpage%3D2"
     form = browser.get(login)

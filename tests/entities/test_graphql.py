@@ -70,7 +70,7 @@ async def brand(server: Server) -> ActiveBrand:
     return await make_entity(server, await make_brand(server))
 
 
-async def test_the_journey_of_a_record(server: Server, brand: ActiveBrand, door: Door) -> None:
+async def test_the_life_cycle_of_a_record(server: Server, brand: ActiveBrand, door: Door) -> None:
     ctx = user(server, brand, ANN, "read", "write")
     made = (await door.get(ctx, CREATE, input={"name": "Ann", "email": "ann@example.com"}))["createCustomer"]["data"]
     assert (made["integer_id"], made["status"], made["created_by"]) == (1, "active", ANN)

@@ -49,6 +49,14 @@ async def longest_hold(work: Awaitable[Any]) -> float:
     return longest
 
 
+async def holds_briefly(work: Work) -> bool:
+    """Whether ``work`` stayed under the limit once: the rest of a busy machine is not its fault."""
+    for _ in range(ROUNDS):
+        if await longest_hold(work()) < LONGEST:
+            return True
+    return False
+
+
 def fields(number: int = 100, **rules: Any) -> dict[str, Any]:
     return {"fields": {f"f{n}": {"type": "string", **rules} for n in range(number)}}
 
@@ -76,18 +84,20 @@ async def large(server: Server, brand: ActiveBrand) -> ActiveBrand:
 
 
 async def test_a_large_schema_is_built_beside_the_loop(server: Server, large: ActiveBrand) -> None:
-    holds, quiet = [], await make_brand(server, "quiet")
-    for _ in range(ROUNDS):
+    quiet, fixed = await make_brand(server, "quiet"), load_fixed(load_resolvers())
+
+    async def build() -> None:
         # What was kept of the version is not used: each round reads and builds again.
         async with server.db.transaction() as tx:
             await brands.bump_schema_version(tx, large.id)
-        cache = SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db))
+        cache = SchemaCache(fixed, partial(load_entity_fields, server.db))
         building = asyncio.ensure_future(cache.get(await current(server, large)))
         await asyncio.sleep(0)
         assert (await cache.get(quiet)).key.startswith(quiet.id)
         assert not building.done(), "another brand's schema waits for the large one"
-        holds.append(await longest_hold(building))
-    assert min(holds) < LONGEST
+        await building
+
+    assert await holds_briefly(build)
 
 
 def names_of(node: Any) -> list[str]:
@@ -102,8 +112,7 @@ async def test_a_large_schema_is_described_beside_the_loop(server: Server, large
     def describe() -> Awaitable[Any]:
         return Introspector().answer(version, ctx, b"a shape", None, names_of)
 
-    holds = [await longest_hold(describe()) for _ in range(ROUNDS)]
-    assert min(holds) < LONGEST
+    assert await holds_briefly(describe)
 
 
 async def test_what_looks_alike_in_a_schema_is_one_object(server: Server, brand: ActiveBrand) -> None:
@@ -137,20 +146,14 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 async def test_a_definition_is_read_beside_the_loop(server: Server, brand: ActiveBrand, name: str) -> None:
-    holds = []
-    for _ in range(ROUNDS):
+    async def define() -> None:
         compile_pattern.cache_clear()
+        try:
+            await definition_service.define_entities(make_context(server), brand.id, DEFINITIONS[name], dry_run=True)
+        except BadUserInput:
+            assert "fault" in name
 
-        async def define() -> None:
-            try:
-                await definition_service.define_entities(
-                    make_context(server), brand.id, DEFINITIONS[name], dry_run=True
-                )
-            except BadUserInput:
-                assert "fault" in name
-
-        holds.append(await longest_hold(define()))
-    assert min(holds) < LONGEST
+    assert await holds_briefly(define)
 
 
 async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
@@ -161,7 +164,7 @@ async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, bra
     def plan() -> Awaitable[Any]:
         return definition_service.define_entities(ctx, brand.id, dropped, dry_run=True)
 
-    assert min([await longest_hold(plan()) for _ in range(ROUNDS)]) < LONGEST
+    assert await holds_briefly(plan)
     page = asyncio.ensure_future(definition_service.list_entities(ctx, brand.id, PageRequest(per_page=100)))
     assert await longest_hold(page) < LONGEST
 
@@ -184,8 +187,7 @@ async def test_a_slow_match_runs_beside_the_loop(server: Server, brand: ActiveBr
     kind, text = await get_record_type(server.db, now, "thing"), "".join("abc"[n * n * 7 % 3] for n in range(60_000))
     ctx = make_context(server, now)
     await record_service.create_record(ctx, kind, {"f": "short"})
-    holds = [await longest_hold(record_service.create_record(ctx, kind, {"f": text})) for _ in range(ROUNDS)]
-    assert min(holds) < LONGEST
+    assert await holds_briefly(lambda: record_service.create_record(ctx, kind, {"f": text}))
 
 
 @pytest.mark.parametrize(

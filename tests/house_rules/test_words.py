@@ -38,9 +38,7 @@ EXCEPTIONS = {
     "src/keystead/crypto/common_passwords.txt": "a list of passwords",
 }
 
-PENDING: tuple[str, ...] = (
-    "tests/attacks",
-)
+PENDING: tuple[str, ...] = ("tests/attacks",)
 """Places that have not had their pass yet."""
 
 

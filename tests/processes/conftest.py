@@ -14,9 +14,9 @@ from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from keystead.users.model import User
 from tests.databases import PostgresTemplate
-from tests.use_cases.people import ADMIN, ANN
 from tests.make import PASSWORD, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
+from tests.use_cases.people import ADMIN, ANN
 
 ROUNDS = int(os.environ.get("KEYSTEAD_RACE_ROUNDS", "3"))
 _NUMBERS = count(1)

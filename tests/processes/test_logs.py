@@ -13,9 +13,9 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import PATTERNS
 from keystead.db.interface import Database
-from tests.use_cases.people import ADMIN, LOGIN, ME, create_me, get_access_token, log_in, refresh, try_refresh
 from tests.make import PASSWORD, make_brand, make_brand_token, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
+from tests.use_cases.people import ADMIN, LOGIN, ME, create_me, get_access_token, log_in, refresh, try_refresh
 
 UNKNOWN = "an.unknown.user@example.com"
 WRONG = "a wrong password of a user"

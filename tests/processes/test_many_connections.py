@@ -57,9 +57,7 @@ def is_closed(client: socket.socket) -> bool:
         return True
 
 
-def test_idle_connections_do_not_starve_requests(
-    sqlite_template: SqliteTemplate, tmp_path: Path
-) -> None:
+def test_idle_connections_do_not_starve_requests(sqlite_template: SqliteTemplate, tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = SILENT + SLOW + DEAF + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:

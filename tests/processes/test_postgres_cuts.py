@@ -14,11 +14,11 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.db.factory import open_database
 from tests.databases import PostgresTemplate
-from tests.use_cases.people import ANN, LOGIN, ME, get_access_token, log_in, refresh
 from tests.make import PASSWORD, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.pgbouncer import pooled
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 from tests.relay import Cut, relay_to
+from tests.use_cases.people import ANN, LOGIN, ME, get_access_token, log_in, refresh
 
 ATTEMPTS = 24
 DEFINE = "mutation ($definition: JSON!) { defineEntity(definition: $definition) { data { applied } } }"
@@ -57,7 +57,9 @@ async def _count(url: str, brand: ActiveBrand) -> int:
     return count
 
 
-async def test_a_connection_lost_at_commit_is_reported_and_nothing_is_lost_or_repeated(url: str, tmp_path: Path) -> None:
+async def test_a_connection_lost_at_commit_is_reported_and_nothing_is_lost_or_repeated(
+    url: str, tmp_path: Path
+) -> None:
     server, brand, token = await _colleague(url)
     relay, through = await relay_to(url)
     ledger: Counter[tuple[str, Cut | None]] = Counter()

@@ -11,9 +11,9 @@ from keystead.audit.service import list_events
 from keystead.context import ActiveBrand, Server
 from keystead.pagination import PageRequest
 from keystead.users.model import User
-from tests.use_cases.people import is_signed_out, log_in, refresh, try_refresh
 from tests.make import make_access_token, make_context, make_session
 from tests.processes.conftest import ROUNDS, Apis
+from tests.use_cases.people import is_signed_out, log_in, refresh, try_refresh
 
 CONCURRENT = 50
 

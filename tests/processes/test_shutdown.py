@@ -13,9 +13,9 @@ import pytest
 from keystead.context import Server
 from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
-from tests.use_cases.people import ANN, LOGIN, ME
 from tests.make import PASSWORD, make_brand, make_user
 from tests.processes.node import DRAIN_WITHIN, Node, RemoteApi, make_colleague, running
+from tests.use_cases.people import ANN, LOGIN, ME
 
 LOGINS = 12
 

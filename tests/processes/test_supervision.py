@@ -27,10 +27,10 @@ from keystead.context import ActiveBrand, Server
 from keystead.db import migrate
 from keystead.db.interface import Database
 from tests.databases import SqliteTemplate
-from tests.use_cases.people import ME, try_get_access_token
 from tests.make import make_brand, make_brand_token
 from tests.processes.conftest import ROUNDS
 from tests.processes.node import Node, RemoteApi, make_colleague, running
+from tests.use_cases.people import ME, try_get_access_token
 
 CREATE_ME = "mutation { createMe }"
 NEXT_RELEASE = "9999"

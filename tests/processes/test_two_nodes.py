@@ -9,6 +9,8 @@ from typing import Any
 from keystead.context import ActiveBrand, Server
 from keystead.installation import service as installation
 from keystead.users.model import User
+from tests.make import make_api_key, make_context
+from tests.processes.conftest import Apis, Nodes
 from tests.use_cases.people import (
     ME,
     create_me,
@@ -19,8 +21,6 @@ from tests.use_cases.people import (
     try_get_access_token,
     try_refresh,
 )
-from tests.make import make_api_key, make_context
-from tests.processes.conftest import Apis, Nodes
 
 DEFINE = """mutation ($definition: JSON!, $loss: Boolean) {
     defineEntity(definition: $definition, allow_data_loss: $loss) { data { applied steps { refused } } }
@@ -91,7 +91,9 @@ async def test_a_key_deleted_on_one_node_is_rejected_on_the_other(
     assert (refused.status, refused.code) == (401, "UNAUTHORIZED")
 
 
-async def test_a_feature_disabled_on_one_node_is_disabled_on_the_other(apis: Apis, brand_token: str, admin_token: str) -> None:
+async def test_a_feature_disabled_on_one_node_is_disabled_on_the_other(
+    apis: Apis, brand_token: str, admin_token: str
+) -> None:
     assert await create_me(apis.there, brand_token)
     switch = "mutation { updateBrand(input: { features: { anonymous_users: false } }) { data { id } } }"
     assert (await apis.here.send(switch, token=admin_token)).data

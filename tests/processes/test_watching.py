@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.databases import SqliteTemplate
-from tests.use_cases.people import ME
 from tests.postgres_server import free_port
 from tests.processes.node import Node, RemoteApi, running
+from tests.use_cases.people import ME
 
 
 @pytest.fixture

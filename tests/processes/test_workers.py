@@ -13,9 +13,9 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.db.interface import Database
-from tests.use_cases.people import ADMIN, ANN, is_signed_out, log_in, refresh, try_refresh
 from tests.make import PASSWORD, make_access_token, make_brand, make_session, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
+from tests.use_cases.people import ADMIN, ANN, is_signed_out, log_in, refresh, try_refresh
 
 CUSTOMERS = "{ customerList { data { name } } }"
 DEFINE = "mutation { defineEntity(definition: { customer: { fields: { %s } } }) { data { applied } } }"

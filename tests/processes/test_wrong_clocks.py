@@ -21,11 +21,11 @@ from keystead.policy import SessionKind
 from keystead.sessions.model import EndReason
 from keystead.sessions.store import end_session, sessions
 from tests.databases import PostgresTemplate, run
-from tests.use_cases.people import ANN, ME, log_in, refresh, try_refresh
 from tests.make import PASSWORD, change_brand, make_brand, make_brand_token, make_session, make_user
 from tests.processes.conftest import ROUNDS
 from tests.processes.faketime import wrong_clock
 from tests.processes.node import Node, RemoteApi, make_colleague
+from tests.use_cases.people import ANN, ME, log_in, refresh, try_refresh
 
 pytestmark = pytest.mark.race
 

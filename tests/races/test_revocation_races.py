@@ -74,9 +74,7 @@ async def hash_of(server: Server, brand: ActiveBrand, user: User) -> str:
 
 
 @pytest.mark.attack("A31")
-async def test_a_concurrent_login_is_revoked_by_a_password_change(
-    nodes: Nodes, brand: ActiveBrand, ann: User
-) -> None:
+async def test_a_concurrent_login_is_revoked_by_a_password_change(nodes: Nodes, brand: ActiveBrand, ann: User) -> None:
     first, second = nodes
     mine = await make_session(first, brand, ann.id)
     caller = await make_caller(second, mine)

@@ -29,7 +29,9 @@ async def rotate(server: Server, secret: Secret) -> Verdict:
 
 @pytest.mark.race
 @pytest.mark.attack("A22")
-async def test_fifty_concurrent_rotations_get_one_successor(nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
+async def test_fifty_concurrent_rotations_get_one_successor(
+    nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
     secret = (await make_session(nodes[0], brand, ann.id)).refresh_token
     for _ in range(ROUNDS):
         verdicts = await asyncio.gather(*(rotate(nodes[n % 2], secret) for n in range(CONCURRENT)))
@@ -58,7 +60,9 @@ async def test_concurrent_chains_of_rotations_converge(nodes: Nodes, brand: Acti
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
-async def test_the_second_rotation_waits_for_the_first(nodes: Nodes, brand: ActiveBrand, ann: User, ending: str) -> None:
+async def test_the_second_rotation_waits_for_the_first(
+    nodes: Nodes, brand: ActiveBrand, ann: User, ending: str
+) -> None:
     first, second = nodes
     secret = (await make_session(first, brand, ann.id)).refresh_token
     keys, now = RotationKeys.of(first), first.clock.now()

@@ -145,7 +145,7 @@ def test_options_that_make_no_safe_cookie_are_refused(options: dict[str, str]) -
 async def test_every_response_that_sets_a_cookie_sets_it_so(
     site: Site, browser: httpx.AsyncClient, clock: ManualClock
 ) -> None:
-    """Login, refresh, logout, session over: each ``Set-Cookie`` of the journey."""
+    """Login, refresh, logout, session over: each ``Set-Cookie`` of the use case."""
     login = {"email": "ann@example.com", "password": PASSWORD}
     responses = [await browser.post("/auth/login", json=login)]
     clock.advance(hours=1)

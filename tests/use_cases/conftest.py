@@ -1,7 +1,4 @@
-"""Where journeys begin: a brand with an administrator and a user, and a client of the whole application.
-
-All of it on both databases. Everything a journey does goes through HTTP.
-"""
+"""Use cases, by HTTP alone: an administrator beside the shared brand, user and client."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import pytest
 
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
-from tests.use_cases.people import ADMIN
 from tests.make import PASSWORD, make_user
+from tests.use_cases.people import ADMIN
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Who travels: the people of the journeys, and how they sign in."""
+"""The users of the use cases, and how they sign in."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
+from tests.make import PASSWORD, make_entity, make_user
 from tests.use_cases.people import (
     ADMIN,
     ANN,
@@ -19,7 +20,6 @@ from tests.use_cases.people import (
     log_in,
     try_refresh,
 )
-from tests.make import PASSWORD, make_entity, make_user
 
 CREATE_USER = """mutation ($input: CreateUserInput!) {
     createUser(input: $input) { data { id email verified roles permissions } }
@@ -56,7 +56,9 @@ async def test_a_new_colleague_logs_in(api: Api, auth: str) -> None:
     assert (again.code, again.extensions["field"]) == ("CONFLICT", "email")
 
 
-async def test_an_unverified_user_cannot_log_in_where_verification_is_required(api: Api, auth: str, brand: ActiveBrand) -> None:
+async def test_an_unverified_user_cannot_log_in_where_verification_is_required(
+    api: Api, auth: str, brand: ActiveBrand
+) -> None:
     new = {"email": "bob@example.com", "password": PASSWORD}
     assert (await api.send(CREATE_USER, {"input": new}, token=auth)).data
     login = {"input": {"email": "bob@example.com", "password": PASSWORD}}

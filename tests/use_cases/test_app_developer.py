@@ -11,6 +11,7 @@ from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Api
 from tests.clocks import ManualClock
+from tests.make import PASSWORD
 from tests.use_cases.people import (
     ADMIN,
     ANN,
@@ -24,7 +25,6 @@ from tests.use_cases.people import (
     try_get_access_token,
     try_refresh,
 )
-from tests.make import PASSWORD
 
 SESSIONS = "{ sessionList { data { id kind user_agent is_current } pagination { total } } }"
 REVOKE = "mutation ($id: ID!) { revokeSession(id: $id) { data { success } } }"

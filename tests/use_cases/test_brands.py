@@ -11,8 +11,8 @@ from keystead.db.interface import Database
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.clocks import ManualClock
-from tests.use_cases.people import ADMIN, ANN, LOGIN, create_me, log_in, try_get_access_token, try_refresh
 from tests.make import PASSWORD, SETTINGS, make_brand, make_brand_token, make_entity, make_server, make_user
+from tests.use_cases.people import ADMIN, ANN, LOGIN, create_me, log_in, try_get_access_token, try_refresh
 
 STANDING = 'query ($brand: String) { login(email: "ann@example.com", brand: $brand, password: "rainbow123") }'
 CREATE_ME = "mutation { createMe }"
@@ -119,7 +119,9 @@ def _is(answer: Answer, allowed: bool, feature: str) -> None:
         assert (answer.status, answer.code, answer.extensions["feature"]) == (200, "FORBIDDEN", feature)
 
 
-async def test_a_feature_change_takes_effect_on_the_next_request(api: Api, admin: User, ann: User, brand_token: str) -> None:
+async def test_a_feature_change_takes_effect_on_the_next_request(
+    api: Api, admin: User, ann: User, brand_token: str
+) -> None:
     auth = (await log_in(api, ADMIN)).auth
     assert (await api.send(CREATE_ME, brand=brand_token)).data
 

@@ -13,9 +13,9 @@ from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
 from tests.clocks import ManualClock
+from tests.make import PASSWORD, make_api_key, make_entity
 from tests.use_cases.curl import curl
 from tests.use_cases.people import ADMIN, ANN, log_in
-from tests.make import PASSWORD, make_api_key, make_entity
 
 # ----------------------------------------------------------------------------- the pair contract: docs.pyloapp.com
 

@@ -20,9 +20,9 @@ from tests.attacks.calls import call, fixed_schema
 from tests.attacks.mails import token_to
 from tests.cli.command import run_alone
 from tests.house_rules.source import page
-from tests.use_cases.people import ADMIN, ANN, log_in
 from tests.make import PASSWORD, change_brand, make_access_token, make_brand, make_brand_token, make_session, make_user
 from tests.processes.node import MASTER_KEY, RemoteApi, make_colleague, running
+from tests.use_cases.people import ADMIN, ANN, log_in
 
 REFUSED_WITHOUT = {
     "email_verification": {"resendVerificationMail"},
@@ -107,9 +107,7 @@ async def test_with_all_features_no_operation_is_denied_for_a_feature(
     assert await refused(server, api, brand) == {}
 
 
-async def test_a_first_password_needs_password_login(
-    server: Server, api: Api, brand: ActiveBrand, ann: User
-) -> None:
+async def test_a_first_password_needs_password_login(server: Server, api: Api, brand: ActiveBrand, ann: User) -> None:
     """One who has a password may still name it: there it confirms who is asking."""
     brand = await change_brand(server, brand, {"features": _EVERY_FEATURE | {"password_login": False}})
     found = await refused(server, api, brand, password=None)
@@ -145,7 +143,9 @@ async def test_an_administrator_switches_a_feature(
     assert (await api.send(REDEEM, token)).data == {"redeemMagicLink": {"data": {"session": "pair"}}}
 
 
-async def test_a_feature_changed_by_the_cli_takes_effect_on_every_server(db: Database, database_url: str, tmp_path: Path) -> None:
+async def test_a_feature_changed_by_the_cli_takes_effect_on_every_server(
+    db: Database, database_url: str, tmp_path: Path
+) -> None:
     """Two processes serve one database, a third one changes the brand; then one of the two does."""
     server = await make_colleague(db)
     brand = await make_brand(server)
@@ -163,7 +163,7 @@ async def test_a_feature_changed_by_the_cli_takes_effect_on_every_server(db: Dat
                 words = ("brand", "update", "rainbowMakers", "--feature", f"magic_login={magic_login}")
                 said = run_alone(tmp_path, *words, **settings)
                 assert said.exit_code == 0, said
-                assert "from the next request on" in said.out
+                assert "take effect on the next request" in said.out
 
             assert await is_refused() == [True, True]
             switch("on")

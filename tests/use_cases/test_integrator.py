@@ -13,8 +13,8 @@ from keystead.db.interface import Database
 from keystead.users.model import User
 from tests.api import Answer, Api, make_api
 from tests.clocks import ManualClock
-from tests.use_cases.people import ADMIN, log_in
 from tests.make import CUSTOMER, SETTINGS, make_api_key, make_server
+from tests.use_cases.people import ADMIN, log_in
 
 SHOP = "https://shop.example.com"
 

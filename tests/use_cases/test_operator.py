@@ -8,8 +8,8 @@ from keystead.brands import service as brands
 from keystead.context import RESERVED_BRAND, Server
 from keystead.users.model import User
 from tests.api import Answer, Api
-from tests.use_cases.people import ADMIN, LOGIN, Tokens, create_me
 from tests.make import PASSWORD, make_user
+from tests.use_cases.people import ADMIN, LOGIN, Tokens, create_me
 
 ROOT = "root@example.com"
 BRANDS = "{ brandList { data { name preset is_disabled } pagination { total } } }"

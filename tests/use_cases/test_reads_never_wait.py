@@ -19,8 +19,8 @@ from keystead.web.upkeep import Upkeep
 from tests.api import Api
 from tests.authentication.counting import count_queries
 from tests.clocks import ManualClock
-from tests.use_cases.people import get_access_token
 from tests.make import make_access_token, make_api_key, make_context, make_session
+from tests.use_cases.people import get_access_token
 
 NOT_READS = {
     "login": "opens a session",

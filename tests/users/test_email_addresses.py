@@ -122,13 +122,15 @@ def test_no_two_spellings_of_a_letter_make_two_owners() -> None:
     """Every letter there is, beside what the Unicode tables of case and compatibility turn it into."""
     apart = []
     for character in map(chr, range(sys.maxunicode + 1)):
+        compatible = unicodedata.normalize("NFKC", character)
+        spellings = {character.upper(), character.lower(), character.title(), character.casefold(), compatible}
+        spellings |= {compatible.casefold(), character.upper().lower(), unicodedata.normalize("NFD", character)}
+        if spellings == {character}:
+            continue
         try:
             skeleton = parse(f"x{character}y@example.com").skeleton
         except BadUserInput:
             continue
-        compatible = unicodedata.normalize("NFKC", character)
-        spellings = {character.upper(), character.lower(), character.title(), character.casefold(), compatible}
-        spellings |= {compatible.casefold(), character.upper().lower(), unicodedata.normalize("NFD", character)}
         if {parse(f"x{spelling}y@example.com").skeleton for spelling in spellings} != {skeleton}:
             apart.append(character)
     assert apart == []

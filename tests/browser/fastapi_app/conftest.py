@@ -19,11 +19,11 @@ from keystead.db.factory import open_database
 from keystead.sessions import access_tokens
 from tests.browser.conftest import Console
 from tests.databases import SqliteTemplate
-from tests.use_cases.people import ANN, is_signed_out
 from tests.make import PASSWORD, change_brand, make_brand, make_user
 from tests.processes.node import Node, RemoteApi, make_colleague, running
 from tests.processes.web_app import WebApp, secrets_in, started
 from tests.sdk.site import AUTH
+from tests.use_cases.people import ANN, is_signed_out
 
 APPLICATION = Path(__file__).parents[3] / "examples" / "fastapi-app"
 HOST = "app.localhost"

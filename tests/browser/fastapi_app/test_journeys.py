@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.fastapi_app.conftest import HOST, OpenWindow, Stage, Window
-from tests.use_cases.people import ANN
 from tests.make import PASSWORD
 from tests.sdk.site import AUTH, REFRESH
+from tests.use_cases.people import ANN
 
 EVIL = "evil.example"
 
