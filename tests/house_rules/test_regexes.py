@@ -106,6 +106,7 @@ LISTED = {
     "keystead_client/_access_rules.py _SCHEME": Listed("the Origin header", _CLASS),
     "keystead_client/_access_rules.py _UNSAFE_TARGET": Listed("a target, at most 2,000 characters", _CLASS),
     "keystead_client/_access_rules.py _URL": Listed("a target, at most 2,000 characters", _DISJOINT),
+    "keystead_client/auth.py _UNTYPEABLE": Listed("an address or a password, at most 4,096 characters", _CLASS),
     "keystead_client/_access_rules.py redirect_target": Listed("a target, at most 2,000 characters", _CLASS),
     "keystead_client/permissions.py _OF_ENTITY": Listed("a permission's name", _CLASS),
 }

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import InitVar, dataclass, field
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from keystead_client._checks import RETRIES, TIMEOUT
 from keystead_client._endpoint import is_loopback
-from keystead_client._transport import LOGGER, WarnOnce
-from keystead_client.client import ClientOptions
+from keystead_client._transport import WarnOnce
 from keystead_client.cookies import CookieOptions
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -33,57 +31,6 @@ _MAX_ORIGIN: Final = 300  # a host name has at most 253
 
 Origin = tuple[str, str, int]
 """Scheme, host and port (RFC 6454)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Options of both middlewares; see :class:`keystead_client.middleware.KeysteadMiddleware`."""
-
-    endpoint: str | None
-    public_paths: Sequence[str]
-    login_path: str
-    refresh_buffer: float
-    cookie_options: CookieOptions
-    brand: str | None
-    brand_token: str | None = field(repr=False)
-    api_paths: Sequence[str]
-    allow_anonymous: bool
-    allowed_origins: Sequence[str]
-    allow_http: bool
-    timeout: float | None
-    is_verified: bool
-    clock: Callable[[], float]
-
-    def client_options(self) -> ClientOptions:
-        """Return the options of a client that the middleware makes for itself."""
-        return {
-            "brand": self.brand,
-            "brand_token": self.brand_token,
-            "allow_http": self.allow_http,
-            "timeout": TIMEOUT if self.timeout is None else self.timeout,
-            "retries": RETRIES,
-            # KEYSTEAD_API_KEY is for programs. Here users act, and a bad key would lock them out.
-            "api_key": "",
-        }
-
-    def check_client(self, client: Any, *, is_own: bool) -> None:
-        """Reject options that a given client would ignore, and warn if it accepts users of every brand.
-
-        :raises ValueError: an option contradicts ``client``.
-        """
-        if self.is_verified and not self.allow_anonymous:
-            raise ValueError("a `verifier` cannot tell anonymous users from accounts and needs allow_anonymous=True")
-        is_of_one_brand = self.is_verified or getattr(client, "is_of_one_brand", True)
-        if not is_own:
-            for name in ("endpoint", "brand_token", "allow_http", "timeout"):
-                if getattr(self, name):
-                    raise ValueError(f"`{name}` conflicts with `client`; pass it to the client only")
-            if self.brand is not None and getattr(client, "brand", self.brand) not in (None, self.brand):
-                raise ValueError("`brand` conflicts with `client.brand`; pass it to the client only")
-            if self.brand is not None and not is_of_one_brand:
-                raise ValueError("`brand` needs a client of that brand; pass it to the client")
-        if not is_of_one_brand:
-            LOGGER.warning("Without a brand, users of every brand are accepted. Pass `brand`, or set KEYSTEAD_BRAND.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +127,26 @@ class OriginRules:
         return parsed == parse_origin(f"{parsed[0]}://{host}")
 
 
+@dataclass(kw_only=True)
 class AccessRules:
-    """The options of one middleware, applied to a request."""
+    """The options of one middleware that concern requests; see :class:`keystead_client.middleware.Protected`."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        login_page = PathRules((options.login_path.partition("?")[0],))
-        self._public = (PathRules(options.public_paths), login_page)
-        self._api = PathRules(options.api_paths)
-        self._origins = OriginRules(options.allowed_origins)
+    public_paths: InitVar[Sequence[str]]
+    api_paths: InitVar[Sequence[str]]
+    allowed_origins: InitVar[Sequence[str]]
+    login_path: str
+    cookie_options: CookieOptions
+    brand: str | None
+    allow_anonymous: bool
+    refresh_buffer: float
+    clock: Callable[[], float]
+
+    def __post_init__(
+        self, public_paths: Sequence[str], api_paths: Sequence[str], allowed_origins: Sequence[str]
+    ) -> None:
+        self._public = (PathRules(public_paths), PathRules((self.login_path.partition("?")[0],)))
+        self._api = PathRules(api_paths)
+        self._origins = OriginRules(allowed_origins)
         self._warn_lost_cookies = WarnOnce(
             "Logged in over plain http, but the cookies are Secure: the browser will drop them. Serve https (a proxy "
             "shows it with X-Forwarded-Proto), or use CookieOptions(secure=False)"
@@ -232,7 +190,7 @@ class AccessRules:
         if url and self._origins.allow(url[0], request.scheme, request.host):
             page = given
         else:
-            page = redirect_target(given, "") or mount + self.options.login_path
+            page = redirect_target(given, "") or mount + self.login_path
         return login_location(page, request.root + request.path, request.query)
 
     def is_local_development(self, request: IncomingRequest) -> bool:
@@ -245,7 +203,7 @@ class AccessRules:
 
     def warn_if_cookies_are_lost(self, request: IncomingRequest) -> None:
         """Log once that browsers drop ``Secure`` cookies over plain HTTP to another computer."""
-        if self.options.cookie_options.secure is False or not request.is_plain_http:
+        if self.cookie_options.secure is False or not request.is_plain_http:
             return
         is_https_page = any(page.startswith("https:") for page in (request.origin, request.referer) if page)
         if not is_https_page and not _is_loopback_origin(f"http://{request.host}"):

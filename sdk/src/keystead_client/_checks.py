@@ -29,24 +29,18 @@ from keystead_client.verify import TokenFromFuture, Verifier
 User = Mapping[str, Any]
 """``id`` and ``email``; only the ``id`` if a verifier checked the token."""
 
-TIMEOUT: Final = 5.0
-"""Seconds for one call: a browser and an application worker are waiting."""
+# Times are in seconds.
+TIMEOUT: Final = 5.0  # for one call: a browser and an application worker are waiting
 RETRIES: Final = 1
-MAX_RETRY_WAIT: Final = 0.2
-"""Seconds before a retry. A call whose ``Retry-After`` is longer is not retried."""
-MAX_LOGINS: Final = 16
-"""Concurrent logins of one process: they are slow by design and must not take every connection."""
-REFRESH_TTL: Final = 10.0
-"""Seconds for which a refresh is cached: the server's default grace for a rotated token."""
-CHECK_TTL: Final = 1.0
-"""Seconds for which a revoked token may still pass, counted from the start of the call, not from its answer."""
-REPLACED_TTL: Final = 60.0
-"""Seconds after a login in which responses to requests with the old cookies may still arrive."""
+MAX_RETRY_WAIT: Final = 0.2  # a call whose Retry-After is longer is not retried
+MAX_LOGINS: Final = 16  # concurrent, of one process: they are slow by design and must not take every connection
+REFRESH_TTL: Final = 10.0  # the server's default grace for a rotated token
+CHECK_TTL: Final = 1.0  # how long a revoked token may still pass, from the start of the call, not from its answer
+REPLACED_TTL: Final = 60.0  # after a login, in which responses to requests with the old cookies may still arrive
 TIMEOUTS_TO_OPEN: Final = 3
 TIMEOUT_WINDOW: Final = 60.0
 PROBE_INTERVAL: Final = 1.0
-PROBE_LEASE: Final = 30.0
-"""Seconds after which a probe whose event loop was stopped no longer blocks the next one."""
+PROBE_LEASE: Final = 30.0  # after which a probe whose event loop was stopped no longer blocks the next one
 
 _SECRET_PREFIX: Final = "ks_"
 _SESSION_IS_OVER: Final = (RefreshTokenInvalid, RefreshTokenExpired, RefreshTokenReused)
@@ -204,16 +198,15 @@ class TokenChecks:
             self._checks.forget(auth_token)
         if refresh_token:
             self._refreshes.forget(refresh_token)
-        by_refresh_token = bool(refresh_token and refresh_token.startswith(_SECRET_PREFIX))
-        is_alive = _may_be_access_token(auth_token) and Tokens(auth_token, None).is_fresh(self._clock(), 0)
-        if not (by_refresh_token or is_alive):
+        if refresh_token and refresh_token.startswith(_SECRET_PREFIX):
+            auth_token = None
+        elif _may_be_access_token(auth_token) and Tokens(auth_token, None).is_fresh(self._clock(), 0):
+            refresh_token = None
+        else:
             return
         try:
             with self._guard("token"):
-                if by_refresh_token:
-                    await self._server.logout_with(refresh_token=refresh_token, forwarded_for=forwarded_for)
-                else:
-                    await self._server.logout_with(auth_token, forwarded_for=forwarded_for)
+                await self._server.logout_with(auth_token, refresh_token=refresh_token, forwarded_for=forwarded_for)
         except Unauthorized:
             raise
         except NotAuthenticated:

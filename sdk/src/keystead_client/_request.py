@@ -50,11 +50,6 @@ class Answer:
     body: bytes
 
 
-def _redirect(location: str) -> Answer:
-    # 303: the browser fetches the login page with GET. Quoted against header injection.
-    return _answer(303, "", _TEXT, (b"location", quote(location, safe="/?#[]@!$&'()*+,;=:%~").encode()))
-
-
 def _error(status: int, code: str, message: str, *headers: tuple[bytes, bytes], is_api: bool) -> Answer:
     body = json.dumps({"error": {"code": code, "message": message}}) if is_api else message
     return _answer(status, body, _JSON if is_api else _TEXT, *headers)
@@ -72,7 +67,7 @@ class RequestState:
         self.rules = rules
         self.checks = checks
         self.incoming = incoming
-        self.tokens = cookies.read_cookies(incoming.cookies, self._cookie_options)
+        self.tokens = cookies.read_cookies(incoming.cookies, rules.cookie_options)
         self.is_protected = not rules.is_public(incoming)
         self.is_cross_origin = rules.is_cross_origin(incoming)
         # Whether the response depends on the user: the page is protected, or the application asked for the user.
@@ -99,10 +94,18 @@ class RequestState:
 
         :raises KeysteadError: the tokens cannot be checked.
         """
-        user = await self._token_holder()
-        if user is None or self.rules.options.allow_anonymous or user.get("is_anonymous") is False:
-            return user
-        return None
+        self.make_personal()
+        if not self._is_checked:
+            self._require_in_time()
+            try:
+                self._user = await self._check_tokens()
+            except KeysteadError as error:
+                self.outage = error
+                raise
+            self._is_checked = True
+        user = self._user
+        is_known = user is not None and (self.rules.allow_anonymous or user.get("is_anonymous") is False)
+        return user if is_known else None
 
     async def require_access(self) -> None:
         """Enforce CSRF protection and, on protected paths, a login: raise what ``answer_to`` has a response to."""
@@ -124,15 +127,15 @@ class RequestState:
 
     async def log_in(self, email: str, password: str, brand: str | None) -> None:
         """Log in, and end the session the browser had. A failed login leaves that session."""
-        brand = brand or self.rules.options.brand
-        tokens = await self.checks.log_in(email, password, brand, self.incoming.forwarded_for)
+        address = self.incoming.forwarded_for
+        tokens = await self.checks.log_in(email, password, brand or self.rules.brand, address)
         # Before the old session ends: a late response that deletes its cookies must not delete the new ones.
         if self._brought is not None:
             self.checks.replace(self._brought)
         old, self.tokens, self._brought = self.tokens, cookies.CookieTokens(), None
         self._keep_tokens(tokens)
         with suppress(KeysteadError):
-            await self.checks.end_session(old, self.incoming.forwarded_for)
+            await self.checks.end_session(old, address)
 
     async def log_out(self) -> None:
         """End the session on the server and delete the cookies, even if the server cannot be reached."""
@@ -150,8 +153,11 @@ class RequestState:
         if isinstance(error, RedirectToLogin):
             # No WWW-Authenticate scheme that would make a browser ask for a password.
             challenge = (b"www-authenticate", b'Cookie realm="keystead"')
-            login_needed = _error(401, "UNAUTHENTICATED", "log in to use this", challenge, is_api=True)
-            return login_needed if is_api else _redirect(error.location)
+            if is_api:
+                return _error(401, "UNAUTHENTICATED", "log in to use this", challenge, is_api=True)
+            # 303: the browser fetches the login page with GET. Quoted against header injection.
+            location = quote(error.location, safe="/?#[]@!$&'()*+,;=:%~").encode()
+            return _answer(303, "", _TEXT, (b"location", location))
         if isinstance(error, RequestEnded):
             return _error(403, "FORBIDDEN", "This request was sent by a page of another site.", is_api=is_api)
         if isinstance(error, KeysteadError) and error is self.outage:
@@ -189,9 +195,9 @@ class RequestState:
         if self.set_cookies and self.checks.is_outdated(self.tokens.refresh_token, self._brought):
             self.set_cookies = []
         marked = cookies.private(headers) if self.is_personal else list(headers)
-        return (
-            cookies.with_cookies(marked, self.set_cookies, self._cookie_options.names) if self.set_cookies else marked
-        )
+        if not self.set_cookies:
+            return marked
+        return cookies.with_cookies(marked, self.set_cookies, self.rules.cookie_options.names)
 
     def take_over(self) -> None:
         """Let the middleware respond instead of the application."""
@@ -224,40 +230,21 @@ class RequestState:
         # A standing session keeps its refresh token.
         tokens = Tokens(new.auth_token, new.refresh_token or self.tokens.refresh_token, new.kind)
         self.tokens = cookies.CookieTokens(tokens.auth_token, tokens.refresh_token)
-        self.set_cookies = cookies.set_cookies(tokens, self._cookie_options, is_local=self._is_local)
+        is_local = self.rules.is_local_development(self.incoming)
+        self.set_cookies = cookies.set_cookies(tokens, self.rules.cookie_options, is_local=is_local)
         self._is_checked, self._user = False, None
         self.rules.warn_if_cookies_are_lost(self.incoming)
 
     def _drop_tokens(self) -> None:
         self.tokens = cookies.CookieTokens()
-        self.set_cookies = cookies.clear_cookies(self._cookie_options, is_local=self._is_local)
+        is_local = self.rules.is_local_development(self.incoming)
+        self.set_cookies = cookies.clear_cookies(self.rules.cookie_options, is_local=is_local)
         self._is_checked, self._user = True, None
-
-    @property
-    def _cookie_options(self) -> cookies.CookieOptions:
-        return self.rules.options.cookie_options
-
-    @property
-    def _is_local(self) -> bool:
-        return self.rules.is_local_development(self.incoming)
-
-    async def _token_holder(self) -> User | None:
-        self.make_personal()
-        if not self._is_checked:
-            self._require_in_time()
-            try:
-                self._user = await self._check_tokens()
-            except KeysteadError as error:
-                self.outage = error
-                raise
-            self._is_checked = True
-        return self._user
 
     async def _check_tokens(self) -> User | None:
         if not self.has_tokens:
             return None
-        options = self.rules.options
-        is_fresh = Tokens(self.tokens.auth_token, None).is_fresh(options.clock(), options.refresh_buffer)
+        is_fresh = Tokens(self.tokens.auth_token, None).is_fresh(self.rules.clock(), self.rules.refresh_buffer)
         is_refreshed = not is_fresh and self.tokens.refresh_token is not None
         if is_refreshed:
             try:

@@ -1,17 +1,15 @@
 """Log in and out, and ask for the user, in an application behind ``KeysteadMiddleware``.
 
 Every function is about the request being served, which the middleware keeps in a context variable. Outside a request
-they raise ``RuntimeError``. A coroutine that is not awaited is neither true nor false, and fails the response.
-
-    RedirectToLogin     raised by require_auth; the middleware redirects (or answers 401 to programs)
-    NotAuthenticated    raised by require_auth(mode="raise")
-    ForeignRequest      raised by login, logout and refresh_tokens for cross-origin requests; the middleware answers 403
+they raise ``RuntimeError``. ``login``, ``logout`` and ``refresh_tokens`` raise ``ForeignRequest`` (403) for requests of
+other origins. A coroutine that is not awaited is neither true nor false, and fails the response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
@@ -58,7 +56,7 @@ ErrorCode = Literal["INVALID_CREDENTIALS", "TOKEN_EXPIRED", "NETWORK_ERROR", "SE
 WRONG_CREDENTIALS: Final = "The e-mail address or the password is wrong."
 TRY_LATER: Final = "This is not possible at the moment. Please try again in a minute."
 TOO_MANY: Final = "These were too many attempts. Please wait a little and try again."
-NO_SESSION: Final = "there is no session, or it is over"
+_UNTYPEABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 MAX_TYPED: Final = 4096
 """Characters of an address or a password that are sent; the server accepts 256."""
 
@@ -87,6 +85,9 @@ class AuthResult:
     error: AuthError | None = None
 
 
+_NO_SESSION: Final = AuthResult(False, error=AuthError("TOKEN_EXPIRED", "there is no session, or it is over"))
+
+
 class _Call(Coroutine[Any, Any, T]):
     """Guard against a forgotten ``await``: ``bool()`` raises, and the response fails while a call is not awaited."""
 
@@ -99,26 +100,24 @@ class _Call(Coroutine[Any, Any, T]):
         unawaited.append(name)
 
     def __bool__(self) -> Literal[True]:
-        if self._unawaited is not None:
+        # The repr of a task tests its coroutine (Python 3.13), also before the task runs.
+        if self._unawaited is not None and sys._getframe(1).f_globals.get("__name__") != "asyncio.base_tasks":
             raise TypeError(f"{self._name}() has not been awaited: await it, or use keystead_client.wsgi.auth")
-        return True  # for asyncio, which tests the coroutine of a task that runs
+        return True
 
     def __await__(self) -> Generator[Any, Any, T]:
         self._start()
         return self._coroutine.__await__()
 
     def send(self, value: Any) -> Any:
-        """Resume the coroutine."""
         self._start()
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Raise an exception in the coroutine."""
         self._start()
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
-        """Close the coroutine."""
         self._start()
         self._coroutine.close()
 
@@ -155,13 +154,13 @@ async def login(email: str, password: str, *, brand: str | None = None) -> AuthR
         return AuthResult(False, error=AuthError("INVALID_CREDENTIALS", WRONG_CREDENTIALS))
     try:
         await request.log_in(email, password, brand)
+        return await _result(request)
     except KeysteadError as error:
         explained = _explain(error)
         # Outages are logged where they are noticed; too many attempts are not the operator's problem.
         if explained.code == "SERVER_ERROR" and not isinstance(error, ServerError | Unauthorized | RateLimited):
             LOGGER.warning("A login failed: %s", one_line(error.message))
         return AuthResult(False, error=explained)
-    return await _result(request)
 
 
 @_must_await
@@ -186,11 +185,9 @@ async def refresh_tokens() -> AuthResult:
     request = _request()
     request.require_settable_cookies()
     try:
-        if not await request.refresh():
-            return AuthResult(False, error=AuthError("TOKEN_EXPIRED", NO_SESSION))
+        return await _result(request) if await request.refresh() else _NO_SESSION
     except KeysteadError as error:
         return AuthResult(False, error=_explain(error))
-    return await _result(request)
 
 
 @_must_await
@@ -258,20 +255,16 @@ def _cookie_tokens() -> CookieTokens:
 
 
 async def _result(request: RequestState) -> AuthResult:
-    try:
-        user = await request.user()
-    except KeysteadError as error:
-        return AuthResult(False, error=_explain(error))
+    user = await request.user()
     if user is None:
-        return AuthResult(False, error=AuthError("TOKEN_EXPIRED", NO_SESSION))
+        return _NO_SESSION
     return AuthResult(True, user, request.tokens.auth_token, request.tokens.refresh_token)
 
 
 def _explain(error: KeysteadError) -> AuthError:
     # Malformed input is the user's to correct, like a wrong password.
-    if isinstance(error, InvalidCredentials) or (
-        isinstance(error, BadUserInput) and error.field in ("email", "password")
-    ):
+    is_malformed = isinstance(error, BadUserInput) and error.field in ("email", "password")
+    if is_malformed or isinstance(error, InvalidCredentials):
         return AuthError("INVALID_CREDENTIALS", error.message)
     if isinstance(error, NetworkError):
         return AuthError("NETWORK_ERROR", TRY_LATER, error.message)
@@ -282,8 +275,4 @@ def _explain(error: KeysteadError) -> AuthError:
 
 def _can_be_typed(text: object) -> bool:
     """Whether a form can contain it: the server rejects requests with NUL or lone surrogates."""
-    return (
-        isinstance(text, str)
-        and len(text) <= MAX_TYPED
-        and not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
-    )
+    return isinstance(text, str) and len(text) <= MAX_TYPED and not _UNTYPEABLE.search(text)

@@ -15,8 +15,7 @@ from keystead_client.tokens import Tokens
 
 __all__ = ["CookieOptions"]
 
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}")
-"""A JWT or an opaque secret: RFC 6750's b64token."""
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}")  # a JWT or an opaque secret: RFC 6750's b64token
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CACHE_HEADERS: Final = frozenset({b"cache-control", b"expires", b"pragma", b"surrogate-control", b"x-accel-expires"})
 
@@ -106,11 +105,13 @@ def without_keystead_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeade
 def with_cookies(headers: Iterable[tuple[bytes, bytes]], cookies: list[str], names: tuple[str, ...]) -> RawHeaders:
     """Add our cookies to the headers of a response, replacing any of the same names, and forbid caching."""
     ours = tuple(f"{name}=".encode() for name in names)
-    kept = [
-        (name, value)
-        for name, value in headers
-        if not _is_cache_header(name) and not (name.lower() == b"set-cookie" and value.lstrip(b" \t").startswith(ours))
-    ]
+    kept = []
+    for name, value in headers:
+        lower = name.lower()
+        # RFC 9213: each CDN may have its own, such as Cloudflare-CDN-Cache-Control.
+        is_for_caches = lower in _CACHE_HEADERS or lower.endswith(b"cdn-cache-control")
+        if not is_for_caches and not (lower == b"set-cookie" and value.lstrip(b" \t").startswith(ours)):
+            kept.append((name, value))
     return [*kept, (b"cache-control", b"no-store"), *((b"set-cookie", cookie.encode("ascii")) for cookie in cookies)]
 
 
@@ -119,23 +120,16 @@ def private(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
 
     A ``Cache-Control`` of the application stays as it is.
     """
-    marked, varies, has_cache_control = [], False, False
-    for name, value in headers:
-        lower = name.lower()
-        has_cache_control = has_cache_control or lower == b"cache-control"
-        if lower == b"vary" and not varies:
-            varies, value = True, _with_cookie(value)
-        marked.append((name, value))
-    if not varies:
+    marked = list(headers)
+    names = [name.lower() for name, _ in marked]
+    if b"vary" in names:
+        name, value = marked[names.index(b"vary")]
+        marked[names.index(b"vary")] = (name, _with_cookie(value))
+    else:
         marked.append((b"vary", b"Cookie"))
-    if not has_cache_control:
+    if b"cache-control" not in names:
         marked.append((b"cache-control", b"private, no-cache"))
     return marked
-
-
-def _is_cache_header(name: bytes) -> bool:
-    # RFC 9213: each CDN may have its own, such as Cloudflare-CDN-Cache-Control.
-    return name.lower() in _CACHE_HEADERS or name.lower().endswith(b"cdn-cache-control")
 
 
 def _with_cookie(vary: bytes) -> bytes:

@@ -1,13 +1,6 @@
 """``KeysteadMiddleware`` protects an ASGI application: every path needs a login, except the public ones.
 
-It is pure ASGI: bodies are streamed, and no framework is imported. For each request, in this order:
-
-1. The path is public: the application responds; the server is called only if the application asks for the user.
-2. The access token is valid for a while: it is checked (at the server, or by the verifier); the application responds.
-3. It expires soon: the refresh token is exchanged, once for all concurrent requests; the response sets new cookies.
-4. The server says that the session is over: the cookies are deleted; a browser is redirected to the login page, a
-   program gets 401.
-5. The tokens cannot be checked: the cookies stay; 503.
+It is pure ASGI: bodies are streamed, and no framework is imported. ``docs/sdk-web.md`` says what each request gets.
 """
 
 from __future__ import annotations
@@ -17,10 +10,11 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from keystead_client._access_rules import AccessRules, IncomingRequest, Options
-from keystead_client._checks import TokenChecks
+from keystead_client._access_rules import AccessRules, IncomingRequest
+from keystead_client._checks import RETRIES, TIMEOUT, TokenChecks
 from keystead_client._request import RequestEnded, RequestState, current_request
 from keystead_client._single_flight import Share, share_between_tasks
+from keystead_client._transport import LOGGER
 from keystead_client.async_client import AsyncClient
 from keystead_client.cookies import CookieOptions, without_keystead_headers
 from keystead_client.errors import KeysteadError
@@ -91,26 +85,44 @@ class Protected(Generic[AppT, ClientT]):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        options = Options(
-            endpoint=endpoint,
+        self._rules = AccessRules(
             public_paths=public_paths,
+            api_paths=api_paths,
+            allowed_origins=allowed_origins,
             login_path=login_path,
-            refresh_buffer=refresh_buffer,
             cookie_options=cookie_options or CookieOptions(),
             brand=brand,
-            brand_token=brand_token,
-            api_paths=api_paths,
             allow_anonymous=allow_anonymous,
-            allowed_origins=allowed_origins,
-            allow_http=allow_http,
-            timeout=timeout,
-            is_verified=verifier is not None,
+            refresh_buffer=refresh_buffer,
             clock=clock,
         )
-        self._own_client = None if client else self._client_type(endpoint, **options.client_options())
+        if verifier is not None and not allow_anonymous:
+            raise ValueError("a `verifier` cannot tell anonymous users from accounts and needs allow_anonymous=True")
+        if client is not None:
+            ignored = {"endpoint": endpoint, "brand_token": brand_token, "allow_http": allow_http, "timeout": timeout}
+            for name in [name for name, value in ignored.items() if value]:
+                raise ValueError(f"`{name}` conflicts with `client`; pass it to the client only")
+            if brand is not None and getattr(client, "brand", brand) not in (None, brand):
+                raise ValueError("`brand` conflicts with `client.brand`; pass it to the client only")
+        # KEYSTEAD_API_KEY is for programs. Here users act, and a bad key would lock them out.
+        self._own_client = (
+            None
+            if client
+            else self._client_type(
+                endpoint,
+                brand=brand,
+                brand_token=brand_token,
+                allow_http=allow_http,
+                timeout=TIMEOUT if timeout is None else timeout,
+                retries=RETRIES,
+                api_key="",
+            )
+        )
         used = cast(ClientT, client or self._own_client)
-        options.check_client(used, is_own=client is None)
-        self._rules = AccessRules(options)
+        if verifier is None and not getattr(used, "is_of_one_brand", True):
+            if client is not None and brand is not None:
+                raise ValueError("`brand` needs a client of that brand; pass it to the client")
+            LOGGER.warning("Without a brand, users of every brand are accepted. Pass `brand`, or set KEYSTEAD_BRAND.")
         self._checks = TokenChecks(self._adapt(used), verifier and self._adapt(verifier), clock, self._share)
 
 
