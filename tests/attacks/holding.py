@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -120,6 +120,7 @@ class Call:
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes = b""
     query: bytes = b""
+    received: list[bytes] = field(default_factory=list)
 
     async def send_to(self, application: Application) -> int:
         """The status of the answer."""
@@ -139,6 +140,7 @@ class Call:
             "state": {},
         }
         status = 0
+        self.received.clear()
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": self.body, "more_body": False}
@@ -146,6 +148,7 @@ class Call:
         async def send(message: Any) -> None:
             nonlocal status
             status = message.get("status", status)
+            self.received.append(message.get("body", b""))
 
         await application(scope, receive, send)
         assert status

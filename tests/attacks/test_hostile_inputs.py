@@ -120,6 +120,7 @@ def sending(application: Application, make: Callable[[int], Call], statuses: Seq
         async def send() -> None:
             status = await call.send_to(application)
             assert not statuses or status in statuses, (status, call.body[:200])
+            assert len(b"".join(call.received)) <= 1 << 20
 
         return send
 
@@ -342,6 +343,9 @@ async def test_the_corpus_of_documents(
             yield name, sending(application, make, (200, 400)), 1
 
     await check(probes())
+    call = Call("POST", "/graphql", [JSON, (b"x-api-key", key)], graphql_body("{ customerList { data { id } } }"))
+    assert await call.send_to(application) == 200
+    assert b'"data":[{"id"' in b"".join(call.received)
 
 
 async def test_the_variables_of_every_operation(
