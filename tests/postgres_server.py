@@ -16,15 +16,9 @@ UNPRIVILEGED = 65534
 """PostgreSQL refuses to run as root; its files then belong to this uid."""
 
 _FAST = (
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "shared_buffers=16MB",
-    "max_connections=60",
-    "unix_socket_directories=",
-    "listen_addresses=127.0.0.1",
-    "autovacuum=off",
-)
+    "fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60",
+    "unix_socket_directories=", "listen_addresses=127.0.0.1", "autovacuum=off",
+)  # fmt: skip
 
 
 class PostgresMissing(RuntimeError):

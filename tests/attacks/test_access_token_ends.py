@@ -57,7 +57,6 @@ async def test_a_key_is_accepted_as_its_schedule_says(
     assert await _is_accepted(api, early), "published, and to become active in ten minutes"
     assert await _is_accepted(api, old)
     assert server.keyring.active.kid == forge.key.kid
-
     clock.advance(minutes=10)
     await _follow_keyring(server)
     assert server.keyring.active.kid == waiting

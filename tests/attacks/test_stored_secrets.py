@@ -133,10 +133,7 @@ async def test_a_digest_in_a_row_of_another_kind_is_useless(
     """Secrets are looked up as their own kind only."""
     rows = {
         SecretKind.secret_key: (_SET_KEY, (await make_api_key(server, brand, "admin"))[1]),
-        SecretKind.publishable_key: (
-            _SET_KEY,
-            (await make_api_key(server, brand, "read", is_publishable=True))[1],
-        ),
+        SecretKind.publishable_key: (_SET_KEY, (await make_api_key(server, brand, "read", is_publishable=True))[1]),
         SecretKind.brand_token: (_SET_BRAND_TOKEN, await make_brand_token(server, brand)),
         SecretKind.refresh: (
             _SET_REFRESH_TOKEN,

@@ -52,8 +52,13 @@ class World:
         return DatabaseClock(_Wall(self), self.elapsed)
 
     async def measure(self, clock: DatabaseClock) -> timedelta:
-        """Lets it measure."""
         return await clock.measure(cast(Any, self))
+
+    async def measured(self) -> DatabaseClock:
+        """The same, after its first measurement."""
+        clock = self.clock()
+        await self.measure(clock)
+        return clock
 
 
 class _Wall:
@@ -76,9 +81,7 @@ async def test_the_clock_follows_the_database(days: int) -> None:
 
 
 async def test_setting_the_wall_clock_has_no_effect() -> None:
-    world = World()
-    clock = world.clock()
-    await world.measure(clock)
+    clock = await (world := World()).measured()
     before = clock.now()
     world.wall += timedelta(days=400)
     assert clock.now() == before
@@ -88,8 +91,7 @@ async def test_setting_the_wall_clock_has_no_effect() -> None:
 
 async def test_the_first_error_is_at_most_half_the_latency() -> None:
     world = World(there=0.4)
-    clock = world.clock()
-    await world.measure(clock)
+    clock = await world.measured()
     assert abs(clock.now() - world.theirs) <= timedelta(seconds=0.2) + TOLERANCE
     world.there = 0.0
     await world.measure(clock)
@@ -97,9 +99,7 @@ async def test_the_first_error_is_at_most_half_the_latency() -> None:
 
 
 async def test_a_change_of_the_databases_clock_is_followed() -> None:
-    world = World()
-    clock = world.clock()
-    await world.measure(clock)
+    clock = await (world := World()).measured()
     for hours in (3, -5):
         world.theirs += timedelta(hours=hours)
         await world.measure(clock)
@@ -107,9 +107,7 @@ async def test_a_change_of_the_databases_clock_is_followed() -> None:
 
 
 async def test_truncated_milliseconds_cause_no_jitter() -> None:
-    world = World()
-    clock = world.clock()
-    await world.measure(clock)
+    clock = await (world := World()).measured()
     offset = clock._offset
     for _ in range(50):
         world.pass_(0.0301)
@@ -120,9 +118,7 @@ async def test_truncated_milliseconds_cause_no_jitter() -> None:
 
 
 async def test_a_measurement_expires() -> None:
-    world = World()
-    clock = world.clock()
-    await world.measure(clock)
+    clock = await (world := World()).measured()
     world.is_away = True
     world.pass_(GOOD_FOR_SECONDS - 1)
     with pytest.raises(ServiceUnavailable):

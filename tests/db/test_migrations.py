@@ -21,6 +21,7 @@ from keystead.db import migrate
 from keystead.db.factory import open_database
 from keystead.db.types import metadata
 from tests.databases import import_stores
+from tests.db.things import created
 
 
 async def _inspect(url: str, work: Callable[[Connection], Any]) -> Any:
@@ -83,7 +84,6 @@ async def test_a_database_of_a_newer_release_is_rejected(database_url: str) -> N
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
     await _inspect(database_url, from_the_future)
-
     with pytest.raises(errors.StartupError, match="9999"):
         await migrate.upgrade(database_url)
 
@@ -91,7 +91,6 @@ async def test_a_database_of_a_newer_release_is_rejected(database_url: str) -> N
 def test_revisions_are_consecutive() -> None:
     scripts = ScriptDirectory(str(migrate.SCRIPTS))
     revisions = [script.revision for script in reversed(list(scripts.walk_revisions()))]
-
     assert revisions == [f"{number:04}" for number in range(1, len(revisions) + 1)]
     assert scripts.get_heads() == [migrate.head_revision()]
 
@@ -99,15 +98,9 @@ def test_revisions_are_consecutive() -> None:
 @pytest.fixture
 async def at_0002(postgres_url: str) -> AsyncIterator[str]:
     """The URL of a PostgreSQL database of an earlier release."""
-    name = f"keystead_old_{token_hex(4)}"
-    server = await asyncpg.connect(f"{postgres_url}/postgres")
-    await server.execute(f"CREATE DATABASE {name}")
-    try:
-        await _inspect(f"{postgres_url}/{name}", lambda connection: migrate._run_scripts(connection, "0002"))
-        yield f"{postgres_url}/{name}"
-    finally:
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()
+    async with created(postgres_url, f"keystead_old_{token_hex(4)}") as url:
+        await _inspect(url, lambda connection: migrate._run_scripts(connection, "0002"))
+        yield url
 
 
 async def test_sessions_are_readable_while_a_later_migration_waits(at_0002: str) -> None:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.schema import CreateTable
 
 from keystead.db.interface import ConnectionLost, Tx
 from keystead.db.migrate import is_current, upgrade
 from keystead.db.postgres import PostgresDatabase
-from keystead.db.statements import Statement
 from tests.cli.command import MASTER_KEY, run_alone
-from tests.databases import PostgresTemplate
-from tests.db.things import BRAND, COUNT_UP, NUMBER, add, names, postgres, things
+from tests.db.things import BRAND, COUNT_UP, NUMBER, SETTING, add, created, kill_others, names, opened, postgres
 from tests.pgbouncer import pooled
 
-SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
 OURS = "extra_float_digits,timezone,jit,statement_timeout,lock_timeout,idle_in_transaction_session_timeout"
 LIMITS = {
     "statement_timeout": "5s",
@@ -29,14 +26,6 @@ LIMITS = {
     "TimeZone": "UTC",
     "jit": "off",
 }
-
-
-@pytest.fixture
-def url(postgres_template: PostgresTemplate) -> Iterator[str]:
-    """A migrated database."""
-    made = postgres_template.copy()
-    yield made
-    postgres_template.drop(made)
 
 
 @pytest.fixture
@@ -49,12 +38,8 @@ def through(url: str) -> Iterator[str]:
 @pytest.fixture
 async def database(through: str) -> AsyncIterator[PostgresDatabase]:
     """The same, opened, with the table ``things``."""
-    database = postgres(through)
-    await database.open()
-    async with database.transaction() as tx:
-        await tx.execute_ddl(CreateTable(things))
-    yield database
-    await database.close()
+    async with opened(postgres(through)) as database:
+        yield database
 
 
 async def test_many_transactions_share_few_sessions(database: PostgresDatabase) -> None:
@@ -88,23 +73,17 @@ async def test_timeouts_are_set_per_transaction_only(database: PostgresDatabase,
     await other.close()
 
 
-@pytest.mark.parametrize("ignored", ["extra_float_digits", OURS])
-@pytest.mark.parametrize("mode", ["transaction", "session"])
-async def test_a_pooler_is_detected(url: str, mode: str, ignored: str) -> None:
-    with pooled(url, mode=mode, ignored=ignored) as through:
+@pytest.mark.parametrize(
+    ("mode", "ignored"), [*product(("transaction", "session"), ("extra_float_digits", OURS)), (None, "announced")]
+)
+async def test_a_pooler_is_detected_or_announced(url: str, mode: str | None, ignored: str) -> None:
+    with pooled(url, mode=mode, ignored=ignored) if mode else nullcontext(f"{url}?statement_cache=off") as through:
         database = postgres(through)
+        assert database._connector.is_pooled is (mode is None)
         await database.open()
         assert database._connector.is_pooled
         assert await database.reads.find(SETTING, name="statement_timeout") == ("5s",)
         await database.close()
-
-
-async def test_statement_cache_off_announces_a_pooler(url: str) -> None:
-    database = postgres(f"{url}?statement_cache=off")
-    assert database._connector.is_pooled
-    await database.open()
-    assert await database.reads.find(SETTING, name="statement_timeout") == ("5s",)
-    await database.close()
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
@@ -124,20 +103,14 @@ async def test_missing_statements_reveal_a_pooler(url: str, in_transaction: bool
     await database.close()
 
 
-async def test_migrations_through_a_pooler(postgres_url: str, postgres_template: PostgresTemplate) -> None:
-    name = "keystead_test_through_pgbouncer"
-    control = await asyncpg.connect(f"{postgres_url}/postgres")
-    await control.execute(f"CREATE DATABASE {name}")
-    try:
-        with pooled(f"{postgres_url}/{name}") as through:
+async def test_migrations_through_a_pooler(postgres_url: str) -> None:
+    async with created(postgres_url, "keystead_test_through_pgbouncer") as url:
+        with pooled(url) as through:
             await asyncio.gather(upgrade(through), upgrade(through))
             database = postgres(through)
             await database.open()
             assert await is_current(database)
             await database.close()
-    finally:
-        await control.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await control.close()
 
 
 def test_commands_log_nothing_about_a_pooler(through: str, tmp_path: Path) -> None:
@@ -151,12 +124,7 @@ async def test_new_connections_after_a_restart_of_the_pooler(url: str) -> None:
         database = postgres(through)
         await database.open()
         assert await database.reads.find(SETTING, name="jit") == ("off",)
-        connection = await asyncpg.connect(url)
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        await connection.close()
+        await kill_others(url)
         for _ in range(5):
             assert await database.run(lambda tx: tx.find(SETTING, name="jit")) == ("off",)
             assert await database.reads.find(SETTING, name="jit") == ("off",)

@@ -11,46 +11,21 @@ from dataclasses import replace
 import asyncpg
 import pytest
 from sqlalchemy import bindparam, func, select
-from sqlalchemy.schema import CreateTable
 
 from keystead import errors
 from keystead.db import postgres_pool
-from keystead.db.interface import ReadOnly, Tx
+from keystead.db.interface import ReadOnly, TooManyColumns, Tx
 from keystead.db.migrate import upgrade
 from keystead.db.postgres import MAXIMUM_CONNECTIONS, PostgresDatabase
 from keystead.db.postgres_connect import transport_of
 from keystead.db.postgres_pool import Connection
 from keystead.db.statements import Statement
 from keystead.web.bootstrap import open_server
-from tests.databases import PostgresTemplate
-from tests.db.things import BRAND, COUNT_UP, NUMBER, add, dsn, names, postgres, things
+from tests.db.things import BRAND, COUNT_UP, NUMBER, SETTING, add, created, dsn, kill_others, names, postgres
 from tests.make import SETTINGS
 
-SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
 PROCESS = Statement(select(func.pg_backend_pid()), unbranded="no table at all")
 SLEEP = Statement(select(func.pg_sleep(bindparam("seconds", required=True))), unbranded="no table at all")
-
-
-@pytest.fixture
-async def server(postgres_template: PostgresTemplate) -> AsyncIterator[PostgresDatabase]:
-    """A PostgreSQL database with the table ``things``."""
-    url = postgres_template.copy()
-    database = postgres(url)
-    await database.open()
-    async with database.transaction() as tx:
-        await tx.execute_ddl(CreateTable(things))
-    yield database
-    await database.close()
-    postgres_template.drop(url)
-
-
-async def _kill_others(database: PostgresDatabase) -> None:
-    connection = await asyncpg.connect(dsn(database))
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    await connection.close()
 
 
 async def test_timeouts_are_set_on_the_server(server: PostgresDatabase) -> None:
@@ -65,24 +40,16 @@ async def test_timeouts_are_set_on_the_server(server: PostgresDatabase) -> None:
         assert await server.reads.find(SETTING, name=name) == (value,)
 
 
-async def test_a_read_is_retried_after_a_lost_connection(server: PostgresDatabase) -> None:
+async def test_reads_and_begin_are_retried_after_a_lost_connection(server: PostgresDatabase) -> None:
     await asyncio.gather(*(server.ping() for _ in range(5)))
     before = await server.reads.find(PROCESS)
-    await _kill_others(server)
-
+    await kill_others(dsn(server))
     after = await server.reads.find(PROCESS)
-
-    assert after is not None
-    assert after != before
+    assert after not in (None, before)
     assert await server.reads.list(PROCESS) == [after]
-
-
-async def test_begin_is_retried_after_a_lost_connection(server: PostgresDatabase) -> None:
-    await _kill_others(server)
-
+    await kill_others(dsn(server))
     async with server.transaction() as tx:
         await add(tx)
-
     assert await names(server.reads) == ["thing a"]
 
 
@@ -90,9 +57,8 @@ async def test_a_connection_lost_inside_a_transaction_is_not_retried(server: Pos
     with pytest.raises(errors.ServiceUnavailable):
         async with server.transaction() as tx:
             await add(tx, "a")
-            await _kill_others(server)
+            await kill_others(dsn(server))
             await add(tx, "b")
-
     assert await names(server.reads) == []
 
 
@@ -117,7 +83,6 @@ async def test_a_full_pool_is_service_unavailable(server: PostgresDatabase, monk
     done.set()
     await asyncio.gather(*holders)
     await waiting
-
     assert server._pool._size <= MAXIMUM_CONNECTIONS
     assert len(server._pool._idle) == server._pool._size
 
@@ -132,7 +97,6 @@ async def test_slots_of_discarded_connections_are_freed(server: PostgresDatabase
         await asyncio.gather(task, return_exceptions=True)
 
     await asyncio.gather(*(read_once(number) for number in range(60)))
-
     assert len(server._pool._idle) == server._pool._size <= MAXIMUM_CONNECTIONS
     await server.ping()
 
@@ -159,7 +123,6 @@ async def test_run_retries_after_a_deadlock(server: PostgresDatabase) -> None:
         await server.run(work)
 
     await asyncio.gather(cross("a", "b"), cross("b", "a"))
-
     assert tries == 3
     for key in ("a", "b"):
         assert await server.reads.find(NUMBER, id=key, brand_id=BRAND) == (2,)
@@ -168,35 +131,28 @@ async def test_run_retries_after_a_deadlock(server: PostgresDatabase) -> None:
 @pytest.mark.parametrize(
     ("place", "named"),
     [
-        ("127.0.0.1:1/keystead", "127.0.0.1:1"),
-        ("127.0.0.1:1,[::1]:2/keystead", "127.0.0.1:1, [::1]:2"),
+        ("127.0.0.1:1/keystead", "127.0.0.1:1"), ("127.0.0.1:1,[::1]:2/keystead", "127.0.0.1:1, [::1]:2"),
         ("/keystead?host=/nonexistent", "/nonexistent/.s.PGSQL.5432"),
         ("127.0.0.1:1/keystead?host=ignored", "127.0.0.1:1"),
     ],
-)
+)  # fmt: skip
 async def test_a_server_that_is_down_is_one_clear_line_without_the_password(place: str, named: str) -> None:
-    url = f"postgresql://keystead:hush-hush@{place}"
-    for opening in (postgres(url).open(), upgrade(url)):
+    database = postgres(url := f"postgresql://keystead:hush-hush@{place}")
+    for opening in (database.open(), upgrade(url)):
         with pytest.raises(errors.StartupError) as refused:
             await opening
         assert refused.value.message.startswith(f"Cannot reach PostgreSQL at {named}: ")
         assert "hush" not in refused.value.message
         assert "\n" not in refused.value.message
+    for request in (database.ping(), database.reads.find(PROCESS)):
+        with pytest.raises(errors.ServiceUnavailable):
+            await request
 
 
 async def test_a_database_that_does_not_exist_is_one_clear_line(postgres_url: str) -> None:
     for opening in (postgres(f"{postgres_url}/nowhere").open(), upgrade(f"{postgres_url}/nowhere")):
         with pytest.raises(errors.StartupError, match='database "nowhere" does not exist'):
             await opening
-
-
-async def test_an_unreachable_server_is_service_unavailable() -> None:
-    database = postgres("postgresql://keystead@127.0.0.1:1/keystead")
-
-    with pytest.raises(errors.ServiceUnavailable):
-        await database.ping()
-    with pytest.raises(errors.ServiceUnavailable):
-        await database.reads.find(PROCESS)
 
 
 @asynccontextmanager
@@ -212,59 +168,56 @@ async def _read_only(database: PostgresDatabase) -> AsyncIterator[None]:
         await control.close()
 
 
-async def test_a_read_only_session_is_discarded(server: PostgresDatabase) -> None:
+async def test_a_read_only_session_is_not_ready_and_discarded(server: PostgresDatabase) -> None:
+    settings = replace(SETTINGS, database_url=dsn(server), master_key="a master key of thirty-two characters or more")
+    async with open_server(settings):
+        pass
     async with _read_only(server):
-        await _kill_others(server)
+        await server.ping()  # a session of before
+        await kill_others(dsn(server))
+        with pytest.raises(ReadOnly):
+            await server.ping()
+        with pytest.raises(errors.StartupError, match="The database cannot be used: 25006"):
+            async with open_server(settings):
+                pass
         await asyncio.gather(*(server.now() for _ in range(5)))
         with pytest.raises(ReadOnly):
             async with server.transaction() as tx:
                 await add(tx)
         assert server._pool._size == 0
         await asyncio.gather(*(server.now() for _ in range(5)))
-
     # The sessions are still those of the time when they could only read.
     await server.run(lambda tx: add(tx))
     assert await names(server.reads) == ["thing a"]
+    await server.ping()
 
 
-async def test_ping_requires_a_writable_database(server: PostgresDatabase) -> None:
-    await server.ping()
-    async with _read_only(server):
-        await server.ping()  # a session of before
-        await _kill_others(server)
-        with pytest.raises(ReadOnly):
-            await server.ping()
-        await server.now()
-    await server.ping()
-    assert len(server._pool._idle) == 1
+async def test_nul_in_text_and_too_many_columns_are_bad_input(server: PostgresDatabase) -> None:
+    with pytest.raises(errors.BadUserInput):
+        await server.run(lambda tx: add(tx, "a", "a\0b"))
+    with pytest.raises(TooManyColumns):
+        columns = ", ".join(f"c{number} int" for number in range(1601))
+        await server.run(lambda tx: tx.execute_ddl(f"CREATE TABLE wide ({columns})"))
 
 
 async def test_losing_all_connections_is_never_an_internal_error(server: PostgresDatabase) -> None:
     """asyncpg answers with whatever it makes of the server's farewell: InternalClientError, InterfaceError, OSError."""
     for number in range(8):
         await asyncio.gather(*(server.now() for _ in range(4)))
-        await _kill_others(server)
+        await kill_others(dsn(server))
         await asyncio.gather(*(server.reads.find(PROCESS) for _ in range(4)))
         await server.run(lambda tx, key=f"k{number}": add(tx, key))  # type: ignore[misc]
-
     assert len(await names(server.reads)) == 8
 
 
 async def test_other_encodings_than_utf8_are_rejected(postgres_url: str) -> None:
-    control = await asyncpg.connect(f"{postgres_url}/postgres")
-    await control.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
-    url = f"{postgres_url}/ascii"
-    try:
-        for database in (postgres(url).open(), upgrade(url)):
+    async with created(postgres_url, "ascii", "ENCODING 'SQL_ASCII' TEMPLATE template0") as url:
+        for opening in (postgres(url).open(), upgrade(url)):
             with pytest.raises(errors.StartupError, match="has the encoding SQL_ASCII, and Keystead needs UTF8"):
-                await database
-    finally:
-        await control.execute("DROP DATABASE ascii WITH (FORCE)")
-        await control.close()
+                await opening
 
 
-async def test_parameters_of_the_url_reach_the_server_and_the_socket(postgres_template: PostgresTemplate) -> None:
-    url = postgres_template.copy()
+async def test_parameters_of_the_url_reach_the_server_and_the_socket(url: str) -> None:
     query = "application_name=shop&options=-c%20work_mem%3D7MB&keepalives_idle=31&connect_timeout=7"
     database = postgres(f"{url}?{query}")
     await database.open()
@@ -276,17 +229,6 @@ async def test_parameters_of_the_url_reach_the_server_and_the_socket(postgres_te
         assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 31
     finally:
         await database.close()
-        postgres_template.drop(url)
-
-
-async def test_a_server_does_not_start_on_a_read_only_database(server: PostgresDatabase) -> None:
-    settings = replace(SETTINGS, database_url=dsn(server), master_key="a master key of thirty-two characters or more")
-    async with open_server(settings):
-        pass
-    async with _read_only(server):
-        with pytest.raises(errors.StartupError, match="The database cannot be used: 25006"):
-            async with open_server(settings):
-                pass
 
 
 async def test_connecting_is_retried_once(server: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +241,7 @@ async def test_connecting_is_retried_once(server: PostgresDatabase, monkeypatch:
             raise asyncpg.AdminShutdownError("terminating connection due to administrator command")
         return await connect()
 
-    await _kill_others(server)
+    await kill_others(dsn(server))
     monkeypatch.setattr(server._pool, "_connect", fail_once)
     await server.ping()
     assert (attempts, server._pool._size) == (2, 1)

@@ -7,7 +7,7 @@ import pytest
 from asyncpg.exceptions._base import PostgresMessageMeta
 
 from keystead import errors
-from keystead.db.interface import ConnectionLost, Contention, OutcomeUnknown, RightMissing, Undone
+from keystead.db.interface import ConnectionLost, OutcomeUnknown, Undone
 from keystead.db.postgres_errors import (
     _HANDLING,
     ConnectionAction,
@@ -30,12 +30,9 @@ def raised(state: str) -> asyncpg.PostgresError:
     return error
 
 
-def test_every_class_that_asyncpg_knows_has_a_row() -> None:
+def test_the_rows_are_those_of_the_states_that_asyncpg_knows() -> None:
     assert len(KNOWN) > 200
     assert sorted({state[:2] for state in KNOWN} - _HANDLING.keys()) == []
-
-
-def test_no_row_is_of_an_unknown_state() -> None:
     unknown_to_asyncpg = {"00", "25P04"}  # success; PostgreSQL 17's transaction_timeout
     assert {row for row in _HANDLING if not any(state.startswith(row) for state in KNOWN)} <= unknown_to_asyncpg
 
@@ -84,15 +81,7 @@ def test_a_timeout_is_not_retried() -> None:
     assert isinstance(translate_at_commit(TimeoutError()), OutcomeUnknown)
 
 
-def test_other_errors_are_not_translated() -> None:
+def test_other_errors_are_not_translated_and_unknown_states_close_the_connection() -> None:
     for error in (KeyError("x"), RuntimeError("x")):
         assert (is_lost(error), translate(error)) == (False, error)
-
-
-def test_missing_privilege_and_deadlock() -> None:
-    assert isinstance(translate(raised("42501")), RightMissing)
-    assert isinstance(translate(raised("40P01")), Contention)
-
-
-def test_an_unknown_state_closes_the_connection() -> None:
     assert (handling_of("ZZ999").meaning, handling_of("ZZ999").action) == (Meaning.fault, ConnectionAction.discard)

@@ -41,16 +41,15 @@ async def why_not(url: str) -> str:
     return refused.value.message
 
 
-async def test_a_valid_certificate_is_accepted(url: str, authority: Authority) -> None:
-    database = postgres(f"{url}?sslmode=verify-full&sslrootcert={authority.bundle}")
+async def test_a_valid_certificate_is_accepted_and_a_host_name_mismatch_explained(
+    url: str, authority: Authority
+) -> None:
+    options = f"?sslmode=verify-full&sslrootcert={authority.bundle}"
+    database = postgres(f"{url}{options}")
     await database.open()
     await database.ping()
     await database.close()
-
-
-async def test_a_host_name_mismatch_is_explained(url: str, authority: Authority) -> None:
-    by_address = url.replace("localhost", "127.0.0.1")
-    line = await why_not(f"{by_address}?sslmode=verify-full&sslrootcert={authority.bundle}")
+    line = await why_not(url.replace("localhost", "127.0.0.1") + options)
     assert "the server's certificate is rejected: IP address mismatch" in line
     assert f"sslrootcert={authority.bundle}" in line
 
@@ -76,7 +75,10 @@ async def test_a_file_that_is_missing_or_broken_is_named(
         assert what in line
 
 
-async def test_a_missing_default_root_certificate_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_default_root_certificate_and_a_server_without_tls_are_named(
+    url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "rejected SSL upgrade" in await why_not(f"{postgres_url}/postgres?sslmode=require")
     monkeypatch.setenv("HOME", "/nonexistent")
     line = await why_not(f"{url}?sslmode=verify-full")
     assert "/nonexistent/.postgresql/root.crt" in line
@@ -98,7 +100,3 @@ async def test_a_server_without_direct_tls_is_explained(authority: Authority, is
         line = await why_not(f"postgresql://someone@127.0.0.1:{port}/postgres?{options}")
     assert line.endswith("closed the connection during TLS; sslnegotiation=direct needs PostgreSQL 17")
     assert "sslnegotiation" not in await why_not(f"postgresql://someone@127.0.0.1:1/postgres?{options}")
-
-
-async def test_a_server_without_tls_is_explained(postgres_url: str) -> None:
-    assert "rejected SSL upgrade" in await why_not(f"{postgres_url}/postgres?sslmode=require")

@@ -72,16 +72,11 @@ async def run(db: Database, work: Work, seconds: float = 100.0) -> int:
     return await run_in_slices(db, work.step, seconds=seconds, timer=lambda: work.now, rest=work.rest)
 
 
-async def test_all_of_it_is_done_in_short_slices(db: Database) -> None:
+async def test_all_is_done_in_short_slices_and_the_writer_rests_as_long_as_it_was_held(db: Database) -> None:
     work = Work(1000)
     assert await run(db, work) == 1000
     assert max(work.slices) <= LONGEST_SLICE
     assert work.slices[-1] == 0
-
-
-async def test_the_writer_is_left_free_as_long_as_it_was_held(db: Database) -> None:
-    work = Work(100)
-    await run(db, work)
     assert work.rests == pytest.approx(work.slices[:-1])
 
 

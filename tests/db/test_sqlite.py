@@ -7,75 +7,49 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.schema import CreateTable
 
 from keystead import errors
+from keystead.db import sqlite
 from keystead.db.interface import OutcomeUnknown, ReadOnly
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import READER_THREADS, SqliteDatabase
 from keystead.db.sqlite_threads import connect
 from keystead.db.statements import Statement
-from tests.db.things import NUMBER, add, names, things
+from tests.db.things import NUMBER, add, names, opened
 
 
-@pytest.fixture
-async def file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    """A SQLite database with the table ``things``."""
-    database = SqliteDatabase(str(tmp_path / "keystead.db"))
-    await database.open()
-    async with database.transaction() as tx:
-        await tx.execute_ddl(CreateTable(things))
-    yield database
-    await database.close()
-
-
-async def test_the_file_and_its_log_have_mode_0600(file: SqliteDatabase) -> None:
+async def test_file_modes_and_settings_that_keep_data_safe(file: SqliteDatabase) -> None:
     for path in (file.path, f"{file.path}-wal"):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-
-
-async def test_the_settings_that_keep_data_safe(file: SqliteDatabase) -> None:
     connection = connect(file.path, timeout=0, query_only=False)
-
-    def pragma(name: str) -> object:
-        return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-    assert (pragma("journal_mode"), pragma("synchronous"), pragma("foreign_keys")) == ("wal", 2, 1)
+    for pragma, value in {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}.items():
+        assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
     connection.close()
 
 
-@pytest.mark.parametrize("path", ["missing/keystead.db", "."])
+@pytest.mark.parametrize("path", ["missing/keystead.db", ".", "letter.db"])
 async def test_a_path_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, path: str) -> None:
+    (tmp_path / "letter.db").write_text("Dear Sir or Madam, " * 100)
     target = str(tmp_path / path)
     for opening in (SqliteDatabase(target).open(), upgrade(f"sqlite:///{target}")):
-        with pytest.raises(errors.StartupError) as refused:
+        with pytest.raises(errors.StartupError, match="not a database" if path == "letter.db" else None) as refused:
             await opening
         assert target in refused.value.message
         assert "\n" not in refused.value.message
 
 
-async def test_another_file_is_one_clear_line(tmp_path: Path) -> None:
-    target = tmp_path / "letter.db"
-    target.write_text("Dear Sir or Madam, " * 100)
-
-    with pytest.raises(errors.StartupError, match="not a database"):
-        await SqliteDatabase(str(target)).open()
-
-
 async def test_a_full_disk_writes_nothing(file: SqliteDatabase) -> None:
     async with file.transaction() as tx:
         await tx.execute_ddl("PRAGMA max_page_count = 1")  # never below what the file has already
-
     with pytest.raises(errors.StorageFull):
         async with file.transaction() as tx:
             await add(tx, "a", "x" * 1_000_000)
-
     assert await names(file.reads) == []
 
 
@@ -93,31 +67,23 @@ async def test_writers_wait_for_another_process(file: SqliteDatabase) -> None:
     other.execute("ROLLBACK")
     await task
     other.close()
-
     assert await names(file.reads) == ["thing a"]
 
 
-async def test_a_permanent_lock_is_service_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keystead.db.sqlite_threads.BUSY_TIMEOUT", 0.05)
-    database = SqliteDatabase(str(tmp_path / "keystead.db"))
-    await database.open()
-    other = sqlite3.connect(database.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        with pytest.raises(errors.ServiceUnavailable):
-            async with database.transaction() as tx:
-                await tx.execute_ddl("CREATE TABLE x (y)")
-    finally:
-        other.close()
-        await database.close()
-
-
-async def test_waiting_for_the_writer_times_out(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_lock_times_out(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this process's writer, and of another process."""
     monkeypatch.setattr("keystead.db.sqlite.QUEUE_TIMEOUT", 0.01)
     async with file.transaction():
         with pytest.raises(errors.ServiceUnavailable):
             async with file.transaction():
                 pass
+    monkeypatch.setattr("keystead.db.sqlite_threads.BUSY_TIMEOUT", 0.05)
+    async with opened(SqliteDatabase(f"{file.path}-other")) as database:
+        with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(errors.ServiceUnavailable):
+                async with database.transaction() as tx:
+                    await tx.execute_ddl("CREATE TABLE x (y)")
 
 
 async def test_a_busy_read_is_retried_on_a_reader_thread(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,16 +96,15 @@ async def test_a_busy_read_is_retried_on_a_reader_thread(file: SqliteDatabase, m
     async with file.transaction() as tx:
         await add(tx)
     monkeypatch.setattr(file.reads, "_connection", Busy())
-
     assert await names(file.reads) == ["thing a"]
     assert await file.reads.find(NUMBER, id="a", brand_id="another") is None
 
 
 async def test_a_commit_finishes_despite_cancellation(file: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, sent, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-    commit = vars(__import__("keystead.db.sqlite", fromlist=["_commit"]))["_commit"]
+    commit = sqlite._commit
 
-    def slow_commit(*arguments: object) -> None:
+    def slow_commit(*arguments: Any) -> None:
         loop.call_soon_threadsafe(sent.set)
         go_on.wait(10)
         commit(*arguments)
@@ -158,7 +123,6 @@ async def test_a_commit_finishes_despite_cancellation(file: SqliteDatabase, monk
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-
     assert await names(file.reads) == ["thing a"]
 
 
@@ -169,7 +133,6 @@ async def test_a_failed_commit_rolls_back(file: SqliteDatabase) -> None:
         async with file.transaction() as tx:
             await add(tx)
             await tx.execute_ddl("INSERT INTO p VALUES ('nothing')")
-
     assert await names(file.reads) == []
     async with file.transaction() as tx:
         await add(tx)

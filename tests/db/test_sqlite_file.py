@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy.schema import CreateTable
 from structlog.testing import capture_logs
 
 from keystead import errors
@@ -16,29 +15,16 @@ from keystead.db.interface import Unusable
 from keystead.db.migrate import upgrade
 from keystead.db.sqlite import SqliteDatabase
 from keystead.db.sqlite_threads import Worker
-from tests.db.things import add, names, things
+from tests.db.things import add, names
 
 FILES = ["", "-wal", "-shm"]
 
 
 @pytest.fixture
-async def file(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    """A SQLite database with the table ``things`` and one row."""
-    database = SqliteDatabase(str(tmp_path / "keystead.db"))
-    await database.open()
-    async with database.transaction() as tx:
-        await tx.execute_ddl(CreateTable(things))
-        await add(tx, "before")
-    yield database
-    await database.close()
-
-
-def move(path: Path) -> None:
-    path.rename(path.with_name(f"gone-{path.name}"))
-
-
-def delete(path: Path) -> None:
-    path.unlink()
+async def file(file: SqliteDatabase) -> SqliteDatabase:
+    """The same with one row."""
+    await write(file, "before")
+    return file
 
 
 def replace(path: Path) -> None:
@@ -49,6 +35,14 @@ def replace(path: Path) -> None:
 def empty(path: Path) -> None:
     path.unlink()
     path.touch()
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "move": lambda path: path.rename(path.with_name(f"gone-{path.name}")),
+    "delete": Path.unlink,
+    "replace": replace,
+    "empty": empty,
+}
 
 
 def move_all(here: str, there: str) -> None:
@@ -68,12 +62,11 @@ async def write(file: SqliteDatabase, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", FILES)
-@pytest.mark.parametrize("change", [move, delete, replace, empty])
+@pytest.mark.parametrize("change", CHANGES)
 async def test_writes_to_an_unlinked_file_are_never_acknowledged(
-    file: SqliteDatabase, change: Callable[[Path], None], suffix: str
+    file: SqliteDatabase, change: str, suffix: str
 ) -> None:
-    change(Path(file.path + suffix))
-
+    CHANGES[change](Path(file.path + suffix))
     with pytest.raises(Unusable):
         await write(file, "lost")
     with pytest.raises(Unusable):

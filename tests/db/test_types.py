@@ -9,9 +9,11 @@ import pytest
 
 from keystead import errors
 from keystead.db.interface import Database
-from keystead.db.types import UtcTime, Words, metadata
+from keystead.db.statements import sqlalchemy_dialect
+from keystead.db.types import UtcTime
 from tests.db.things import BRAND, FIND, INSERT, things
 
+DELHI = timezone(timedelta(hours=5, minutes=30))
 _EMPTY = {column.name: None for column in things.c} | {"id": "a", "brand_id": BRAND}
 
 
@@ -34,18 +36,8 @@ async def _stored(db: Database, column: str, value: Any) -> Any:
 )  # fmt: skip
 async def test_values_round_trip(stocked: Database, column: str, value: Any) -> None:
     stored = await _stored(stocked, column, value)
-
     assert stored == value
     assert type(stored) is type(value)
-
-
-async def test_times_are_converted_to_utc(stocked: Database) -> None:
-    noon_in_delhi = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-
-    stored = await _stored(stocked, "at", noon_in_delhi)
-
-    assert stored == noon_in_delhi
-    assert stored.utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize(
@@ -53,33 +45,28 @@ async def test_times_are_converted_to_utc(stocked: Database) -> None:
     [
         (datetime.max.replace(tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC)),
         (datetime.min.replace(tzinfo=UTC), datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+        (datetime(2026, 1, 1, 12, tzinfo=DELHI), datetime(2026, 1, 1, 6, 30, tzinfo=UTC)),
     ],
 )
-async def test_the_first_and_last_times_are_clamped(stocked: Database, given: datetime, kept: datetime) -> None:
-    assert await _stored(stocked, "at", given) == kept
+async def test_times_are_converted_to_utc_and_clamped(stocked: Database, given: datetime, kept: datetime) -> None:
+    stored = await _stored(stocked, "at", given)
+    assert (stored, stored.utcoffset()) == (kept, timedelta(0))
 
 
-async def test_naive_times_are_rejected(stocked: Database) -> None:
-    with pytest.raises(ValueError, match="aware"):
-        await _stored(stocked, "at", datetime(2026, 1, 1))
-
-
-async def test_a_lone_surrogate_is_bad_input(stocked: Database) -> None:
-    with pytest.raises(errors.BadUserInput):
-        await _stored(stocked, "name", "\ud800")
+@pytest.mark.parametrize(
+    ("column", "value", "error"), [("at", datetime(2026, 1, 1), ValueError), ("name", "\ud800", errors.BadUserInput)]
+)
+async def test_naive_times_and_lone_surrogates_are_rejected(
+    stocked: Database, column: str, value: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await _stored(stocked, column, value)
 
 
 def test_text_order_is_time_order_on_sqlite() -> None:
-    from keystead.db.statements import sqlalchemy_dialect
 
     write = UtcTime().bind_processor(sqlalchemy_dialect("sqlite"))
     first = datetime(2026, 1, 1, tzinfo=UTC)
     texts = [write(first + timedelta(microseconds=step)) for step in (0, 1, 999_999, 1_000_000)]
-
     assert texts == sorted(texts)
     assert {len(text) for text in texts} == {27}
-
-
-def test_the_naming_convention() -> None:
-    assert metadata.naming_convention["uq"] == "uq_%(table_name)s_%(column_0_N_name)s"
-    assert Words.cache_ok

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy import Column, ForeignKey, MetaData, Table, UniqueConstraint, bindparam, insert, select, update
+import asyncpg
+from sqlalchemy import Column, ForeignKey, MetaData, Table, UniqueConstraint, bindparam, func, insert, select, update
+from sqlalchemy.schema import CreateTable
 
 from keystead.db import types
 from keystead.db.factory import open_database
-from keystead.db.interface import Tx
+from keystead.db.interface import Database, Tx
 from keystead.db.postgres import PostgresDatabase
 from keystead.db.statements import Statement
+
+D = TypeVar("D", bound=Database)
 
 BRAND = "0197a000-0000-7000-8000-00000000b001"
 
@@ -52,6 +58,7 @@ COUNT_UP = Statement(update(things).where(*_MINE).values(number=things.c.number 
 SET_NUMBER = Statement(
     update(things).where(things.c.brand_id == bindparam("brand_id")).values(number=bindparam("number"))
 )
+SETTING = Statement(select(func.current_setting(bindparam("name"))), unbranded="no table at all")
 
 
 async def add(tx: Tx, key: str = "a", name: str | None = None) -> None:
@@ -62,6 +69,18 @@ async def add(tx: Tx, key: str = "a", name: str | None = None) -> None:
 async def names(tx: Tx) -> list[Any]:
     """The names of the brand's things, in order."""
     return [row[0] for row in await tx.list(NAMES, brand_id=BRAND)]
+
+
+@asynccontextmanager
+async def opened(database: D) -> AsyncIterator[D]:
+    """Open a database, with the table ``things``."""
+    await database.open()
+    try:
+        async with database.transaction() as tx:
+            await tx.execute_ddl(CreateTable(things))
+        yield database
+    finally:
+        await database.close()
 
 
 def postgres(url: str) -> PostgresDatabase:
@@ -76,3 +95,25 @@ def dsn(database: PostgresDatabase) -> str:
     url = database.url
     ((host, port),) = url.hosts
     return f"postgresql://{url.user}:{url.password}@{host}:{port}/{url.database}"
+
+
+@asynccontextmanager
+async def created(server: str, name: str, options: str = "") -> AsyncIterator[str]:
+    """The URL of an empty PostgreSQL database, deleted in the end."""
+    control = await asyncpg.connect(f"{server}/postgres")
+    await control.execute(f"CREATE DATABASE {name} {options}")
+    try:
+        yield f"{server}/{name}"
+    finally:
+        await control.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await control.close()
+
+
+async def kill_others(url: str) -> None:
+    """Terminate every other connection to the database."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await connection.close()

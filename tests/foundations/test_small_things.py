@@ -48,13 +48,7 @@ def test_a_page_knows_whether_another_follows() -> None:
     assert (request.offset, request.probe) == (3, 4)
     page = Page.cut([1, 2, 3, 4], request, total=8)
     assert list(page.items) == [1, 2, 3]
-    assert page.pagination() == {
-        "current_page": 2,
-        "per_page": 3,
-        "total": 8,
-        "last_page": 3,
-        "has_more_pages": True,
-    }
+    assert page.pagination() == {"current_page": 2, "per_page": 3, "total": 8, "last_page": 3, "has_more_pages": True}
 
 
 def test_the_cause_of_an_error_is_private() -> None:

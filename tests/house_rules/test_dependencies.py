@@ -70,17 +70,9 @@ def test_every_file_beside_the_code_is_shipped() -> None:
 
 
 def test_imports_only_go_down_the_layers() -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from importlinter.cli import lint_imports_command; lint_imports_command()",
-    ]
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
     checked = subprocess.run(
-        [*command, "--no-cache"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
+        [*command, "--no-cache"], cwd=ROOT, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

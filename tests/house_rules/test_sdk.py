@@ -18,11 +18,7 @@ from tests.house_rules.source import ROOT, Module, modules
 SDK = "sdk/src/keystead_client"
 ALLOWED = {*sys.stdlib_module_names, "httpx", "keystead_client"}
 # Doors that only who has the framework opens; nothing else may import these modules.
-OPTIONAL = {
-    "fastapi.py": {"fastapi", "starlette"},
-    "wsgi/flask.py": {"flask"},
-    "wsgi/django.py": {"django"},
-}
+OPTIONAL = {"fastapi.py": {"fastapi", "starlette"}, "wsgi/flask.py": {"flask"}, "wsgi/django.py": {"django"}}
 JOSE = "joserfc"
 
 

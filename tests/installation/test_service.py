@@ -132,7 +132,6 @@ async def test_a_rotation_goes_through_all_four_states(ctx: Context, clock: Manu
     assert waiting.valid_until == clock.now() + timedelta(minutes=10)
     assert waiting.is_current(2, clock.now())
     assert not waiting.is_current(3, clock.now())
-
     clock.advance(minutes=10, seconds=-1)
     last_old = token(waiting, clock.now())
     clock.advance(seconds=1)
@@ -142,7 +141,6 @@ async def test_a_rotation_goes_through_all_four_states(ctx: Context, clock: Manu
     # Signed by the next key, for a node whose clock lags: the key is published, so the token is good there too.
     assert is_good(token(promoted, clock.now()), waiting, clock.now())
     assert is_good(last_old, promoted, clock.now())
-
     dropped_at = promoted.valid_until
     assert dropped_at == clock.now() + timedelta(seconds=3660)
     clock.advance(seconds=3659)
@@ -218,9 +216,7 @@ async def test_processes_that_start_concurrently_create_one_key(database_url: st
         await node.open()
     await asyncio.gather(*(service.prepare(node, MASTER_KEY, clock.now()) for node in nodes))
     rings = [await service.load_keyring(node, MASTER_KEY, clock.now()) for node in nodes]
-    assert {(ring.version, ring.active.kid, len(ring.verifying)) for ring in rings} == {
-        (1, rings[0].active.kid, 1),
-    }
+    assert {(ring.version, ring.active.kid, len(ring.verifying)) for ring in rings} == {(1, rings[0].active.kid, 1)}
     for node in nodes:
         await node.close()
 
