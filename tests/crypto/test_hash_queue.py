@@ -32,32 +32,19 @@ def test_first_in_first_out() -> None:
     assert [queue.take() for _ in range(4)] == [*jobs, None]
 
 
-def test_a_single_prefix_may_fill_the_queue() -> None:
-    queue, _ = filled(SIZE)
-    new = of("a")
-    assert queue.put(new) is new
-    assert len(queue) == SIZE
-
-
-def test_an_address_has_a_quarter_while_another_waits() -> None:
+@pytest.mark.parametrize(("address", "slots"), [("a", SIZE // 4), ("address {}", SIZE // 2)])
+def test_an_address_has_a_quarter_and_a_brand_half_while_another_waits(address: str, slots: int) -> None:
     queue, _ = filled(1, prefix="other", brand="other")
-    for _ in range(SIZE // 4):
-        assert queue.put(of("a")) is None
-    rejected = of("a")
+    assert [queue.put(of(address.format(number))) for number in range(slots)] == [None] * slots
+    rejected = of(address)
     assert queue.put(rejected) is rejected
-    assert queue.put(of("b")) is None
+    assert queue.put(of("b", "another brand")) is None
 
 
-def test_a_brand_has_half_while_another_waits() -> None:
-    queue, _ = filled(1, prefix="other", brand="other")
-    for number in range(SIZE // 2):
-        assert queue.put(of(f"address {number}")) is None
-    rejected = of("one more")
-    assert queue.put(rejected) is rejected
-
-
-def test_a_full_queue_evicts_for_another_prefix() -> None:
+def test_a_single_prefix_may_fill_the_queue_until_another_evicts_it() -> None:
     queue, jobs = filled(SIZE)
+    assert queue.put(same := of("a")) is same
+    assert len(queue) == SIZE
     new = of("b")
     assert queue.put(new) is jobs[-1]
     assert len(queue) == SIZE

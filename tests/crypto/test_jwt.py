@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -48,14 +48,9 @@ def test_the_form() -> None:
         "kid": KEY.kid,
     }
     assert plain_base64(part(token, 1)) == {
-        "iss": ISSUER,
-        "aud": f"urn:keystead:brand:{CLAIMS.brand_id}",
-        "sub": CLAIMS.user_id,
-        "sid": CLAIMS.session_id,
-        "iat": SECONDS,
-        "exp": SECONDS + 900,
-        "jti": CLAIMS.token_id,
-    }
+        "iss": ISSUER, "aud": f"urn:keystead:brand:{CLAIMS.brand_id}", "sub": CLAIMS.user_id,
+        "sid": CLAIMS.session_id, "iat": SECONDS, "exp": SECONDS + 900, "jti": CLAIMS.token_id,
+    }  # fmt: skip
     assert len(token) <= 768
 
 
@@ -106,43 +101,16 @@ def test_nothing_is_signed_that_would_not_be_accepted(broken: dict[str, Any]) ->
         jwt.sign(KEY, Claims(**(fields | broken)), ISSUER)
 
 
-def test_joserfc_verifies_ours() -> None:
-    token = joserfc_jwt.decode(
-        jwt.sign(KEY, CLAIMS, ISSUER), ECKey.import_key(dict(KEY.verification.jwk)), algorithms=["ES256"]
-    )
-    assert token.claims["sub"] == CLAIMS.user_id
-
-
-def test_ours_verifies_joserfcs() -> None:
-    payload = plain_base64(part(jwt.sign(KEY, CLAIMS, ISSUER), 1))
+def test_joserfc_verifies_ours_and_we_its() -> None:
+    token = jwt.sign(KEY, CLAIMS, ISSUER)
+    theirs = joserfc_jwt.decode(token, ECKey.import_key(dict(KEY.verification.jwk)), algorithms=["ES256"])
+    assert theirs.claims["sub"] == CLAIMS.user_id
     header = {"kid": KEY.kid, "typ": "at+jwt", "alg": "ES256"}
-    raw = joserfc_jwt.encode(header, payload, ECKey.import_key(KEY.private), algorithms=["ES256"])
+    raw = joserfc_jwt.encode(header, plain_base64(part(token, 1)), ECKey.import_key(KEY.private), algorithms=["ES256"])
     assert jwt.verify(raw, KEYS, ISSUER, NOW) == CLAIMS
 
 
-class TestTime:
-    def test_a_token_dies_at_its_second_without_leeway(self) -> None:
-        token = jwt.sign(KEY, CLAIMS, ISSUER)
-        end = NOW + timedelta(seconds=900)
-        assert jwt.verify(token, KEYS, ISSUER, end - timedelta(microseconds=1)) == CLAIMS
-        assert jwt.verify(token, KEYS, ISSUER, end) is None
-
-    def test_another_nodes_clock_may_be_5_seconds_ahead(self) -> None:
-        token = jwt.sign(KEY, CLAIMS, ISSUER)
-        assert jwt.verify(token, KEYS, ISSUER, NOW - timedelta(seconds=5)) == CLAIMS
-        assert jwt.verify(token, KEYS, ISSUER, NOW - timedelta(seconds=6)) is None
-
-
-def test_another_issuers_token_is_refused() -> None:
-    token = jwt.sign(KEY, CLAIMS, ISSUER)
-    assert jwt.verify(token, KEYS, ISSUER + "/", NOW) is None
-    assert jwt.verify(token, KEYS, ISSUER.upper(), NOW) is None
-
-
-def test_a_dropped_keys_token_is_refused() -> None:
-    other = SigningKey.generate()
-    token = jwt.sign(KEY, CLAIMS, ISSUER)
-    assert jwt.verify(token, {}, ISSUER, NOW) is None
-    assert jwt.verify(token, {other.kid: other.verification}, ISSUER, NOW) is None
-    # A keyring that holds another key under this name.
-    assert jwt.verify(token, {KEY.kid: other.verification}, ISSUER, NOW) is None
+def test_tokens_of_another_issuer_or_a_dropped_key_are_rejected() -> None:
+    token, other = jwt.sign(KEY, CLAIMS, ISSUER), SigningKey.generate().verification
+    for keys, issuer in ((KEYS, ISSUER + "/"), (KEYS, ISSUER.upper()), ({}, ISSUER), ({KEY.kid: other}, ISSUER)):
+        assert jwt.verify(token, keys, issuer, NOW) is None

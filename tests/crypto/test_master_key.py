@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from string import ascii_letters, digits
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -103,14 +104,11 @@ def test_random_keys_and_passphrases_are_accepted() -> None:
         assert not is_guessable(raw.ljust(32, b"x"))
 
 
-def test_derivation_depends_on_the_purpose() -> None:
+def test_the_derivation_depends_on_the_purpose_and_never_changes() -> None:
     key = MasterKey.from_text(TEXT.encode())
     assert key.derive("refresh") != key.derive("signing-keys")
     assert key.derive("refresh") == MasterKey.from_text(TEXT.encode()).derive("refresh")
     assert len(key.derive("refresh", 64)) == 64
-
-
-def test_the_derivation_never_changes() -> None:
     assert MasterKey(b"0123456789abcdef0123456789abcdef").derive("signing-keys").hex() == VECTOR
 
 
@@ -142,14 +140,10 @@ class TestLoading:
         with pytest.raises(StartupError, match=message):
             load_master_key(settings)
 
-    def test_from_the_setting(self) -> None:
-        assert load_master_key(Settings(master_key=TEXT + "\n")).check_value() == (
-            MasterKey.from_text(TEXT.encode()).check_value()
-        )
-
-    def test_from_a_named_file_of_any_bytes(self, tmp_path: Path) -> None:
-        file = tmp_path / "key"
-        material = random_bytes(40)
+    def test_from_the_setting_or_a_named_file_of_any_bytes(self, tmp_path: Path) -> None:
+        given = load_master_key(Settings(master_key=TEXT + "\n"))
+        assert given.check_value() == MasterKey.from_text(TEXT.encode()).check_value()
+        file, material = tmp_path / "key", random_bytes(40)
         file.write_bytes(material + b"\n")
         key = load_master_key(Settings(master_key_file=str(file)))
         assert key.check_value() == MasterKey.from_text(material).check_value()
@@ -179,18 +173,17 @@ class TestFileBesideSqlite:
         assert len(set(keys)) == 1
         assert os.listdir(tmp_path) == ["keystead.db.master-key"]
 
-    def test_a_file_readable_by_others_is_rejected(self, tmp_path: Path) -> None:
-        settings = sqlite(tmp_path)
+    @pytest.mark.parametrize(
+        ("change", "message"), [({"mode": 0o644}, "can be read by others"), ({"text": ""}, "32 bytes")]
+    )
+    def test_a_file_readable_by_others_or_emptied_is_rejected(
+        self, tmp_path: Path, change: dict[str, Any], message: str
+    ) -> None:
+        settings, file = sqlite(tmp_path), tmp_path / "keystead.db.master-key"
         load_master_key(settings)
-        (tmp_path / "keystead.db.master-key").chmod(0o644)
-        with pytest.raises(StartupError, match="can be read by others"):
-            load_master_key(settings)
-
-    def test_an_emptied_file_is_not_replaced(self, tmp_path: Path) -> None:
-        settings = sqlite(tmp_path)
-        load_master_key(settings)
-        (tmp_path / "keystead.db.master-key").write_text("")
-        with pytest.raises(SettingsError, match="32 bytes"):
+        file.chmod(change.get("mode", 0o600))
+        file.write_text(change.get("text", file.read_text("latin-1")), "latin-1")
+        with pytest.raises(StartupError, match=message):
             load_master_key(settings)
 
     def test_a_setting_takes_precedence_over_the_file(self, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import hmac
 import json
 import pickle
 import zlib
@@ -40,11 +42,13 @@ def test_a_secret_of_another_kind_is_refused(kind: SecretKind) -> None:
     assert parse(text, *others) is None
 
 
-def test_the_digest_is_sha256_over_kind_zero_text() -> None:
-    import hashlib
-
-    secret = fixed()
+def test_the_digest_is_sha256_over_kind_zero_text_and_compares_secrets() -> None:
+    secret, key = fixed(), fixed(SecretKind.secret_key)
     assert secret.digest() == hashlib.sha256(b"rt\0" + secret.reveal().encode()).digest()
+    assert (fixed(), hash(fixed())) == (secret, hash(secret))
+    for other in (fixed(filler=b"\x02"), fixed(SecretKind.magic), secret.reveal()):
+        assert secret != other
+    assert key.hint == f"ks_sk_…{key.reveal()[-4:]}"
 
 
 @given(st.integers(0, 54), st.characters())
@@ -65,20 +69,9 @@ def with_checksum(body: str) -> str:
 
 
 HOSTILE: list[Any] = [
-    None,
-    "",
-    0,
-    b"ks_rt_",
-    ["ks_rt_"],
-    "ks_rt_",
-    "ks_xx_" + fixed().reveal()[6:],
-    "KS_RT_" + fixed().reveal()[6:],
-    fixed().reveal()[:-1],
-    fixed().reveal() + "\n",
-    " " + fixed().reveal(),
-    fixed().reveal() + "0",
-    fixed().reveal() * 3,
-    "x" * 1_000_000,
+    *(None, "", 0, b"ks_rt_", ["ks_rt_"], "ks_rt_", "x" * 1_000_000, fixed().reveal() * 3),
+    *("ks_xx_" + fixed().reveal()[6:], "KS_RT_" + fixed().reveal()[6:], fixed().reveal()[:-1]),
+    *(fixed().reveal() + "\n", " " + fixed().reveal(), fixed().reveal() + "0"),
     # Arabic digits are digits to str.isdigit and to \d, not to us.
     with_checksum("ks_rt_" + "\u0661" * 43),
     # A good check sum over a number of more than 256 bits: a second text for nothing.
@@ -111,38 +104,18 @@ def test_a_secret_is_made_only_here() -> None:
         generate(SecretKind.refresh, random=lambda _: b"too short")
 
 
-def test_secrets_are_compared_by_digest() -> None:
-    assert fixed() == fixed()
-    assert hash(fixed()) == hash(fixed())
-    assert fixed() != fixed(filler=b"\x02")
-    assert fixed() != fixed(SecretKind.magic)
-    assert fixed() != fixed().reveal()
-
-
-def test_the_hint_shows_prefix_and_last_four() -> None:
-    secret = fixed(SecretKind.secret_key)
-    assert secret.hint == f"ks_sk_…{secret.reveal()[-4:]}"
-
-
 class TestSuccessor:
-    def test_it_is_the_same_each_time_and_a_refresh_token(self) -> None:
+    def test_it_is_a_refresh_token_that_changes_with_every_input(self) -> None:
         token = fixed()
-        first, again = (successor(ROTATION_KEY, token, "session", 2) for _ in range(2))
-        assert first == again
-        assert parse(first.reveal(), SecretKind.refresh) == first
-
-    def test_it_changes_with_every_input(self) -> None:
-        token = fixed()
-        made = [
-            successor(ROTATION_KEY, token, "session", 2), successor(b"q" * 32, token, "session", 2),
-            successor(ROTATION_KEY, fixed(filler=b"\x02"), "session", 2),
+        first, again, *others = [
+            successor(ROTATION_KEY, token, "session", 2), successor(ROTATION_KEY, token, "session", 2),
+            successor(b"q" * 32, token, "session", 2), successor(ROTATION_KEY, fixed(filler=b"\x02"), "session", 2),
             successor(ROTATION_KEY, token, "session2", 2), successor(ROTATION_KEY, token, "session", 3),
         ]  # fmt: skip
-        assert len({secret.reveal() for secret in made}) == len(made)
+        assert parse(first.reveal(), SecretKind.refresh) == first == again
+        assert len({secret.reveal() for secret in (first, *others)}) == 5
 
     def test_it_is_hmac_sha256_over_secret_session_generation(self) -> None:
-        import hmac
-
         expected = hmac.digest(ROTATION_KEY, b"\x01" * 32 + b"session" + bytes([0] * 7 + [2]), "sha256")
         assert successor(ROTATION_KEY, fixed(), "session", 2) == generate(SecretKind.refresh, random=lambda _: expected)
 

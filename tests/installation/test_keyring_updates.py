@@ -21,7 +21,7 @@ from keystead.sessions.model import Opened
 from keystead.users.model import User
 from tests.attacks.watched import WatchedDatabase
 from tests.clocks import ManualClock
-from tests.make import REQUEST, make_access_token, make_brand, make_context, make_server, make_session, make_user
+from tests.make import REQUEST, make_access_token, make_context, make_server, make_session
 
 
 @pytest.fixture
@@ -36,21 +36,6 @@ async def other(server: Server, watched: WatchedDatabase, clock: ManualClock) ->
     made = await make_server(watched, clock)
     watched.forget()
     return made
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    return await make_user(server, brand)
-
-
-@pytest.fixture
-async def opened(server: Server, brand: ActiveBrand, ann: User) -> Opened:
-    return await make_session(server, brand, ann.id)
 
 
 async def is_accepted(server: Server, token: str) -> bool:
