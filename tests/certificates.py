@@ -14,16 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _DAY = timedelta(days=1)
+_USES = "digital_signature content_commitment key_encipherment data_encipherment key_agreement encipher_only"
 _SIGNS_CERTIFICATES = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
+    **dict.fromkeys(_USES.split(), False), decipher_only=False, key_cert_sign=True, crl_sign=True
 )
 
 

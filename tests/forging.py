@@ -27,14 +27,9 @@ class Forge:
         seconds = int(now.timestamp())
         self.header: dict[str, Any] = {"alg": "ES256", "typ": "at+jwt", "kid": key.kid}
         self.payload: dict[str, Any] = {
-            "iss": issuer,
-            "aud": AUDIENCE + brand,
-            "sub": user,
-            "sid": session,
-            "iat": seconds,
-            "exp": seconds + 900,
+            "iss": issuer, "aud": AUDIENCE + brand, "sub": user, "sid": session, "iat": seconds, "exp": seconds + 900,
             "jti": "0190a000-0000-7000-8000-000000000003",
-        }
+        }  # fmt: skip
 
     @classmethod
     def of(cls, server: Server, opened: Opened) -> Self:

@@ -276,21 +276,11 @@ def other_secrets(_: Forge) -> Tokens:
 
 
 HOSTILE: dict[str, list[Callable[[Forge], Tokens]]] = {
-    "A01": [unsigned],
-    "A02": [keyed_with_public_key],
-    "A03": [signed_with_other_keys],
-    "A04": [with_header_extensions],
-    "A05": [with_own_keys],
-    "A06": [with_hostile_kid],
-    "A07": [with_other_type],
-    "A08": [with_other_claims, with_other_times],
-    "A09": [with_other_times],
-    "A10": [with_other_audience],
-    "A11": [spelt_differently],
-    "A12": [mutations],
-    "A13": [too_long],
-    "A14": [other_secrets],
-}
+    "A01": [unsigned], "A02": [keyed_with_public_key], "A03": [signed_with_other_keys], "A04": [with_header_extensions],
+    "A05": [with_own_keys], "A06": [with_hostile_kid], "A07": [with_other_type],
+    "A08": [with_other_claims, with_other_times], "A09": [with_other_times], "A10": [with_other_audience],
+    "A11": [spelt_differently], "A12": [mutations], "A13": [too_long], "A14": [other_secrets],
+}  # fmt: skip
 """By attack. To be refused with a leeway of at most five seconds."""
 ATTACKS = [pytest.param(attack, marks=pytest.mark.attack(attack)) for attack in HOSTILE]
 """For ``pytest.mark.parametrize("attack", ATTACKS)``."""

@@ -58,14 +58,14 @@ async def test_a_key_is_accepted_as_its_schedule_says(
     assert await _is_accepted(api, old)
     assert server.keyring.active.kid == forge.key.kid
     clock.advance(minutes=10)
-    await _follow_keyring(server)
+    await Upkeep(server).follow_keyring()
     assert server.keyring.active.kid == waiting
     assert await _is_accepted(api, old), "retiring: the longest token of it may still be in use"
     clock.advance(seconds=3659)
-    await _follow_keyring(server)
+    await Upkeep(server).follow_keyring()
     assert await _is_accepted(api, old)
     clock.advance(seconds=1)
-    await _follow_keyring(server)
+    await Upkeep(server).follow_keyring()
     assert not await _is_accepted(api, old), "dropped, though the cache knows the token"
     server.token_cache.clear()
     assert not await _is_accepted(api, old)
@@ -79,15 +79,15 @@ async def test_a_revoked_key_is_dropped_on_the_next_reload(server: Server, api: 
     waiting = (await installation.rotate(make_context(server))).kid
     stored = (await installation_store.list_private_keys(server.db.reads))[waiting]
     early = forge.with_header(SigningKey.from_encrypted(waiting, stored, server.master_key).signature, kid=waiting)
-    await _follow_keyring(server)
+    await Upkeep(server).follow_keyring()
     assert await _is_accepted(api, good)
     assert await _is_accepted(api, early)
     await installation.revoke(make_context(server), forge.key.kid)
-    await _follow_keyring(server)
+    await Upkeep(server).follow_keyring()
     assert not await _is_accepted(api, good)
     assert await _is_accepted(api, early)
     await installation.revoke(make_context(server), waiting)
-    await _follow_keyring(server)
+    await Upkeep(server).follow_keyring()
     assert not await _is_accepted(api, early)
 
 

@@ -50,23 +50,11 @@ _POSTGRESQL = _Sql(
 def sizes(users: int) -> dict[str, int]:
     """The number of rows of each table."""
     return {
-        "brands": 2_000,
-        "brand_tokens": 2_000,
-        "users": users,
-        "roles": 200,
-        "user_roles": users,
-        "sessions": users * 3 // 2,
-        "refresh_tokens": users * 3,
-        "one_time_tokens": users // 2,
-        "api_keys": users // 2,
-        "api_key_secrets": users // 2,
-        "audit_events": users,
-        "mails": users // 2,
-        "mail_recipients": users,
-        "mail_requests": users // 2,
-        "mail_templates": 200,
-        "entities": 2_000,
-    }
+        "brands": 2_000, "brand_tokens": 2_000, "users": users, "roles": 200, "user_roles": users,
+        "sessions": users * 3 // 2, "refresh_tokens": users * 3, "one_time_tokens": users // 2,
+        "api_keys": users // 2, "api_key_secrets": users // 2, "audit_events": users, "mails": users // 2,
+        "mail_recipients": users, "mail_requests": users // 2, "mail_templates": 200, "entities": 2_000,
+    }  # fmt: skip
 
 
 def _values(sql: _Sql, users: int) -> dict[str, dict[str, str]]:

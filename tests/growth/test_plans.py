@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
@@ -27,7 +27,7 @@ from keystead.mail.store import mail_recipients, mails
 from keystead.sessions.store import sessions
 from keystead.users.store import users
 from tests.attacks.test_brand_statements import every_statement
-from tests.databases import PostgresTemplate, run
+from tests.databases import run
 from tests.growth.filling import BRAND, fill
 from tests.growth.plans import Access, postgres_plan, sqlite_plan
 
@@ -115,16 +115,11 @@ def filled_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """The URL of a filled database, with a table of records beside the fixed ones."""
     folder: Path = tmp_path_factory.mktemp("filled")
     every_statement()
-    if request.param == "sqlite":
-        url = request.getfixturevalue("sqlite_template").copy(folder)
-        run(fill(url, USERS))
-        yield url
-        return
-    server: PostgresTemplate = request.getfixturevalue("postgres_template")
-    url = server.copy()
+    template = request.getfixturevalue("sqlite_template" if request.param == "sqlite" else "postgres_template")
+    url = template.copy(folder) if request.param == "sqlite" else template.copy()
     run(fill(url, USERS))
     yield url
-    server.drop(url)
+    template.remove(url)
 
 
 @pytest.fixture
@@ -195,29 +190,12 @@ async def test_the_rule_finds(filled: Filled, fault: str) -> None:
     assert bool(await filled.offences(Statement(FAULTS[fault], unbranded="test"))) is not follows_the_index_anyway
 
 
-class _Recorder:
-    """Records statements; finds no row."""
-
-    def __init__(self) -> None:
-        self.statements: list[Statement] = []
-
-    async def find(self, statement: Statement, /, **params: Any) -> None:
-        self.statements.append(statement)
-
-    async def list(self, statement: Statement, /, **params: Any) -> list[Any]:
-        self.statements.append(statement)
-        return []
-
-    async def execute(self, statement: Statement, /, **params: Any) -> int:
-        self.statements.append(statement)
-        return 0
-
-
 @pytest.mark.parametrize("owner", [None, "an owner's id"])
 async def test_records_are_read_by_an_id_or_a_page(filled: Filled, filled_url: str, owner: str | None) -> None:
     records = Records(BRAND, ENTITY, filled.dialect)
     await _make_table(filled_url, create_table(records.table, filled.dialect))
-    recorder: Any = _Recorder()
+    recorder = AsyncMock()
+    recorder.list.return_value, recorder.find.return_value, recorder.execute.return_value = [], None, 0
     names = frozenset({"id", "title"})
     await records.page(recorder, names, 21, 0, owner)
     await records.find(recorder, "an id", names, owner)
@@ -225,7 +203,7 @@ async def test_records_are_read_by_an_id_or_a_page(filled: Filled, filled_url: s
         recorder, await records.prepare_update(["title"], names, owner), "an id", {"title": "new"}, owner
     )
     await records.delete(recorder, await records.prepare_delete(owner), ["an id"], owner)
-    assert [await filled.offences(statement) for statement in recorder.statements] == [[], [], [], []]
+    assert [await filled.offences(statement) for _, (statement, *_), _ in recorder.mock_calls] == [[], [], [], []]
 
 
 async def _make_table(url: str, texts: list[str]) -> None:
