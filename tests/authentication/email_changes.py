@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from keystead.authentication import email_change, email_verification, login
 from keystead.authentication.link_request_worker import process_all
+from keystead.authentication.links import LinkPreview
+from keystead.authentication.links import preview as preview_link
 from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.crypto import secrets
+from keystead.crypto.secrets import SecretKind
 from keystead.db.statements import Statement
 from keystead.errors import InvalidCredentials
 from keystead.mail.model import MailKind
@@ -39,7 +42,7 @@ async def change_email(server: Server, opened: Opened, email: str = NEW, passwor
 
 
 async def resend(server: Server, opened: Opened) -> bool:
-    """The session's user requests the link again."""
+    """Request the link again."""
     is_asked = await email_change.resend_verification(await make_caller(server, opened))
     await process_all(server)
     return is_asked
@@ -48,6 +51,13 @@ async def resend(server: Server, opened: Opened) -> bool:
 async def verify(server: Server, token: str) -> None:
     """Use a verification link."""
     await email_verification.verify_email(reader(server), secrets.parse(token))
+
+
+async def preview(server: Server, token: str, kind: SecretKind = SecretKind.verify) -> LinkPreview:
+    """What the page shows before the link is used."""
+    found = await preview_link(reader(server), secrets.parse(token, kind))
+    assert found is not None
+    return found
 
 
 def reader(server: Server) -> Context:
@@ -78,7 +88,7 @@ async def mails_to(server: Server, address: str) -> list[MailKind]:
 
 
 async def newest_token(server: Server, email: str = NEW, kind: MailKind = MailKind.verify_email) -> str:
-    """The token in the newest mail of this kind to the address; the clock must have gone on since the one before."""
+    """The token in the newest mail of this kind to the address; the clock must have advanced since the one before."""
     found = [mail for mail in await outbox(server, kind) if mail.recipient == email]
     latest = max(mail.created_at for mail in found)
     (mail,) = [mail for mail in found if mail.created_at == latest]

@@ -14,44 +14,25 @@ from keystead.mail.model import MailKind
 from keystead.sessions.model import Opened
 from keystead.users.model import User
 from keystead.users.one_time_tokens.model import TokenPurpose
+from tests.authentication import email_changes as changes
 from tests.authentication.counting import watch
-from tests.authentication.email_changes import (
-    NEW,
-    PENDING,
-    can_log_in,
-    change_email,
-    mails_to,
-    make_anonymous,
-    newest_token,
-    pending_email,
-    reader,
-    resend,
-    row,
-    tokens_of,
-    verify,
-)
+from tests.authentication.email_changes import NEW, PENDING
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, REQUEST, change_brand, make_caller, make_context, make_session, make_user
 
 
-@pytest.fixture
-async def guest(server: Server, brand: ActiveBrand) -> Opened:
-    """A session of an anonymous user."""
-    return await make_anonymous(server, brand)
-
-
 async def test_a_change_by_either_operation_invalidates_the_link_of_the_other(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
-    await change_email(server, guest, "first@example.com")
+    await changes.change_email(server, guest, "first@example.com")
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     await process_all(server)
-    assert await tokens_of(server, guest.user_id) == [TokenPurpose.claim]
-    await change_email(server, guest, "third@example.com")
-    assert await tokens_of(server, guest.user_id) == [TokenPurpose.verify]
+    assert await changes.tokens_of(server, guest.user_id) == [TokenPurpose.claim]
+    await changes.change_email(server, guest, "third@example.com")
+    assert await changes.tokens_of(server, guest.user_id) == [TokenPurpose.verify]
 
 
 async def test_a_change_by_link_needs_the_link_also_without_verification(
@@ -63,9 +44,9 @@ async def test_a_change_by_link_needs_the_link_also_without_verification(
     assert (mail.kind, mail.recipient) == (MailKind.change_email, NEW)
     assert mail.expires_at is not None
     assert (mail.expires_at - mail.created_at).total_seconds() == 600
-    found = await row(server, guest.user_id)
+    found = await changes.row(server, guest.user_id)
     assert (found["email"], found["pending_email"]) == (None, NEW)
-    assert await tokens_of(server, guest.user_id) == [TokenPurpose.claim]
+    assert await changes.tokens_of(server, guest.user_id) == [TokenPurpose.claim]
 
 
 async def test_a_change_by_link_needs_the_feature_and_a_user_without_password(
@@ -80,11 +61,11 @@ async def test_a_change_by_link_needs_the_feature_and_a_user_without_password(
     by_ann, by_bob = (make_context(server, open_brand, ctx.principal) for ctx in contexts)
     with pytest.raises(InvalidCredentials):
         await email_change.change_email_by_link(by_ann, NEW)
-    assert await pending_email(server, ann.id) is None
+    assert await changes.pending_email(server, ann.id) is None
     (event,) = await events(server, brand, "email_claim.refused")
     assert event.reason == "has_password"
     await email_change.change_email_by_link(by_bob, NEW)
-    assert await pending_email(server, bob.id) == NEW
+    assert await changes.pending_email(server, bob.id) == NEW
 
 
 async def test_the_link_verifies_the_address_and_opens_a_second_session(
@@ -94,10 +75,10 @@ async def test_the_link_verifies_the_address_and_opens_a_second_session(
     other = await make_session(server, brand, guest.user_id)
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     opened = await magic_link.redeem(
-        reader(server), secrets.parse(await newest_token(server, NEW, MailKind.change_email)), None
+        changes.reader(server), secrets.parse(await changes.newest_token(server, NEW, MailKind.change_email)), None
     )
     assert opened.auth_token is not None
-    assert (await row(server, guest.user_id))["email"] == NEW
+    assert (await changes.row(server, guest.user_id))["email"] == NEW
     assert await is_alive(server, guest)
     assert not await is_alive(server, other)
     principal = (await authenticate(server, REQUEST, Credentials(opened.auth_token))).principal
@@ -111,32 +92,31 @@ async def test_a_verification_link_verifies_it_too_and_invalidates_the_other_lin
     await change_brand(server, brand, {"features": {"magic_login": True}})
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     clock.advance(minutes=1)
-    assert await resend(server, guest)
-    assert await tokens_of(server, guest.user_id) == ["claim", "verify"]
-    await verify(server, await newest_token(server))
+    assert await changes.resend(server, guest)
+    assert await changes.tokens_of(server, guest.user_id) == ["claim", "verify"]
+    await changes.verify(server, await changes.newest_token(server))
     with pytest.raises(TokenInvalid):
         await magic_link.redeem(
-            reader(server), secrets.parse(await newest_token(server, NEW, MailKind.change_email)), None
+            changes.reader(server), secrets.parse(await changes.newest_token(server, NEW, MailKind.change_email)), None
         )
 
 
 @pytest.mark.parametrize("password", [None, PENDING])
 @pytest.mark.parametrize("spelling", [NEW, "New@Example.com"])
 async def test_a_repeated_request_is_one_change_with_one_valid_link(
-    server: Server, brand: ActiveBrand, clock: ManualClock, spelling: str, password: str | None
+    server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock, spelling: str, password: str | None
 ) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest, NEW, password)
-    before = await row(server, guest.user_id)
+    await changes.change_email(server, guest, NEW, password)
+    before = await changes.row(server, guest.user_id)
     for _ in range(2):
         clock.advance(seconds=3)
-        await change_email(server, guest, spelling, password)
-    found = await row(server, guest.user_id)
+        await changes.change_email(server, guest, spelling, password)
+    found = await changes.row(server, guest.user_id)
     assert found["pending_password_hash"] == before["pending_password_hash"]
-    assert await mails_to(server, NEW) == ["verify_email"]
-    await verify(server, await newest_token(server))
-    assert (await row(server, guest.user_id))["email"] == spelling
-    assert await can_log_in(server, brand, NEW, PENDING) is (password is not None)
+    assert await changes.mails_to(server, NEW) == ["verify_email"]
+    await changes.verify(server, await changes.newest_token(server))
+    assert (await changes.row(server, guest.user_id))["email"] == spelling
+    assert await changes.can_log_in(server, brand, NEW, PENDING) is (password is not None)
 
 
 async def test_a_user_with_a_password_may_repeat_it_too(
@@ -144,66 +124,71 @@ async def test_a_user_with_a_password_may_repeat_it_too(
 ) -> None:
     opened = await make_session(server, brand, ann.id)
     for _ in range(2):
-        await change_email(server, opened, NEW, PASSWORD)
+        await changes.change_email(server, opened, NEW, PASSWORD)
         clock.advance(seconds=3)
-    assert await mails_to(server, NEW) == ["verify_email"]
-    await verify(server, await newest_token(server))
-    assert await can_log_in(server, brand, NEW, PASSWORD)
+    assert await changes.mails_to(server, NEW) == ["verify_email"]
+    await changes.verify(server, await changes.newest_token(server))
+    assert await changes.can_log_in(server, brand, NEW, PASSWORD)
 
 
 async def test_repeated_by_the_other_operation_both_links_stay_valid(server: Server, brand: ActiveBrand) -> None:
     await change_brand(server, brand, {"features": {"magic_login": True}})
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest)
+    guest = await changes.make_anonymous(server, brand)
+    await changes.change_email(server, guest)
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
-    assert await tokens_of(server, guest.user_id) == ["verify"]
-    await verify(server, await newest_token(server))
+    assert await changes.tokens_of(server, guest.user_id) == ["verify"]
+    await changes.verify(server, await changes.newest_token(server))
 
 
 async def test_after_a_minute_a_new_link_replaces_the_older(
-    server: Server, brand: ActiveBrand, clock: ManualClock
+    server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest, NEW, PENDING)
-    older = await newest_token(server)
+    await changes.change_email(server, guest, NEW, PENDING)
+    older = await changes.newest_token(server)
     clock.advance(minutes=1)
-    await change_email(server, guest, NEW, PENDING)
+    await changes.change_email(server, guest, NEW, PENDING)
     with pytest.raises(TokenInvalid):
-        await verify(server, older)
-    await verify(server, await newest_token(server))
-    assert await can_log_in(server, brand, NEW, PENDING)
+        await changes.verify(server, older)
+    await changes.verify(server, await changes.newest_token(server))
+    assert await changes.can_log_in(server, brand, NEW, PENDING)
 
 
 @pytest.mark.parametrize("first", [None, PENDING])
 @pytest.mark.parametrize("second", [None, PENDING, "another one to come"])
 @pytest.mark.parametrize("by_same_session", [True, False])
 async def test_another_password_or_session_is_another_change(
-    server: Server, brand: ActiveBrand, clock: ManualClock, first: str | None, second: str | None, by_same_session: bool
+    server: Server,
+    brand: ActiveBrand,
+    guest: Opened,
+    clock: ManualClock,
+    first: str | None,
+    second: str | None,
+    by_same_session: bool,
 ) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest, NEW, first)
-    older = await newest_token(server)
+    await changes.change_email(server, guest, NEW, first)
+    older = await changes.newest_token(server)
     clock.advance(seconds=3)
     again = guest if by_same_session else await make_session(server, brand, guest.user_id)
-    await change_email(server, again, NEW, second)
+    await changes.change_email(server, again, NEW, second)
     if by_same_session and first == second:
-        await verify(server, older)
+        await changes.verify(server, older)
         return
     with pytest.raises(TokenInvalid):
-        await verify(server, older)
-    assert (await row(server, guest.user_id))["pending_session_id"] == again.session_id
+        await changes.verify(server, older)
+    assert (await changes.row(server, guest.user_id))["pending_session_id"] == again.session_id
     clock.advance(minutes=1)
-    await change_email(server, again, NEW, second)
-    await verify(server, await newest_token(server))
-    assert await can_log_in(server, brand, NEW, second or "nothing at all") is (second is not None)
+    await changes.change_email(server, again, NEW, second)
+    await changes.verify(server, await changes.newest_token(server))
+    assert await changes.can_log_in(server, brand, NEW, second or "nothing at all") is (second is not None)
 
 
-async def test_the_password_rules_apply_to_the_same_password_too(server: Server, brand: ActiveBrand) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest, NEW, PENDING)
+async def test_the_password_rules_apply_to_the_same_password_too(
+    server: Server, brand: ActiveBrand, guest: Opened
+) -> None:
+    await changes.change_email(server, guest, NEW, PENDING)
     await change_brand(server, brand, {"policy": {"password_minimum": len(PENDING) + 1}})
     with pytest.raises(BadUserInput):
-        await change_email(server, guest, NEW, PENDING)
+        await changes.change_email(server, guest, NEW, PENDING)
 
 
 @pytest.mark.attack("A62")
@@ -211,13 +196,13 @@ async def test_the_password_rules_apply_to_the_same_password_too(server: Server,
 async def test_the_cost_does_not_reveal_that_the_address_was_taken(
     server: Server, brand: ActiveBrand, clock: ManualClock, again: str | None
 ) -> None:
-    """Neither by the statements nor by the hashes: the password that waited with the rival's claim is gone by then."""
-    owner, costs = await make_anonymous(server, brand), []
-    await change_email(server, owner)
-    rivals = [await make_anonymous(server, brand) for _ in range(2)]
-    for rival in rivals:
-        await change_email(server, rival, NEW, PENDING)
-    contexts = [await make_caller(server, rival) for rival in rivals]
+    """Neither by the statements nor by the hashes: the competing change lost its pending password by then."""
+    owner, costs = await changes.make_anonymous(server, brand), []
+    await changes.change_email(server, owner)
+    others = [await changes.make_anonymous(server, brand) for _ in range(2)]
+    for other in others:
+        await changes.change_email(server, other, NEW, PENDING)
+    contexts = [await make_caller(server, other) for other in others]
     clock.advance(seconds=3)
     for ctx in contexts:
         seen, begun = watch(server), server.passwords.load.begun
@@ -225,6 +210,6 @@ async def test_the_cost_does_not_reveal_that_the_address_was_taken(
         costs.append((list(seen), server.passwords.load.begun - begun))
         # For the second user the address is taken, and their mails are as rate-limited as the first one's were.
         if ctx is contexts[0]:
-            await verify(server, await newest_token(server))
+            await changes.verify(server, await changes.newest_token(server))
     assert costs[0] == costs[1]
     assert costs[0][0] != []

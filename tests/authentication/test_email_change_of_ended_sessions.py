@@ -11,7 +11,6 @@ import pytest
 from keystead.authentication import (
     email_change,
     email_verification,
-    links,
     logout,
     magic_link,
     password_change,
@@ -36,21 +35,8 @@ from keystead.users import store as user_store
 from keystead.users.model import NewUser, User
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.email_changes import (
-    NEW,
-    PENDING,
-    can_log_in,
-    change_email,
-    mails_to,
-    make_anonymous,
-    newest_token,
-    pending_email,
-    reader,
-    resend,
-    row,
-    tokens_of,
-    verify,
-)
+from tests.authentication import email_changes as changes
+from tests.authentication.email_changes import NEW, PENDING
 from tests.authentication.mailed import outbox
 from tests.authentication.observed import is_alive
 from tests.clocks import ManualClock
@@ -63,9 +49,9 @@ pytestmark = pytest.mark.brand(features={"magic_login": True})
 EVE = "eve@example.org"
 
 
-async def while_another_proves(server: Server, brand: ActiveBrand, work: Any) -> Any:
-    """What becomes of ``work``, which is begun while the transaction that proves the newest claim is still open."""
-    secret, ctx = secrets.parse(await newest_token(server), SecretKind.verify), reader(server)
+async def during_a_verification(server: Server, brand: ActiveBrand, work: Any) -> Any:
+    """The outcome of ``work``, started while the transaction of the newest verification is open."""
+    secret, ctx = secrets.parse(await changes.newest_token(server), SecretKind.verify), changes.reader(server)
     assert secret is not None
     correspondence = await mail_context(ctx, brand)
     async with server.db.transaction() as tx:
@@ -87,11 +73,11 @@ async def test_a_session_that_a_verification_is_ending_changes_no_address(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await change_email(server, mine, NEW, PASSWORD)
-    refused = await while_another_proves(server, brand, change_email(server, evil, EVE, PASSWORD))
+    await changes.change_email(server, mine, NEW, PASSWORD)
+    refused = await during_a_verification(server, brand, changes.change_email(server, evil, EVE, PASSWORD))
     assert isinstance(refused, InvalidCredentials)
     assert not await is_alive(server, evil)
-    assert await pending_email(server, ann.id) is None
+    assert await changes.pending_email(server, ann.id) is None
 
 
 @pytest.mark.race
@@ -99,11 +85,11 @@ async def test_a_session_that_a_verification_is_ending_sets_no_password(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await change_email(server, mine, NEW, PASSWORD)
+    await changes.change_email(server, mine, NEW, PASSWORD)
     ctx = await make_caller(server, evil)
     change = password_change.change_password(ctx, "what the thief wants", PASSWORD)
-    assert isinstance(await while_another_proves(server, brand, change), InvalidCredentials)
-    assert await can_log_in(server, brand, NEW, PASSWORD)
+    assert isinstance(await during_a_verification(server, brand, change), InvalidCredentials)
+    assert await changes.can_log_in(server, brand, NEW, PASSWORD)
 
 
 async def revoke_session(server: Server, mine: Opened, evil: Opened, clock: ManualClock, how: str) -> None:
@@ -112,10 +98,10 @@ async def revoke_session(server: Server, mine: Opened, evil: Opened, clock: Manu
         await logout.revoke_session(await make_caller(server, mine), evil.session_id)
         return
     raw = evil.refresh_token.reveal()
-    await refresh.refresh_pair(reader(server), raw)
+    await refresh.refresh_pair(changes.reader(server), raw)
     clock.advance(hours=1)
     with pytest.raises(RefreshTokenReused):
-        await refresh.refresh_pair(reader(server), raw)
+        await refresh.refresh_pair(changes.reader(server), raw)
 
 
 @pytest.mark.parametrize("how", ["revoked", "reuse"])
@@ -123,18 +109,18 @@ async def test_revoking_a_session_cancels_its_change(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, how: str
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await change_email(server, evil, EVE, PASSWORD)
-    link = await newest_token(server, EVE)
+    await changes.change_email(server, evil, EVE, PASSWORD)
+    link = await changes.newest_token(server, EVE)
     await revoke_session(server, mine, evil, clock, how)
-    assert await pending_email(server, ann.id) is None
-    assert await tokens_of(server, ann.id) == []
+    assert await changes.pending_email(server, ann.id) is None
+    assert await changes.tokens_of(server, ann.id) == []
     # However long it takes until the session itself is swept away.
     clock.advance(days=31)
     async with server.db.transaction() as tx:
         await refresh_token_store.sweep(tx, clock.now(), 1000)
-    assert not await resend(server, await make_session(server, brand, ann.id))
+    assert not await changes.resend(server, await make_session(server, brand, ann.id))
     with pytest.raises(TokenInvalid):
-        await verify(server, link)
+        await changes.verify(server, link)
 
 
 @pytest.mark.parametrize("how", ["revoked", "reuse"])
@@ -142,16 +128,16 @@ async def test_the_change_of_another_session_or_of_a_guest_stays(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, how: str
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    await change_email(server, mine, NEW, PASSWORD)
+    await changes.change_email(server, mine, NEW, PASSWORD)
     await revoke_session(server, mine, evil, clock, how)
-    await verify(server, await newest_token(server))
-    assert await can_log_in(server, brand, NEW, PASSWORD)
-    guest = await make_anonymous(server, brand)
+    await changes.verify(server, await changes.newest_token(server))
+    assert await changes.can_log_in(server, brand, NEW, PASSWORD)
+    guest = await changes.make_anonymous(server, brand)
     second = await make_session(server, brand, guest.user_id)
-    await change_email(server, second, "guest@example.com", PENDING)
+    await changes.change_email(server, second, "guest@example.com", PENDING)
     await revoke_session(server, guest, second, clock, how)
-    await verify(server, await newest_token(server, "guest@example.com"))
-    assert await can_log_in(server, brand, "guest@example.com", PENDING)
+    await changes.verify(server, await changes.newest_token(server, "guest@example.com"))
+    assert await changes.can_log_in(server, brand, "guest@example.com", PENDING)
 
 
 @pytest.mark.parametrize("is_swept", [False, True])
@@ -162,7 +148,7 @@ async def test_an_unverified_login_can_be_verified_after_the_intruder_is_signed_
     user = await users.create_user(make_context(server), lax, NewUser(NEW, PENDING))
     await change_brand(server, brand, {"features": {"email_verification": True}})
     mine, evil = await make_session(server, brand, user.id), await make_session(server, brand, user.id)
-    await change_email(server, evil, EVE, PENDING)
+    await changes.change_email(server, evil, EVE, PENDING)
     if is_swept:
         # Its session was swept without having been revoked: it may have been an intruder's.
         await logout.log_out(await make_caller(server, evil))
@@ -171,16 +157,15 @@ async def test_an_unverified_login_can_be_verified_after_the_intruder_is_signed_
     else:
         await revoke_session(server, mine, evil, clock, "revoked")
     with pytest.raises(TokenInvalid):
-        await links.preview(reader(server), secrets.parse(await newest_token(server, EVE), SecretKind.verify))
+        await changes.preview(server, await changes.newest_token(server, EVE))
     with pytest.raises(TokenInvalid):
-        await verify(server, await newest_token(server, EVE))
-    assert await resend(server, mine)
-    assert await mails_to(server, NEW) == ["verify_email"]
-    link = await links.preview(reader(server), secrets.parse(await newest_token(server), SecretKind.verify))
-    assert link is not None
+        await changes.verify(server, await changes.newest_token(server, EVE))
+    assert await changes.resend(server, mine)
+    assert await changes.mails_to(server, NEW) == ["verify_email"]
+    link = await changes.preview(server, await changes.newest_token(server))
     assert (link.current_address, link.requested_at, link.sets_password) == (NEW, None, False)
-    await verify(server, await newest_token(server))
-    found = await row(server, user.id)
+    await changes.verify(server, await changes.newest_token(server))
+    found = await changes.row(server, user.id)
     assert (found["email"], found["verified_at"], found["pending_email"]) == (NEW, clock.now(), None)
 
 
@@ -188,16 +173,16 @@ async def test_an_unverified_login_can_be_verified_after_the_intruder_is_signed_
 async def test_only_a_guests_change_outlives_a_swept_session(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, has_login: bool
 ) -> None:
-    opened = await (make_session(server, brand, ann.id) if has_login else make_anonymous(server, brand))
-    await change_email(server, opened, NEW, PASSWORD)
-    link = await newest_token(server)
+    opened = await (make_session(server, brand, ann.id) if has_login else changes.make_anonymous(server, brand))
+    await changes.change_email(server, opened, NEW, PASSWORD)
+    link = await changes.newest_token(server)
     await logout.log_out(await make_caller(server, opened))
     async with server.db.transaction() as tx:
         await refresh_token_store.sweep(tx, clock.advance(seconds=1), 1000)
-    shown = await outcome(links.preview(reader(server), secrets.parse(link, SecretKind.verify)))
+    shown = await outcome(changes.preview(server, link))
     assert isinstance(shown, TokenInvalid) is has_login
-    proved = await outcome(verify(server, link))
-    assert isinstance(proved, TokenInvalid) is has_login
+    used = await outcome(changes.verify(server, link))
+    assert isinstance(used, TokenInvalid) is has_login
 
 
 @pytest.mark.race
@@ -205,25 +190,25 @@ async def test_a_change_requested_while_its_session_is_revoked_is_cancelled(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
     mine, evil = await make_session(server, brand, ann.id), await make_session(server, brand, ann.id)
-    caller, claimer = await make_caller(server, mine), await make_caller(server, evil)
+    caller, intruder = await make_caller(server, mine), await make_caller(server, evil)
     await asyncio.gather(
-        outcome(email_change.change_email(claimer, EVE, PASSWORD)),
+        outcome(email_change.change_email(intruder, EVE, PASSWORD)),
         *(outcome(logout.revoke_session(caller, evil.session_id)) for _ in range(3)),
     )
     assert not await is_alive(server, evil)
-    assert await pending_email(server, ann.id) is None
-    assert await tokens_of(server, ann.id) == []
+    assert await changes.pending_email(server, ann.id) is None
+    assert await changes.tokens_of(server, ann.id) == []
 
 
 ANN = "ann@example.com"
 
 
 async def ask_for_login(server: Server, brand: ActiveBrand) -> None:
-    await magic_link.request_magic_link(reader(server), brand, ANN)
+    await magic_link.request_magic_link(changes.reader(server), brand, ANN)
 
 
 async def ask_for_reset(server: Server, brand: ActiveBrand) -> None:
-    await password_change.request_reset(reader(server), brand, ANN)
+    await password_change.request_reset(changes.reader(server), brand, ANN)
 
 
 @pytest.mark.race
@@ -242,16 +227,15 @@ async def test_a_request_for_a_user_who_is_being_deleted_sends_no_mail(
 
 @pytest.mark.race
 async def test_the_address_of_a_user_who_is_being_deleted_can_be_requested(
-    server: Server, brand: ActiveBrand, ann: User
+    server: Server, brand: ActiveBrand, guest: Opened, ann: User
 ) -> None:
-    guest = await make_anonymous(server, brand)
     async with server.db.transaction() as tx:
         assert await user_store.delete_users(tx, brand.id, [ann.id]) == 1
-        task = asyncio.create_task(outcome(change_email(server, guest, ANN)))
+        task = asyncio.create_task(outcome(changes.change_email(server, guest, ANN)))
         assert await is_blocked(task)
     assert await task is None
     assert [mail.kind for mail in await outbox(server)] == [MailKind.verify_email]
-    assert await pending_email(server, guest.user_id) == ANN
+    assert await changes.pending_email(server, guest.user_id) == ANN
 
 
 async def test_a_reference_to_a_deleted_user_is_retried(server: Server, brand: ActiveBrand) -> None:

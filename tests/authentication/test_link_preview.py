@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keystead.authentication import email_change, registration
-from keystead.authentication.links import LinkPreview, preview
+from keystead.authentication.links import preview
 from keystead.authentication.magic_link import request_magic_link
 from keystead.authentication.password_change import request_reset
 from keystead.context import ActiveBrand, Server
@@ -14,21 +14,11 @@ from keystead.crypto.secrets import SecretKind
 from keystead.errors import TokenInvalid
 from keystead.mail.model import MailKind
 from keystead.sessions import store as session_store
-from keystead.sessions.model import Device, EndReason
+from keystead.sessions.model import Device, EndReason, Opened
 from keystead.users import service as users
 from keystead.users.model import NewUser, User, UserChanges
-from tests.authentication.email_changes import (
-    NEW,
-    PENDING,
-    change_email,
-    make_anonymous,
-    newest_token,
-    reader,
-    resend,
-    row,
-    tokens_of,
-    verify,
-)
+from tests.authentication import email_changes as changes
+from tests.authentication.email_changes import NEW, PENDING
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, change_brand, make_brand, make_caller, make_context, make_session, make_user
 
@@ -43,63 +33,56 @@ async def brand(server: Server) -> ActiveBrand:
     return await change_brand(server, made, {"base_url": "https://auth.example.net", "redirect_urls": urls})
 
 
-async def look(server: Server, token: str, kind: SecretKind = SecretKind.verify) -> LinkPreview:
-    found = await preview(reader(server), secrets.parse(token, kind))
-    assert found is not None
-    return found
-
-
 async def test_a_change_shows_when_and_from_where_it_was_requested(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
-    guest, made_at = await make_anonymous(server, brand), clock.now()
+    guest, made_at = await changes.make_anonymous(server, brand), clock.now()
     requested_at = clock.advance(hours=1)
-    await change_email(server, guest, NEW, PENDING)
-    before = await row(server, guest.user_id)
-    link = await look(server, await newest_token(server))
+    await changes.change_email(server, guest, NEW, PENDING)
+    before = await changes.row(server, guest.user_id)
+    link = await changes.preview(server, await changes.newest_token(server))
     assert (link.token.email, link.token.user_id, link.current_address) == (NEW, guest.user_id, None)
     assert (link.user_created_at, link.requested_at, link.requested_from) == (made_at, requested_at, BROWSER)
     assert (link.sets_password, link.ends_all_sessions) == (True, False)
     assert (link.brand.name, link.brand.base_url) == (brand.name, "https://auth.example.net")
     assert link.brand.redirect_urls == ("https://app.example.com/in",)
-    assert await row(server, guest.user_id) == before
-    assert await tokens_of(server, guest.user_id) == ["verify"]
-    await verify(server, await newest_token(server))
+    assert await changes.row(server, guest.user_id) == before
+    assert await changes.tokens_of(server, guest.user_id) == ["verify"]
+    await changes.verify(server, await changes.newest_token(server))
     with pytest.raises(TokenInvalid):
-        await preview(reader(server), secrets.parse(await newest_token(server), SecretKind.verify))
+        await preview(changes.reader(server), secrets.parse(await changes.newest_token(server), SecretKind.verify))
 
 
 async def test_a_change_shows_the_current_address(server: Server, brand: ActiveBrand, ann: User) -> None:
-    await change_email(server, await make_session(server, brand, ann.id), NEW, PASSWORD)
-    link = await look(server, await newest_token(server))
+    await changes.change_email(server, await make_session(server, brand, ann.id), NEW, PASSWORD)
+    link = await changes.preview(server, await changes.newest_token(server))
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == ("ann@example.com", False, False)
 
 
-async def test_a_change_by_link_is_previewed_alike(server: Server, brand: ActiveBrand) -> None:
-    guest = await make_anonymous(server, brand)
+async def test_a_change_by_link_is_previewed_alike(server: Server, brand: ActiveBrand, guest: Opened) -> None:
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
-    token = await newest_token(server, NEW, MailKind.change_email)
-    link = await look(server, token, SecretKind.magic)
+    token = await changes.newest_token(server, NEW, MailKind.change_email)
+    link = await changes.preview(server, token, SecretKind.magic)
     assert (link.requested_from, link.sets_password, link.ends_all_sessions) == (BROWSER, False, False)
     with pytest.raises(TokenInvalid):
-        await preview(reader(server), secrets.parse(token, SecretKind.verify))
+        await preview(changes.reader(server), secrets.parse(token, SecretKind.verify))
 
 
 async def test_an_administrators_change_shows_no_device(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
     await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING))
-    link = await look(server, await newest_token(server))
+    link = await changes.preview(server, await changes.newest_token(server))
     assert (link.requested_at, link.requested_from) == (clock.now(), None)
     assert (link.sets_password, link.ends_all_sessions) == (True, True)
 
 
-@pytest.mark.parametrize("how", ["resend", "claim"])
+@pytest.mark.parametrize("how", ["resend", "change"])
 async def test_an_unverified_login_loses_its_password(server: Server, brand: ActiveBrand, how: str) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     made = await users.create_user(make_context(server), lax, NewUser(NEW, PENDING))
     await change_brand(server, brand, {"features": {"email_verification": True}})
     opened = await make_session(server, brand, made.id)
-    await (resend(server, opened) if how == "resend" else change_email(server, opened, NEW, PENDING))
-    link = await look(server, await newest_token(server))
+    await (changes.resend(server, opened) if how == "resend" else changes.change_email(server, opened, NEW, PENDING))
+    link = await changes.preview(server, await changes.newest_token(server))
     assert (link.current_address, link.sets_password, link.ends_all_sessions) == (NEW, False, True)
     assert (link.requested_from is None) is (how == "resend")
 
@@ -110,23 +93,27 @@ async def test_links_that_log_in_or_reset(
 ) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
     await users.create_user(make_context(server), lax, NewUser(NEW, PENDING, is_verified=is_verified))
-    await request_magic_link(reader(server), brand, NEW)
-    link = await look(server, await newest_token(server, NEW, MailKind.magic_login), SecretKind.magic)
+    await request_magic_link(changes.reader(server), brand, NEW)
+    link = await changes.preview(
+        server, await changes.newest_token(server, NEW, MailKind.magic_login), SecretKind.magic
+    )
     assert (link.current_address, link.requested_at, link.requested_from) == (NEW, None, None)
     assert (link.sets_password, link.ends_all_sessions) == (False, not is_verified)
     clock.advance(minutes=1)
-    await request_reset(reader(server), brand, NEW)
-    link = await look(server, await newest_token(server, NEW, MailKind.reset_password), SecretKind.reset)
+    await request_reset(changes.reader(server), brand, NEW)
+    link = await changes.preview(
+        server, await changes.newest_token(server, NEW, MailKind.reset_password), SecretKind.reset
+    )
     assert link.ends_all_sessions
 
 
-@pytest.mark.parametrize("fate", ["taken", "disabled", "deleted", "other brand", "late", "thrown out"])
+@pytest.mark.parametrize("fate", ["taken", "disabled", "deleted", "other brand", "expired", "revoked"])
 async def test_a_link_that_would_be_rejected_has_no_preview(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, fate: str
 ) -> None:
     opened, admin = await make_session(server, brand, ann.id), make_context(server)
-    await change_email(server, opened, NEW, PASSWORD)
-    token, ctx = await newest_token(server), reader(server)
+    await changes.change_email(server, opened, NEW, PASSWORD)
+    token, ctx = await changes.newest_token(server), changes.reader(server)
     match fate:
         case "taken":
             await make_user(server, brand, "NEW@example.com")
@@ -136,7 +123,7 @@ async def test_a_link_that_would_be_rejected_has_no_preview(
             await users.delete_users(admin, brand.id, [ann.id])
         case "other brand":
             ctx = make_context(server, await make_brand(server, "other"))
-        case "late":
+        case "expired":
             clock.advance(hours=24)
         case _:
             async with server.db.transaction() as tx:

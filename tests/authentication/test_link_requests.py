@@ -12,21 +12,13 @@ from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Se
 from keystead.crypto import secrets
 from keystead.errors import Forbidden, TokenInvalid
 from keystead.mail.model import MailKind
+from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
+from tests.authentication import email_changes as changes
 from tests.authentication.counting import count_queries, watch
-from tests.authentication.email_changes import (
-    NEW,
-    change_email,
-    mails_to,
-    make_anonymous,
-    newest_token,
-    resend,
-    row,
-    tokens_of,
-    verify,
-)
+from tests.authentication.email_changes import NEW
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events
 from tests.clocks import ManualClock
@@ -92,7 +84,7 @@ def replace_language(accept_language: str) -> RequestDetails:
 async def test_every_address_runs_the_same_statements(
     server: Server, brand: ActiveBrand, ann: User, clock: ManualClock, request_mail: Request
 ) -> None:
-    """Known, unknown, disabled, waiting for proof, rate-limited: one statement, and one mail in all."""
+    """Known, unknown, disabled, unverified, rate-limited: one statement, and one mail in all."""
     disabled = await make_user(server, brand, "disabled@example.com")
     await users.update_user(make_context(server), brand.id, disabled.id, UserChanges(is_disabled=True))
     await make_user(server, brand, "waiting@example.com", is_verified=False)
@@ -145,76 +137,74 @@ async def test_a_feature_that_is_off_is_forbidden_before_any_query(
 async def test_without_a_pending_or_unverified_address_nothing_is_sent(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
-    assert not await resend(server, await make_anonymous(server, brand))
-    assert not await resend(server, await make_session(server, brand, ann.id))
+    assert not await changes.resend(server, await changes.make_anonymous(server, brand))
+    assert not await changes.resend(server, await make_session(server, brand, ann.id))
     assert await outbox(server) == []
 
 
 async def test_within_a_minute_nothing_is_sent_and_the_older_link_stays_valid(
-    server: Server, brand: ActiveBrand, clock: ManualClock
+    server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest)
+    await changes.change_email(server, guest)
     clock.advance(seconds=59)
-    assert await resend(server, guest)
-    assert await mails_to(server, NEW) == ["verify_email"]
-    event, claimed = await events(server, brand, "mail.requested")
-    assert (claimed.outcome, event.outcome, event.reason) == ("success", "refused", "rate_limited")
-    await verify(server, await newest_token(server))
-    assert (await row(server, guest.user_id))["email"] == NEW
+    assert await changes.resend(server, guest)
+    assert await changes.mails_to(server, NEW) == ["verify_email"]
+    event, first = await events(server, brand, "mail.requested")
+    assert (first.outcome, event.outcome, event.reason) == ("success", "refused", "rate_limited")
+    await changes.verify(server, await changes.newest_token(server))
+    assert (await changes.row(server, guest.user_id))["email"] == NEW
 
 
 async def test_after_a_minute_the_newer_link_replaces_the_older(
-    server: Server, brand: ActiveBrand, clock: ManualClock
+    server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest)
-    older = await newest_token(server)
+    await changes.change_email(server, guest)
+    older = await changes.newest_token(server)
     clock.advance(minutes=1)
-    assert await resend(server, guest)
-    newer = await newest_token(server)
+    assert await changes.resend(server, guest)
+    newer = await changes.newest_token(server)
     assert newer != older
     with pytest.raises(TokenInvalid):
-        await verify(server, older)
-    await verify(server, newer)
+        await changes.verify(server, older)
+    await changes.verify(server, newer)
     for event in await events(server, brand, "mail.requested"):
         assert (event.outcome, event.reason, event.subject_id) == ("success", None, guest.user_id)
 
 
 @pytest.mark.attack("A62")
 async def test_for_a_taken_address_its_owner_gets_another_notice(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+    server: Server, brand: ActiveBrand, guest: Opened, ann: User, clock: ManualClock
 ) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest, "\uff41nn@example.com")
+    await changes.change_email(server, guest, "\uff41nn@example.com")
     for passed, sent in ((59, 1), (1, 1), (3539, 1), (1, 2)):
         clock.advance(seconds=passed)
-        assert await resend(server, guest)
-        assert await mails_to(server, "ann@example.com") == ["address_taken"] * sent
+        assert await changes.resend(server, guest)
+        assert await changes.mails_to(server, "ann@example.com") == ["address_taken"] * sent
     assert len(await outbox(server)) == 2
-    assert await tokens_of(server, guest.user_id) == []
+    assert await changes.tokens_of(server, guest.user_id) == []
 
 
 async def test_an_address_that_became_free_gets_its_link(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
-    one, two = await make_anonymous(server, brand), await make_anonymous(server, brand)
-    await change_email(server, one)
-    await verify(server, await newest_token(server))
-    await change_email(server, two, NEW)
-    assert await mails_to(server, NEW) == ["address_taken", "verify_email"]
-    await change_email(server, one, "elsewhere@example.com")
-    await verify(server, await newest_token(server, "elsewhere@example.com"))
+    one, two = await changes.make_anonymous(server, brand), await changes.make_anonymous(server, brand)
+    await changes.change_email(server, one)
+    await changes.verify(server, await changes.newest_token(server))
+    await changes.change_email(server, two, NEW)
+    assert await changes.mails_to(server, NEW) == ["address_taken", "verify_email"]
+    await changes.change_email(server, one, "elsewhere@example.com")
+    await changes.verify(server, await changes.newest_token(server, "elsewhere@example.com"))
     clock.advance(minutes=1)
-    assert await resend(server, two)
-    await verify(server, await newest_token(server))
-    assert (await row(server, two.user_id))["email"] == NEW
+    assert await changes.resend(server, two)
+    await changes.verify(server, await changes.newest_token(server))
+    assert (await changes.row(server, two.user_id))["email"] == NEW
 
 
-async def test_a_brand_without_verification_sends_no_such_mail(server: Server, brand: ActiveBrand) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest)
+async def test_a_brand_without_verification_sends_no_such_mail(
+    server: Server, brand: ActiveBrand, guest: Opened
+) -> None:
+    await changes.change_email(server, guest)
     await change_brand(server, brand, {"features": {"email_verification": False}})
     with pytest.raises(Forbidden) as refused:
-        await resend(server, guest)
+        await changes.resend(server, guest)
     assert refused.value.extensions["feature"] == "email_verification"

@@ -44,7 +44,7 @@ class Operation(NamedTuple):
 OPERATIONS = {
     "verify": Operation(TokenPurpose.verify, email_verification.verify_email),
     "redeem": Operation(TokenPurpose.login, lambda ctx, secret: magic_link.redeem(ctx, secret, None), ("magic_login",)),
-    "redeem claim": Operation(
+    "redeem change": Operation(
         TokenPurpose.claim, lambda ctx, secret: magic_link.redeem(ctx, secret, None), ("magic_login",)
     ),
     "redeem handed over": Operation(

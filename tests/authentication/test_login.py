@@ -125,9 +125,9 @@ async def test_a_feature_that_the_brand_lacks_is_forbidden(
     server: Server, choices: dict[str, Any], kind: SessionKind, feature: str
 ) -> None:
     brand = await make_brand(server, "strict", **choices)
-    journey = login.log_in_pair if kind is SessionKind.pair else login.log_in_standing
+    log_in_by = login.log_in_pair if kind is SessionKind.pair else login.log_in_standing
     with pytest.raises(Forbidden) as refused:
-        await journey(visitor(server, brand), brand, EMAIL, PASSWORD)
+        await log_in_by(visitor(server, brand), brand, EMAIL, PASSWORD)
     assert refused.value.extensions["feature"] == feature
 
 

@@ -14,14 +14,8 @@ from keystead.policy import SessionKind
 from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import User
-from tests.authentication.email_changes import (
-    NEW,
-    can_log_in,
-    change_email,
-    make_anonymous,
-    newest_token,
-    verify,
-)
+from tests.authentication import email_changes as changes
+from tests.authentication.email_changes import NEW
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import (
@@ -162,10 +156,11 @@ async def test_an_anonymous_request_is_unauthenticated(server: Server, brand: Ac
             await ending
 
 
-async def test_a_change_outlives_all_sessions_of_a_user_without_login(server: Server, brand: ActiveBrand) -> None:
-    guest = await make_anonymous(server, brand)
-    await change_email(server, guest, NEW, PASSWORD)
+async def test_a_change_outlives_all_sessions_of_a_user_without_login(
+    server: Server, brand: ActiveBrand, guest: Opened
+) -> None:
+    await changes.change_email(server, guest, NEW, PASSWORD)
     await logout.log_out_everywhere(await make_caller(server, guest), force=True)
     assert not await is_alive(server, guest)
-    await verify(server, await newest_token(server))
-    assert await can_log_in(server, brand, NEW, PASSWORD)
+    await changes.verify(server, await changes.newest_token(server))
+    assert await changes.can_log_in(server, brand, NEW, PASSWORD)

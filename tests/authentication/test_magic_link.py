@@ -146,8 +146,8 @@ async def hand_over(server: Server, token: str) -> Secret:
     return await magic_link.hand_over(visitor(server), secrets.parse(token))
 
 
-async def claim(server: Server, brand: ActiveBrand, user: User, email: str) -> str:
-    """A token that proves the address and logs in, as ``changeEmailMagically`` mails it."""
+async def issue_change_link(server: Server, brand: ActiveBrand, user: User, email: str) -> str:
+    """A token that verifies the address and logs in, as ``changeEmailMagically`` mails it."""
     secret, address = generate(SecretKind.magic), email_addresses.parse(email)
     async with server.db.transaction() as tx:
         now = server.clock.now()
@@ -226,7 +226,7 @@ async def test_a_link_of_an_email_change_verifies_and_logs_in(
     server: Server, brand: ActiveBrand, at_page: bool
 ) -> None:
     user = await make_user(server, brand, is_verified=False)
-    token = await claim(server, brand, user, EMAIL)
+    token = await issue_change_link(server, brand, user, EMAIL)
     if at_page:
         fresh = (await hand_over(server, token)).reveal()
         profile = (await users.get_user(make_context(server), brand.id, user.id)).profile
@@ -246,7 +246,7 @@ async def test_a_link_to_an_address_that_was_taken_since_is_rejected(
     server: Server, brand: ActiveBrand, at_page: bool
 ) -> None:
     user = await make_user(server, brand, is_verified=False)
-    token = await claim(server, brand, user, EMAIL)
+    token = await issue_change_link(server, brand, user, EMAIL)
     await make_user(server, brand)
     with pytest.raises(TokenInvalid):
         await (hand_over(server, token) if at_page else redeem(server, token))

@@ -82,7 +82,7 @@ async def test_the_owner_gets_a_notice(server: Server, brand: ActiveBrand) -> No
 async def test_a_reset_cancels_a_change_and_invalidates_other_links(
     server: Server, brand: ActiveBrand, ann: User
 ) -> None:
-    """What an intruder left behind to come back by: a claim on an address of theirs, and links that are out."""
+    """What an intruder could return by: a change to an address of theirs, and unused links."""
     theirs, now = email_addresses.parse("thief@example.com"), server.clock.now()
     await set_columns(
         server,
@@ -108,7 +108,7 @@ async def test_a_reset_cancels_a_change_and_invalidates_other_links(
 
 
 async def pending_of(server: Server, user: User) -> tuple[object, ...]:
-    """All columns of the user's claim."""
+    """All columns of the user's pending change."""
     from sqlalchemy import select
 
     from keystead.db.statements import Statement

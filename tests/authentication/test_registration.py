@@ -18,19 +18,8 @@ from keystead.mail.service import MOST_AN_HOUR
 from keystead.pagination import PageRequest
 from keystead.users import service as users
 from keystead.users.model import NewUser, User
-from tests.authentication.email_changes import (
-    NEW,
-    PENDING,
-    can_log_in,
-    change_email,
-    mails_to,
-    make_anonymous,
-    newest_token,
-    pending_email,
-    row,
-    tokens_of,
-    verify,
-)
+from tests.authentication import email_changes as changes
+from tests.authentication.email_changes import NEW, PENDING
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
@@ -98,11 +87,11 @@ async def test_no_user_is_left_when_the_brand_is_disabled_concurrently(server: S
 
 async def test_without_a_requesting_session_all_sessions_end(server: Server, brand: ActiveBrand) -> None:
     made = await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING))
-    assert await mails_to(server, NEW) == ["verify_email"]
+    assert await changes.mails_to(server, NEW) == ["verify_email"]
     stray = await make_session(server, brand, made.id)
-    await verify(server, await newest_token(server))
+    await changes.verify(server, await changes.newest_token(server))
     assert not await is_alive(server, stray)
-    assert await can_log_in(server, brand, NEW, PENDING)
+    assert await changes.can_log_in(server, brand, NEW, PENDING)
     assert await is_alive(server, await make_session(server, brand, made.id))
 
 
@@ -113,7 +102,7 @@ async def test_a_user_whose_address_needs_no_verification_gets_no_mail(
     if not is_verified:
         brand = await change_brand(server, brand, {"features": {"email_verification": False}})
     await registration.create_user(make_context(server), brand, NewUser(NEW, PENDING, is_verified=is_verified))
-    assert await can_log_in(server, brand, NEW, PENDING)
+    assert await changes.can_log_in(server, brand, NEW, PENDING)
     assert await outbox(server) == []
 
 
@@ -121,7 +110,7 @@ async def test_when_the_hour_is_used_up_the_wait_ends_with_it(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     for _ in range(MOST_AN_HOUR):
-        await change_email(server, await make_anonymous(server, brand), NEW)
+        await changes.change_email(server, await changes.make_anonymous(server, brand), NEW)
         clock.advance(minutes=2)
     with pytest.raises(RateLimited, match=r"try again in 3000 seconds") as refused:
         await registration.create_user(make_context(server), brand, NewUser(NEW))
@@ -137,7 +126,7 @@ async def test_the_link_counts_against_the_recipients_rate_limit(
     server: Server, brand: ActiveBrand, clock: ManualClock
 ) -> None:
     """One a minute, from any caller; without the link no user is made, and vouching for the address needs none."""
-    await change_email(server, await make_anonymous(server, brand), NEW)
+    await changes.change_email(server, await changes.make_anonymous(server, brand), NEW)
     before = len((await users.list_users(make_context(server), brand.id, PageRequest())).items)
     with pytest.raises(RateLimited) as refused:
         await registration.create_user(make_context(server), brand, NewUser(NEW))
@@ -147,10 +136,10 @@ async def test_the_link_counts_against_the_recipients_rate_limit(
     made = await registration.create_user(make_context(server), brand, NewUser(NEW))
     mails = await outbox(server, MailKind.verify_email)
     assert len(mails) == 2
-    assert (await pending_email(server, made.id), await tokens_of(server, made.id)) == (NEW, ["verify"])
+    assert (await changes.pending_email(server, made.id), await changes.tokens_of(server, made.id)) == (NEW, ["verify"])
     (token,) = [token_in(server, mail) for mail in mails if mail.user_id == made.id]
-    await verify(server, token)
-    assert (await row(server, made.id))["email"] == NEW
+    await changes.verify(server, token)
+    assert (await changes.row(server, made.id))["email"] == NEW
     await registration.create_user(make_context(server), brand, NewUser("other@example.com"))
     await registration.create_user(make_context(server), brand, NewUser("other@example.com", is_verified=True))
 

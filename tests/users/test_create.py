@@ -36,37 +36,28 @@ async def test_a_verified_user_can_log_in_immediately(admin: Context, brand: Act
     assert await service.get_user(admin, brand.id, made.id) == made
 
 
-async def test_without_verification_the_address_is_no_login(admin: Context, brand: ActiveBrand) -> None:
+async def test_address_and_password_are_pending_without_verification(admin: Context, brand: ActiveBrand) -> None:
     made = await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     assert made.profile.email == "ann@example.com"
     assert not made.profile.is_verified
     assert await login_store.find_login(admin.db.reads, brand.id, ANN.canonical) is None
     assert await login_store.find_login_of(admin.db.reads, brand.id, made.id) is None
-
-
-async def test_the_password_is_pending_with_the_address(admin: Context, brand: ActiveBrand) -> None:
-    await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
     password_hash, pending_hash = (await admin.db.reads.list(STORED))[0]
     assert password_hash is None
     assert pending_hash.startswith("$argon2id$")
 
 
-@pytest.mark.parametrize("brand_features", [{"email_verification": False}])
-async def test_where_no_verification_is_asked_the_address_is_a_login(admin: Context, brand: ActiveBrand) -> None:
-    made = await service.create_user(admin, brand, NewUser("ann@example.com", PASSWORD))
-    assert not made.profile.is_verified
-    found = await login_store.find_login(admin.db.reads, brand.id, ANN.canonical)
-    assert found is not None
-    assert found.user_id == made.id
-
-
-async def test_a_login_stays_one_when_verification_is_asked_later(
+async def test_where_no_verification_is_asked_the_address_is_and_stays_a_login(
     server: Server, admin: Context, brand: ActiveBrand
 ) -> None:
     lax = await change_brand(server, brand, {"features": {"email_verification": False}})
-    await service.create_user(admin, lax, NewUser("ann@example.com", PASSWORD))
-    await change_brand(server, brand, {"features": {"email_verification": True}})
-    assert await login_store.find_login(admin.db.reads, brand.id, ANN.canonical) is not None
+    made = await service.create_user(admin, lax, NewUser("ann@example.com", PASSWORD))
+    assert not made.profile.is_verified
+    for is_on in (False, True):
+        await change_brand(server, brand, {"features": {"email_verification": is_on}})
+        found = await login_store.find_login(admin.db.reads, brand.id, ANN.canonical)
+        assert found is not None
+        assert found.user_id == made.id
 
 
 @pytest.mark.parametrize("is_verified", [True, False])

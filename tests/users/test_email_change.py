@@ -1,4 +1,4 @@
-"""Claims in the rows of users: what moves, what is dropped, and whose."""
+"""Pending e-mail changes in the rows of users: complete, cancel, disarm competing ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keystead.crypto.secrets import SecretKind, generate
 from keystead.db.interface import Contention, UniqueViolation
 from keystead.db.statements import Statement
 from keystead.users import email_addresses, email_change_store, service
-from keystead.users import email_change as claims
+from keystead.users import email_change as changes
 from keystead.users.model import Addresses, AddressOwner, NewUser, User, UserChanges
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
@@ -24,8 +24,8 @@ LOOK_ALIKE = email_addresses.parse("\uff41nn@example.com")
 _ROWS = Statement(users.select(), unbranded="a test reads what is stored")
 
 
-async def make_claim(server: Server, brand: ActiveBrand, email: str = "ann@example.com") -> User:
-    """A user who waits for proof of the address."""
+async def make_waiting(server: Server, brand: ActiveBrand, email: str = "ann@example.com") -> User:
+    """A user whose address is pending."""
     return await service.create_user(make_context(server), brand, NewUser(email, "rainbow123"))
 
 
@@ -41,12 +41,12 @@ async def addresses(server: Server, brand: ActiveBrand, user_id: str) -> Address
 
 async def grant(server: Server, brand: ActiveBrand, user_id: str, canonical: str = ANN.canonical) -> bool:
     async with server.db.transaction() as tx:
-        return await claims.complete(tx, brand.id, user_id, canonical, server.clock.now())
+        return await changes.complete(tx, brand.id, user_id, canonical, server.clock.now())
 
 
 async def test_the_addresses_of_a_user(server: Server, brand: ActiveBrand) -> None:
-    waiting = await make_claim(server, brand)
-    proved = await make_user(server, brand, "bob@example.com")
+    waiting = await make_waiting(server, brand)
+    verified = await make_user(server, brand, "bob@example.com")
     found = await addresses(server, brand, waiting.id)
     assert found is not None
     assert found == Addresses(None, False, ANN, None, found.pending_hash)
@@ -56,7 +56,7 @@ async def test_the_addresses_of_a_user(server: Server, brand: ActiveBrand) -> No
     assert not found.is_login(ANN.canonical)
     assert found.verified_other("bob@example.com") is None
     bob = email_addresses.parse("bob@example.com")
-    found = await addresses(server, brand, proved.id)
+    found = await addresses(server, brand, verified.id)
     assert found == Addresses(bob, True, None, None)
     assert found.verified_other(ANN.canonical) == bob
     assert found.verified_other(bob.canonical) is None
@@ -65,7 +65,7 @@ async def test_the_addresses_of_a_user(server: Server, brand: ActiveBrand) -> No
 
 @pytest.mark.parametrize("whose", ["unknown", "another brand", "disabled"])
 async def test_an_unknown_or_disabled_user_has_no_addresses(server: Server, brand: ActiveBrand, whose: str) -> None:
-    waiting = await make_claim(server, brand)
+    waiting = await make_waiting(server, brand)
     asked, user_id = brand, waiting.id
     if whose == "disabled":
         await service.update_user(make_context(server), brand.id, waiting.id, UserChanges(is_disabled=True))
@@ -79,7 +79,7 @@ async def test_an_unknown_or_disabled_user_has_no_addresses(server: Server, bran
 
 
 async def test_a_pending_address_becomes_the_login_with_its_password(server: Server, brand: ActiveBrand) -> None:
-    waiting = await make_claim(server, brand)
+    waiting = await make_waiting(server, brand)
     pending = (await stored(server, waiting.id))["pending_password_hash"]
     assert not await grant(server, brand, waiting.id, "other@example.com")
     assert await grant(server, brand, waiting.id)
@@ -91,7 +91,7 @@ async def test_a_pending_address_becomes_the_login_with_its_password(server: Ser
 
 @pytest.mark.parametrize("owner", ["ann@example.com", "Ann@example.com", "\uff41nn@example.com"])
 async def test_an_address_that_is_taken_is_not_completed(server: Server, brand: ActiveBrand, owner: str) -> None:
-    waiting = await make_claim(server, brand)
+    waiting = await make_waiting(server, brand)
     await make_user(server, brand, owner)
     assert not await grant(server, brand, waiting.id)
     assert (await stored(server, waiting.id))["pending_email"] == "ann@example.com"
@@ -105,32 +105,32 @@ async def test_the_owner_is_found_by_address_and_look_alike(server: Server, bran
         assert await email_change_store.find_owner(server.db.reads, brand.id, ann.id, address) is None
     other = await make_brand(server, "other")
     assert await email_change_store.find_owner(server.db.reads, other.id, "another user", ANN) is None
-    await make_claim(server, brand, "bob@example.com")
+    await make_waiting(server, brand, "bob@example.com")
     bob = email_addresses.parse("bob@example.com")
     assert await email_change_store.find_owner(server.db.reads, brand.id, "another user", bob) is None
 
 
 async def test_only_competing_changes_of_the_brand_lose_their_passwords(server: Server, brand: ActiveBrand) -> None:
     other = await make_brand(server, "other")
-    winner, rival = await make_claim(server, brand), await make_claim(server, brand, LOOK_ALIKE.display)
-    elsewhere, neighbour = await make_claim(server, other), await make_claim(server, brand, "bob@example.com")
+    winner, competitor = await make_waiting(server, brand), await make_waiting(server, brand, LOOK_ALIKE.display)
+    elsewhere, neighbour = await make_waiting(server, other), await make_waiting(server, brand, "bob@example.com")
     async with server.db.transaction() as tx:
         await email_change_store.disarm_competing(tx, brand.id, winner.id, ANN.skeleton)
     for user in (winner, elsewhere, neighbour):
         assert (await stored(server, user.id))["pending_password_hash"] is not None
-    row = await stored(server, rival.id)
+    row = await stored(server, competitor.id)
     assert (row["pending_password_hash"], row["pending_session_id"]) == (None, None)
     assert (row["pending_email"], row["pending_email_skeleton"]) == (LOOK_ALIKE.display, ANN.skeleton)
 
 
 async def test_only_a_user_with_a_login_loses_change_and_links(server: Server, brand: ActiveBrand) -> None:
-    ann, waiting = await make_user(server, brand), await make_claim(server, brand, "bob@example.com")
+    ann, waiting = await make_user(server, brand), await make_waiting(server, brand, "bob@example.com")
     now, secrets = server.clock.now(), {}
     async with server.db.transaction() as tx:
         for user in (ann, waiting):
             secrets[user.id] = generate(SecretKind.verify)
             await tokens.issue(tx, brand.id, user.id, TokenPurpose.verify, ANN, secrets[user.id], now)
-            await claims.cancel(tx, brand.id, user.id)
+            await changes.cancel(tx, brand.id, user.id)
     assert await tokens.find(server.db.reads, secrets[ann.id], now) is None
     assert await tokens.find(server.db.reads, secrets[waiting.id], now) is not None
     assert (await stored(server, waiting.id))["pending_email"] == "bob@example.com"
@@ -140,7 +140,7 @@ async def test_only_a_user_with_a_login_loses_change_and_links(server: Server, b
 async def test_a_concurrent_completion_is_retried(
     server: Server, brand: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = await make_claim(server, brand), await make_claim(server, brand)
+    one, two = await make_waiting(server, brand), await make_waiting(server, brand)
     results = await asyncio.gather(*(run(server, brand, user.id) for user in (one, two)))
     assert sorted(results) == [False, True]
 
@@ -154,4 +154,4 @@ async def test_a_concurrent_completion_is_retried(
 
 async def run(server: Server, brand: ActiveBrand, user_id: str) -> bool:
     now = server.clock.now()
-    return await server.db.run(lambda tx: claims.complete(tx, brand.id, user_id, ANN.canonical, now))
+    return await server.db.run(lambda tx: changes.complete(tx, brand.id, user_id, ANN.canonical, now))

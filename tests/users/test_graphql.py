@@ -1,4 +1,4 @@
-"""Users and roles through the GraphQL door."""
+"""Users and roles through GraphQL."""
 
 from __future__ import annotations
 

@@ -25,11 +25,6 @@ PURPOSES = pytest.mark.parametrize("purpose", list(TokenPurpose))
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
-
-
-@pytest.fixture
 async def ann(server: Server, brand: ActiveBrand) -> User:
     return await make_user(server, brand, "Ann@example.com")
 
@@ -183,11 +178,11 @@ async def test_delete_tokens_of_a_user(server: Server, brand: ActiveBrand, ann: 
 async def test_delete_competing_tokens_for_an_address(server: Server, brand: ActiveBrand, ann: User) -> None:
     bob, other = await make_user(server, brand, "bob@example.com"), await make_brand(server, "other")
     elsewhere = await issue(server, await make_user(server, other), other, TokenPurpose.verify)
-    own, rival = [await issue(server, user, brand, TokenPurpose.verify) for user in (ann, bob)]
+    own, competing = [await issue(server, user, brand, TokenPurpose.verify) for user in (ann, bob)]
     _, unrelated = await issue_to_login(server, brand, "bob@example.com")
     async with server.db.transaction() as tx:
         await tokens.delete_competing(tx, brand.id, ann.id, ADDRESS.skeleton)
-    good = [await is_good(server, secret) for secret in (own, rival, unrelated, elsewhere)]
+    good = [await is_good(server, secret) for secret in (own, competing, unrelated, elsewhere)]
     assert good == [True, False, True, True]
 
 

@@ -94,16 +94,23 @@ async def test_all_roles_are_deleted_or_none(server: Server, admin: Context, bra
     assert await audited(admin, brand) == ["role.defined", "role.deleted"]
 
 
-async def test_the_role_of_the_last_operator_stays(server: Server) -> None:
-    keystead = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND)
-    assert keystead is not None
+async def test_a_key_removes_no_last_operator(server: Server, keystead: ActiveBrand) -> None:
     await make_role(server, keystead, "chief", "admin")
-    await make_user(server, keystead, roles=("chief",))
+    chief = await make_user(server, keystead, roles=("chief",))
+    second = await make_user(server, keystead, "bob@example.com", permissions=("admin",))
     ctx = acting(server, keystead, "admin")
-    with pytest.raises(Conflict):
-        await roles.define_role(ctx, keystead.id, "chief", ["read"])
-    with pytest.raises(Conflict):
-        await roles.delete_roles(ctx, keystead.id, ["chief"])
+    await service.update_user(ctx, keystead.id, second.id, UserChanges(is_disabled=True))
+    for attempt in (
+        roles.define_role(ctx, keystead.id, "chief", ["read"]),
+        roles.delete_roles(ctx, keystead.id, ["chief"]),
+        service.delete_users(ctx, keystead.id, [chief.id]),
+        service.update_user(ctx, keystead.id, chief.id, UserChanges(is_disabled=True)),
+        service.update_user(ctx, keystead.id, chief.id, UserChanges(roles=())),
+    ):
+        with pytest.raises(Conflict):
+            await attempt
+    await service.delete_users(ctx, keystead.id, [second.id])
+    await service.delete_users(make_context(server, keystead), keystead.id, [chief.id])
 
 
 CREATE = """
@@ -226,7 +233,7 @@ async def test_the_last_administrator_stays(server: Server, home: ActiveBrand, a
         off = await make_user(server, home, "off@example.com", permissions=("admin",))
         system = make_context(server, home)
         await service.update_user(system, home.id, off.id, UserChanges(is_disabled=True))
-        await service.create_user(system, home, NewUser("unproved@example.com", permissions=("admin",)))
+        await service.create_user(system, home, NewUser("unverified@example.com", permissions=("admin",)))
     ctx = await acting_as(server, home, boss)
     before = await service.get_user(ctx, home.id, boss.id)
     with pytest.raises(Conflict, match=r"last .* first"):

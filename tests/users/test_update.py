@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from keystead.brands import service as brands
-from keystead.context import RESERVED_BRAND, ActiveBrand, Context, Server
+from keystead.context import ActiveBrand, Context, Server
 from keystead.db.interface import Database
 from keystead.db.statements import Statement
-from keystead.errors import BadUserInput, Conflict, Forbidden, NotFound
+from keystead.errors import BadUserInput, Forbidden, NotFound
 from keystead.pagination import PageRequest
 from keystead.users import login_store, service
 from keystead.users.model import UserChanges
 from keystead.users.store import users
 from tests.clocks import ManualClock
-from tests.make import make_brand, make_context, make_role, make_user
+from tests.make import make_brand, make_role, make_user
 from tests.users.actors import acting, audited
 
 UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
@@ -131,43 +128,6 @@ async def test_users_are_listed_in_pages(server: Server, admin: Context, brand: 
     last = await service.list_users(admin, brand.id, PageRequest(2, 2), with_total=True)
     assert sorted(user.id for page in (first, last) for user in page.items) == sorted(made)
     assert (first.has_more_pages, first.total, last.has_more_pages, last.total) == (True, None, False, 3)
-
-
-async def test_the_last_operator_stays(server: Server) -> None:
-    keystead = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND)
-    assert keystead is not None
-    await make_role(server, keystead, "chief", "admin")
-    chief = await make_user(server, keystead, roles=("chief",))
-    second = await make_user(server, keystead, "bob@example.com", permissions=("admin",))
-    ctx = acting(server, keystead, "admin")
-    await service.update_user(ctx, keystead.id, second.id, UserChanges(is_disabled=True))
-    for refused in (
-        service.delete_users(ctx, keystead.id, [chief.id]),
-        service.update_user(ctx, keystead.id, chief.id, UserChanges(is_disabled=True)),
-        service.update_user(ctx, keystead.id, chief.id, UserChanges(roles=())),
-    ):
-        with pytest.raises(Conflict):
-            await refused
-    await service.delete_users(ctx, keystead.id, [second.id])
-    await service.delete_users(make_context(server, keystead), keystead.id, [chief.id])
-
-
-@pytest.mark.race
-async def test_two_operators_cannot_delete_each_other(server: Server) -> None:
-    keystead = await brands.find_active_by_name(server.db.reads, RESERVED_BRAND)
-    assert keystead is not None
-    ids = [(await make_user(server, keystead, f"{name}@example.com", permissions=("admin",))).id for name in "ab"]
-    barrier = asyncio.Barrier(2)
-
-    async def delete(user_id: str) -> bool:
-        await barrier.wait()
-        try:
-            await service.delete_users(acting(server, keystead, "admin"), keystead.id, [user_id])
-        except Conflict:
-            return False
-        return True
-
-    assert sorted(await asyncio.gather(*map(delete, ids))) == [False, True]
 
 
 async def test_the_epoch_of_one_user_of_the_brand_is_bumped(server: Server, admin: Context, brand: ActiveBrand) -> None:
