@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from keystead_client import Client
-from keystead_client.client import ME, ClientOptions
+from keystead_client.async_client import ME, ClientOptions
 from keystead_client.entities import SYSTEM_FIELDS
 from tests.house_rules.source import page
 

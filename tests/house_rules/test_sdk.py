@@ -86,7 +86,7 @@ def offered(cls: type) -> dict[str, str]:
 
 
 MOST_MODULES = 27
-MOST_LINES = 5_080
+MOST_LINES = 4_610
 
 
 def test_the_sdk_stays_small() -> None:

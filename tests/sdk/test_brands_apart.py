@@ -10,7 +10,6 @@ import pytest
 from keystead.context import Server
 from keystead_client import AsyncClient, NotAuthenticated
 from keystead_client.errors import Unauthenticated, Unauthorized
-from keystead_client.tokens import brand_of
 from tests.clocks import ManualClock
 from tests.make import make_api_key, make_brand, make_brand_token, make_entities, make_user
 from tests.sdk.served import EMAIL, PASSWORD, Served, make_served
@@ -94,8 +93,3 @@ async def test_a_site_shows_them_the_way_to_the_login(
             response = await browser.get("/orders", headers={"Cookie": f"{AUTH}={eves}"})
             assert response.headers["location"] == "/auth/login?redirect=/orders"
         await site.sdk.close()
-
-
-@pytest.mark.parametrize("token", ["", "a.b.c", "e30.e30.c2ln"])
-def test_nonsense_is_of_no_brand(token: str) -> None:
-    assert brand_of(token) is None

@@ -40,7 +40,7 @@ NO_ENDPOINTS += [
 @pytest.mark.parametrize("url", NO_ENDPOINTS)
 def test_an_endpoint_is_a_plain_url(url: str) -> None:
     with pytest.raises(ValueError, match=r"endpoint|URL|Port"):
-        endpoint_from(url, environment={})
+        endpoint_from(url)
 
 
 HERE = ["localhost", "LOCALHOST:4000", "localhost.", "127.0.0.1:4000", "127.9.9.9", "[::1]:4000"]
@@ -54,11 +54,13 @@ def test_plain_http_stays_on_this_computer(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
-def test_plain_http_to_another_computer_is_refused_unless_it_is_meant(host: str) -> None:
-    environment = {"KEYSTEAD_ENDPOINT": f"http://{host}"}
+def test_plain_http_to_another_computer_is_refused_unless_it_is_meant(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYSTEAD_ENDPOINT", f"http://{host}")
     with pytest.raises(ValueError, match="Use https, or set allow_http=True"):
-        endpoint_from(None, environment=environment)
-    assert endpoint_from(None, environment=environment, allow_http=True).url == f"http://{host}/graphql"
+        endpoint_from(None)
+    assert endpoint_from(None, allow_http=True).url == f"http://{host}/graphql"
 
 
 @pytest.mark.parametrize("secret", ["a b", "a\r\nHost: evil.example.com", "schlüssel", "a\x00"])
@@ -66,7 +68,7 @@ def test_what_no_header_can_carry_is_not_sent(secret: str) -> None:
     with pytest.raises(Unauthenticated):
         ENDPOINT.headers(secret)
     with pytest.raises(ValueError, match="API key"):
-        endpoint_from("https://id.example.com", api_key=secret, environment={})
+        endpoint_from("https://id.example.com", api_key=secret)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1\r\nHost: evil.example.com", "ünicode", "\x00"])

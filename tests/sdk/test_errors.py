@@ -37,11 +37,6 @@ def test_every_code_of_the_server_has_its_class() -> None:
     assert len(set(classes.values())) == len(codes)
 
 
-def test_the_tree_at_the_top_of_the_file_names_every_error() -> None:
-    drawn = set(re.findall(r"[A-Z]\w*[a-z]\w*", (errors.__doc__ or "").split("\n\n", 1)[1]))
-    assert {cls.__name__ for cls in in_the_tree()} - drawn == set()
-
-
 def test_what_an_error_tells() -> None:
     extensions = {"code": "VALIDATION_ERROR", "field": "email", "referenceId": "r-1", "retryAfter": 2}
     error = error_from(extensions, "not an address")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass, replace
+from types import coroutine
 from typing import Any
 
 import pytest
 
-from keystead_client import _operations
+from keystead_client import AsyncClient, _operations, _protocol
 from keystead_client._endpoint import Endpoint
-from keystead_client._protocol import Flow, Operation, Refresh, Reply, Send, Sleep, execute, is_query
-from keystead_client._session import Session
+from keystead_client._protocol import Operation, Reply, is_query
 from keystead_client.errors import (
     KeysteadError,
     NetworkError,
@@ -40,12 +41,53 @@ def answer(data: object = None, code: str | None = None, status: int = 200, **he
     return Reply(status, headers, json.dumps(envelope).encode())
 
 
-def play(flow: Flow[Any], *outcomes: Reply | KeysteadError | str) -> tuple[list[Any], Any]:
+@dataclass(frozen=True)
+class Send:
+    operation: Operation
+
+
+@dataclass(frozen=True)
+class Sleep:
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refresh:
+    tokens: Tokens
+
+
+Flow = Coroutine[Any, Any, Any]
+
+
+@coroutine
+def step(asked: object) -> Generator[object, Any, Any]:
+    """Hand a step to :func:`play`; its outcome."""
+    return (yield asked)
+
+
+async def post(operation: Operation) -> Reply:
+    reply: Reply = await step(Send(operation))
+    return reply
+
+
+async def sleep(seconds: float) -> None:
+    await step(Sleep(seconds))
+
+
+def execute(operation: Operation, retries: int) -> Flow:
+    return _protocol.execute(operation, post, sleep, retries)
+
+
+async def ask(operation: Operation) -> dict[str, Any]:
+    return await _protocol.execute(operation, post, sleep, 2)
+
+
+def play(flow: Flow, *outcomes: Reply | KeysteadError | str) -> tuple[list[Any], Any]:
     """The steps of a flow that is given these outcomes, and its result or error; sleeps take none."""
     left, steps = list(outcomes), []
     result: Any = None
     try:
-        step = next(flow)
+        step = flow.send(None)
         while True:
             steps.append(step)
             if isinstance(step, Sleep):
@@ -170,20 +212,35 @@ def test_a_document_in_doubt_is_no_query(document: str, expected: bool) -> None:
 # ------------------------------------------------------------------------------------------------------------- sessions
 
 
+class Session(AsyncClient):
+    """A client whose steps are played."""
+
+    _post, _sleep = staticmethod(post), staticmethod(sleep)
+
+    def __init__(self, store: MemoryTokens, now: float = 0.0) -> None:
+        options: dict[str, Any] = {"api_key": "ks_sk_key", "brand_token": "ks_bt_token", "retries": 0}
+        super().__init__("https://id.example.com", tokens=store, clock=lambda: now, **options)
+
+    async def _refresh(self, due: Tokens) -> Tokens:
+        return replace(due, auth_token=await step(Refresh(due)))
+
+    async def run(self, operation: Operation) -> dict[str, Any]:
+        return await self._execute(operation, self._state.current())
+
+
 def session(tokens: Tokens | None, now: float = 0.0) -> tuple[Session, MemoryTokens]:
     store = MemoryTokens(tokens)
-    return Session(ENDPOINT, store, 0, 60, lambda: now), store
+    return Session(store, now), store
 
 
 PAIR = Tokens("auth-1", "refresh-1")
-DUE = Refresh(PAIR)
 REJECTED = answer(None, "UNAUTHENTICATED", 401)
 PAIR_ANSWER = answer({"refreshToken": {"data": {"auth_token": "auth-2", "refresh_token": "refresh-2"}}})
 
 
 @pytest.mark.attack("A104")
 def test_a_rejected_request_is_retried_once_after_a_refresh() -> None:
-    steps, error = play(session(PAIR)[0].execute(MUTATION), REJECTED, "auth-2", REJECTED)
+    steps, error = play(session(PAIR)[0].run(MUTATION), REJECTED, "auth-2", REJECTED)
     assert [type(step) for step in steps] == [Send, Refresh, Send]
     assert [operation.headers["Authorization"] for operation in sent(steps)] == ["Bearer auth-1", "Bearer auth-2"]
     assert isinstance(error, Unauthenticated)
@@ -195,21 +252,21 @@ def test_a_rejected_request_is_retried_once_after_a_refresh() -> None:
 )
 def test_other_rejections_lead_to_no_refresh(reply: Reply, expected: type[KeysteadError]) -> None:
     """A bad API key, and a field that needs a user."""
-    steps, error = play(session(PAIR)[0].execute(QUERY), reply)
+    steps, error = play(session(PAIR)[0].run(QUERY), reply)
     assert len(steps) == 1
     assert type(error) is expected
 
 
 def test_an_exchange_shows_only_the_refresh_token() -> None:
     kept, store = session(PAIR)
-    steps, new = play(kept.refresh(DUE), PAIR_ANSWER)
+    steps, new = play(kept._refresh_alone(PAIR), PAIR_ANSWER)
     assert dict(sent(steps)[0].headers) == {}
     assert store.load() == new == Tokens("auth-2", "refresh-2", "pair", "refresh-1")
 
 
 def test_the_previous_token_is_tried_where_the_new_one_is_unknown() -> None:
     tokens = Tokens("auth-2", "refresh-2", "pair", "refresh-1")
-    steps, _ = play(session(tokens)[0].refresh(Refresh(tokens)), answer({}, "REFRESH_TOKEN_INVALID"), PAIR_ANSWER)
+    steps, _ = play(session(tokens)[0]._refresh_alone(tokens), answer({}, "REFRESH_TOKEN_INVALID"), PAIR_ANSWER)
     presented = [operation.variables["input"]["refresh_token"] for operation in sent(steps)]
     assert presented == ["refresh-2", "refresh-1"]
 
@@ -218,20 +275,20 @@ def test_the_previous_token_is_tried_where_the_new_one_is_unknown() -> None:
 @pytest.mark.parametrize("code", ["REFRESH_TOKEN_INVALID", "REFRESH_TOKEN_EXPIRED", "REFRESH_TOKEN_REUSED"])
 def test_a_session_that_is_over_is_over(code: str) -> None:
     kept, store = session(PAIR)
-    steps, error = play(kept.refresh(DUE), answer({"refreshToken": None}, code))
+    steps, error = play(kept._refresh_alone(PAIR), answer({"refreshToken": None}, code))
     assert len(steps) == 1
     assert isinstance(error, NotAuthenticated)
     assert kept.tokens is None
     # The API key may have more rights than the user: it must not act in their place, in the next run either.
-    steps, error = play(kept.execute(QUERY))
-    assert (steps, error.code) == ([], code)
-    steps, error = play(Session(ENDPOINT, store, 0, 60, lambda: 0.0).execute(QUERY))
+    steps, error = play(kept.run(QUERY))
+    assert (steps, type(error)) == ([], Unauthenticated)
+    steps, error = play(Session(store).run(QUERY))
     assert (steps, type(error)) == ([], Unauthenticated)
 
 
 def test_the_end_of_a_standing_session_is_an_invalid_refresh_token() -> None:
     kept, _ = session(Tokens(None, "standing-1", "standing"))
-    _, error = play(kept.access_token(60), answer({"getAccessToken": None}, "REFRESH_TOKEN_INVALID"))
+    _, error = play(kept.get_access_token(60), answer({"getAccessToken": None}, "REFRESH_TOKEN_INVALID"))
     assert isinstance(error, RefreshTokenInvalid)
     assert kept.tokens is None
 
@@ -239,22 +296,22 @@ def test_the_end_of_a_standing_session_is_an_invalid_refresh_token() -> None:
 @pytest.mark.parametrize("failure", [LOST, PROXY, answer(None, "RATE_LIMITED", 429)])
 def test_a_refresh_that_failed_on_the_way_ends_nothing(failure: Reply | KeysteadError) -> None:
     kept, store = session(PAIR)
-    play(kept.refresh(DUE), failure)
+    play(kept._refresh_alone(PAIR), failure)
     assert store.load() == PAIR
 
 
 def test_a_refresh_that_ends_after_a_logout_revives_nothing() -> None:
     kept, store = session(PAIR)
-    flow = kept.refresh(DUE)
-    next(flow)
-    kept.start(None)
+    flow = kept._refresh_alone(PAIR)
+    flow.send(None)
+    kept._state.start(None)
     with pytest.raises(NotAuthenticated):
         flow.send(PAIR_ANSWER)
     assert store.load() is None
 
 
 def test_a_late_caller_gets_the_refreshed_tokens() -> None:
-    assert play(session(PAIR)[0].refresh(Refresh(Tokens("auth-0", "refresh-1")))) == ([], PAIR)
+    assert play(session(PAIR)[0]._refresh_alone(Tokens("auth-0", "refresh-1"))) == ([], PAIR)
 
 
 EARLY = access_token("s1", iat=0, exp=3600)
@@ -263,11 +320,11 @@ FAILURES = [LOST, UNREACHED, Timeout("late"), ServerError("no"), RateLimited("no
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_refresh_that_came_early_and_failed_leaves_the_token_until_it_expires(failure: KeysteadError) -> None:
-    steps, data = play(session(Tokens(EARLY, "refresh-1"), 3599)[0].execute(QUERY), failure, answer({"up": True}))
+    steps, data = play(session(Tokens(EARLY, "refresh-1"), 3599)[0].run(QUERY), failure, answer({"up": True}))
     assert [type(step) for step in steps] == [Refresh, Send]
     assert steps[1].operation.headers["Authorization"] == f"Bearer {EARLY}"
     assert data == {"up": True}
-    steps, error = play(session(Tokens(EARLY, "refresh-1"), 3600)[0].execute(QUERY), failure)
+    steps, error = play(session(Tokens(EARLY, "refresh-1"), 3600)[0].run(QUERY), failure)
     assert [type(step) for step in steps] == [Refresh]
     assert error is failure
 
@@ -275,20 +332,20 @@ def test_a_refresh_that_came_early_and_failed_leaves_the_token_until_it_expires(
 # ----------------------------------------------------------------------------------------------------------- operations
 
 
-def create_me() -> Flow[Tokens]:
-    return _operations.create_me(headers={}, retries=2)
+def create_me() -> Flow:
+    return _operations.create_me(ask)
 
 
-def log_in_standing() -> Flow[Tokens]:
-    return _operations.log_in("ann@example.com", "rainbow123", brand=None, kind="standing", headers={}, retries=2)
+def log_in_standing() -> Flow:
+    return _operations.log_in(ask, "ann@example.com", "rainbow123", None, "standing")
 
 
-def log_in_pair() -> Flow[Tokens]:
-    return _operations.log_in("ann@example.com", "rainbow123", brand=None, kind="pair", headers={}, retries=2)
+def log_in_pair() -> Flow:
+    return _operations.log_in(ask, "ann@example.com", "rainbow123", None, "pair")
 
 
 @pytest.mark.parametrize("start", [create_me, log_in_standing, log_in_pair])
-def test_a_session_that_may_have_been_opened_is_not_opened_again(start: Callable[[], Flow[Tokens]]) -> None:
+def test_a_session_that_may_have_been_opened_is_not_opened_again(start: Callable[[], Flow]) -> None:
     steps, error = play(start(), LOST)
     assert ([type(step) for step in steps], error) == ([Send], LOST)
 
@@ -309,13 +366,13 @@ def test_what_no_header_can_carry_is_no_token(token: str) -> None:
     "given", [None, [], {}, {"data": []}, {"data": {"auth_token": ["a"], "refresh_token": "b"}}, 7]
 )
 def test_an_answer_without_tokens_is_a_server_error(given: Any) -> None:
-    _, error = play(session(PAIR)[0].refresh(DUE), answer({"refreshToken": given}))
+    _, error = play(session(PAIR)[0]._refresh_alone(PAIR), answer({"refreshToken": given}))
     assert type(error) is ServerError
 
 
 def test_secrets_are_hidden_in_repr() -> None:
     operation = Operation("{ a }", {"password": "hidden"}, None, ENDPOINT.headers("hidden"))
     tokens = Tokens("hidden", "hidden")
-    shown = repr([ENDPOINT, operation, Reply(200, {"a": "hidden"}, b"hidden"), tokens, Refresh(tokens)])
+    shown = repr([ENDPOINT, operation, Reply(200, {"a": "hidden"}, b"hidden"), tokens])
     assert "hidden" not in shown
     assert "the key" not in shown

@@ -38,8 +38,8 @@ class Work:
             raise self.error
         return number
 
-    def start(self, key: str = "a", patience: float | None = None) -> asyncio.Task[int]:
-        return asyncio.create_task(self.flights.run_async(key, self, patience))
+    def start(self, key: str = "a") -> asyncio.Task[int]:
+        return asyncio.create_task(self.flights.run_async(key, self))
 
     async def quick(self, key: str = "a") -> int:
         self.may_end.set()
@@ -100,15 +100,16 @@ async def test_work_that_is_cancelled_fails_for_all_who_wait() -> None:
 
 async def test_a_stuck_leader_is_given_up() -> None:
     work = Work()
+    work.flights._patience = 0.0
     leader = work.start()
     await work.started.wait()
     with pytest.raises(Timeout):
-        await work.start(patience=0.0)
+        await work.start()
     second = work.start()
     await asyncio.sleep(0)
     with pytest.raises(Timeout):
-        await asyncio.to_thread(work.flights.run, "a", lambda: 7, 0.0)
-    assert await asyncio.to_thread(work.flights.run, "a", lambda: 7, 0.0) == 7, "the next one leads"
+        await asyncio.to_thread(work.flights.run, "a", lambda: 7)
+    assert await asyncio.to_thread(work.flights.run, "a", lambda: 7) == 7, "the next one leads"
     work.may_end.set()
     assert [await leader, await second] == [1, 2]
     assert await work.start() == 7, "what was given up is not remembered"
@@ -132,26 +133,6 @@ def test_threads_share_one_run() -> None:
     with pytest.raises(ZeroDivisionError):
         flights.run("b", lambda: 1 // 0)
     assert flights.run("b", lambda: 3) == 3
-
-
-async def test_a_thread_waits_for_a_task_but_not_in_the_way_of_its_event_loop() -> None:
-    work = Work()
-    leader = work.start()
-    await work.started.wait()
-    assert work.flights.run("a", lambda: 7) == 7, "blocking this thread would keep the task from finishing"
-    joined = threading.Event()
-    future = next(iter(work.flights._flights.values())).future
-    wait = future.result
-
-    def result(timeout: float | None = None) -> int:
-        joined.set()
-        return wait(timeout)
-
-    future.result = result  # type: ignore[method-assign]
-    thread = asyncio.create_task(asyncio.to_thread(work.flights.run, "a", lambda: 7))
-    await asyncio.to_thread(joined.wait)
-    work.may_end.set()
-    assert [await leader, await thread] == [1, 1]
 
 
 def test_an_interrupted_thread_fails_for_those_who_wait() -> None:
@@ -188,14 +169,6 @@ def test_each_event_loop_of_a_program_can_call() -> None:
     for key in ("a", "a", "b"):
         assert asyncio.run(flights.run_async(key, answer)) == 7
     assert flights.run("a", lambda: 8) == 7
-    loop = asyncio.new_event_loop()
-    left = loop.create_task(flights.run_async("c", asyncio.Event().wait))
-    loop.run_until_complete(asyncio.sleep(0))
-    tasks = [left, *flights._tasks]
-    loop.close()
-    assert flights.run("c", lambda: 8) == 8, "what a closed loop has left is replaced"
-    for task in tasks:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_threads_run_the_same_coroutines_without_an_event_loop() -> None:

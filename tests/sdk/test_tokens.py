@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import threading
 import time
@@ -14,8 +13,7 @@ from typing import Any
 import pytest
 
 from keystead_client import FileTokens, Tokens, tokens
-from keystead_client._session import TokenState
-from keystead_client.errors import RefreshTokenReused
+from keystead_client.tokens import TokenState
 from tests.sdk.jwts import access_token, jwt
 
 fcntl = pytest.importorskip("fcntl", reason="Windows has no file locks: FileTokens goes without")
@@ -72,14 +70,6 @@ def test_other_contents_count_as_no_tokens(path: Path, text: str) -> None:
     assert FileTokens(path).load() is None
 
 
-def test_a_fifo_does_not_block(tmp_path: Path) -> None:
-    path = tmp_path / "tokens"
-    os.mkfifo(path, 0o600)
-    assert FileTokens(path).load() is None
-    FileTokens(path).save(FIRST)
-    assert stat.S_ISREG(path.stat().st_mode)
-
-
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
 def test_a_file_that_is_open_to_others_is_refused(path: Path, mode: int) -> None:
     path.chmod(mode)
@@ -109,16 +99,6 @@ def test_a_directory_that_cannot_keep_tokens_is_refused_at_the_start(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(PermissionError, match="cannot be written to"):
         FileTokens(path)
-
-
-def test_left_over_temporary_files_are_removed(path: Path) -> None:
-    old, young, other = (path.with_name(name) for name in ("tokens.abcd.new", "tokens.efgh.new", "tokens2.abcd.new"))
-    for left in (old, young, other):
-        left.touch()
-    for left in (old, other):
-        os.utime(left, (0, 0))
-    FileTokens(path).save(SECOND)
-    assert sorted(path.parent.iterdir()) == sorted([path, young, other])
 
 
 def test_tokens_are_on_the_disk_before_the_file_is_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +141,7 @@ def test_tokens_are_replaced_under_the_file_lock(path: Path) -> None:
     state = TokenState(store)
     assert state.compare_and_swap(FIRST, SECOND)
     assert state.compare_and_swap(SECOND, FIRST, must_save=False)
-    state.lose(FIRST, RefreshTokenReused)
+    state.lose(FIRST)
     state.start(FIRST)
     state.clear(FIRST)
     assert store.was_locked == [True] * 5

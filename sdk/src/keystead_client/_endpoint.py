@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -57,7 +56,6 @@ def endpoint_from(
     api_key: str | None = None,
     brand_token: str | None = None,
     forwarded_for: str | None = None,
-    environment: Mapping[str, str] | None = None,
     *,
     allow_http: bool = False,
 ) -> Endpoint:
@@ -65,12 +63,11 @@ def endpoint_from(
 
     :raises ValueError: no URL, or an invalid one.
     """
-    environment = os.environ if environment is None else environment
-    url = url or environment.get("KEYSTEAD_ENDPOINT")
+    url = url or os.environ.get("KEYSTEAD_ENDPOINT")
     if not url:
         raise ValueError("no endpoint: pass one, or set KEYSTEAD_ENDPOINT")
-    api_key = api_key if api_key is not None else environment.get("KEYSTEAD_API_KEY")
-    brand_token = brand_token if brand_token is not None else environment.get("KEYSTEAD_BRAND_TOKEN")
+    api_key = api_key if api_key is not None else os.environ.get("KEYSTEAD_API_KEY")
+    brand_token = brand_token if brand_token is not None else os.environ.get("KEYSTEAD_BRAND_TOKEN")
     for name, secret in (("API key", api_key), ("brand token", brand_token)):
         if secret and not is_header_safe(secret):
             raise ValueError(f"the {name} holds characters that no header can carry")
@@ -82,16 +79,11 @@ def graphql_url(url: str, *, allow_http: bool = False) -> str:
 
     :raises ValueError: no such URL, or plain http to another computer without ``allow_http``.
     """
-    parts = split_url(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("the endpoint must be an http or https URL")
+    parts = split_url("endpoint", url, allow_http)
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("the endpoint must be a plain URL, without user, query and fragment")
-    require_encrypted("endpoint", url, allow_http)
-    path = parts.path.rstrip("/")
-    if not path.endswith("/graphql"):
-        path += "/graphql"
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    path = parts.path.rstrip("/").removesuffix("/graphql")
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/graphql", "", ""))
 
 
 def is_header_safe(secret: str) -> bool:
@@ -115,8 +107,7 @@ def require_token(name: str, token: object, missing: type[NotAuthenticated]) -> 
 def is_loopback(host: str) -> bool:
     """Whether a host name means this computer: ``localhost``, 127.0.0.0/8, ::1. Nothing is resolved.
 
-    Subdomains of ``localhost`` do not count: browsers take them for this computer (RFC 6761), but many systems look
-    their address up in the network.
+    Subdomains of ``localhost`` do not count, since many systems look them up in the network despite RFC 6761.
     """
     name = host.lower().strip("[]").removesuffix(".")
     if name == "localhost":
@@ -127,28 +118,26 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_encrypted(name: str, url: str, allow_http: bool) -> None:
-    """:raises ValueError: plain http to another computer without ``allow_http``."""
-    parts = split_url(url)
-    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
-        raise ValueError(
-            f"the {name} is plain http to {parts.hostname}: tokens and passwords could be read on the way. Use https,"
-            " or set allow_http=True on a private network, as between containers"
-        )
+def split_url(name: str, url: str, allow_http: bool) -> SplitResult:
+    """The parts of an http or https URL.
 
-
-def split_url(url: str) -> SplitResult:
-    """The parts of a URL.
-
-    :raises ValueError: httpx would read the URL differently, for example another host.
+    :raises ValueError: another URL, one that httpx would read differently, for example as another host, or plain http
+        to another computer without ``allow_http``.
     """
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"the {name} must be an http or https URL")
     try:
         read = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ValueError(f"no such URL: {error}") from None
-    port = None if parts.port == {"http": 80, "https": 443}.get(parts.scheme) else parts.port
-    is_same_host = (parts.hostname or "") in (read.host, read.raw_host.decode("ascii"))
+    port = None if parts.port == {"http": 80, "https": 443}[parts.scheme] else parts.port
+    is_same_host = parts.hostname in (read.host, read.raw_host.decode("ascii"))
     if not is_same_host or (parts.scheme, port) != (read.scheme, read.port):
         raise ValueError("no such URL: it can be read in two ways")
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
+        raise ValueError(
+            f"the {name} is plain http to {parts.hostname}: tokens and passwords could be read on the way. Use https,"
+            " or set allow_http=True on a private network, as between containers"
+        )
     return parts

@@ -15,16 +15,17 @@ import importlib
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import httpx
 
-from keystead_client._endpoint import require_encrypted, split_url
+from keystead_client._endpoint import split_url
 from keystead_client._protocol import Reply
 from keystead_client._single_flight import Share, SingleFlight, run_sync, share_between_tasks, share_between_threads
 from keystead_client._transport import Bounds, LoopConnections, ThreadConnections, send, send_async
-from keystead_client.errors import KeysteadError, NetworkError, ServerError, copy_of
+from keystead_client.errors import KeysteadError, NetworkError, ServerError
 
 ALGORITHM: Final = "ES256"
 RETRY_AFTER: Final = 10.0
@@ -61,9 +62,14 @@ class PublishedKeys:
         *,
         ttl: float,
         max_stale: float,
-        timeout: float,
         clock: Callable[[], float],
+        timeout: float = 5.0,
     ) -> None:
+        try:
+            importlib.import_module("joserfc")
+        except ImportError:
+            message = "offline verification needs joserfc: pip install keystead-client[verify]"
+            raise ImportError(message, name="joserfc") from None
         self._url = f"{issuer}/.well-known/jwks.json"
         self._transport = transport
         self._bounds = Bounds(timeout, _LARGEST)
@@ -75,7 +81,7 @@ class PublishedKeys:
         self._renew_at = ttl - min(timeout, ttl / 2)
         self._clock = clock
         self._state = _State()
-        self._flights: SingleFlight[None] = SingleFlight()
+        self._flights: SingleFlight[None] = SingleFlight(patience=2 * timeout)
 
     def find(self, kid: str) -> Any | None:
         """The key of that name; None if the issuer does not publish it, as far as is known.
@@ -91,9 +97,9 @@ class PublishedKeys:
 
     def close(self) -> None:
         """Close the connections of threads; a later fetch opens new ones."""
-        threads, self._threads = self._threads, None
-        if threads:
-            threads.client.close()
+        if self._threads:
+            self._threads.client.close()
+            self._threads = None
 
     async def aclose(self) -> None:
         """Close those, and the connections of this event loop."""
@@ -108,7 +114,7 @@ class PublishedKeys:
         is_usable, state = self._is_usable(self._clock()), self._state
         key = state.keys.get(kid) if is_usable else None
         if key is None and state.failure:
-            raise copy_of(state.failure)
+            raise copy(state.failure)
         if key is None and not is_usable:
             raise NetworkError("the issuer's keys are still being fetched", was_sent=True)
         return key
@@ -172,31 +178,18 @@ class PublishedKeys:
         return await send_async(client, client.build_request("GET", self._url, headers=_HEADERS), self._bounds)
 
 
-def require_origin(name: str, url: str, *, allow_http: bool = False) -> str:
+def require_origin(name: str, url: str, allow_http: bool) -> str:
     """The URL without a trailing slash: https, or http on this computer, or any http with ``allow_http``.
 
     :raises ValueError: any other URL, or one with more than scheme, host and port.
     """
-    parts = split_url(url)
-    if parts.scheme not in ("https", "http"):
-        raise ValueError(f"{name}: an https URL")
-    require_encrypted(name, url, allow_http)
+    parts = split_url(name, url, allow_http)
     origin = url.rstrip("/")
     # Tokens name it character by character. urlsplit drops an empty query without a trace.
     is_whole = origin.lower() == f"{parts.scheme}://{parts.netloc}".lower()
-    if not is_whole or not parts.hostname or "@" in origin or origin.endswith(":"):
+    if not is_whole or "@" in origin or origin.endswith(":"):
         raise ValueError(f"{name}: scheme, host and port only, as in https://id.example.com")
     return origin
-
-
-def require_joserfc() -> None:
-    """:raises ImportError: the extra is not installed."""
-    try:
-        importlib.import_module("joserfc")
-    except ImportError:
-        raise ImportError(
-            "offline verification needs joserfc: pip install keystead-client[verify]", name="joserfc"
-        ) from None
 
 
 def is_signed(token: str, key: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The operations on sessions: their GraphQL documents, and a flow for each."""
+"""The operations on sessions: their GraphQL documents, and a coroutine for each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from keystead_client._endpoint import is_header_safe
-from keystead_client._protocol import Flow, Operation, execute
+from keystead_client._protocol import Ask, Operation
 from keystead_client.errors import Forbidden, RefreshTokenInvalid, ServerError, Unauthenticated, Unauthorized
-from keystead_client.tokens import Kind, Tokens, brand_of
+from keystead_client.tokens import AUDIENCE, Kind, Tokens, claims_of
 
 LOG_IN = "mutation LogIn($input: AuthRequest!) { login(input: $input) { data { auth_token refresh_token } } }"
 LOG_IN_STANDING = (
@@ -31,13 +31,10 @@ LOG_OUT_BY_TOKEN = "mutation LogOut($token: String) { logout(refresh_token: $tok
 LOG_OUT_EVERYWHERE = "mutation LogOutEverywhere($force: Boolean) { invalidateRefreshToken(force: $force) }"
 
 T = TypeVar("T")
-Headers = Mapping[str, str]
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
 
 
-def log_in(
-    email: str, password: str, *, brand: str | None, kind: Kind | None, headers: Headers, retries: int
-) -> Flow[Tokens]:
+async def log_in(ask: Ask, email: str, password: str, brand: str | None, kind: Kind | None) -> Tokens:
     """A new session. ``kind`` None: a pair session or, where the brand has none, a standing one with an access token.
 
     Not retried after an ambiguous failure: a retry could leave an orphaned session on the server.
@@ -48,77 +45,62 @@ def log_in(
         raise ValueError(f'session: "pair" or "standing", not {kind!r}')
     if kind == "standing":
         variables = {"email": email, "brand": brand, "password": password}
-        data = yield from execute(Operation(LOG_IN_STANDING, variables, headers=headers), retries)
-        return Tokens(None, _text(data, "login"), "standing")
+        return Tokens(None, _text(await ask(Operation(LOG_IN_STANDING, variables)), "login"), "standing")
     given = {"email": email, "password": password, "pylo_app_id": brand}
     try:
-        data = yield from execute(Operation(LOG_IN, {"input": given}, headers=headers), retries)
+        return _pair(await ask(Operation(LOG_IN, {"input": given})), "login")
     except Forbidden as error:
         if kind is not None or error.feature != "pair":
             raise
-        tokens = yield from log_in(email, password, brand=brand, kind="standing", headers=headers, retries=retries)
-        auth_token = yield from get_access_token(tokens.refresh_token or "", None, headers=headers, retries=retries)
-        return replace(tokens, auth_token=auth_token)
-    return _pair(data, "login")
+    tokens = await log_in(ask, email, password, brand, "standing")
+    return replace(tokens, auth_token=await get_access_token(ask, tokens.refresh_token or ""))
 
 
-def create_me(*, headers: Headers, retries: int) -> Flow[Tokens]:
+async def create_me(ask: Ask) -> Tokens:
     """A new anonymous user with a standing session."""
-    data = yield from execute(Operation(CREATE_ME, headers=headers), retries)
-    return Tokens(None, _text(data, "createMe"), "standing")
+    return Tokens(None, _text(await ask(Operation(CREATE_ME)), "createMe"), "standing")
 
 
-def refresh_pair(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
+async def refresh_pair(ask: Ask, refresh_token: str) -> Tokens:
     """The next tokens of a pair session. Idempotent: the server answers a retry with the same refresh token."""
-    operation = Operation(REFRESH, {"input": {"refresh_token": refresh_token}}, None, headers, True)
-    return _pair((yield from execute(operation, retries)), "refreshToken")
+    operation = Operation(REFRESH, {"input": {"refresh_token": refresh_token}}, is_idempotent=True)
+    return _pair(await ask(operation), "refreshToken")
 
 
-def refresh(refresh_token: str, *, headers: Headers, retries: int) -> Flow[Tokens]:
+async def refresh(ask: Ask, refresh_token: str) -> Tokens:
     """The next tokens of a session of either kind, which its refresh token does not show.
 
     The operation for pair sessions does not accept the token of a standing one.
     """
     try:
-        return (yield from refresh_pair(refresh_token, headers=headers, retries=retries))
+        return await refresh_pair(ask, refresh_token)
     except RefreshTokenInvalid:
-        auth_token = yield from get_access_token(refresh_token, None, headers=headers, retries=retries)
-    return Tokens(auth_token, refresh_token, "standing")
+        return Tokens(await get_access_token(ask, refresh_token), refresh_token, "standing")
 
 
-def get_access_token(refresh_token: str, expires_in: int | None, *, headers: Headers, retries: int) -> Flow[str]:
+async def get_access_token(ask: Ask, refresh_token: str, expires_in: int | None = None) -> str:
     """An access token of a standing session, valid for ``expires_in`` seconds; None: the brand's default."""
     variables = {"token": refresh_token, "seconds": expires_in}
-    data = yield from execute(Operation(GET_ACCESS_TOKEN, variables, None, headers, True), retries)
-    return _text(data, "getAccessToken")
+    return _text(await ask(Operation(GET_ACCESS_TOKEN, variables, is_idempotent=True)), "getAccessToken")
 
 
-def me(select: Sequence[str], *, brand: str | None, headers: Headers, retries: int) -> Flow[dict[str, Any]]:
-    """The user whose access token is among the headers.
+async def me(ask: Ask, ask_alone: Ask, auth_token: str, select: Sequence[str], brand: str | None) -> dict[str, Any]:
+    """The user of an access token; ``ask_alone`` sends everything but that token.
 
     :raises Unauthenticated: the user is of another brand than ``brand``, a name or an id. An administrator there has
         every permission, and none here.
     """
     asked = select if brand is None or "brand" in select else [*require_fields(select), "brand"]
     try:
-        user = user_of((yield from execute(Operation(me_document(asked), {}, None, headers, True), retries)))
+        user = user_of(await ask(Operation(me_document(asked), is_idempotent=True)))
     except Unauthorized:
         # Either the client's own credentials are bad, or they and the user are of two brands. Alone they show it.
-        alone = {name: value for name, value in headers.items() if name != "Authorization"}
-        yield from execute(Operation(HEALTH, {}, None, alone, True), retries)
+        await ask_alone(Operation(HEALTH, is_idempotent=True))
         raise Unauthenticated("the user is of another brand") from None
-    of_token = brand_of(headers["Authorization"].removeprefix("Bearer "))
-    if brand is not None and brand not in (user.get("brand"), of_token):
+    is_of_brand = brand is None or user.get("brand") == brand or claims_of(auth_token).get("aud") == AUDIENCE + brand
+    if not is_of_brand:
         raise Unauthenticated("the user is of another brand")
     return {field: value for field, value in user.items() if field in select}
-
-
-def log_out(refresh_token: str | None = None, *, headers: Headers, retries: int) -> Flow[None]:
-    """End the session of a refresh token (idempotent), else that of the access token among the headers."""
-    if refresh_token:
-        yield from execute(Operation(LOG_OUT_BY_TOKEN, {"token": refresh_token}, None, headers, True), retries)
-    else:
-        yield from execute(Operation(LOG_OUT, headers=headers), retries)
 
 
 def me_document(select: Sequence[str]) -> str:

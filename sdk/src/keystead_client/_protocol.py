@@ -1,7 +1,6 @@
 """The rules of requests, retries and answers, without I/O.
 
-A *flow* is a generator: it yields steps (send, sleep, refresh the tokens) and receives the result of each; failures are
-thrown into it. ``client.py`` drives flows, ``async_client.py`` does so with ``await``.
+Both clients run the same coroutines: ``AsyncClient`` awaits them, in ``Client`` they never suspend.
 """
 
 from __future__ import annotations
@@ -9,16 +8,15 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
 from keystead_client.errors import KeysteadError, NetworkError, RateLimited, ServerError, Unavailable, error_from
-from keystead_client.tokens import Tokens
 
 _TOKEN = re.compile(
     r'"""(?:\\"""|[^"]|"(?!""))*"""|"(?:\\.|[^"\\\n])*"|#[^\n\r]*|[_A-Za-z][_0-9A-Za-z]*|[{}]|"', re.ASCII | re.DOTALL
@@ -45,10 +43,6 @@ class Operation:
         """A document of the caller's, idempotent if it holds only queries."""
         return cls(document, dict(variables or {}), name, {}, is_query(document))
 
-    def with_headers(self, headers: Mapping[str, str]) -> Operation:
-        """The same operation with more headers."""
-        return replace(self, headers={**self.headers, **headers})
-
     def build(self, client: httpx.Client | httpx.AsyncClient, url: str) -> httpx.Request:
         """The HTTP request.
 
@@ -62,35 +56,6 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Post this. The driver sends a ``Reply`` back, or throws a ``NetworkError``."""
-
-    operation: Operation
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Wait so many seconds. The driver sends None back."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """Refresh the session of ``tokens``, whose access token is missing, due or rejected: once for concurrent callers.
-
-    The driver sends the new access token back, or throws what the refresh failed with.
-    """
-
-    tokens: Tokens
-
-    @property
-    def key(self) -> str:
-        """Callers with the same key share one refresh."""
-        return self.tokens.auth_token or self.tokens.refresh_token or ""
-
-
-@dataclass(frozen=True, slots=True)
 class Reply:
     """An HTTP answer."""
 
@@ -99,17 +64,21 @@ class Reply:
     body: bytes = field(repr=False)
 
 
-Step = Send | Sleep | Refresh
-T = TypeVar("T")
-Flow = Generator[Step, Any, T]
+Ask = Callable[[Operation], Awaitable[dict[str, Any]]]
+"""Executes an operation: returns its ``data``, or raises ``KeysteadError``."""
 
 
-def advance(flow: Flow[Any], outcome: Reply | str | KeysteadError | None) -> Step:
-    """The next step, given the outcome of the last one; None starts. Raises ``StopIteration`` with the result."""
-    return flow.throw(outcome) if isinstance(outcome, KeysteadError) else flow.send(outcome)
+def with_headers(ask: Ask, headers: Mapping[str, str]) -> Ask:
+    """Execute operations with these headers."""
+    return lambda operation: ask(replace(operation, headers=headers))
 
 
-def execute(operation: Operation, retries: int) -> Flow[dict[str, Any]]:
+async def execute(
+    operation: Operation,
+    post: Callable[[Operation], Awaitable[Reply]],
+    sleep: Callable[[float], Awaitable[None]],
+    retries: int,
+) -> dict[str, Any]:
     """The ``data`` of the answer, after at most ``retries`` retries (exponential backoff with jitter) where safe.
 
     :raises KeysteadError: the first error of the answer, which holds the partial data, or a failure on the way.
@@ -117,13 +86,13 @@ def execute(operation: Operation, retries: int) -> Flow[dict[str, Any]]:
     attempt = 0
     while True:
         try:
-            return data_of((yield Send(operation)))
+            return _data_of(await post(operation))
         except KeysteadError as error:
             delay = _retry_delay(operation, error, attempt)
             if delay is None or attempt >= retries:
                 raise
         attempt += 1
-        yield Sleep(delay)
+        await sleep(delay)
 
 
 @contextmanager
@@ -138,7 +107,7 @@ def limit_retry_wait(seconds: float) -> Iterator[None]:
             _longest_delay.reset(token)
 
 
-def data_of(reply: Reply) -> dict[str, Any]:
+def _data_of(reply: Reply) -> dict[str, Any]:
     """The ``data`` of an answer without errors; anything else is raised."""
     if 300 <= reply.status < 400:
         redirect = ServerError("the server answered with a redirect, which is never followed")

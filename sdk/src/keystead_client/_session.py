@@ -1,243 +1,149 @@
-"""The state of a client's session, and the flows that use it. No I/O; thread-safe."""
+"""What both clients share: the options, and the requests of their session. Thread-safe.
+
+The coroutines suspend only where the client's ``_post``, ``_sleep`` and ``_share`` do.
+"""
 
 from __future__ import annotations
 
-import threading
+import os
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from keystead_client import _operations
-from keystead_client._endpoint import Endpoint
-from keystead_client._protocol import Flow, Operation, Refresh, execute
+from keystead_client._endpoint import endpoint_from
+from keystead_client._protocol import Ask, Operation, Reply, execute, with_headers
+from keystead_client._single_flight import Share, SingleFlight
+from keystead_client._transport import Bounds
 from keystead_client.errors import (
     NetworkError,
-    NotAuthenticated,
     RateLimited,
     RefreshTokenExpired,
     RefreshTokenInvalid,
     RefreshTokenReused,
-    RequestError,
     ServerError,
     Unauthenticated,
 )
-from keystead_client.tokens import Kind, Tokens, TokenStore, claims_of
-
-_EXPIRED = Tokens(None, None)
-"""Saved for a session that was lost, so that the client's own key does not act in its place, in the next run either."""
+from keystead_client.tokens import Tokens, TokenState, TokenStore, is_same_session, no_session, store_of
 
 
-class TokenState:
-    """The tokens of at most one session, in a store to which other processes may write, too. Thread-safe."""
+class AnyClient(ABC):
+    """The options and properties of both clients."""
 
-    def __init__(self, store: TokenStore) -> None:
-        self._store = store
-        self._lock = threading.RLock()
-        self._exclusive: Callable[[], AbstractContextManager[object]] = getattr(store, "exclusive", nullcontext)
-        self._lost_by: type[NotAuthenticated] = Unauthenticated
-        self._had_tokens = False
-        # What the store holds, and the tokens that could not be saved in its place.
-        self._unsaved: tuple[Tokens | None, Tokens] | None = None
-
-    def load(self) -> Tokens | None:
-        """The current tokens; None without a session."""
-        tokens = self._load()
-        return None if tokens == _EXPIRED else tokens
-
-    def current(self) -> Tokens | None:
-        """The current tokens; None if there never was a session, or it was logged out here.
-
-        :raises NotAuthenticated: the session was lost, or ended by another process with the same store.
-        """
-        with self._lock:
-            tokens = self._load()
-            if tokens == _EXPIRED or (tokens is None and self._had_tokens):
-                raise self.lost()
-            self._had_tokens = tokens is not None
-            return tokens
-
-    def start(self, tokens: Tokens | None) -> None:
-        """Replace the session by another; None: by no session."""
-        with self._exclusive(), self._lock:
-            self._store.save(tokens)
-            self._unsaved = None
-            self._lost_by, self._had_tokens = Unauthenticated, tokens is not None
-
-    def clear(self, tokens: Tokens | None) -> None:
-        """End the session of ``tokens``, unless another session has been started since."""
-        with self._exclusive(), self._lock:
-            current = self.load()
-            if current is None or (tokens is not None and is_same_session(tokens, current)):
-                self.start(None)
-
-    def compare_and_swap(self, expected: Tokens, new: Tokens, *, must_save: bool = True) -> bool:
-        """Replace ``expected`` by ``new``; False if it was not current. ``must_save=False``: keep ``new`` in memory if
-        the store fails, since the server has replaced the old tokens already."""
-        with self._exclusive(), self._lock:
-            if self._load() != expected:
-                return False
-            if must_save:
-                self._store.save(new)
-                self._unsaved = None
-            else:
-                self._save_or_keep(new)
-            return True
-
-    def lose(self, tokens: Tokens, error: type[NotAuthenticated]) -> None:
-        """The server has ended the session of ``tokens``."""
-        with self._exclusive(), self._lock:
-            current = self._load()
-            if current is not None and current.refresh_token == tokens.refresh_token:
-                self._lost_by, self._had_tokens = error, True
-                self._save_or_keep(_EXPIRED)
-
-    def lost(self) -> NotAuthenticated:
-        """What to raise where there is no session."""
-        return self._lost_by("there is no session: log in")
-
-    def _save_or_keep(self, new: Tokens) -> None:
-        saved = self._read()
-        try:
-            self._store.save(new)
-            self._unsaved = None
-        except Exception:
-            self._unsaved = saved, new
-
-    def _load(self) -> Tokens | None:
-        tokens, unsaved = self._read(), self._unsaved
-        return unsaved[1] if unsaved and unsaved[0] == tokens else tokens
-
-    def _read(self) -> Tokens | None:
-        tokens = self._store.load()
-        if tokens is None:
-            return None
-        # An empty text would be sent as no token at all, and the request go out with the client's own key.
-        texts = (tokens.auth_token or None, tokens.refresh_token or None)
-        return Tokens(*texts, tokens.kind, tokens.previous_refresh_token or None)
-
-
-def is_same_session(one: Tokens, other: Tokens) -> bool:
-    """Whether two sets of tokens belong to one session: by refresh token, else by the access tokens' ``sid``."""
-    if one.refresh_token is not None and one.refresh_token in (other.refresh_token, other.previous_refresh_token):
-        return True
-    sids = [claims_of(tokens.auth_token).get("sid") for tokens in (one, other)]
-    return sids[0] is not None and sids[0] == sids[1]
-
-
-class Session:
-    """At most one session, in a token store."""
+    _share: ClassVar[Share]
 
     def __init__(
-        self, endpoint: Endpoint, store: TokenStore, retries: int, refresh_buffer: float, now: Callable[[], float]
+        self,
+        endpoint: str | None = None,
+        *,
+        api_key: str | None = None,
+        brand_token: str | None = None,
+        brand: str | None = None,
+        tokens: TokenStore | Tokens | None = None,
+        timeout: float = 10.0,
+        max_answer: int = 4 * 1024 * 1024,
+        refresh_buffer: float = 60,
+        retries: int = 2,
+        forwarded_for: str | None = None,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.endpoint = endpoint
-        self.retries = retries
-        self._state = TokenState(store)
+        self._endpoint = endpoint_from(endpoint, api_key, brand_token, forwarded_for, allow_http=allow_http)
+        if brand is None and brand_token is None:
+            brand = os.environ.get("KEYSTEAD_BRAND")
+        self._brand = brand or None
+        self._bounds = Bounds(timeout, max_answer)
+        if not (retries >= 0 and refresh_buffer >= 0):
+            raise ValueError("retries and refresh_buffer must not be negative")
+        self._retries = retries
+        self._state = TokenState(store_of(tokens))
         self._buffer = refresh_buffer
-        self._now = now
+        self._now = clock
         self._clock_skew = 0.0  # seconds by which the server's clock is ahead
+        # Longer than a refresh with all its retries: followers give up only on a stuck leader.
+        self._refreshes: SingleFlight[Tokens] = SingleFlight(patience=(timeout + 5) * (retries + 1) * 2)
+
+    @property
+    def brand(self) -> str | None:
+        """The brand of the users, a name or an id; None if none was given."""
+        return self._brand
+
+    @property
+    def is_of_one_brand(self) -> bool:
+        """Whether users of other brands are refused: by ``brand``, or by a credential that belongs to a brand."""
+        return bool(self._brand or self._endpoint.brand_token or self._endpoint.api_key)
+
+    @property
+    def url(self) -> str:
+        """The URL to which requests are posted."""
+        return self._endpoint.url
 
     @property
     def tokens(self) -> Tokens | None:
-        """The current tokens."""
+        """The tokens of the session; None without one."""
         return self._state.load()
 
-    def start(self, tokens: Tokens | None) -> None:
-        """Replace the session by another; None: by no session."""
-        self._compare_clocks(tokens)
-        self._state.start(tokens)
+    @abstractmethod
+    async def _post(self, operation: Operation) -> Reply: ...
 
-    def log_in(self, email: str, password: str, brand: str | None, kind: Kind) -> Flow[Tokens]:
-        """A new session; the old one stays valid on the server."""
-        headers = self.endpoint.headers()
-        new = yield from _operations.log_in(
-            email, password, brand=brand, kind=kind, headers=headers, retries=self.retries
-        )
-        self.start(new)
-        return new
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
 
-    def create_me(self) -> Flow[Tokens]:
-        """A new anonymous user."""
-        new = yield from _operations.create_me(headers=self.endpoint.headers(), retries=self.retries)
-        self.start(new)
-        return new
+    async def _ask(self, operation: Operation) -> dict[str, Any]:
+        return await execute(operation, self._post, self._sleep, self._retries)
 
-    def log_out(self) -> Flow[None]:
-        """Forget the tokens whatever the server answers; a session that is over already is logged out."""
-        tokens = None
-        try:
-            tokens = self._state.current()
-            if tokens is not None:
-                yield from self._execute(Operation(_operations.LOG_OUT), tokens)
-        except NotAuthenticated:
-            pass
-        finally:
-            self._state.clear(tokens)
+    async def _refresh(self, due: Tokens) -> Tokens:
+        """New tokens in place of ``due``, whose access token is missing, due or rejected. Coalesced."""
+        key = due.auth_token or due.refresh_token or ""
+        return await self._share(self._refreshes, key, lambda: self._refresh_alone(due))
 
-    def log_out_everywhere(self, force: bool) -> Flow[None]:
-        """Keep the tokens if the server refuses."""
-        tokens = self._state.current()
-        yield from self._execute(Operation(_operations.LOG_OUT_EVERYWHERE, {"force": force}), tokens)
-        self._state.clear(tokens)
+    def _exchanging(self, forwarded_for: str | None = None) -> Ask:
+        return with_headers(self._ask, self._endpoint.headers(forwarded_for=forwarded_for, is_exchange=True))
 
-    def execute(self, operation: Operation) -> Flow[dict[str, Any]]:
-        """The ``data``, after at most one refresh before the request and one after a 401, which is retried once."""
-        return (yield from self._execute(operation, self._state.current()))
+    def _asking_as(self, auth_token: str | None, forwarded_for: str | None) -> Ask:
+        # Beside the API key the answer would be about what both may do, so the key stays away, unless it alone names
+        # the brand: the server refuses a token and a key of two brands.
+        is_bound = bool(self._brand or self._endpoint.brand_token)
+        headers = self._endpoint.headers(auth_token, forwarded_for=forwarded_for, with_key=not is_bound)
+        return with_headers(self._ask, headers)
 
-    def due(self) -> Refresh:
-        """The refresh of the current tokens."""
-        return Refresh(self._state.current() or _EXPIRED)
-
-    def refresh(self, due: Refresh) -> Flow[Tokens]:
-        """New tokens, saved, unless another task or process has refreshed already. One call at a time per ``due.key``.
+    async def _refresh_alone(self, due: Tokens) -> Tokens:
+        """The same, unless another task or process has refreshed already.
 
         :raises Unauthenticated: the store holds another session by now.
         """
         old = self._state.current()
         if old is None or old.refresh_token is None:
-            raise self._state.lost()
-        if not is_same_session(due.tokens, old):
+            raise no_session()
+        if not is_same_session(due, old):
             raise Unauthenticated("another session was started meanwhile")
-        if old.auth_token is not None and old.auth_token != due.tokens.auth_token:
+        if old.auth_token is not None and old.auth_token != due.auth_token:
             return old
         try:
-            new = yield from self._exchange(old, old.refresh_token)
-        except (RefreshTokenExpired, RefreshTokenInvalid, RefreshTokenReused) as error:
-            self._state.lose(old, type(error))
+            new = await self._exchange(old, old.refresh_token)
+        except (RefreshTokenExpired, RefreshTokenInvalid, RefreshTokenReused):
+            self._state.lose(old)
             raise
         return self._replace(old, new)
 
-    def access_token(self, expires_in: int | None) -> Flow[str]:
-        """A new access token of a standing session, not kept. Raises ``RequestError`` for a pair session."""
-        tokens = self._state.current()
-        if tokens is None or tokens.refresh_token is None:
-            raise self._state.lost()
-        if tokens.kind != "standing":
-            raise RequestError('only a standing session issues access tokens: log in with session="standing"')
-        headers = self.endpoint.headers(is_exchange=True)
-        flow = _operations.get_access_token(tokens.refresh_token, expires_in, headers=headers, retries=self.retries)
-        try:
-            return (yield from flow)
-        except RefreshTokenInvalid as error:
-            self._state.lose(tokens, type(error))
-            raise
-
-    def _execute(self, operation: Operation, tokens: Tokens | None) -> Flow[dict[str, Any]]:
+    async def _execute(self, operation: Operation, tokens: Tokens | None) -> dict[str, Any]:
         """With the rights of ``tokens``; None: of the client."""
-        token = yield from self._token(tokens)
+        token = await self._token(tokens)
         try:
-            data = yield from execute(operation.with_headers(self.endpoint.headers(token)), self.retries)
+            data = await with_headers(self._ask, self._endpoint.headers(token))(operation)
         except Unauthenticated as error:
             # Only a 401 says that the token was checked and rejected, and that nothing was executed.
             if tokens is None or token is None or error.status != 401 or error.was_executed:
                 raise
-            token = yield Refresh(replace(tokens, auth_token=token))
-            data = yield from execute(operation.with_headers(self.endpoint.headers(token)), self.retries)
+            token = (await self._refresh(replace(tokens, auth_token=token))).auth_token
+            data = await with_headers(self._ask, self._endpoint.headers(token))(operation)
         self._confirm(token)
         return data
 
-    def _token(self, tokens: Tokens | None) -> Flow[str | None]:
+    async def _token(self, tokens: Tokens | None) -> str | None:
         """An access token that is still valid; None: the client acts without a user."""
         if tokens is None:
             return None
@@ -245,28 +151,29 @@ class Session:
         if self._is_fresh(tokens, self._buffer) or (tokens.refresh_token is None and token is not None):
             return token
         try:
-            fresh: str = yield Refresh(tokens)
+            return (await self._refresh(tokens)).auth_token
         except (NetworkError, ServerError, RateLimited):
             # The refresh was early: the old token is used until it expires.
             if token is not None and self._is_fresh(tokens, 0):
                 return token
             raise
-        return fresh
 
-    def _exchange(self, old: Tokens, refresh_token: str) -> Flow[Tokens]:
-        headers, retries = self.endpoint.headers(is_exchange=True), self.retries
+    async def _exchange(self, old: Tokens, refresh_token: str) -> Tokens:
         if old.kind == "standing":
-            flow = _operations.get_access_token(refresh_token, None, headers=headers, retries=retries)
-            return replace(old, auth_token=(yield from flow))
+            return replace(old, auth_token=await _operations.get_access_token(self._exchanging(), refresh_token))
         try:
-            new = yield from _operations.refresh_pair(refresh_token, headers=headers, retries=retries)
+            new = await _operations.refresh_pair(self._exchanging(), refresh_token)
         except RefreshTokenInvalid:
-            previous = old.previous_refresh_token
-            if previous is None:
+            if old.previous_refresh_token is None:
                 raise
             # The new one has never worked: a server whose database was restored may know only the previous one.
-            new = yield from _operations.refresh_pair(previous, headers=headers, retries=retries)
+            new = await _operations.refresh_pair(self._exchanging(), old.previous_refresh_token)
         return replace(new, previous_refresh_token=refresh_token)
+
+    def _start(self, tokens: Tokens) -> Tokens:
+        self._compare_clocks(tokens)
+        self._state.start(tokens)
+        return tokens
 
     def _replace(self, old: Tokens, new: Tokens) -> Tokens:
         """Save refreshed tokens; a refresh that ends after a logout or a login changes nothing."""
@@ -290,11 +197,10 @@ class Session:
             if tokens is not None and tokens.previous_refresh_token is not None and tokens.auth_token == token:
                 self._state.compare_and_swap(tokens, replace(tokens, previous_refresh_token=None))
 
-    def _compare_clocks(self, tokens: Tokens | None) -> None:
+    def _compare_clocks(self, tokens: Tokens) -> None:
         """Take the server's time from a new token: with a clock that is hours ahead every token would seem expired."""
-        issued = tokens.issued_at if tokens else None
-        if issued is not None:
-            self._clock_skew = issued - self._now()
+        if tokens.issued_at is not None:
+            self._clock_skew = tokens.issued_at - self._now()
 
     def _is_fresh(self, tokens: Tokens, buffer: float) -> bool:
         return tokens.is_fresh(self._now() + self._clock_skew, buffer)

@@ -10,14 +10,17 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar
+from contextlib import contextmanager
+from copy import copy
+from functools import partial, wraps
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from keystead_client.errors import KeysteadError, NetworkError, Timeout, copy_of
+from keystead_client.errors import KeysteadError, NetworkError, Timeout
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Work = Callable[[], Coroutine[Any, Any, T]]
 
 PATIENCE: Final = 90.0
@@ -56,10 +59,9 @@ class RecentTokens:
 class _Flight(Generic[T]):
     """One call: in progress, or completed and remembered."""
 
-    __slots__ = ("future", "landed_at", "loop", "started_at")
+    __slots__ = ("future", "landed_at", "started_at")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None, started_at: float) -> None:
-        self.loop = loop
+    def __init__(self, started_at: float) -> None:
         self.started_at = started_at
         self.landed_at: float | None = None
         self.future: Future[T] = Future()
@@ -72,8 +74,8 @@ class SingleFlight(Generic[T]):
 
     A result is remembered for ``seconds`` after it arrived, at most ``capacity`` of them (oldest evicted first). An
     error is raised for every waiting caller, and is not remembered. With ``freshness``, a result older than so many
-    seconds, counted from the start of the work, is not shared, remembered or in progress. Keys may be tokens: only
-    their digests are kept.
+    seconds, counted from the start of the work, is not shared, remembered or in progress. A caller waits for another
+    for ``patience`` seconds, then raises ``Timeout``. Keys may be tokens: only their digests are kept.
     """
 
     def __init__(
@@ -83,63 +85,49 @@ class SingleFlight(Generic[T]):
         capacity: int = 4096,
         *,
         freshness: float | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self._seconds = seconds
         self._clock = clock
         self._capacity = capacity
         self._freshness = freshness
+        self._patience = patience
         self._lock = threading.Lock()
         self._flights: OrderedDict[bytes, _Flight[T]] = OrderedDict()
         # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[T]] = set()
 
-    def run(self, key: str, work: Callable[[], T], patience: float | None = None) -> T:
-        """The result of the work, for threads.
-
-        :raises Timeout: the leader took longer than ``patience`` seconds.
-        """
+    def run(self, key: str, work: Callable[[], T]) -> T:
+        """The result of the work, for threads."""
         place = _digest(key)
-        flight, is_leader = self._board(place, None)
-        if is_leader:
-            try:
-                result = work()
-            except BaseException as error:
-                self._land(place, flight, error)
-                raise
-            self._land(place, flight, None, result)
-            return result
-        if flight.loop is not None and flight.landed_at is None and flight.loop is _running_loop():
-            # Blocking would keep the leader, a task of this thread's event loop, from finishing.
-            return work()
+        flight, is_leader = self._board(place)
+        if not is_leader:
+            with self._following(place, flight):
+                return flight.future.result(self._patience)
         try:
-            return flight.future.result(patience)
-        except KeysteadError as error:
-            raise copy_of(error) from None
-        except TimeoutError:
-            raise self._give_up(place, flight) from None
+            result = work()
+        except BaseException as error:
+            self._land(place, flight, error)
+            raise
+        self._land(place, flight, None, result)
+        return result
 
-    async def run_async(self, key: str, work: Work[T], patience: float | None = None) -> T:
+    async def run_async(self, key: str, work: Work[T]) -> T:
         """The same for tasks, of any event loop.
 
         The work runs in its own task: it completes for the others although its caller is cancelled.
         """
         place = _digest(key)
-        flight, is_leader = self._board(place, asyncio.get_running_loop())
+        flight, is_leader = self._board(place)
         if is_leader:
             task = asyncio.create_task(work())
             self._tasks.add(task)
             task.add_done_callback(partial(self._task_done, place, flight))
         elif flight.landed_at is not None:
             return flight.future.result()
-        try:
-            async with asyncio.timeout(None if is_leader else patience):
+        with self._following(place, flight):
+            async with asyncio.timeout(None if is_leader else self._patience):
                 return await asyncio.wrap_future(flight.future)
-        except KeysteadError as error:
-            raise copy_of(error) from None
-        except TimeoutError:
-            if is_leader:
-                raise
-            raise self._give_up(place, flight) from None
 
     def forget(self, key: str) -> None:
         """Drop the remembered result. A call in progress completes for those who wait already, and no later caller."""
@@ -156,7 +144,7 @@ class SingleFlight(Generic[T]):
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(task for task in list(self._tasks) if task.get_loop() is loop), return_exceptions=True)
 
-    def _board(self, place: bytes, loop: asyncio.AbstractEventLoop | None) -> tuple[_Flight[T], bool]:
+    def _board(self, place: bytes) -> tuple[_Flight[T], bool]:
         """The flight to share, and whether the caller leads it."""
         with self._lock:
             flight = self._flights.get(place)
@@ -168,8 +156,22 @@ class SingleFlight(Generic[T]):
                 if len(self._flights) < self._capacity and self._is_usable(oldest):
                     break
                 self._flights.popitem(last=False)
-            flight = self._flights[place] = _Flight(loop, self._clock())
+            flight = self._flights[place] = _Flight(self._clock())
             return flight, True
+
+    @contextmanager
+    def _following(self, place: bytes, flight: _Flight[T]) -> Iterator[None]:
+        """Raise a copy of the leader's error: one raised for several callers would accumulate their tracebacks."""
+        try:
+            yield
+        except KeysteadError as error:
+            raise copy(error) from None
+        except TimeoutError:
+            # The next caller leads; this flight still completes for those who wait.
+            with self._lock:
+                if self._flights.get(place) is flight:
+                    del self._flights[place]
+            raise Timeout("another caller's request for the same took too long", was_sent=False) from None
 
     def _task_done(self, place: bytes, flight: _Flight[T], task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
@@ -191,21 +193,12 @@ class SingleFlight(Generic[T]):
         else:
             flight.future.set_exception(NetworkError("the request was broken off", was_sent=True))
 
-    def _give_up(self, place: bytes, flight: _Flight[T]) -> Timeout:
-        """Let the next caller lead; this flight still completes for those who wait."""
-        with self._lock:
-            if self._flights.get(place) is flight:
-                del self._flights[place]
-        return Timeout("another caller's request for the same took too long", was_sent=False)
-
     def _is_usable(self, flight: _Flight[T]) -> bool:
         now = self._clock()
         # `0 <=`: a clock that was set back must not make an old result young forever.
         if self._freshness is not None and not 0 <= now - flight.started_at < self._freshness:
             return False
-        if flight.landed_at is None:
-            return flight.loop is None or not flight.loop.is_closed()
-        return 0 <= now - flight.landed_at < self._seconds
+        return flight.landed_at is None or 0 <= now - flight.landed_at < self._seconds
 
 
 class Share(Protocol):
@@ -216,13 +209,13 @@ class Share(Protocol):
 
 
 async def share_between_tasks(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-    """For ASGI: waiting callers do not block the event loop."""
-    return await flights.run_async(key, work, PATIENCE)
+    """For tasks: waiting callers do not block the event loop."""
+    return await flights.run_async(key, work)
 
 
 async def share_between_threads(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-    """For WSGI: never suspends, so that :func:`run_sync` can drive it; a waiting caller blocks its thread."""
-    return flights.run(key, lambda: run_sync(work()), PATIENCE)
+    """For threads: never suspends, so that :func:`run_sync` can drive it; a waiting caller blocks its thread."""
+    return flights.run(key, lambda: run_sync(work()))
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -239,11 +232,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("this is asynchronous: use keystead_client.auth")
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+def blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """A method for threads, of a coroutine method that never suspends there."""
+
+    @wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run_sync(method(self, *args, **kwargs))
+
+    return call
 
 
 def _digest(key: str) -> bytes:

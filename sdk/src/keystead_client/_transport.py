@@ -11,7 +11,8 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import isfinite
@@ -28,8 +29,6 @@ QUIET: Final = 60.0
 """Seconds between two outages that are logged."""
 LONGEST_REASON: Final = 160
 """Characters."""
-_LONGEST_LOGGED: Final = 300
-"""Characters of a message in the log."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -136,17 +135,15 @@ def send(client: httpx.Client, request: httpx.Request, bounds: Bounds) -> Reply:
     ends_at = time.monotonic() + bounds.seconds
     try:
         response = client.send(request, stream=True)
-        try:
-            body = _Body(response, bounds)
+        with closing(response):
+            body = _begin(response)
             for chunk in response.iter_bytes():
                 if time.monotonic() > ends_at:
                     raise httpx.ReadTimeout("the whole request takes too long")
-                body.add(chunk)
-        finally:
-            response.close()
+                _extend(body, chunk, response, bounds)
     except httpx.RequestError as error:
         raise _network_error(error) from None
-    return body.reply()
+    return Reply(response.status_code, dict(response.headers), bytes(body))
 
 
 async def send_async(client: httpx.AsyncClient, request: httpx.Request, bounds: Bounds) -> Reply:
@@ -154,43 +151,33 @@ async def send_async(client: httpx.AsyncClient, request: httpx.Request, bounds: 
     try:
         async with asyncio.timeout(bounds.seconds):
             response = await client.send(request, stream=True)
-            try:
-                body = _Body(response, bounds)
+            async with aclosing(response):
+                body = _begin(response)
                 async for chunk in response.aiter_bytes():
-                    body.add(chunk)
-            finally:
-                await response.aclose()
+                    _extend(body, chunk, response, bounds)
     except TimeoutError:
         raise Timeout("the server did not answer in time", was_sent=True) from None
     except httpx.RequestError as error:
         raise _network_error(error) from None
-    return body.reply()
+    return Reply(response.status_code, dict(response.headers), bytes(body))
 
 
-class _Body:
-    """The body of an answer while it is read."""
+def _begin(response: httpx.Response) -> bytearray:
+    if response.headers.get("content-encoding", "").lower() not in ("", "identity"):
+        raise _refused(response, "the server's answer is compressed, though that was not asked for")
+    return bytearray()
 
-    def __init__(self, response: httpx.Response, bounds: Bounds) -> None:
-        self._status = response.status_code
-        self._headers: Mapping[str, str] = dict(response.headers)
-        self._largest = bounds.largest
-        self._bytes = bytearray()
-        if self._headers.get("content-encoding", "").lower() not in ("", "identity"):
-            raise self._error("the server's answer is compressed, though that was not asked for")
 
-    def add(self, chunk: bytes) -> None:
-        if len(self._bytes) + len(chunk) > self._largest:
-            raise self._error(f"the server's answer is larger than {self._largest} bytes")
-        self._bytes += chunk
+def _extend(body: bytearray, chunk: bytes, response: httpx.Response, bounds: Bounds) -> None:
+    body += chunk
+    if len(body) > bounds.largest:
+        raise _refused(response, f"the server's answer is larger than {bounds.largest} bytes")
 
-    def reply(self) -> Reply:
-        return Reply(self._status, self._headers, bytes(self._bytes))
 
-    def _error(self, message: str) -> ServerError:
-        error = ServerError(message)
-        error.status = self._status
-        error.was_executed = True
-        return error
+def _refused(response: httpx.Response, message: str) -> ServerError:
+    error = ServerError(message)
+    error.status, error.was_executed = response.status_code, True
+    return error
 
 
 def _network_error(error: httpx.RequestError) -> NetworkError:
@@ -211,32 +198,21 @@ def _reason(error: httpx.RequestError) -> str:
     The system's text is preferred to httpx's, which with ``await`` is "All connection attempts failed". Text about a
     request that was sent is never used: it may quote a header, and with it a token.
     """
-    for cause in _causes(error):
-        text = _system_reason(cause) if isinstance(cause, OSError) else None
-        if text:
+    cause: BaseException | None = error if isinstance(error, httpx.NetworkError) else None
+    while cause is not None:
+        if isinstance(cause, OSError) and (text := _system_reason(cause)):
             return one_line(text, LONGEST_REASON)
+        # httpcore raises "from None" what it made of the system's error. The context of other exceptions may be
+        # anything that the program was handling when it sent the request.
+        is_mapped = type(cause).__module__.startswith("httpcore")
+        several = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = several or cause.__cause__ or (cause.__context__ if is_mapped else None)
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol) and str(error):
         return one_line(str(error), LONGEST_REASON)
     if isinstance(error, httpx.RemoteProtocolError):
         was_closed = "disconnected" in str(error) or "closed connection" in str(error)
         return "the connection was closed too early" if was_closed else "what answers does not speak HTTP"
     return type(error).__name__
-
-
-def _causes(error: httpx.RequestError) -> Iterator[BaseException]:
-    cause: BaseException | None = error if isinstance(error, httpx.NetworkError) else None
-    for _ in range(10):
-        if cause is None:
-            return
-        yield cause
-        if isinstance(cause, BaseExceptionGroup):
-            # Each of several addresses has failed in its own way; the first stands for all.
-            cause = cause.exceptions[0]
-            continue
-        # httpcore raises "from None" what it made of the system's error. The context of other exceptions may be
-        # anything that the program was handling when it sent the request.
-        is_mapped = type(cause).__module__.partition(".")[0] == "httpcore"
-        cause = cause.__cause__ or (cause.__context__ if is_mapped else None)
 
 
 def _system_reason(cause: OSError) -> str | None:
@@ -249,7 +225,7 @@ def _system_reason(cause: OSError) -> str | None:
     return os.strerror(cause.errno) if cause.errno else None
 
 
-def one_line(message: str, longest: int = _LONGEST_LOGGED) -> str:
+def one_line(message: str, longest: int = 300) -> str:
     """The message for a log: in one line, bounded, without control characters."""
     text = message if len(message) <= longest else message[: longest - 1] + "…"
     return "".join(letter if letter.isprintable() else " " for letter in text)
@@ -269,7 +245,7 @@ class WarnOnce:
 
 
 class OutageLog:
-    """Context manager around each request: logs the start of an outage, and its end, at most once a minute.
+    """Around each request: logs the start of an outage, and its end, at most once a minute.
 
     A rejected user token is no outage; a rejected credential of the application is.
     """

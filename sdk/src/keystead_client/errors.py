@@ -1,39 +1,9 @@
-"""The tree of errors that the client raises; most classes stand for one error code of the server.
-
-KeysteadError
-├── NetworkError                    the server was not reached, or its answer did not arrive
-│   └── Timeout                     not in time
-├── ServerError                     INTERNAL_SERVER_ERROR, or an answer that is not Keystead's
-│   └── Unavailable                 SERVICE_UNAVAILABLE
-│       ├── ServerBusy              SERVER_BUSY
-│       └── StorageFull             STORAGE_FULL
-├── RateLimited                     RATE_LIMITED
-├── RequestError                    the request is wrong
-│   ├── BadUserInput                BAD_USER_INPUT
-│   ├── ValidationError             VALIDATION_ERROR
-│   ├── NotFound                    NOT_FOUND
-│   ├── Conflict                    CONFLICT
-│   ├── BrandMismatch               BRAND_MISMATCH
-│   ├── GraphQLParseFailed          GRAPHQL_PARSE_FAILED
-│   └── GraphQLValidationFailed     GRAPHQL_VALIDATION_FAILED
-├── Forbidden                       FORBIDDEN
-├── InvalidCredentials              INVALID_CREDENTIALS
-├── NoLoginMethod                   NO_LOGIN_METHOD
-└── NotAuthenticated                no session, or it is over
-    ├── Unauthenticated             UNAUTHENTICATED
-    ├── Unauthorized                UNAUTHORIZED: the API key or the brand token
-    ├── TokenInvalid                TOKEN_INVALID: a one-time token; or an access token (Verifier)
-    ├── TokenExpired
-    │   └── RefreshTokenExpired     REFRESH_TOKEN_EXPIRED
-    ├── RefreshTokenInvalid         REFRESH_TOKEN_INVALID
-    └── RefreshTokenReused          REFRESH_TOKEN_REUSED
-"""
+"""The errors that the client raises; most classes stand for one error code of the server."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 __all__ = [
     "BadUserInput", "BrandMismatch", "Conflict", "Forbidden", "GraphQLParseFailed", "GraphQLValidationFailed",
@@ -44,7 +14,6 @@ __all__ = [
 ]  # fmt: skip
 
 _LONGEST_WAIT = 1e9
-E = TypeVar("E", bound="KeysteadError")
 _BY_CODE: dict[str, type[KeysteadError]] = {}
 
 
@@ -209,11 +178,6 @@ class RefreshTokenInvalid(NotAuthenticated, code="REFRESH_TOKEN_INVALID"):
 
 class RefreshTokenReused(NotAuthenticated, code="REFRESH_TOKEN_REUSED"):
     """A replaced refresh token was presented; the server has ended the session."""
-
-
-def copy_of(error: E) -> E:
-    """An equal exception: one raised for several callers would accumulate their tracebacks."""
-    return copy.copy(error)
 
 
 def _text(value: object) -> str | None:

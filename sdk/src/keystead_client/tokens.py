@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-import glob
 import json
 import os
-import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from keystead_client.errors import Unauthenticated
 
 try:
     import fcntl
@@ -26,11 +27,6 @@ Kind: TypeAlias = Literal["pair", "standing"]
 
 AUDIENCE: Final = "urn:keystead:brand:"
 """The prefix of an access token's ``aud``; the id of the brand follows."""
-_FAR = 1e15
-_LEFT_OVER = 60.0
-"""Seconds after which a temporary file is certainly no longer being written."""
-_LOCK_ATTEMPTS = 100
-_LOCK_PAUSE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +58,19 @@ class Tokens:
         A token with a lifetime under twice the buffer is fresh in the first half of it. One without an expiry is fresh
         until the server rejects it.
         """
-        if self.auth_token is None:
-            return False
         expires, issued = self.expires_at, self.issued_at
         if expires is None:
-            return True
+            return self.auth_token is not None
         if issued is not None:
             buffer = min(buffer, (expires - issued) / 2)
         return expires - now > buffer
 
 
 class TokenStore(Protocol):
-    """Keeps the tokens of one session. Both methods may be called from any thread, and must be quick.
+    """Keeps the tokens of one session. Its methods are called from any thread, and must not call the client.
 
     A store shared by processes may have a third method, ``exclusive()``: a context manager inside which no other
-    process saves, so that tokens are compared and replaced atomically. No method may call the client.
+    process saves, so that tokens are compared and replaced atomically.
     """
 
     def load(self) -> Tokens | None:
@@ -109,8 +103,7 @@ class MemoryTokens:
 class FileTokens:
     """Keeps tokens in a file that only its owner can read (0600), replaced atomically. ``~`` is the home directory.
 
-    Anything else in the file counts as no tokens. The constructor checks the directory: a login whose tokens cannot be
-    saved would leave an orphaned session on the server.
+    Anything else in the file counts as no tokens.
 
     :raises OSError: the file cannot be read or written, or its directory is missing.
     :raises PermissionError: the file belongs to another user or is open to others, who could have planted a session.
@@ -118,22 +111,22 @@ class FileTokens:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).expanduser()
-        folder = self._path.parent
         if self._path.is_dir():
             raise IsADirectoryError(f"{self._path}: is a directory; tokens are kept in a file")
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{self._path}: there is no directory {folder}")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(f"{self._path}: the directory {folder} cannot be written to")
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"{self._path}: there is no directory {self._path.parent}")
+        if not os.access(self._path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(f"{self._path}: the directory {self._path.parent} cannot be written to")
 
     def load(self) -> Tokens | None:
         """What was last saved, by this process or another."""
         try:
-            with open(self._path, encoding="utf-8", opener=_open_without_waiting) as file:
+            with open(self._path, encoding="utf-8") as file:
                 found = os.fstat(file.fileno())
-                if not _is_private(found):
+                # Windows has no such modes: there a file is as open as its directory.
+                if os.name == "posix" and (found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o077):
                     raise PermissionError(f"{self._path}: must be your own file, closed to others (chmod 600)")
-                saved = json.load(file) if stat.S_ISREG(found.st_mode) else None
+                saved = json.load(file)
         except (FileNotFoundError, ValueError, RecursionError):
             return None
         if not isinstance(saved, dict) or saved.get("kind") not in ("pair", "standing"):
@@ -144,16 +137,14 @@ class FileTokens:
 
     def save(self, tokens: Tokens | None) -> None:
         """Save these tokens; None removes the file."""
-        self._remove_left_over()
         if tokens is None:
             self._path.unlink(missing_ok=True)
             return
-        names = ("kind", "auth_token", "refresh_token", "previous_refresh_token")
         # A temporary file is 0600 from its creation, and the rename is atomic.
         descriptor, temporary = tempfile.mkstemp(".new", f"{self._path.name}.", self._path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({name: getattr(tokens, name) for name in names}, file)
+                json.dump(asdict(tokens), file)
                 file.flush()
                 # The replaced tokens are soon worth nothing: a crash must not leave an empty file.
                 os.fsync(file.fileno())
@@ -168,23 +159,114 @@ class FileTokens:
 
         Waits one second at most, since the owner may have been stopped; then, or without file locks, goes unlocked.
         """
-        descriptor = None
-        try:
-            with suppress(OSError):
-                if fcntl is not None:
-                    descriptor = _open_without_waiting(f"{self._path}.lock", os.O_RDWR | os.O_CREAT)
-                    _lock(descriptor)
+        with ExitStack() as stack:
+            with suppress(OSError, AttributeError):  # the disk is full, or has no locks; no fcntl
+                lock = stack.enter_context(open(f"{self._path}.lock", "ab", opener=partial(os.open, mode=0o600)))
+                for _ in range(100):
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        time.sleep(0.01)
             yield
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
 
-    def _remove_left_over(self) -> None:
-        """Delete the temporary files, which hold tokens, of processes that were killed while saving."""
-        with suppress(OSError):
-            for left in self._path.parent.glob(f"{glob.escape(self._path.name)}.*.new"):
-                if left.lstat().st_mtime < time.time() - _LEFT_OVER:
-                    left.unlink()
+
+LOST = Tokens(None, None)
+"""Saved for a session that was lost, so that the client's own key does not act in its place, in the next run either."""
+
+
+class TokenState:
+    """The tokens of at most one session, in a store to which other processes may write, too. Thread-safe."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+        self._lock = threading.RLock()
+        self._exclusive: Callable[[], AbstractContextManager[object]] = getattr(store, "exclusive", nullcontext)
+        self._had_tokens = False
+        # What the store holds, and the tokens that could not be saved in its place.
+        self._unsaved: tuple[Tokens | None, Tokens] | None = None
+
+    def load(self) -> Tokens | None:
+        """The current tokens; None without a session."""
+        tokens = self._load()
+        return None if tokens == LOST else tokens
+
+    def current(self) -> Tokens | None:
+        """The current tokens; None if there never was a session, or it was logged out here.
+
+        :raises Unauthenticated: the session was lost, or ended by another process with the same store.
+        """
+        with self._lock:
+            tokens = self._load()
+            if tokens == LOST or (tokens is None and self._had_tokens):
+                raise no_session()
+            self._had_tokens = tokens is not None
+            return tokens
+
+    def start(self, tokens: Tokens | None) -> None:
+        """Replace the session by another; None: by no session."""
+        with self._exclusive(), self._lock:
+            self._save(tokens)
+
+    def clear(self, tokens: Tokens | None) -> None:
+        """End the session of ``tokens``, unless another session has been started since."""
+        with self._exclusive(), self._lock:
+            current = self.load()
+            if current is None or (tokens is not None and is_same_session(tokens, current)):
+                self._save(None)
+
+    def compare_and_swap(self, expected: Tokens, new: Tokens, *, must_save: bool = True) -> bool:
+        """Replace ``expected`` by ``new``; False if it was not current.
+
+        :param must_save: False: keep ``new`` in memory if the store fails, as the server has replaced the old tokens.
+        """
+        with self._exclusive(), self._lock:
+            saved = self._read()
+            if self._load() != expected:
+                return False
+            try:
+                self._save(new)
+            except Exception:
+                if must_save:
+                    raise
+                self._unsaved = saved, new
+            return True
+
+    def lose(self, tokens: Tokens) -> None:
+        """The server has ended the session of ``tokens``."""
+        current = self._load()
+        while current is not None and current.refresh_token == tokens.refresh_token:
+            if self.compare_and_swap(current, LOST, must_save=False):
+                return
+            current = self._load()
+
+    def _save(self, tokens: Tokens | None) -> None:
+        self._store.save(tokens)
+        self._unsaved, self._had_tokens = None, tokens is not None
+
+    def _load(self) -> Tokens | None:
+        tokens, unsaved = self._read(), self._unsaved
+        return unsaved[1] if unsaved and unsaved[0] == tokens else tokens
+
+    def _read(self) -> Tokens | None:
+        tokens = self._store.load()
+        # An empty text would be sent as no token at all, and the request go out with the client's own key.
+        return tokens and replace(
+            tokens, auth_token=tokens.auth_token or None, refresh_token=tokens.refresh_token or None
+        )
+
+
+def is_same_session(one: Tokens, other: Tokens) -> bool:
+    """Whether two sets of tokens belong to one session: by refresh token, else by the access tokens' ``sid``."""
+    if one.refresh_token is not None and one.refresh_token in (other.refresh_token, other.previous_refresh_token):
+        return True
+    sids = [claims_of(tokens.auth_token).get("sid") for tokens in (one, other)]
+    return sids[0] is not None and sids[0] == sids[1]
+
+
+def no_session() -> Unauthenticated:
+    """What to raise where a session is needed."""
+    return Unauthenticated("there is no session: log in")
 
 
 def store_of(tokens: TokenStore | Tokens | None) -> TokenStore:
@@ -212,34 +294,7 @@ def claims_of(jwt: str | None) -> Mapping[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def brand_of(jwt: str) -> str | None:
-    """The id of the brand in a JWT's audience, unverified; None where it names none."""
-    audience = claims_of(jwt).get("aud")
-    return audience.removeprefix(AUDIENCE) if isinstance(audience, str) and audience.startswith(AUDIENCE) else None
-
-
 def _number(value: object) -> float | None:
-    """A time as a number; a cookie may hold anything."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not -_FAR < value < _FAR:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e15:
         return None
     return float(value)
-
-
-def _lock(descriptor: int) -> None:
-    for _ in range(_LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_PAUSE)
-        else:
-            return
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a FIFO in its place does not block."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
-
-
-def _is_private(found: os.stat_result) -> bool:
-    # Windows has no such modes: there a file is as open as its directory.
-    return os.name != "posix" or (found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o077)

@@ -19,13 +19,7 @@ from typing import Any, Final
 
 import httpx
 
-from keystead_client._jwks import (
-    ALGORITHM,
-    PublishedKeys,
-    is_signed,
-    require_joserfc,
-    require_origin,
-)
+from keystead_client._jwks import ALGORITHM, PublishedKeys, is_signed, require_origin
 from keystead_client._single_flight import RecentTokens
 from keystead_client.errors import TokenExpired, TokenInvalid
 from keystead_client.tokens import AUDIENCE
@@ -45,10 +39,6 @@ _LONGEST_QUOTED: Final = 100
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
 _REFUSAL: Final = "not a valid access token of this issuer and brand"
 _LATEST: Final = 2**53
-_TIMEOUT: Final = 5.0
-"""Seconds that one request to the issuer may take."""
-_MOST_TOKENS: Final = 4096
-"""Verified tokens that are remembered (LRU)."""
 # Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5).
 _LETTER = "[A-Za-z0-9_-]"
 _PART = f"(?:{_LETTER}{{4}})*(?:{_LETTER}{{3}}{_LETTER}|{_LETTER}[AQgw]|{_LETTER}{{2}}[AEIMQUYcgkosw048])"
@@ -70,61 +60,31 @@ class Claims:
     expires_at: int
     token_id: str
 
-    def require_current(self, now: float, leeway: float) -> None:
-        """Check the times; clocks may differ by ``leeway`` seconds in both directions.
 
-        :raises TokenExpired: from the second ``expires_at + leeway`` on.
-        :raises TokenFromFuture: the token was issued in the future.
-        """
-        if now >= self.expires_at + leeway:
-            raise TokenExpired("the access token has expired")
-        if self.issued_at > now + leeway:
-            raise TokenFromFuture(_REFUSAL)
+def _parse(token: object, issuer: str, brand: str) -> tuple[str, Claims]:
+    """The key that a token names, and its claims: neither is verified. Cheap checks come first.
 
-
-@dataclass(frozen=True, slots=True)
-class Unverified:
-    """A well-formed token whose signature has not been checked."""
-
-    kid: str
-    """The name of the key that signed it, as the token claims."""
-    payload_part: str
-
-    def claims(self, issuer: str, brand: str) -> Claims:
-        """The payload as claims of this issuer, for the brand with this id.
-
-        :raises TokenInvalid: any other payload; the message names another issuer or brand, since that is usually a
-            mistake in the verifier's own arguments.
-        """
-        payload = _json_object(self.payload_part)
-        if payload is None or payload.keys() != _CLAIMS:
-            raise refused()
-        if payload["iss"] != issuer:
-            raise _other("issuer", issuer, payload["iss"])
-        if payload["aud"] != AUDIENCE + brand:
-            raise _other("brand", brand, payload["aud"])
-        claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
-        if not _is_sound(claims):
-            raise refused()
-        return claims
-
-
-def parse(token: object) -> Unverified:
-    """Parse a token, cheap checks first.
-
-    :raises TokenInvalid: not the shape and header of an access token.
+    :raises TokenInvalid: not the shape of an access token, or of another issuer or brand. The message names that, since
+        it is usually a mistake in the verifier's own arguments.
     """
     parts = _TOKEN.fullmatch(token) if isinstance(token, str) and len(token) <= LONGEST else None
-    header = _json_object(parts[1]) if parts else None
-    kid = header.get("kid") if header else None
-    if parts is None or not isinstance(kid, str) or not _KID.fullmatch(kid):
-        raise refused()
-    if header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
-        raise refused()
-    return Unverified(kid, parts[2])
+    header, payload = (_json_object(parts[1]), _json_object(parts[2])) if parts else ({}, {})
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid) or header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
+        raise _refused()
+    if payload.keys() != _CLAIMS:
+        raise _refused()
+    if payload["iss"] != issuer:
+        raise _other("issuer", issuer, payload["iss"])
+    if payload["aud"] != AUDIENCE + brand:
+        raise _other("brand", brand, payload["aud"])
+    claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
+    if not _is_sound(claims):
+        raise _refused()
+    return kid, claims
 
 
-def refused() -> TokenInvalid:
+def _refused() -> TokenInvalid:
     """One error for all other reasons: a forger learns nothing from how a token fails."""
     return TokenInvalid(_REFUSAL)
 
@@ -132,21 +92,10 @@ def refused() -> TokenInvalid:
 def _other(what: str, expected: str, found: object) -> TokenInvalid:
     """The claim is unverified: it may be anything, so it is quoted escaped and bounded."""
     if not isinstance(found, str):
-        return refused()
+        return _refused()
     quoted = found.removeprefix(AUDIENCE)
     quoted = quoted if len(quoted) <= _LONGEST_QUOTED else quoted[:_LONGEST_QUOTED] + "..."
     return TokenInvalid(f"an access token of another {what}: {quoted!a}, expected {expected!r}")
-
-
-def require_brand_id(brand: str) -> str:
-    """The id itself.
-
-    :raises ValueError: not a UUID.
-    """
-    text = str(brand)
-    if not _BRAND_ID.fullmatch(text):
-        raise ValueError("brand: the id of a brand, as `keystead brand list` shows it (a UUID), not its name")
-    return text
 
 
 def _is_sound(claims: Claims) -> bool:
@@ -160,14 +109,14 @@ def _is_sound(claims: Claims) -> bool:
     )
 
 
-def _json_object(part: str) -> dict[str, Any] | None:
-    """The JSON object in a base64url part: UTF-8, no duplicate names, no NaN; None for anything else."""
+def _json_object(part: str) -> dict[str, Any]:
+    """The JSON object in a base64url part: UTF-8, no duplicate names, no NaN; empty for anything else."""
     try:
         text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
         value = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -214,14 +163,13 @@ class Verifier:
             raise ValueError("jwks_ttl, max_stale, leeway: a number of seconds each")
         if min(jwks_ttl, leeway) < 0 or max_stale < jwks_ttl:
             raise ValueError("jwks_ttl and leeway are not negative, and max_stale is not below jwks_ttl")
-        self._issuer = require_origin("issuer", issuer, allow_http=allow_http)
-        self._brand = require_brand_id(brand)
+        self._issuer = require_origin("issuer", issuer, allow_http)
+        self._brand = str(brand)
+        if not _BRAND_ID.fullmatch(self._brand):
+            raise ValueError("brand: the id of a brand, as `keystead brand list` shows it (a UUID), not its name")
         self._leeway, self._clock = leeway, clock
-        require_joserfc()
-        self._keys = PublishedKeys(
-            self._issuer, transport, ttl=jwks_ttl, max_stale=max_stale, timeout=_TIMEOUT, clock=clock
-        )
-        self._signed = RecentTokens(_MOST_TOKENS)
+        self._keys = PublishedKeys(self._issuer, transport, ttl=jwks_ttl, max_stale=max_stale, clock=clock)
+        self._signed = RecentTokens(4096)
 
     def verify(self, token: str) -> Claims:
         """The claims of a valid token.
@@ -232,15 +180,13 @@ class Verifier:
         :raises NetworkError: the issuer cannot be reached, and no cached key is recent enough.
         :raises ServerError: the same; the issuer's answer holds no keys.
         """
-        unverified = parse(token)
-        claims = unverified.claims(self._issuer, self._brand)
-        return self._checked(token, claims, self._keys.find(unverified.kid))
+        kid, claims = _parse(token, self._issuer, self._brand)
+        return self._checked(token, claims, self._keys.find(kid))
 
     async def verify_async(self, token: str) -> Claims:
         """As :meth:`verify`, without blocking the event loop."""
-        unverified = parse(token)
-        claims = unverified.claims(self._issuer, self._brand)
-        return self._checked(token, claims, await self._keys.find_async(unverified.kid))
+        kid, claims = _parse(token, self._issuer, self._brand)
+        return self._checked(token, claims, await self._keys.find_async(kid))
 
     def close(self) -> None:
         """Close the connections that threads have opened; the verifier stays usable."""
@@ -252,11 +198,14 @@ class Verifier:
 
     def _checked(self, token: str, claims: Claims, key: Any | None) -> Claims:
         # The key is looked up each time; only its verdict on this token is cached, which saves some 100 µs.
-        if key is None:
-            raise refused()
-        if token not in self._signed:
-            if not is_signed(token, key):
-                raise refused()
+        is_known = token in self._signed
+        if key is None or not (is_known or is_signed(token, key)):
+            raise _refused()
+        if not is_known:
             self._signed.add(token)
-        claims.require_current(self._clock(), self._leeway)
+        now = self._clock()
+        if now >= claims.expires_at + self._leeway:
+            raise TokenExpired("the access token has expired")
+        if claims.issued_at > now + self._leeway:
+            raise TokenFromFuture(_REFUSAL)
         return claims

@@ -16,7 +16,6 @@ from keystead.installation import service as installation
 from keystead.installation import store as installation_store
 from keystead.sessions.model import Opened
 from keystead.web.upkeep import Upkeep
-from keystead_client import _single_flight
 from keystead_client._jwks import PublishedKeys
 from keystead_client.errors import NetworkError, ServerError, TokenExpired, TokenInvalid
 from keystead_client.verify import Verifier
@@ -357,9 +356,7 @@ async def test_keys_are_fetched_over_http_by_tasks_threads_and_other_event_loops
     assert await _is_unavailable(make(issuer=url, transport=None), tokens[0])
 
 
-async def test_a_fetch_that_was_given_up_changes_nothing(
-    forge: Forge, issuer: InProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_fetch_that_was_given_up_changes_nothing(forge: Forge, issuer: InProcess) -> None:
     """Its answer arrives after that of a later fetch, and is older."""
     asked, released = asyncio.Event(), asyncio.Event()
     stranger = SigningKey.generate()
@@ -374,7 +371,7 @@ async def test_a_fetch_that_was_given_up_changes_nothing(
             return issuer.handle_request(request)
 
     keys = PublishedKeys("https://auth.example.com", Late(), ttl=60, max_stale=3600, timeout=60, clock=lambda: 0.0)
-    monkeypatch.setattr(_single_flight, "PATIENCE", 0.02)
+    keys._flights._patience = 0.02
     leader = asyncio.create_task(keys.find_async(forge.key.kid))
     await asked.wait()
     with pytest.raises(NetworkError, match="still being fetched"):
