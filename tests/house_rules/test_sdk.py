@@ -86,7 +86,7 @@ def offered(cls: type) -> dict[str, str]:
 
 
 MOST_MODULES = 27
-MOST_LINES = 4_610
+MOST_LINES = 4_535
 
 
 def test_the_sdk_stays_small() -> None:
