@@ -92,14 +92,6 @@ async def test_a_cookie_alone_is_no_login(site: Site) -> None:
     assert all("Max-Age=0" in cookie for cookie in set_cookies(response).values())
 
 
-async def test_outside_a_request_every_function_raises() -> None:
-    for function in (auth.get_user, auth.logged_in, auth.logout, auth.require_auth, auth.refresh_tokens):
-        with pytest.raises(RuntimeError, match="KeysteadMiddleware"):
-            await function()
-    with pytest.raises(RuntimeError, match="KeysteadMiddleware"):
-        auth.get_auth_token()
-
-
 async def test_cookies_cannot_be_set_once_the_response_has_begun(wire: Wire, clock: ManualClock) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -26,10 +26,8 @@ def make_django(*, with_adapter: bool = True) -> WSGIApplication:
             ALLOWED_HOSTS=["*"],
             LOGGING_CONFIG=None,
             SECRET_KEY="of the tests",
-            SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
         )
-    sessions = "django.contrib.sessions.middleware.SessionMiddleware"
-    settings.MIDDLEWARE = [sessions, *([ADAPTER] if with_adapter else [])]
+    settings.MIDDLEWARE = [ADAPTER] if with_adapter else []
     app: WSGIApplication = get_wsgi_application()
     return app
 
@@ -58,17 +56,8 @@ def streamed(request: HttpRequest) -> HttpResponseBase:
     return StreamingHttpResponse(Parts())
 
 
-def own_cookies(request: HttpRequest) -> HttpResponse:
-    request.session["seen"] = "yes"
-    response = HttpResponse("baked", headers={"Cache-Control": "public, max-age=600"})
-    response.set_cookie("theme", "dark")
-    response.set_cookie("keystead_auth_token", "chosen-by-the-application")
-    return response
-
-
 urlpatterns = [
     path("auth/awaited", awaited),
     path("stream", streamed),
-    path("own-cookies", own_cookies),
     re_path("", other),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request, session
+from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 
 import keystead_client
@@ -14,10 +14,9 @@ def make_flask(*, with_adapter: bool = True) -> Flask:
     """A new application."""
     seen.clear()
     app = Flask("shop")
-    app.secret_key = "of the tests"
     if with_adapter:
         init_app(app)
-    for path, view in (("/auth/awaited", awaited), ("/stream", streamed), ("/own-cookies", own_cookies)):
+    for path, view in (("/auth/awaited", awaited), ("/stream", streamed)):
         app.add_url_rule(path, view_func=view)
     app.add_url_rule("/<path:path>", view_func=other, methods=["GET", "POST"])
     return app
@@ -34,12 +33,4 @@ async def awaited() -> ResponseReturnValue:
 def streamed() -> Response:
     response = Response(stream())
     response.call_on_close(note_closing)
-    return response
-
-
-def own_cookies() -> Response:
-    session["seen"] = "yes"
-    response = Response("baked", headers={"Cache-Control": "public, max-age=600"})
-    response.set_cookie("theme", "dark")
-    response.set_cookie("keystead_auth_token", "chosen-by-the-application")
     return response

@@ -281,13 +281,3 @@ def test_auth_is_about_the_request_whose_part_is_made() -> None:
         assert (next(iter(one)), next(iter(two))) == (b"one", b"two")
         with pytest.raises(RuntimeError, match="no request is being served"):
             auth.get_auth_token()
-
-
-def test_cookies_cannot_be_set_once_the_response_has_begun() -> None:
-    def parts() -> Iterable[bytes]:
-        yield b""
-        for late in (auth.logout, auth.refresh_tokens, lambda: auth.login("ann@example.com", "x")):
-            with pytest.raises(RuntimeError, match="has begun"):
-                late()
-
-    assert serve(started(parts)).send_all() == ""
