@@ -64,8 +64,12 @@ def serve(listening: ListenOptions, *, is_demo: bool = False, announce: Callable
         arguments = supervisor.Arguments(listener.detach(), listening.workers, listening.host, settings.metrics_port)
         supervisor.become(arguments)
     reload = None if is_demo else Reload(listening.host, settings.metrics_port)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve_alone(listener, announce, reload))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve_alone(listener, announce, reload))
+    except BaseException:
+        listener.close()
+        raise
     if reload is not None:
         reload.hand_over()
 
