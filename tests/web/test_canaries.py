@@ -29,15 +29,7 @@ async def test_uvicorn() -> None:
     config.load()
     protocol = httptools_impl.HttpToolsProtocol(config=config, server_state=ServerState(), app_state={})
     assert isinstance(protocol.pipeline, deque)
-    for name in (
-        "cycle",
-        "flow",
-        "parser",
-        "client",
-        "transport",
-        "expect_100_continue",
-        "_unset_keepalive_if_required",
-    ):
+    for name in "cycle flow parser client transport expect_100_continue _unset_keepalive_if_required".split():
         assert hasattr(protocol, name), name
     on_headers, on_response = protocol.on_headers_complete, protocol.on_response_complete
     assert "self.pipeline.appendleft((self.cycle, app))" in source(on_headers), "requests wait as (cycle, app)"

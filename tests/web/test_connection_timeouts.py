@@ -128,13 +128,6 @@ async def test_a_client_that_never_reads_is_aborted(server: Server) -> None:
         assert refused("unread") == before + 1
 
 
-async def test_a_client_that_reads_slowly_gets_its_responses(server: Server) -> None:
-    async with served(server, ConnectionLimits(response=5.0)) as port, connected(port) as wire:
-        await wire.send(*[GOOD] * 200)
-        for _ in range(200):
-            assert b" 200 " in await wire.until(ANSWERED)
-
-
 async def test_the_oldest_idle_connection_is_evicted(server: Server) -> None:
     async with served(server, FEW) as port, AsyncExitStack() as stack:
 

@@ -28,11 +28,14 @@ async def send(api: Api, *headers: tuple[str, str], method: str = "POST", body: 
 JSON = ("content-type", "application/json")
 
 
+@pytest.mark.attack("A80")
 @pytest.mark.parametrize(
     ("method", "headers", "body", "status"),
     [
         ("GET", [JSON, *TWICE], BODY, 405),
         ("POST", [("content-type", "text/plain"), *TWICE], BODY, 415),
+        ("POST", [("content-type", "text/plain"), JSON], BODY, 415),
+        ("POST", [JSON, JSON], BODY, 415),
         ("POST", [JSON, *TWICE], b" " * 65_537, 413),
         ("POST", [JSON, ("content-length", "1000000000000"), *TWICE], BODY, 413),
         ("POST", [JSON, *TWICE], b"[]", 400),
@@ -48,13 +51,6 @@ async def test_method_type_size_and_body_are_checked_before_credentials(
     assert answer.status_code == status
     if status == 400 and body is BODY:
         assert answer.json()["errors"][0]["extensions"]["field"] == "pylo-api-key"
-
-
-@pytest.mark.attack("A80")
-@pytest.mark.parametrize("types", [("text/plain", "application/json"), ("application/json", "application/json")])
-async def test_two_content_types_are_415(api: Api, types: tuple[str, str]) -> None:
-    answer = await send(api, *(("content-type", one) for one in types))
-    assert answer.status_code == 415
 
 
 @pytest.mark.parametrize("headers", [[JSON], [JSON, *TWICE], [JSON, TWICE[0]], [("content-type", "text/plain")]])
@@ -78,5 +74,4 @@ async def test_other_origins_are_not_allowed(api: Api, origins: tuple[str, ...])
 
 
 async def test_no_path_redirects_to_the_host_header(api: Api) -> None:
-    answer = await api.http.get("/health/", headers={"host": "evil.example"})
-    assert answer.status_code == 404
+    assert (await api.http.get("/health/", headers={"host": "evil.example"})).status_code == 404

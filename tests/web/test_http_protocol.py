@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -16,35 +17,17 @@ MOST = ConnectionLimits().headers
 LARGEST = ConnectionLimits().head_bytes
 
 
-def one_packet(head: bytes) -> list[bytes]:
-    return [head]
-
-
-def in_parts(head: bytes) -> list[bytes]:
-    return [head[at : at + 1400] for at in range(0, len(head), 1400)]
-
-
-def name_and_value_apart(head: bytes) -> list[bytes]:
-    return [line for part in head.partition(b":") for line in part.splitlines(keepends=True)]
-
-
-def http_1_0(head: bytes) -> list[bytes]:
-    return [head.replace(b"HTTP/1.1", b"HTTP/1.0", 1)]
-
-
-def pipelined(head: bytes) -> list[bytes]:
-    return [GOOD + head]
-
-
-def pipelined_twice(head: bytes) -> list[bytes]:
-    return [GOOD + GOOD + head]
-
-
-def after_an_empty_line(head: bytes) -> list[bytes]:
-    return [b"\r\n" + head]
-
-
-ARRIVALS = [one_packet, in_parts, name_and_value_apart, http_1_0, pipelined, pipelined_twice, after_an_empty_line]
+ARRIVALS: dict[str, Callable[[bytes], list[bytes]]] = {
+    "one packet": lambda head: [head],
+    "in parts": lambda head: [head[at : at + 1400] for at in range(0, len(head), 1400)],
+    "name and value apart": lambda head: [
+        line for part in head.partition(b":") for line in part.splitlines(keepends=True)
+    ],
+    "HTTP/1.0": lambda head: [head.replace(b"HTTP/1.1", b"HTTP/1.0", 1)],
+    "pipelined": lambda head: [GOOD + head],
+    "pipelined twice": lambda head: [GOOD + GOOD + head],
+    "after an empty line": lambda head: [b"\r\n" + head],
+}
 PLAIN_HEADERS = PLAIN.count(b"\r\n") - 1
 
 EXCESSES = {
@@ -63,10 +46,10 @@ EXCESSES = {
 
 @pytest.mark.attack("A105")
 async def test_a_head_is_limited_however_it_arrives(port: int) -> None:
-    for (name, excess), arrive in product(EXCESSES.items(), ARRIVALS):
+    for (name, excess), (arrival, arrive) in product(EXCESSES.items(), ARRIVALS.items()):
         got = await answer(port, *arrive(excess + BODY))
-        before = {pipelined: 1, pipelined_twice: 2}.get(arrive, 0)
-        assert statuses(got) == [200] * before + [431], (name, arrive)
+        before = {"pipelined": 1, "pipelined twice": 2}.get(arrival, 0)
+        assert statuses(got) == [200] * before + [431], (name, arrival)
         assert b"connection: close" in got
 
 
@@ -76,9 +59,8 @@ async def test_a_head_of_exactly_the_limit_passes(port: int) -> None:
     large = PLAIN + close + b"X-A: "
     large += b"a" * (LARGEST - len(large) - 4) + b"\r\n\r\n"
     assert len(large) == LARGEST
-    for head, arrive in product((many, large), ARRIVALS):
-        got = await answer(port, *arrive(head + BODY))
-        assert set(statuses(got)) == {200}, arrive
+    for head, arrive in product((many, large), ARRIVALS.values()):
+        assert set(statuses(await answer(port, *arrive(head + BODY)))) == {200}
 
 
 @pytest.mark.attack("A13")

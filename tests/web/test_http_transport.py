@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from keystead.web.http_transport import MAX_BUFFERED, CoalescingTransport, WriteCoalescer
 
 
@@ -38,18 +36,15 @@ class Wire(asyncio.Transport):
 Log = list[tuple[str, Any]]
 
 
-@pytest.fixture
-def log() -> Log:
-    return []
+def connections(names: str) -> tuple[Log, list[Wire], list[CoalescingTransport]]:
+    """Some wires with their log and their transports."""
+    log: Log = []
+    wires, coalescer = [Wire(name, log) for name in names], WriteCoalescer(asyncio.get_running_loop())
+    return log, wires, [CoalescingTransport(wire, coalescer) for wire in wires]
 
 
-@pytest.fixture
-async def coalescer() -> WriteCoalescer:
-    return WriteCoalescer(asyncio.get_running_loop())
-
-
-async def test_head_and_body_are_one_write(coalescer: WriteCoalescer, log: Log) -> None:
-    transport = CoalescingTransport(Wire("a", log), coalescer)
+async def test_head_and_body_are_one_write() -> None:
+    log, _, [transport] = connections("a")
     transport.write(b"head ")
     transport.write(b"")
     transport.write(b"body")
@@ -58,8 +53,8 @@ async def test_head_and_body_are_one_write(coalescer: WriteCoalescer, log: Log) 
     assert (log, transport.get_write_buffer_size()) == ([("a", b"head body")], 0)
 
 
-async def test_each_connection_is_written_once_per_iteration_in_order(coalescer: WriteCoalescer, log: Log) -> None:
-    first, second = (CoalescingTransport(Wire(name, log), coalescer) for name in "ab")
+async def test_each_connection_is_written_once_per_iteration_in_order() -> None:
+    log, _, [first, second] = connections("ab")
     first.write(b"1")
     second.write(b"2")
     first.write(b"3")
@@ -70,8 +65,8 @@ async def test_each_connection_is_written_once_per_iteration_in_order(coalescer:
     assert log == [("a", b"13"), ("b", b"2"), ("a", b"4")]
 
 
-async def test_a_large_response_is_written_immediately(coalescer: WriteCoalescer, log: Log) -> None:
-    transport = CoalescingTransport(Wire("a", log), coalescer)
+async def test_a_large_response_is_written_immediately() -> None:
+    log, _, [transport] = connections("a")
     transport.write(b"head")
     transport.write(b"x" * MAX_BUFFERED)
     assert [len(data) for _, data in log] == [MAX_BUFFERED + 4]
@@ -79,8 +74,8 @@ async def test_a_large_response_is_written_immediately(coalescer: WriteCoalescer
     assert len(log) == 1
 
 
-async def test_close_flushes_and_abort_does_not(coalescer: WriteCoalescer, log: Log) -> None:
-    closing, aborting = (CoalescingTransport(Wire(name, log), coalescer) for name in "ab")
+async def test_close_flushes_and_abort_does_not() -> None:
+    log, _, [closing, aborting] = connections("ab")
     closing.write(b"last words")
     aborting.write(b"never heard")
     closing.close()
@@ -89,9 +84,8 @@ async def test_close_flushes_and_abort_does_not(coalescer: WriteCoalescer, log: 
     assert log == [("a", b"last words"), ("a", "closed"), ("b", "aborted")]
 
 
-async def test_a_disconnected_client_does_not_affect_other_responses(coalescer: WriteCoalescer, log: Log) -> None:
-    wires = [Wire(name, log) for name in "abc"]
-    transports = [CoalescingTransport(wire, coalescer) for wire in wires]
+async def test_a_disconnected_client_does_not_affect_other_responses() -> None:
+    log, wires, transports = connections("abc")
     for transport in transports:
         transport.write(b"answer")
     wires[1].is_gone = True

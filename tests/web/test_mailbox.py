@@ -41,16 +41,6 @@ class Browser:
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    return await make_user(server, brand, "ann@example.com")
-
-
-@pytest.fixture
 async def mail_id(server: Server, brand: ActiveBrand, ann: User) -> str:
     """A mail to Ann with a link."""
     return await make_link_mail(server, brand, ann, link_base=HERE)
@@ -188,29 +178,19 @@ async def test_only_get_is_allowed(browser: Browser, mail_id: str) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
+PEERS = ("192.0.2.7", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.7", "", "localhost")
+HOSTS = (
+    "evil.example:4000", "localhost.evil.example:4000", "localhost", "localhost:4001", "localhost:04000x",
+    "localhost:4000@evil.example", "127.0.0.2:4000", "127.1:4000", "[::1:4000", "",
+)  # fmt: skip
+PROXIED = {
+    "x-forwarded-for": "127.0.0.1", "x-forwarded-host": "localhost:4000", "x-forwarded-anything": "1",
+    "forwarded": "for=127.0.0.1", "via": "1.1 proxy", "x-real-ip": "127.0.0.1",
+}  # fmt: skip
 STRANGERS: list[dict[str, Any]] = [
-    {"peer": "192.0.2.7"},
-    {"peer": "10.0.0.1"},
-    {"peer": "2001:db8::1"},
-    {"peer": "::ffff:192.0.2.7"},
-    {"peer": ""},
-    {"peer": "localhost"},
-    {"headers": {"host": "evil.example:4000"}},
-    {"headers": {"host": "localhost.evil.example:4000"}},
-    {"headers": {"host": "localhost"}},
-    {"headers": {"host": "localhost:4001"}},
-    {"headers": {"host": "localhost:04000x"}},
-    {"headers": {"host": "localhost:4000@evil.example"}},
-    {"headers": {"host": "127.0.0.2:4000"}},
-    {"headers": {"host": "127.1:4000"}},
-    {"headers": {"host": "[::1:4000"}},
-    {"headers": {"host": ""}},
-    {"headers": {"x-forwarded-for": "127.0.0.1"}},
-    {"headers": {"x-forwarded-host": "localhost:4000"}},
-    {"headers": {"x-forwarded-anything": "1"}},
-    {"headers": {"forwarded": "for=127.0.0.1"}},
-    {"headers": {"via": "1.1 proxy"}},
-    {"headers": {"x-real-ip": "127.0.0.1"}},
+    *({"peer": peer} for peer in PEERS),
+    *({"headers": {"host": host}} for host in HOSTS),
+    *({"headers": {name: value}} for name, value in PROXIED.items()),
 ]
 
 
@@ -225,36 +205,25 @@ async def test_any_other_client_gets_the_404_of_an_unknown_path(browser: Browser
 
 def test_the_host_must_be_one_name_of_this_machine_with_our_port() -> None:
     for peer, host, port in (
-        ("127.0.0.1", b"localhost:4000", 4000),
-        ("127.8.9.10", b"LocalHost:4000", 4000),
-        ("127.0.0.1", b"127.0.0.1:4000", 4000),
-        ("::1", b"[::1]:4000", 4000),
-        ("::ffff:127.0.0.1", b"localhost:4000", 4000),
+        ("127.0.0.1", b"localhost:4000", 4000), ("127.8.9.10", b"LocalHost:4000", 4000), ("::1", b"[::1]:4000", 4000),
+        ("127.0.0.1", b"127.0.0.1:4000", 4000), ("::ffff:127.0.0.1", b"localhost:4000", 4000),
         ("127.0.0.1", b"localhost", 80),
-    ):
+    ):  # fmt: skip
         assert is_from_this_machine({"client": (peer, 5), "server": (peer, port), "headers": [(b"host", host)]})
     host_header = (b"host", b"localhost:4000")
     scope: dict[str, Any] = {"client": ("127.0.0.1", 5), "server": ("127.0.0.1", 4000), "headers": [host_header]}
-    changes: list[dict[str, Any]] = [
-        {"headers": []},
-        {"headers": [host_header, host_header]},
-        {"client": None},
-        {"server": None},
-        {"server": ("/run/keystead.sock", None)},
-    ]
-    for change in changes:
-        assert not is_from_this_machine(scope | change)
+    socket = ("/run/keystead.sock", None)
+    changes = [("headers", []), ("headers", [host_header] * 2), ("client", None), ("server", None), ("server", socket)]
+    for name, value in changes:
+        assert not is_from_this_machine(scope | {name: value})
 
 
-async def test_only_the_demo_has_a_mailbox(server: Server, mail_id: str) -> None:
+async def test_only_the_demo_and_no_setting_enables_the_mailbox(server: Server, mail_id: str) -> None:
     application = Application(server.settings)
     await application.open(server)
     browser = Browser(application)
     assert [(await browser.get(path)).status_code for path in PATHS] == [404] * len(PATHS)
     await application.close()
-
-
-def test_no_setting_enables_the_mailbox() -> None:
     settings = load_worker_settings({"KEYSTEAD_MAILBOX": "on"})
     assert not settings.mailbox
     assert settings.warnings == ("KEYSTEAD_MAILBOX is not a setting of this release",)

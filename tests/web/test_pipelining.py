@@ -29,9 +29,6 @@ async def test_pipelined_requests_are_answered_in_order(port: int) -> None:
         size = len(sent) // parts + 1
         got = await answer(port, *[sent[at : at + size] for at in range(0, len(sent), size)])
         assert statuses(got) == [200, 404, 200, 415] * 20 + [200]
-
-
-async def test_large_pipelined_requests_are_answered(port: int) -> None:
     filler = b'{"query":"{ health { data { up } } }", "x": "%s"}' % (b"x" * 40_000)
     large = START + b"Content-Length: %d\r\n\r\n%s" % (len(filler), filler)
     assert statuses(await answer(port, large * 20 + CLOSE)) == [200] * 21
@@ -60,22 +57,13 @@ async def test_unparsed_bytes_are_limited(server: Server) -> None:
         assert statuses(await answer(port, GOOD * 200 + CLOSE)) == [200] * 201
 
 
-GARBAGE = {
-    "a NUL": b"\0garbage\r\n\r\n",
-    "another version": b"GET / HTTP/9.9\r\n\r\n",
-    "a bad header": START + b"a b: c\r\n\r\n",
-}
-
-
 async def test_requests_before_invalid_data_are_answered(port: int) -> None:
-    for garbage, many in product(GARBAGE.values(), (1, 2, 30)):
+    nul, version, header = b"\0garbage\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", START + b"a b: c\r\n\r\n"
+    for garbage, many in product((nul, version, header), (1, 2, 30)):
         before = refused("not_http")
         got = await answer(port, GOOD * many + garbage + GOOD)
         assert statuses(got) == [200] * many + [400]
         assert refused("not_http") == before + 1
-
-
-async def test_an_invalid_chunk_rejects_its_request(port: int) -> None:
     bad = START + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n"
     for before in (0, 1, 2, 30):
         assert statuses(await answer(port, GOOD * before + bad + GOOD)) == [200] * before + [400]
@@ -133,7 +121,7 @@ async def test_an_upgrade_has_no_larger_head(port: int) -> None:
 
 async def test_a_client_that_sends_on_reads_its_answers(port: int) -> None:
     async with connected(port) as wire:
-        await wire.send(GOOD * 50)
-        for _ in range(50):
+        await wire.send(*[GOOD] * 200)
+        for _ in range(200):
             assert b" 200 " in await wire.until(ANSWERED)
         assert b" 200 " in await wire.ask()

@@ -26,9 +26,6 @@ def part(body: bytes, more: bool = False) -> MutableMapping[str, Any]:
 
 async def test_a_body_arrives_in_parts() -> None:
     assert await read_body(receiving(part(b"ab", True), part(b"c")), 3) == b"abc"
-
-
-async def test_a_body_of_the_largest_size_is_read() -> None:
     assert len(await read_body(receiving(part(b" " * LARGEST_BODY)), LARGEST_BODY)) == LARGEST_BODY
 
 
@@ -54,35 +51,17 @@ def test_a_request_is_read() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"null",
-        b"[]",
-        b'[{"query": "{a}"}]',
-        b'"{a}"',
-        b"{}",
-        b'{"query": null}',
-        b'{"query": ""}',
-        b'{"query": 1}',
-        b'{"query": "{a}", "variables": []}',
-        b'{"query": "{a}", "variables": "{}"}',
-        b'{"query": "{a}", "operationName": 1}',
-        b'{"query": "{a}", "extensions": []}',
-        b'{"query": "{a}", "query": "{b}"}',
-        b'{"query": "{a}", "variables": {"x": 1, "x": 2}}',
-        b'{"query": "{a}", "variables": {"x": NaN}}',
-        b'{"query": "{a}", "variables": {"x": Infinity}}',
-        b'{"query": "{a}", "variables": {"x": 1e999}}',
-        b'{"query": "{a}", "variables": {"x": ' + b"9" * 30_000 + b"}}",
-        b'{"query": "{a}", "variables": {"x": "\\u0000"}}',
-        b'{"query": "{a}", "variables": {"\\u0000": 1}}',
-        b'{"query": "{a}", "variables": {"x": ["\\ud800"]}}',
-        b'{"query": "{\xff}"}',
-        b'\xef\xbb\xbf{"query": "{a}"}',
-        b'{"query": "{a}"} x',
-        b'{"query": "{a}",}',
-        b"[" * 60_000,
+        b"", b"null", b"[]", b'[{"query": "{a}"}]', b'"{a}"', b"{}", b'{"query": null}', b'{"query": ""}',
+        b'{"query": 1}', b'{"query": "{a}", "variables": []}', b'{"query": "{a}", "variables": "{}"}',
+        b'{"query": "{a}", "operationName": 1}', b'{"query": "{a}", "extensions": []}',
+        b'{"query": "{a}", "query": "{b}"}', b'{"query": "{a}", "variables": {"x": 1, "x": 2}}',
+        b'{"query": "{a}", "variables": {"x": NaN}}', b'{"query": "{a}", "variables": {"x": Infinity}}',
+        b'{"query": "{a}", "variables": {"x": 1e999}}', b'{"query": "{a}", "variables": {"x": ' + b"9" * 30_000 + b"}}",
+        b'{"query": "{a}", "variables": {"x": "\\u0000"}}', b'{"query": "{a}", "variables": {"\\u0000": 1}}',
+        b'{"query": "{a}", "variables": {"x": ["\\ud800"]}}', b'{"query": "{\xff}"}', b'\xef\xbb\xbf{"query": "{a}"}',
+        b'{"query": "{a}"} x', b'{"query": "{a}",}', b"[" * 60_000,
     ],
-)
+)  # fmt: skip
 def test_any_other_body_is_400(body: bytes) -> None:
     with pytest.raises(MalformedRequest) as caught:
         parse_request(body)

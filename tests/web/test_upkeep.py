@@ -24,6 +24,7 @@ from keystead.mail import outbox
 from keystead.mail.model import MailState
 from keystead.sessions.store import sessions
 from keystead.users import email_addresses
+from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from keystead.users.one_time_tokens.store import one_time_tokens as token_table
@@ -32,16 +33,11 @@ from keystead.web.upkeep import Upkeep
 from tests.clocks import ManualClock
 from tests.mail.letters import make_link_mail, make_mail
 from tests.mail.post import Post, make_delivery
-from tests.make import SETTINGS, make_brand, make_context, make_server, make_session, make_user
+from tests.make import SETTINGS, make_context, make_server, make_session
 from tests.smtp_server import SmtpServer
 
 _COUNT_SESSIONS = Statement(select(func.count()).select_from(sessions), unbranded="test")
 _COUNT_TOKENS = Statement(select(func.count()).select_from(token_table), unbranded="test")
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
 
 
 @pytest.fixture
@@ -54,9 +50,8 @@ async def upkeep(db: Database, server: Server, smtp: SmtpServer) -> AsyncIterato
 
 
 async def test_mail_is_delivered_unless_its_link_was_replaced(
-    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
+    server: Server, brand: ActiveBrand, ann: User, upkeep: Upkeep, smtp: SmtpServer
 ) -> None:
-    ann = await make_user(server, brand)
     replaced, current = [await make_link_mail(server, brand, ann) for _ in range(2)]
     upkeep.start()
     (mail,) = await smtp.mails(1)
@@ -68,9 +63,8 @@ async def test_mail_is_delivered_unless_its_link_was_replaced(
 
 
 async def test_a_delivery_in_progress_is_finished_before_stopping(
-    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer
+    server: Server, brand: ActiveBrand, ann: User, upkeep: Upkeep, smtp: SmtpServer
 ) -> None:
-    ann = await make_user(server, brand)
     silence = smtp.withhold("DATA", times=1)
     mail_id = await make_mail(server, brand, ann)
     upkeep.start()
@@ -81,11 +75,10 @@ async def test_a_delivery_in_progress_is_finished_before_stopping(
 
 
 async def test_mail_that_the_mail_server_cannot_have_is_released_when_stopping(
-    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+    server: Server, brand: ActiveBrand, ann: User, upkeep: Upkeep, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mail server hangs: another node can deliver these mails immediately."""
     monkeypatch.setattr(upkeep_module, "FINISH_SECONDS", 0.01)
-    ann = await make_user(server, brand)
     smtp.withhold("RCPT")
     made = [await make_mail(server, brand, ann) for _ in range(6)]
     upkeep.start()
@@ -96,10 +89,9 @@ async def test_mail_that_the_mail_server_cannot_have_is_released_when_stopping(
 
 
 async def test_mail_that_may_have_arrived_keeps_its_lease_when_stopping(
-    server: Server, brand: ActiveBrand, upkeep: Upkeep, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+    server: Server, brand: ActiveBrand, ann: User, upkeep: Upkeep, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep_module, "FINISH_SECONDS", 0.01)
-    ann = await make_user(server, brand)
     smtp.withhold(".")
     for _ in range(6):
         await make_mail(server, brand, ann)
@@ -156,8 +148,7 @@ async def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     assert logged == [refused, ("upkeep_failed", None, fault), recovered, refused, recovered]
 
 
-async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, brand: ActiveBrand) -> None:
-    ann = await make_user(server, brand)
+async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, brand: ActiveBrand, ann: User) -> None:
     mail_id = await make_mail(server, brand, ann)
     upkeep = Upkeep(server)
     upkeep.start()
@@ -166,8 +157,7 @@ async def test_without_a_mail_server_mail_stays_in_the_outbox(server: Server, br
     assert (await outbox.get_mail(make_context(server), mail_id)).state is MailState.waiting
 
 
-async def test_expired_rows_are_deleted(server: Server, brand: ActiveBrand, clock: ManualClock) -> None:
-    ann = await make_user(server, brand)
+async def test_expired_rows_are_deleted(server: Server, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
     await make_mail(server, brand, ann)
     await make_delivery(server, Post()).deliver_all_due()
     address = email_addresses.parse("ann@example.com")
@@ -200,9 +190,8 @@ async def test_a_clock_offset_above_a_minute_is_logged_once(server: Server, seco
     assert abs(server.clock.now() - SystemClock().now()) < timedelta(seconds=5), "the database's clock is used"
 
 
-async def test_deletion_and_rotation_use_the_databases_clock(server: Server, brand: ActiveBrand) -> None:
+async def test_deletion_and_rotation_use_the_databases_clock(server: Server, brand: ActiveBrand, ann: User) -> None:
     """A process whose offset is wrong by 40 days neither deletes sessions nor rotates keys."""
-    ann = await make_user(server, brand)
     server.clock = clock = DatabaseClock()
     await clock.measure(server.db)
     await make_session(server, brand, ann.id)
