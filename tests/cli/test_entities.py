@@ -55,14 +55,11 @@ def test_a_plan_that_loses_data_is_rejected_unless_allowed(cli: Cli, file: Path)
 
 def test_an_invalid_file_is_located(cli: Cli, file: Path) -> None:
     for text, line in {
-        b"[customer": "not valid TOML",
-        b"[customer.fields]\nname = { typ = 'string' }": "customer.fields.name.typ",
+        b"[customer": "not valid TOML", b"[customer.fields]\nname = { typ = 'string' }": "customer.fields.name.typ",
         b"[customer.fields]\nname = { type = 'strng' }": "customer.fields.name.type: 'type' has an invalid value",
         b"[c.fields]\nname = { type = 'strng' }": "(known: string, text, ",
-        b"[me.fields]\nname = { type = 'string' }": "'me'",
-        b"": "at least one entity",
-        b"\xff\xfe": "UTF-8",
-    }.items():
+        b"[me.fields]\nname = { type = 'string' }": "'me'", b"": "at least one entity", b"\xff\xfe": "UTF-8",
+    }.items():  # fmt: skip
         file.write_bytes(text)
         assert line in cli(*APPLY).error
 

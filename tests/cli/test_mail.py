@@ -140,17 +140,13 @@ def test_an_error_names_its_reason(sqlite_cli: Cli) -> None:
     sqlite_cli.json("brand", "create", "shop")
     no_brand, french = "No brand named 'x'. List brands with", "verify_email --brand shop --language fr"
     for words, line in {
-        "show nothing": "There is no such mail",
-        "retry nothing": "There is no such mail",
-        "list --state lost": "--state must be one of waiting, sending, delivered, dead",
-        "list --brand x": no_brand,
+        "show nothing": "There is no such mail", "retry nothing": "There is no such mail",
+        "list --state lost": "--state must be one of waiting, sending, delivered, dead", "list --brand x": no_brand,
         "preview love_letter": "'kind' must be one of verify_email",
         "preview verify_email --language ../de": "--language must be a language tag",
-        "template list --brand x": no_brand,
-        f"template show {french}": "There is no template",
-        f"template remove {french}": "no custom template",
-        f"template set {french}": "'subject'",
-    }.items():
+        "template list --brand x": no_brand, f"template show {french}": "There is no template",
+        f"template remove {french}": "no custom template", f"template set {french}": "'subject'",
+    }.items():  # fmt: skip
         said = sqlite_cli("mail", *words.split(), "--json", stdin="no blocks")
         assert said.exit_code == 1
         assert line in said.error, words

@@ -103,28 +103,21 @@ def test_postgres_must_be_migrated_before_use(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("--prot 4000", "No such option: --prot"),
-        ("bogus", "No such command 'bogus' (see "),
-        ("user list", "user list --help)"),
-        ("serve --port 99999", "'--port'"),
-        ("brand create", "'NAME'"),
+        ("--prot 4000", "No such option: --prot"), ("bogus", "No such command 'bogus' (see "),
+        ("user list", "user list --help)"), ("serve --port 99999", "'--port'"), ("brand create", "'NAME'"),
         ("brand create shop --feature magic_login", "is not NAME=on or NAME=off"),
         ("brand create shop --feature magic_login=yes", "is not NAME=on or NAME=off"),
         ("brand update shop --policy access_ttl", "is not NAME=VALUE"),
         ("brand update shop --policy access_ttl=soon", "neither an integer nor 'none'"),
-        ("brand update shop", "nothing to change. Use --feature, "),
-        ("brand invent shop", "No such command 'invent'"),
+        ("brand update shop", "nothing to change. Use --feature, "), ("brand invent shop", "No such command 'invent'"),
         ("user create --brand shop --email a@b.example --password x", "No such option: --password"),
         ("api-key create --brand shop --name robot", "'--permission'"),
-        ("entity apply --brand shop missing.toml", "'missing.toml'"),
-        ("mail show", "'ID'"),
-        ("mail preview", "'KIND'"),
-        ("mail template list", "'--brand'"),
-        ("mail template set verify_email --brand shop", "'--language'"),
+        ("entity apply --brand shop missing.toml", "'missing.toml'"), ("mail show", "'ID'"), ("mail preview", "'KIND'"),
+        ("mail template list", "'--brand'"), ("mail template set verify_email --brand shop", "'--language'"),
         ("mail template set verify_email --brand shop --language fr --file nothing.jinja", "'nothing.jinja'"),
         ("mail send", "No such command 'send'"),
     ],
-)
+)  # fmt: skip
 def test_a_usage_error_is_one_line_and_exit_code_2(sqlite_cli: Cli, words: str, line: str) -> None:
     said = sqlite_cli(*words.split())
     assert said.exit_code == 2

@@ -1,9 +1,10 @@
-"""Callers of each kind, for tests of entities."""
+"""Callers of each kind, and a brand as it is now, for tests of entities."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from keystead.brands import service as brands
 from keystead.context import ActiveBrand, ApiKeyPrincipal, Context, Profile, Server, UserPrincipal
 from keystead.permissions import PermissionSet
 from keystead.policy import SessionKind
@@ -11,6 +12,13 @@ from tests.make import make_context
 
 ANN = "01900000-0000-7000-8000-00000000000a"
 BEN = "01900000-0000-7000-8000-00000000000b"
+
+
+async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    """The brand with its newest schema version."""
+    found = await brands.find_active_by_name(server.db.reads, brand.id)
+    assert found is not None
+    return found
 
 
 def key(server: Server, brand: ActiveBrand, *permissions: str) -> Context:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from keystead.brands import service as brands
 from keystead.compiler import MOST_WAITING, Coalescer, Compiler
 from keystead.context import ActiveBrand, Context, Server
 from keystead.db.interface import Tx
@@ -18,9 +17,9 @@ from keystead.entities import definition_service, record_service, records
 from keystead.entities.registry import RecordType, get_record_type
 from keystead.errors import ServerBusy
 from keystead.pagination import PageRequest
-from tests.entities.callers import key
+from tests.entities.callers import current, key
 from tests.entities.test_graphql import Door
-from tests.make import make_brand, make_context, make_entity
+from tests.make import make_context, make_entity
 
 NAMES = frozenset(("id", "name"))
 
@@ -42,8 +41,8 @@ ACTS: dict[str, Act] = {
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_entity(server, await make_brand(server))
+async def brand(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    return await make_entity(server, brand)
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -86,8 +85,7 @@ async def test_after_a_change_many_requests_wait_for_one_build(
     await definition_service.define_entities(
         make_context(server), brand.id, {"customer": {"fields": fields}}, allow_data_loss=True
     )
-    now = await brands.find_active_by_name(server.db.reads, brand.id)
-    assert now is not None
+    now = await current(server, brand)
 
     async def counted(self: Compiler, of: str, work: Callable[[], Any]) -> Any:
         jobs.append(of)
@@ -112,8 +110,7 @@ async def test_schemas_do_not_wait_for_long_texts(
     ctx, gate = key(server, brand, "admin"), threading.Event()
     pattern = {"type": "text", "max_length": 60_000, "pattern": "[ab]*a[ab]{30}c|.*"}
     await definition_service.define_entities(make_context(server), brand.id, {"note": {"fields": {"t": pattern}}})
-    now = await brands.find_active_by_name(server.db.reads, brand.id)
-    assert now is not None
+    now = await current(server, brand)
     kind = await get_record_type(server.db, now, "note")
     await kind.check({"t": "short"})
 

@@ -9,35 +9,24 @@ from typing import Any
 import pytest
 
 from keystead.audit import service as audit
-from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
 from keystead.entities import definition_service, record_service
 from keystead.entities.registry import RecordType, get_record_type, record_types
 from keystead.entities.schema_plan import Plan
 from keystead.errors import BadUserInput, NotFound
 from keystead.pagination import PageRequest
+from tests.entities.callers import current
 from tests.make import CUSTOMER, make_brand, make_context, make_entity
 
-TEXT = {"type": "text"}
-STRING = {"type": "string"}
-ALL = frozenset(("name",))
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
+TEXT: dict[str, Any] = {"type": "text"}
+STRING: dict[str, Any] = {"type": "string"}
+LONG = STRING | {"max_length": 10_000}
 
 
 async def define(server: Server, brand: ActiveBrand, name: str = "thing", /, **choices: Any) -> Plan:
     options = {key: choices.pop(key) for key in ("dry_run", "allow_data_loss") if key in choices}
     definition = {name: {"fields": choices}}
     return await definition_service.define_entities(make_context(server, brand), brand.id, definition, **options)
-
-
-async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    found = await brands.find_active_by_name(server.db.reads, brand.id)
-    assert found is not None
-    return found
 
 
 async def kind_of(server: Server, brand: ActiveBrand, name: str = "thing") -> RecordType:
@@ -68,18 +57,14 @@ async def test_a_definition_makes_an_entity(server: Server, brand: ActiveBrand) 
     assert details == [{"steps": [{"entity": "customer", "action": "create_entity"}]}]
 
 
-async def test_a_dry_run_changes_nothing(server: Server, brand: ActiveBrand) -> None:
+async def test_a_dry_run_and_the_same_again_change_nothing(server: Server, brand: ActiveBrand) -> None:
     plan = await define(server, brand, name=TEXT, dry_run=True)
     assert not plan.applied
     assert [step.action.value for step in plan.steps] == ["create_entity"]
     assert await record_types(server.db, await current(server, brand)) == {}
     assert (await current(server, brand)).schema_version == plan.schema_version == brand.schema_version
-
-
-async def test_the_same_again_changes_nothing(server: Server, brand: ActiveBrand) -> None:
     first = await define(server, brand, name=TEXT)
-    again = await define(server, brand, name=TEXT)
-    assert again == Plan((), first.schema_version, applied=True)
+    assert await define(server, brand, name=TEXT) == Plan((), first.schema_version, applied=True)
 
 
 async def test_a_field_is_added_with_its_default(server: Server, brand: ActiveBrand) -> None:
@@ -158,20 +143,29 @@ async def test_becoming_required_fills_the_gaps_with_the_default(server: Server,
     assert await rows(server, brand, "name") == [{"name": "unknown"}]
 
 
-async def test_enum_values_in_use_stay(server: Server, brand: ActiveBrand) -> None:
-    await define(server, brand, it={"type": "enum", "values": ["a", "b", "c"]})
-    await add(server, brand, it="b")
-    assert (await define(server, brand, it={"type": "enum", "values": ["a", "b"]})).applied
-    refused = await define(server, brand, it={"type": "enum", "values": ["a"]})
-    assert "1" in (refused.steps[0].refused or "")
-
-
-async def test_a_text_too_long_for_an_index_is_found_before_the_database_does(
-    server: Server, brand: ActiveBrand
+@pytest.mark.parametrize(
+    ("old", "value", "good", "bad", "reason"),
+    [
+        (
+            {"type": "enum", "values": ["a", "b", "c"]},
+            "b",
+            {"type": "enum", "values": ["a", "b"]},
+            {"type": "enum", "values": ["a"]},
+            "1",
+        ),
+        (LONG, "x" * 501, LONG, STRING | {"indexed": True}, ""),
+    ],
+    ids=["enum value in use", "text too long for an index"],
+)
+async def test_stored_values_refuse_a_rule_that_they_break(
+    server: Server, brand: ActiveBrand, old: Any, value: str, good: Any, bad: Any, reason: str
 ) -> None:
-    await define(server, brand, it={"type": "string", "max_length": 10_000})
-    await add(server, brand, it="x" * 501)
-    assert not (await define(server, brand, it={"type": "string", "indexed": True})).applied
+    await define(server, brand, it=old)
+    await add(server, brand, it=value)
+    assert (await define(server, brand, it=good)).applied
+    refused = await define(server, brand, it=bad)
+    assert not refused.applied
+    assert reason in (refused.steps[0].refused or "")
 
 
 async def test_relations_are_refused_by_name(server: Server, brand: ActiveBrand) -> None:
@@ -191,16 +185,15 @@ async def test_brands_have_their_own(server: Server, brand: ActiveBrand) -> None
     assert await rows(server, other, "name") == [{"name": "a"}]
 
 
-async def test_concurrent_definitions_take_turns(server: Server, brand: ActiveBrand) -> None:
+async def test_concurrent_definitions_take_turns_and_equal_ones_are_applied_once(
+    server: Server, brand: ActiveBrand
+) -> None:
     plans = await asyncio.gather(*(define(server, brand, f"thing{n}", name=TEXT) for n in range(5)))
     assert sorted(plan.schema_version for plan in plans) == [brand.schema_version + n for n in range(1, 6)]
     assert len(await record_types(server.db, await current(server, brand))) == 5
-
-
-async def test_concurrent_equal_definitions_are_applied_once(server: Server, brand: ActiveBrand) -> None:
-    plans = await asyncio.gather(*(define(server, brand, name=TEXT) for _ in range(4)))
-    assert all(plan.applied for plan in plans)
-    assert sorted(len(plan.steps) for plan in plans) == [0, 0, 0, 1]
+    same = await asyncio.gather(*(define(server, brand, name=TEXT) for _ in range(4)))
+    assert all(plan.applied for plan in same)
+    assert sorted(len(plan.steps) for plan in same) == [0, 0, 0, 1]
 
 
 async def test_an_entity_with_records_is_deleted_only_when_loss_is_allowed(server: Server, brand: ActiveBrand) -> None:
@@ -246,7 +239,7 @@ async def test_of_one_brand_the_newest_two_versions_are_kept(server: Server, bra
     assert (await record_types(server.db, versions[0]))["a"] is not first
 
 
-async def test_a_brand_that_is_not_there(server: Server, brand: ActiveBrand) -> None:
+async def test_an_unknown_brand_is_not_found(server: Server, brand: ActiveBrand) -> None:
     nowhere = replace(brand, id="01900000-0000-7000-8000-0000000000ff")
     with pytest.raises(NotFound):
         await define(server, nowhere, name=TEXT)

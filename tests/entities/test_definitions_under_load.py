@@ -16,14 +16,10 @@ from keystead.entities import ddl, definition_service, record_service
 from keystead.entities.registry import get_record_type
 from keystead.entities.schema_plan import Plan
 from keystead.errors import BadUserInput, Conflict
-from tests.make import make_brand, make_context
+from tests.entities.callers import current
+from tests.make import make_context
 
 STRING = {"type": "string"}
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
 
 
 async def define(server: Server, brand: ActiveBrand, name: Mapping[str, Any] = STRING) -> Plan:
@@ -33,8 +29,7 @@ async def define(server: Server, brand: ActiveBrand, name: Mapping[str, Any] = S
 
 
 async def add(server: Server, brand: ActiveBrand, name: str) -> dict[str, Any]:
-    now = await brands.find_active_by_name(server.db.reads, brand.id)
-    assert now is not None
+    now = await current(server, brand)
     kind = await get_record_type(server.db, now, "thing")
     return await record_service.create_record(make_context(server, now), kind, {"name": name})
 
@@ -80,9 +75,7 @@ async def test_a_record_made_after_the_plan_refuses_it(
     await tasks[0]
     assert "not unique" in (plan.steps[0].refused or "")
     assert not plan.applied
-    now = await brands.find_active_by_name(server.db.reads, brand.id)
-    assert now is not None
-    assert now.schema_version == plan.schema_version == brand.schema_version + 1
+    assert (await current(server, brand)).schema_version == plan.schema_version == brand.schema_version + 1
 
 
 async def test_entities_that_change_after_the_plan_are_planned_for_again(

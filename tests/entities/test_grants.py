@@ -25,8 +25,8 @@ from tests.make import change_brand, make_api_key, make_brand, make_context, mak
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_entities(server, await make_brand(server), "thing", "thingTwo")
+async def brand(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    return await make_entities(server, brand, "thing", "thingTwo")
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from keystead.graphql.schema import load_fixed
 from keystead.graphql.schema_cache import SchemaCache
 from keystead.ids import new_id
 from keystead.pagination import PageRequest
+from tests.entities.callers import current
 from tests.make import make_brand, make_context
 
 LONGEST = 0.05
@@ -59,17 +60,6 @@ async def holds_briefly(work: Work) -> bool:
 
 def fields(number: int = 100, **rules: Any) -> dict[str, Any]:
     return {"fields": {f"f{n}": {"type": "string", **rules} for n in range(number)}}
-
-
-async def current(server: Server, brand: ActiveBrand) -> ActiveBrand:
-    found = await brands.find_active_by_name(server.db.reads, brand.id)
-    assert found is not None
-    return found
-
-
-@pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_brand(server)
 
 
 @pytest.fixture

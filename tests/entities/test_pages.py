@@ -14,15 +14,15 @@ from keystead.errors import DocumentInvalid
 from keystead.pagination import PageRequest
 from tests.api import make_api
 from tests.entities.callers import ANN, user
-from tests.make import make_api_key, make_brand, make_context, make_entity
+from tests.make import make_api_key, make_context, make_entity
 
 FIELDS: dict[str, Any] = {"title": {"type": "string"}, "body": {"type": "text"}, "extra": {"type": "json"}}
 NAMES = frozenset(("id", "title", "body", "extra"))
 
 
 @pytest.fixture
-async def brand(server: Server) -> ActiveBrand:
-    return await make_entity(server, await make_brand(server), "note", FIELDS)
+async def brand(server: Server, brand: ActiveBrand) -> ActiveBrand:
+    return await make_entity(server, brand, "note", FIELDS)
 
 
 @pytest.fixture

@@ -29,14 +29,9 @@ ARGUMENTS: dict[str, list[str]] = {
     ],
 }
 VARIABLES: dict[str, tuple[str, Any]] = {
-    "id": ("ID!", "v-1"),
-    "n": ("Int", 4),
-    "missing": ("Int", None),
-    "missingColour": ("Colour", None),
-    "any": ("FilterValue!", 2.5),
-    "yes": ("Boolean!", True),
-    "no": ("Boolean = false", None),
-}
+    "id": ("ID!", "v-1"), "n": ("Int", 4), "missing": ("Int", None), "missingColour": ("Colour", None),
+    "any": ("FilterValue!", 2.5), "yes": ("Boolean!", True), "no": ("Boolean = false", None),
+}  # fmt: skip
 SENT = {name: value for name, (_, value) in VARIABLES.items() if value is not None}
 SKIPPED_ROOTS = {"slow", "big", "crash", "busy", "limited", "refused", "login", "secret", "mine", "ours", "must"}
 

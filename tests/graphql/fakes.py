@@ -131,16 +131,10 @@ def registry() -> Registry:
     """Fresh resolvers for ``SDL``."""
     found: Registry = {}
     constants: dict[str, Any] = {
-        "Query.words": ["x", "y"],
-        "Query.must": "there",
-        "Query.secret": "the plans",
-        "Query.mine": "mine",
-        "Query.ours": "ours",
-        "Query.login": "ks_rt_query",
-        "Mutation.login": "ks_rt_mutation",
-        "Mutation.getAccessToken": "token",
-        "Query.big": "x" * 1_100_000,
-    }
+        "Query.words": ["x", "y"], "Query.must": "there", "Query.secret": "the plans", "Query.mine": "mine",
+        "Query.ours": "ours", "Query.login": "ks_rt_query", "Mutation.login": "ks_rt_mutation",
+        "Mutation.getAccessToken": "token", "Query.big": "x" * 1_100_000,
+    }  # fmt: skip
     for name, constant in constants.items():
 
         async def answer(_ctx: Context, _args: dict[str, Any], _selection: Selection, value: Any = constant) -> Any:

@@ -10,10 +10,7 @@ from graphql import parse
 from keystead.graphql.limits import measure
 from tests.graphql.fakes import ask, codes, fixed
 
-SMALL = fixed()
-VERSION = SMALL.version
-
-
+VERSION = fixed().version
 LEAVES = "id name nickname age height is_tall colour born seen notes".split()
 
 
@@ -40,6 +37,11 @@ def tree(count: int) -> str:
     return f"{' '.join(LEAVES)} friend {{ {tree(half)} }} boss {{ {tree(below - half)} }}"
 
 
+def aliased(name: str, count: int) -> str:
+    """A field under this many aliases."""
+    return " ".join(f"a{i}: {name}" for i in range(count))
+
+
 def variables(count: int) -> str:
     """A query with this many variables, all in use."""
     heads = ", ".join(f"$v{i}: String!" for i in range(count))
@@ -49,27 +51,17 @@ def variables(count: int) -> str:
 
 AT_AND_ABOVE: list[tuple[str, str, str]] = [
     ("depth", nested(10), nested(11)),
+    ("aliases", f"{{ me {{ {aliased('id', 30)} }} }}", f"{{ me {{ {aliased('id', 31)} }} }}"),
     (
         "aliases",
-        "{ me { " + " ".join(f"a{i}: id" for i in range(30)) + " } }",
-        "{ me { " + " ".join(f"a{i}: id" for i in range(31)) + " } }",
+        f"{{ me {{ ...A friend {{ ...A }} }} }} fragment A on Person {{ {aliased('id', 15)} }}",
+        f"{{ me {{ ...A friend {{ ...A }} }} }} fragment A on Person {{ {aliased('id', 16)} }}",
     ),
-    (
-        "aliases",
-        "{ me { ...A friend { ...A } } } fragment A on Person { " + " ".join(f"a{i}: id" for i in range(15)) + " }",
-        "{ me { ...A friend { ...A } } } fragment A on Person { " + " ".join(f"a{i}: id" for i in range(16)) + " }",
-    ),
+    ("root_fields", f"{{ {aliased('words', 10)} }}", f"{{ {aliased('words', 11)} }}"),
     (
         "root_fields",
-        "{ " + " ".join(f"a{i}: words" for i in range(10)) + " }",
-        "{ " + " ".join(f"a{i}: words" for i in range(11)) + " }",
-    ),
-    (
-        "root_fields",
-        "{ ...A ...B } fragment A on Query { a: words b: words c: words d: words e: words }"
-        " fragment B on Query { f: words g: words h: words i: words j: words }",
-        "{ ...A ...B ... { k: words } } fragment A on Query { a: words b: words c: words d: words e: words }"
-        " fragment B on Query { f: words g: words h: words i: words j: words }",
+        f"{{ ...A b: words }} fragment A on Query {{ {aliased('words', 9)} }}",
+        f"{{ ...A b: words ... {{ k: words }} }} fragment A on Query {{ {aliased('words', 9)} }}",
     ),
     ("fragments", spread(20), spread(21)),
     ("variables", variables(50), variables(51)),
@@ -79,11 +71,7 @@ AT_AND_ABOVE: list[tuple[str, str, str]] = [
         "{ me { id } me { id } me { id } me { id } me { id } }",
         "{ me { id } ...M ...M me { id } me { id } me { name } } fragment M on Query { me { id } }",
     ),
-    (
-        "introspection",
-        '{ __type(name: "Person") { name } }',
-        '{ __type(name: "Person") { name } b: __type(name: "Order") { name } }',
-    ),
+    ("introspection", '{ __type(name: "A") { name } }', '{ __type(name: "A") { name } b: __type(name: "B") { name } }'),
     (
         "introspection",
         "{ __schema { queryType { name } } }",
@@ -197,12 +185,8 @@ async def test_a_literal_that_no_server_should_take_is_refused_by_name(text: str
 
 
 async def test_half_a_surrogate_pair_is_refused() -> None:
-    for text in (
-        '{ echo(any: "\\ud800") { text } }',
-        '{ echo(any: "\ud800") { text } }',
-        '{ echo(any: "x") { text } } #\ud800',
-    ):
-        status, _ = await ask(VERSION, text)
+    for text in ('(any: "\\ud800") { text } }', '(any: "\ud800") { text } }', '(any: "x") { text } } #\ud800'):
+        status, _ = await ask(VERSION, f"{{ echo{text}")
         assert status == 400
 
 

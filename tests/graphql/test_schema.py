@@ -195,32 +195,42 @@ def brand(number: int, version: int = 1) -> ActiveBrand:
     return ActiveBrand(f"b{number}", "shop", Preset.both, Features(), BrandPolicy(), version)
 
 
-async def test_the_cache_builds_a_version_once_and_drops_the_oldest() -> None:
-    loads: list[tuple[str, int]] = []
+class Loader:
+    """Loads a brand's entities when ``gate`` is open; the first loads fail with ``failures``."""
 
-    async def load(_fixed: FixedSchema, wanted: ActiveBrand) -> Iterable[EntityField]:
-        loads.append((wanted.id, wanted.schema_version))
+    def __init__(self, *failures: Exception) -> None:
+        self.loads: list[tuple[str, int]] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self._failures = list(failures)
+
+    async def __call__(self, _fixed: FixedSchema, wanted: ActiveBrand) -> Iterable[EntityField]:
+        self.loads.append((wanted.id, wanted.schema_version))
+        await asyncio.sleep(0)
+        if wanted.id in self.gates:
+            await self.gates[wanted.id].wait()
+        if self._failures:
+            raise self._failures.pop(0)
         return entity()
 
-    cache = SchemaCache(fixed(), load, size=2)
+
+async def test_the_cache_builds_a_version_once_and_drops_the_oldest() -> None:
+    load, forgotten = Loader(), list[SchemaVersion]()
+    cache = SchemaCache(fixed(), load, size=2, on_evict=forgotten.append)
     assert await cache.get(None) is cache.fixed.version
     first = await cache.get(brand(1))
     assert await cache.get(brand(1)) is first
     assert await cache.get(brand(1, version=2)) is not first
+    second = await cache.get(brand(1, version=2))
     await cache.get(brand(1))
     await cache.get(brand(2))
     assert await cache.get(brand(1)) is first
-    assert len(cache) == 2
-    assert loads == [("b1", 1), ("b1", 2), ("b2", 1)]
+    assert (len(cache), forgotten) == (2, [second])
+    assert load.loads == [("b1", 1), ("b1", 2), ("b2", 1)]
 
 
 async def test_of_one_brand_the_newest_two_versions_are_held() -> None:
     forgotten: list[SchemaVersion] = []
-
-    async def load(_fixed: FixedSchema, _wanted: ActiveBrand) -> Iterable[EntityField]:
-        return entity()
-
-    cache = SchemaCache(fixed(), load, on_evict=forgotten.append)
+    cache = SchemaCache(fixed(), Loader(), on_evict=forgotten.append)
     other = await cache.get(brand(2))
     versions = [await cache.get(brand(1, version=number)) for number in range(1, 5)]
     assert forgotten == versions[:2]
@@ -229,43 +239,9 @@ async def test_of_one_brand_the_newest_two_versions_are_held() -> None:
     assert await cache.get(brand(2)) is other
 
 
-async def test_a_version_dropped_for_want_of_room_is_forgotten_too() -> None:
-    forgotten: list[SchemaVersion] = []
-
-    async def load(_fixed: FixedSchema, _wanted: ActiveBrand) -> Iterable[EntityField]:
-        return entity()
-
-    cache = SchemaCache(fixed(), load, size=1, on_evict=forgotten.append)
-    first = await cache.get(brand(1))
-    await cache.get(brand(2))
-    assert forgotten == [first]
-
-
-async def test_a_version_that_cannot_be_loaded_is_tried_again() -> None:
-    answers: list[Any] = [RuntimeError("database"), entity()]
-
-    async def load(_fixed: FixedSchema, _brand: ActiveBrand) -> Iterable[EntityField]:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        found: Iterable[EntityField] = answer
-        return found
-
-    cache = SchemaCache(fixed(), load)
-    with pytest.raises(RuntimeError):
-        await cache.get(brand(1))
-    assert ("Query", "customerById") in (await cache.get(brand(1))).fields
-
-
 async def test_requests_for_one_version_share_one_build() -> None:
-    loads, gate = 0, asyncio.Event()
-
-    async def load(_fixed: FixedSchema, _brand: ActiveBrand) -> Iterable[EntityField]:
-        nonlocal loads
-        loads += 1
-        await gate.wait()
-        return entity()
-
+    load, gate = Loader(), asyncio.Event()
+    load.gates["b1"] = gate
     cache = SchemaCache(fixed(), load)
     waiting = [asyncio.ensure_future(cache.get(brand(1))) for _ in range(5)]
     await asyncio.sleep(0)
@@ -274,34 +250,19 @@ async def test_requests_for_one_version_share_one_build() -> None:
     gate.set()
     versions = await asyncio.gather(*waiting[1:])
     assert waiting[0].cancelled()
-    assert (loads, len(set(versions))) == (1, 1)
+    assert (len(load.loads), len(set(versions))) == (1, 1)
 
 
 async def test_a_build_that_fails_fails_its_requests_and_the_next_one_builds() -> None:
-    answers: list[Any] = [RuntimeError("database"), entity()]
-
-    async def load(_fixed: FixedSchema, _brand: ActiveBrand) -> Iterable[EntityField]:
-        await asyncio.sleep(0)
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        found: Iterable[EntityField] = answer
-        return found
-
-    cache = SchemaCache(fixed(), load)
+    cache = SchemaCache(fixed(), Loader(RuntimeError("database")))
     failed = await asyncio.gather(*(cache.get(brand(1)) for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in failed] == [RuntimeError] * 3
     assert ("Query", "customerById") in (await cache.get(brand(1))).fields
 
 
 async def test_a_schema_is_not_waited_for_without_end_and_other_brands_are_served() -> None:
-    gate = asyncio.Event()
-
-    async def load(_fixed: FixedSchema, wanted: ActiveBrand) -> Iterable[EntityField]:
-        if wanted.id == "b1":
-            await gate.wait()
-        return entity()
-
+    load, gate = Loader(), asyncio.Event()
+    load.gates["b1"] = gate
     cache = SchemaCache(fixed(), load, build_timeout=0.05)
     with pytest.raises(ServerBusy):
         await cache.get(brand(1))

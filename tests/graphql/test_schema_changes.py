@@ -87,11 +87,8 @@ async def test_an_executed_mutation_is_not_retried() -> None:
 
 async def test_a_second_change_is_retried_too() -> None:
     moving = [Moving("Query.words").version for _ in range(2)]
-    assert await ask(moving[0], QUERY, moving[1], fixed().version) == (
-        200,
-        {"data": {"words": ["x", "y"], "must": "there"}},
-        2,
-    )
+    data = {"words": ["x", "y"], "must": "there"}
+    assert await ask(moving[0], QUERY, moving[1], fixed().version) == (200, {"data": data}, 2)
 
 
 async def test_attempts_are_bounded() -> None:

@@ -36,16 +36,13 @@ async def served(server: Server, limits: ConnectionLimits) -> AsyncIterator[int]
 
 
 SLOW = {
-    "silent": ("silent", b""),
-    "empty lines only": ("silent", b"\r\n\r\n"),
-    "half a request line": ("slow_head", b"POST /gra"),
-    "half a head": ("slow_head", START),
-    "half a head after a request": ("slow_head", GOOD + START),
-    "half a body": ("slow_body", HALF_A_BODY),
+    "silent": ("silent", b""), "empty lines only": ("silent", b"\r\n\r\n"),
+    "half a request line": ("slow_head", b"POST /gra"), "half a head": ("slow_head", START),
+    "half a head after a request": ("slow_head", GOOD + START), "half a body": ("slow_body", HALF_A_BODY),
     "half a chunk": ("slow_body", CHUNKS + b"9\r\n{"),
     "a body without its last chunk": ("slow_body", CHUNKS + b"1\r\n{\r\n"),
     "half a trailer": ("slow_body", CHUNKS + b"1\r\n{\r\n0\r\na: "),
-}
+}  # fmt: skip
 
 
 async def test_a_client_that_stops_sending_times_out(server: Server) -> None:
@@ -60,13 +57,10 @@ async def test_a_client_that_stops_sending_times_out(server: Server) -> None:
 
 
 DROPS = {
-    "empty lines": (b"", b"\r\n"),
-    "empty lines after a response": (GOOD, b"\r\n"),
-    "headers": (START, b"X: y\r\n"),
-    "bytes of a name": (START, b"x"),
-    "bytes of a body": (START + b"Content-Length: 9999\r\n\r\n", b"{"),
+    "empty lines": (b"", b"\r\n"), "empty lines after a response": (GOOD, b"\r\n"), "headers": (START, b"X: y\r\n"),
+    "bytes of a name": (START, b"x"), "bytes of a body": (START + b"Content-Length: 9999\r\n\r\n", b"{"),
     "trailers": (CHUNKS + b"1\r\n{\r\n0\r\n", b"X: y\r\n"),
-}
+}  # fmt: skip
 
 
 async def test_a_client_that_drips_bytes_times_out(server: Server) -> None:

@@ -58,12 +58,9 @@ async def test_a_rejection_is_complete_on_every_path(port: int) -> None:
 
 JSON, FORM = "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"
 STATUSES = {
-    "413 of a declared length": ("POST /graphql", [JSON], 413),
-    "413 of a form": ("POST /link/verify", [FORM], 413),
-    "404": ("POST /nowhere", [JSON], 404),
-    "404 of a page": ("POST /link/nowhere", [FORM], 404),
-    "405": ("PUT /graphql", [JSON], 405),
-    "405 of a page": ("PUT /link/verify", [FORM], 405),
+    "413 of a declared length": ("POST /graphql", [JSON], 413), "413 of a form": ("POST /link/verify", [FORM], 413),
+    "404": ("POST /nowhere", [JSON], 404), "404 of a page": ("POST /link/nowhere", [FORM], 404),
+    "405": ("PUT /graphql", [JSON], 405), "405 of a page": ("PUT /link/verify", [FORM], 405),
     "415": ("POST /graphql", ["Content-Type: text/plain"], 415),
     "415 of an encoding": ("POST /graphql", [JSON, "Content-Encoding: gzip"], 415),
     "415 of a page": ("POST /link/verify", [JSON], 415),
@@ -72,7 +69,7 @@ STATUSES = {
     "431 of a large head": ("POST /graphql", [JSON, "X-A: " + "b" * 40_000], 431),
     "400 of a header": ("POST /graphql", [JSON, "no header"], 400),
     "400 of a length": ("POST /graphql", [JSON, "Content-Length: x"], 400),
-}
+}  # fmt: skip
 
 
 async def test_every_rejection_can_be_read(port: int) -> None:

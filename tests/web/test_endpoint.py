@@ -32,18 +32,13 @@ JSON = ("content-type", "application/json")
 @pytest.mark.parametrize(
     ("method", "headers", "body", "status"),
     [
-        ("GET", [JSON, *TWICE], BODY, 405),
-        ("POST", [("content-type", "text/plain"), *TWICE], BODY, 415),
-        ("POST", [("content-type", "text/plain"), JSON], BODY, 415),
-        ("POST", [JSON, JSON], BODY, 415),
+        ("GET", [JSON, *TWICE], BODY, 405), ("POST", [("content-type", "text/plain"), *TWICE], BODY, 415),
+        ("POST", [("content-type", "text/plain"), JSON], BODY, 415), ("POST", [JSON, JSON], BODY, 415),
         ("POST", [JSON, *TWICE], b" " * 65_537, 413),
-        ("POST", [JSON, ("content-length", "1000000000000"), *TWICE], BODY, 413),
-        ("POST", [JSON, *TWICE], b"[]", 400),
-        ("POST", [JSON, *TWICE], BODY, 400),
-        ("POST", [JSON, TWICE[0]], BODY, 401),
-        ("POST", [JSON], BODY, 200),
+        ("POST", [JSON, ("content-length", "1000000000000"), *TWICE], BODY, 413), ("POST", [JSON, *TWICE], b"[]", 400),
+        ("POST", [JSON, *TWICE], BODY, 400), ("POST", [JSON, TWICE[0]], BODY, 401), ("POST", [JSON], BODY, 200),
     ],
-)
+)  # fmt: skip
 async def test_method_type_size_and_body_are_checked_before_credentials(
     api: Api, method: str, headers: list[tuple[str, str]], body: bytes, status: int
 ) -> None:

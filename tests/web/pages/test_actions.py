@@ -41,14 +41,11 @@ async def test_a_first_address_is_added_to_the_account(
     assert page.status == 200
     for said in (
         "This address was given for an account at rainbowMakers . Confirm it if that is your account.",
-        f"Address {NEW}",
-        "Account a guest account, made on 1 January 2026 at 12:00 UTC",
-        "Asked for 1 January 2026 at 12:00 UTC",
-        "Device tests/1.0 (192.0.2.7)",
+        f"Address {NEW}", "Account a guest account, made on 1 January 2026 at 12:00 UTC",
+        "Asked for 1 January 2026 at 12:00 UTC", "Device tests/1.0 (192.0.2.7)",
         "A password was chosen along with this address. It becomes the password of the account.",
-        "Other devices are logged out",
-        "If it was not you, close this page, and nothing changes.",
-    ):
+        "Other devices are logged out", "If it was not you, close this page, and nothing changes.",
+    ):  # fmt: skip
         assert said in page.text
     assert not (await user_of(server, guest)).profile.is_verified
     done = await visitor.press(page)

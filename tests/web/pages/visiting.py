@@ -21,13 +21,9 @@ TWICE = {"password": "violet indigo blue", "repeated": "violet indigo blue"}
 """A new password, as the reset form takes it."""
 POLICY = "default-src 'none'; style-src 'self'; form-action {}; base-uri 'none'; frame-ancestors 'none'"
 STRICT = {
-    "cache-control": "no-store",
-    "cross-origin-opener-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "strict-transport-security": "max-age=31536000",
-    "x-content-type-options": "nosniff",
-    "x-robots-tag": "noindex",
-}
+    "cache-control": "no-store", "cross-origin-opener-policy": "same-origin", "referrer-policy": "no-referrer",
+    "strict-transport-security": "max-age=31536000", "x-content-type-options": "nosniff", "x-robots-tag": "noindex",
+}  # fmt: skip
 
 
 async def newest_link(server: Server, kind: MailKind) -> str:
