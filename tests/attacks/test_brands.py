@@ -1,4 +1,4 @@
-"""G5 and G7: brand tokens, and the wall between brands."""
+"""G5 and G7: brand tokens, and tenant isolation of brands."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def test_only_a_user_of_the_reserved_brand_with_admin_operates(
             "key": await make_key(server, home, "read", is_publishable=True),
         },
     }
-    nobodies: dict[str, dict[str, str]] = {
+    unauthenticated: dict[str, dict[str, str]] = {
         "anonymous": {},
         "a brand token": {"brand": (await make_brand_token(server, home)).reveal()},
     }
@@ -58,7 +58,7 @@ async def test_only_a_user_of_the_reserved_brand_with_admin_operates(
             refused = await api.send(*operation.request(name=brand.name), **caller)  # type: ignore[arg-type]
             assert refused.code == "FORBIDDEN", (operation, name)
             assert refused.extensions["permission"] == "operator"
-        for name, caller in nobodies.items():
+        for name, caller in unauthenticated.items():
             refused = await api.send(*operation.request(name=brand.name), **caller)  # type: ignore[arg-type]
             assert refused.code == "UNAUTHENTICATED", (operation, name)
     assert await stored(server) == before

@@ -30,7 +30,7 @@ class HeldHashes:
     def __init__(self, matches: Callable[[Profile, str | None, bytes], bool]) -> None:
         self._matches = matches
         self._lock = threading.Lock()
-        self.may_go_on = threading.Event()
+        self.may_continue = threading.Event()
         self.running = self.most_concurrent = self.begun = 0
 
     def __call__(self, profile: Profile, stored: str | None, password: bytes) -> bool:
@@ -39,7 +39,7 @@ class HeldHashes:
             self.running += 1
             self.most_concurrent = max(self.most_concurrent, self.running)
         try:
-            self.may_go_on.wait(_LONGEST_HASH)
+            self.may_continue.wait(_LONGEST_HASH)
             return self._matches(profile, stored, password)
         finally:
             with self._lock:
@@ -53,7 +53,7 @@ async def held(server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr(argon2id, "matches", hashes)
     server.passwords = PasswordPool(Profile.for_tests(), CAP)
     yield hashes
-    hashes.may_go_on.set()
+    hashes.may_continue.set()
     server.passwords.close()
 
 
@@ -77,7 +77,7 @@ async def test_a_slot_belongs_to_the_thread_that_hashes(server: Server, api: Api
         return asyncio.create_task(send_login(api, "ann@example.com", PASSWORD))
 
     for round_ in range(DISCONNECTS // CAP):
-        held.may_go_on.clear()
+        held.may_continue.clear()
         hashing = [log_in_task() for _ in range(CAP)]
         await _until(lambda: held.running == CAP)
         await _hang_up(hashing)
@@ -88,7 +88,7 @@ async def test_a_slot_belongs_to_the_thread_that_hashes(server: Server, api: Api
             assert held.running == CAP
             await _hang_up(newcomers)
             assert server.passwords.load.waiting == 0, "who hangs up in the queue leaves it"
-        held.may_go_on.set()
+        held.may_continue.set()
         await _until(lambda: server.passwords.load == (0, 0, server.passwords.load.begun))
     assert held.begun == DISCONNECTS
     assert held.most_concurrent == CAP
@@ -111,7 +111,7 @@ async def test_closed_connections_free_no_slot_early(server: Server, ann: User, 
             await writer.drain()
             writer.close()
         await _until(lambda: held.running == CAP)
-        held.may_go_on.set()
+        held.may_continue.set()
         # Until the last of the others have left the queue, a newcomer may be told to come again.
         answer = b""
         while not answer or b" 503 " in answer.splitlines()[0]:

@@ -19,7 +19,7 @@ from tests.attacks.operations import LOGIN, STANDING_LOGIN, assert_error, hashes
 from tests.attacks.watched import WatchedDatabase
 from tests.make import PASSWORD, change_brand, make_user
 
-_CLAIM = Statement(
+_PEND = Statement(
     update(users)
     .where(users.c.brand_id == bindparam("brand_id"), users.c.id == bindparam("user_id"))
     .values(pending_email=bindparam("email"), pending_password_hash=bindparam("hash")),
@@ -143,10 +143,10 @@ async def _failing_accounts(server: Server, brand: ActiveBrand, other_brand: Act
     disabled_too = await make_user(server, brand, "disabled.passwordless@example.com")
     await make_user(server, brand, "unverified@example.com", password=PASSWORD, is_verified=False)
     await make_user(server, other_brand, "elsewhere@example.com", password=PASSWORD)
-    claimed = await server.passwords.hash(PASSWORD)
+    hashed = await server.passwords.hash(PASSWORD)
     async with server.db.transaction() as tx:
         anonymous = await create_anonymous(tx, brand.id, server.clock.now())
-        await tx.execute(_CLAIM, brand_id=brand.id, user_id=anonymous, email="claimed@example.com", hash=claimed)
+        await tx.execute(_PEND, brand_id=brand.id, user_id=anonymous, email="pending@example.com", hash=hashed)
         for user in (disabled, disabled_too):
             await tx.execute(_DISABLE, brand_id=brand.id, user_id=user.id)
     return {
@@ -163,7 +163,7 @@ async def _failing_accounts(server: Server, brand: ActiveBrand, other_brand: Act
         "disabled, no password": ("disabled.passwordless@example.com", PASSWORD),
         "unverified": ("unverified@example.com", PASSWORD),
         "unverified, wrong": ("unverified@example.com", "a wrong password"),
-        "anonymous with a claim": ("claimed@example.com", PASSWORD),
+        "anonymous with a pending change": ("pending@example.com", PASSWORD),
         "of another brand": ("elsewhere@example.com", PASSWORD),
     }
 
@@ -191,9 +191,9 @@ async def test_every_failed_login_gets_the_same_response(
 async def test_a_verified_login_or_one_that_needs_no_verification_logs_in(
     server: Server, api: Api, brand: ActiveBrand
 ) -> None:
-    """The allowed acts: with a proof, and without one where the brand asks for none."""
-    await make_user(server, brand, "proved@example.com", password=PASSWORD)
-    assert await log_in(api, "proved@example.com", PASSWORD)
+    """The allowed operations: verified, or unverified where the brand asks for no verification."""
+    await make_user(server, brand, "verified@example.com", password=PASSWORD)
+    assert await log_in(api, "verified@example.com", PASSWORD)
     open_brand = await change_brand(server, brand, {"features": {"email_verification": False}})
     await make_user(server, open_brand, "unverified@example.com", password=PASSWORD, is_verified=False)
     assert await log_in(api, "unverified@example.com", PASSWORD)

@@ -146,11 +146,11 @@ async def test_taken_while_a_request_is_in_flight(
     server: Server, shop: ActiveBrand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request that was admitted may end; the next one is refused, though the first still runs."""
-    reached, go_on = asyncio.Event(), asyncio.Event()
+    reached, may_continue = asyncio.Event(), asyncio.Event()
 
     async def slow(*_: Any) -> dict[str, Any]:
         reached.set()
-        await go_on.wait()
+        await may_continue.wait()
         return {"data": {"up": True}}
 
     monkeypatch.setitem(load_resolvers(), "Query.health", slow)
@@ -160,6 +160,6 @@ async def test_taken_while_a_request_is_in_flight(
     await reached.wait()
     await users.update_user(make_context(server, shop), shop.id, user.id, UserChanges(permissions=()))
     assert (await api.send(READ, token=token)).code == "FORBIDDEN"
-    go_on.set()
+    may_continue.set()
     assert (await in_flight).data
     assert (await api.send(READ, token=token)).code == "FORBIDDEN"

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import update
 
 from keystead.audit import service as audit
-from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.refresh import get_access_token, refresh_pair
 from keystead.brands.store import brands
 from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
@@ -34,7 +33,7 @@ from keystead.users.model import User
 from tests.authentication.counting import count_queries
 from tests.authentication.mailed import outbox
 from tests.clocks import ManualClock
-from tests.make import REQUEST, change_brand, make_access_token, make_context, make_session, make_user
+from tests.make import REQUEST, change_brand, make_context, make_session, make_user
 from tests.races.conftest import outcome
 
 
@@ -193,13 +192,6 @@ async def test_a_kind_that_is_off_is_forbidden(server: Server, pair: Opened, sta
     with pytest.raises(Forbidden) as refused:
         await get_access_token(visitor(server), standing.refresh_token.reveal(), None)
     assert refused.value.extensions["feature"] == "standing"
-
-
-async def test_both_kinds_of_access_token_are_the_same(server: Server, pair: Opened, standing: Opened) -> None:
-    for opened in (pair, standing):
-        token = make_access_token(server, opened)
-        ctx = await authenticate(server, REQUEST, Credentials(token))
-        assert ctx.brand is not None
 
 
 async def test_the_audit_row_is_in_the_transaction_of_the_rotation(
