@@ -5,6 +5,8 @@ All of it on both databases. ``server.db`` is ``watched``: it writes down every 
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from keystead.context import Server
@@ -25,7 +27,7 @@ def watched(db: Database) -> WatchedDatabase:
 @pytest.fixture
 async def server(watched: WatchedDatabase, clock: ManualClock) -> Server:
     """A server on the watched database; its clock is ``clock``."""
-    return await make_server(watched, clock)
+    return await make_server(cast(Database, watched), clock)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ async def test_only_post_runs_anything(
 async def test_where_graphiql_is_on_a_browser_gets_a_page_and_runs_nothing(
     watched: WatchedDatabase, server: Server
 ) -> None:
-    api = await make_api(await make_server(watched, server.clock, settings=replace(SETTINGS, graphiql=True)))
+    api = await make_api(await make_server(server.db, server.clock, settings=replace(SETTINGS, graphiql=True)))
     watched.forget()
     page = await api.http.get("/graphql", params={"query": SIGN_UP}, headers={"accept": "text/html"})
     assert page.status_code == 200

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -60,13 +62,19 @@ async def test_a_new_password_follows_the_rules(server: Server, api: Api, admin_
 
 
 @pytest.mark.attack("A42")
-async def test_a_password_that_is_too_long_is_rejected_before_it_queues(server: Server, api: Api, ann: User) -> None:
+async def test_a_password_that_is_too_long_is_rejected_before_it_queues(
+    server: Server, api: Api, ann: User, admin_key: str
+) -> None:
     """At login: too long costs no hash and no time. What is only too short may be wrong like any other."""
     begun = hashes(server)
     for case, (password, _) in _REFUSED.items():
         if len(password) > 256:
             answer = await send_login(api, "ann@example.com", password)
             assert_error(answer, "BAD_USER_INPUT", case, field="password")
+    mebibyte = {"email": "ann@example.com", "password": "b" * 2**20}
+    for query in (LOGIN, _CREATE):
+        answer = await api.send(query, {"input": mebibyte}, key=admin_key)
+        assert (answer.status, "data" in answer.body) == (413, False)
     assert hashes(server) == begun
     assert_error(await send_login(api, "ann@example.com", "b7kqz0w"), "INVALID_CREDENTIALS")
     assert hashes(server) == begun + 1
@@ -100,56 +108,29 @@ async def test_characters_that_no_password_may_contain(server: Server, api: Api,
     assert_error(await send_login(api, "ann@example.com", "\U0001f308"), "INVALID_CREDENTIALS")
 
 
-@pytest.mark.attack("A42")
-async def test_a_password_of_a_mebibyte_is_rejected(server: Server, api: Api, ann: User, admin_key: str) -> None:
-    """The body is too large for anything."""
-    begun, password = hashes(server), "b" * 2**20
-    for answer in (
-        await send_login(api, "ann@example.com", password),
-        await api.send(_CREATE, {"input": {"email": "n@example.com", "password": password}}, key=admin_key),
-    ):
-        assert (answer.status, "data" in answer.body) == (413, False)
-    assert hashes(server) == begun
-
-
-@pytest.mark.attack("A43")
-async def test_passwords_are_not_truncated(server: Server, api: Api, brand: ActiveBrand) -> None:
-    """bcrypt reads 72 bytes; here the last letter counts as much as the first."""
-    for number, head in enumerate(("x" * 72, "\u00e9" * 36, "\U0001f308" * 18, "x" * 255)):
-        email = f"user{number}@example.com"
-        await make_user(server, brand, email, password=f"{head}a")
-        assert await log_in(api, email, f"{head}a")
-        for wrong in (f"{head}b", f"{head}A", head, head[:-1], f"{head[:-1]}a"):
-            assert_error(await send_login(api, email, wrong), "INVALID_CREDENTIALS", (number, len(wrong)))
-
-
-@pytest.mark.attack("A44")
-async def test_passwords_are_compared_in_nfc(server: Server, api: Api, brand: ActiveBrand) -> None:
-    """NFC and NFD are one; NFKC is not applied: what looks alike but is another character is another password."""
+def _spellings() -> Iterator[Any]:
+    """A chosen password, the texts that are the same password, and texts that are another one."""
+    truncated, nfc = pytest.mark.attack("A43"), pytest.mark.attack("A44")
+    for head in ("x" * 72, "\u00e9" * 36, "\U0001f308" * 18, "x" * 255):  # bcrypt reads 72 bytes.
+        others = [f"{head}b", f"{head}A", head, head[:-1], f"{head[:-1]}a"]
+        yield pytest.param(f"{head}a", [f"{head}a"], others, marks=truncated, id=f"{len(head)} of {head[0]!a}")
     composed, decomposed = "Zo\u00eb \u00c5ngstr\u00f6m", "Zoe\u0308 A\u030angstro\u0308m"
-    assert composed != decomposed
-    for email, chosen in (("nfc@example.com", composed), ("nfd@example.com", decomposed)):
-        await make_user(server, brand, email, password=chosen)
-        for typed in (composed, decomposed, "Zo\u00eb \u212bngstr\u00f6m"):
-            assert await log_in(api, email, typed), (email, typed)
-        for other in (
-            "Zoe Angstrom",
-            composed.upper(),
-            composed.replace(" ", "\u00a0"),
-            "\uff3ao\u00eb \u00c5ngstr\u00f6m",
-        ):
-            assert_error(await send_login(api, email, other), "INVALID_CREDENTIALS", (email, other))
+    others = ["Zoe Angstrom", composed.upper(), composed.replace(" ", "\u00a0"), "\uff3ao\u00eb \u00c5ngstr\u00f6m"]
+    for name, chosen in (("NFC", composed), ("NFD", decomposed)):
+        same = [composed, decomposed, "Zo\u00eb \u212bngstr\u00f6m"]
+        yield pytest.param(chosen, same, others, marks=nfc, id=name)
+    spaced = ["a long sentence", " a long sentence", "a long sentence ", "a  long sentence", "a long sentence\t"]
+    for number, chosen in enumerate(spaced):
+        others = [one for one in spaced if one != chosen]
+        yield pytest.param(chosen, [chosen], others, marks=nfc, id=f"spaces {number}")
 
 
-@pytest.mark.attack("A44")
-async def test_spaces_count(server: Server, api: Api, brand: ActiveBrand) -> None:
-    """In front, behind, and how many there are between: nothing is trimmed."""
-    spellings = ["a long sentence", " a long sentence", "a long sentence ", "a  long sentence", "a long sentence\t"]
-    for number, chosen in enumerate(spellings):
-        email = f"user{number}@example.com"
-        await make_user(server, brand, email, password=chosen)
-        for typed in spellings:
-            if typed == chosen:
-                assert await log_in(api, email, typed), repr(chosen)
-            else:
-                assert_error(await send_login(api, email, typed), "INVALID_CREDENTIALS", (chosen, typed))
+@pytest.mark.parametrize(("chosen", "same", "others"), _spellings())
+async def test_passwords_are_compared_whole_untrimmed_and_in_nfc(
+    server: Server, api: Api, brand: ActiveBrand, chosen: str, same: list[str], others: list[str]
+) -> None:
+    await make_user(server, brand, password=chosen)
+    for typed in same:
+        assert await log_in(api, "ann@example.com", typed), typed
+    for other in others:
+        assert_error(await send_login(api, "ann@example.com", other), "INVALID_CREDENTIALS", other)

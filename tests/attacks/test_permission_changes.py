@@ -46,7 +46,9 @@ async def falls(node: Api, change: Callable[[], Awaitable[Any]], expected: str, 
 
 
 @pytest.mark.attack("A97")
-async def test_taken_from_the_user(server: Server, api: Api, elsewhere: Api, shop: ActiveBrand) -> None:
+async def test_a_permission_is_taken_from_a_user_and_given_again(
+    server: Server, api: Api, elsewhere: Api, shop: ActiveBrand
+) -> None:
     user, token = await make_signed_in(server, shop, "customer:read", "customer:create")
     admin = await make_key(server, shop, "admin")
     update = "mutation($id: ID!, $p: [String!]) { updateUser(input: {id: $id, permissions: $p}) { data { id } } }"
@@ -62,83 +64,53 @@ async def test_taken_from_the_user(server: Server, api: Api, elsewhere: Api, sho
     assert (await elsewhere.send(READ, token=token)).data
 
 
-@pytest.mark.attack("A97")
-@pytest.mark.parametrize("how", ["changed", "deleted", "taken"])
-async def test_taken_from_the_role(server: Server, elsewhere: Api, shop: ActiveBrand, how: str) -> None:
-    await make_role(server, shop, "readers", "customer:read")
-    user, token = await make_signed_in(server, shop, roles=("readers",))
-    ctx = make_context(server, shop)
-    changes = {
-        "changed": lambda: roles.define_role(ctx, shop.id, "readers", ["customer:create"]),
-        "deleted": lambda: roles.delete_roles(ctx, shop.id, ["readers"]),
-        "taken": lambda: users.update_user(ctx, shop.id, user.id, UserChanges(roles=())),
-    }
-    await falls(elsewhere, changes[how], "FORBIDDEN", token=token)
+CASES = {
+    "role changed": "FORBIDDEN", "role deleted": "FORBIDDEN", "role taken": "FORBIDDEN",
+    "default permissions": "FORBIDDEN", "admin": "FORBIDDEN", "user disabled": "UNAUTHENTICATED",
+    "user deleted": "UNAUTHENTICATED", "key changed": "FORBIDDEN", "key deleted": "UNAUTHORIZED",
+    "secret key of a user": "FORBIDDEN", "publishable key of a user": "FORBIDDEN",
+}  # fmt: skip
+"""How the permission is taken away, and the error after it."""
 
 
-@pytest.mark.attack("A97")
-async def test_taken_from_everybody(server: Server, elsewhere: Api, shop: ActiveBrand) -> None:
-    await change_brand(server, shop, {"policy": {"default_permissions": ["customer:read"]}})
-    token = await sign_in(server, shop)
-    taken: dict[str, Any] = {"policy": {"default_permissions": []}}
-    await falls(elsewhere, lambda: change_brand(server, shop, taken), "FORBIDDEN", token=token)
-
-
-@pytest.mark.attack("A97")
-async def test_taken_from_the_key(server: Server, elsewhere: Api, shop: ActiveBrand) -> None:
-    key, secret = await make_api_key(server, shop, "customer:read")
-    ctx, lesser = make_context(server, shop), {"permissions": ["customer:create"]}
-    await falls(elsewhere, lambda: api_keys.update_key(ctx, shop.id, key.id, lesser), "FORBIDDEN", key=secret.reveal())
-
-
-@pytest.mark.attack("A97")
-async def test_taken_with_the_key(server: Server, elsewhere: Api, shop: ActiveBrand) -> None:
-    key, secret = await make_api_key(server, shop, "customer:read")
-    ctx = make_context(server, shop)
-    await falls(elsewhere, lambda: api_keys.delete_keys(ctx, shop.id, [key.id]), "UNAUTHORIZED", key=secret.reveal())
-
-
-@pytest.mark.attack("A97")
-@pytest.mark.parametrize("is_publishable", [False, True])
-async def test_taken_from_the_key_of_a_user(
-    server: Server, elsewhere: Api, shop: ActiveBrand, is_publishable: bool
-) -> None:
-    """A secret key that bounds the user, or a publishable one that adds to what they may."""
-    key, secret = await make_api_key(server, shop, "customer:read", is_publishable=is_publishable)
-    token = await sign_in(server, shop, *([] if is_publishable else ["customer:read"]))
+async def prepare(server: Server, shop: ActiveBrand, case: str) -> tuple[dict[str, str], Callable[[], Awaitable[Any]]]:
+    """The credentials of a caller who may read, and the change that takes that away."""
     ctx: Any = make_context(server, shop)
-    nothing: dict[str, Any] = {"permissions": []}
-    await falls(
-        elsewhere,
-        lambda: api_keys.update_key(ctx, shop.id, key.id, nothing),
-        "FORBIDDEN",
-        token=token,
-        key=secret.reveal(),
-    )
-
-
-@pytest.mark.attack("A97")
-@pytest.mark.parametrize("how", ["disabled", "deleted"])
-async def test_taken_with_the_user(server: Server, elsewhere: Api, shop: ActiveBrand, how: str) -> None:
-    user, token = await make_signed_in(server, shop, "customer:read")
-    ctx = make_context(server, shop)
-    changes = {
-        "disabled": lambda: users.update_user(ctx, shop.id, user.id, UserChanges(is_disabled=True)),
-        "deleted": lambda: users.delete_users(ctx, shop.id, [user.id]),
+    if case == "default permissions":
+        await change_brand(server, shop, {"policy": {"default_permissions": ["customer:read"]}})
+        taken: dict[str, Any] = {"policy": {"default_permissions": []}}
+        return {"token": await sign_in(server, shop)}, lambda: change_brand(server, shop, taken)
+    if "key" in case:
+        is_publishable = case.startswith("publishable")
+        key, secret = await make_api_key(server, shop, "customer:read", is_publishable=is_publishable)
+        caller = {"key": secret.reveal()}
+        if "user" in case:  # A secret key bounds the user's permissions, a publishable one adds to them.
+            caller["token"] = await sign_in(server, shop, *([] if is_publishable else ["customer:read"]))
+        lesser: dict[str, Any] = {"permissions": ["customer:create"] if case == "key changed" else []}
+        if case == "key deleted":
+            return caller, lambda: api_keys.delete_keys(ctx, shop.id, [key.id])
+        return caller, lambda: api_keys.update_key(ctx, shop.id, key.id, lesser)
+    await make_role(server, shop, "readers", "customer:read")
+    held = {"admin": ("admin",), "user": ("customer:read",), "role": ()}[case.split()[0]]
+    user, token = await make_signed_in(server, shop, *held, roles=("readers",) if case.startswith("role") else ())
+    changes: dict[str, Callable[[], Awaitable[Any]]] = {
+        "role changed": lambda: roles.define_role(ctx, shop.id, "readers", ["customer:create"]),
+        "role deleted": lambda: roles.delete_roles(ctx, shop.id, ["readers"]),
+        "role taken": lambda: users.update_user(ctx, shop.id, user.id, UserChanges(roles=())),
+        "admin": lambda: users.update_user(ctx, shop.id, user.id, UserChanges(permissions=())),
+        "user disabled": lambda: users.update_user(ctx, shop.id, user.id, UserChanges(is_disabled=True)),
+        "user deleted": lambda: users.delete_users(ctx, shop.id, [user.id]),
     }
-    await falls(elsewhere, changes[how], "UNAUTHENTICATED", token=token)
+    return {"token": token}, changes[case]
 
 
 @pytest.mark.attack("A97")
-async def test_admin_taken_from_the_administrator(server: Server, elsewhere: Api, shop: ActiveBrand) -> None:
-    user, token = await make_signed_in(server, shop, "admin")
-    await falls(
-        elsewhere,
-        lambda: users.update_user(make_context(server, shop), shop.id, user.id, UserChanges(permissions=())),
-        "FORBIDDEN",
-        token=token,
-    )
-    assert (await elsewhere.send("{ userList { data { id } } }", token=token)).code == "FORBIDDEN"
+@pytest.mark.parametrize("case", CASES)
+async def test_a_permission_that_is_taken_away(server: Server, elsewhere: Api, shop: ActiveBrand, case: str) -> None:
+    caller, change = await prepare(server, shop, case)
+    await falls(elsewhere, change, CASES[case], **caller)
+    if case == "admin":
+        assert (await elsewhere.send("{ userList { data { id } } }", **caller)).code == "FORBIDDEN"  # type: ignore[arg-type]
 
 
 @pytest.mark.attack("A97")

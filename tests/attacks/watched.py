@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy.sql.ddl import ExecutableDDLElement
-
-from keystead.db.interface import Database, Dialect, Row, Tx, run_with_retries
+from keystead.context import Server
+from keystead.db.interface import Database, Tx, run_with_retries
 from keystead.db.statements import Statement
 from keystead.installation.store import KEYRING_VERSION
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One statement: its text, and the values that were bound to it."""
 
     text: str
@@ -26,15 +22,21 @@ class Asked:
 
 
 class WatchedDatabase:
-    """An open database that records every statement in ``asked``."""
+    """Records each statement in ``asked`` and counts transactions; it is otherwise the given database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.asked: list[Asked] = []
+        self.transactions = 0
 
     def forget(self) -> None:
         """Clear the record."""
         self.asked.clear()
+
+    @property
+    def texts(self) -> list[str]:
+        """The statements without their values."""
+        return [asked.text for asked in self.asked]
 
     @property
     def asked_besides_the_keyring(self) -> list[Asked]:
@@ -42,61 +44,48 @@ class WatchedDatabase:
         return [asked for asked in self.asked if asked.values != {"named": KEYRING_VERSION}]
 
     @property
-    def dialect(self) -> Dialect:
-        return self._database.dialect
-
-    @property
     def reads(self) -> Tx:
-        return _WatchedTx(self._database.reads, self)
+        return _watch_tx(self._database.reads, self)
 
     @property
     def scans(self) -> Tx:
-        return _WatchedTx(self._database.scans, self)
-
-    def transaction(self) -> AbstractAsyncContextManager[Tx]:
-        return self._watch_transaction()
+        return _watch_tx(self._database.scans, self)
 
     @asynccontextmanager
-    async def _watch_transaction(self) -> AsyncIterator[Tx]:
+    async def transaction(self) -> AsyncIterator[Tx]:
+        self.transactions += 1
         async with self._database.transaction() as tx:
-            yield _WatchedTx(tx, self)
+            yield _watch_tx(tx, self)
 
     async def run(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        return await run_with_retries(self, work)
+        return await run_with_retries(cast(Database, self), work)
 
-    async def open(self) -> None:
-        await self._database.open()
-
-    async def close(self) -> None:
-        await self._database.close()
-
-    async def now(self) -> datetime:
-        return await self._database.now()
-
-    async def ping(self) -> None:
-        await self._database.ping()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
 
 
 class _WatchedTx:
     def __init__(self, tx: Tx, watch: WatchedDatabase) -> None:
-        self._tx = tx
-        self._watch = watch
+        self._tx, self._watch = tx, watch
 
-    def _note(self, statement: Statement, values: dict[str, Any]) -> None:
-        self._watch.asked.append(Asked(statement.compiled(self._watch.dialect).text, values))
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._tx, name)
 
-    async def find(self, statement: Statement, /, **params: Any) -> Row | None:
-        self._note(statement, params)
-        return await self._tx.find(statement, **params)
+        def recorded(statement: object, /, **params: Any) -> Any:
+            is_statement = isinstance(statement, Statement)
+            text = statement.compiled(self._watch.dialect).text if is_statement else str(statement)  # type: ignore[attr-defined]
+            self._watch.asked.append(Asked(text, params))
+            return call(statement, **params)
 
-    async def list(self, statement: Statement, /, **params: Any) -> list[Row]:
-        self._note(statement, params)
-        return await self._tx.list(statement, **params)
+        return recorded
 
-    async def execute(self, statement: Statement, /, **params: Any) -> int:
-        self._note(statement, params)
-        return await self._tx.execute(statement, **params)
 
-    async def execute_ddl(self, element: ExecutableDDLElement | str, /) -> None:
-        self._watch.asked.append(Asked(str(element), {}))
-        await self._tx.execute_ddl(element)
+def _watch_tx(tx: Tx, watch: WatchedDatabase) -> Tx:
+    return cast(Tx, _WatchedTx(tx, watch))
+
+
+def watch(server: Server) -> WatchedDatabase:
+    """Watch the server's database from now on."""
+    watched = WatchedDatabase(server.db)
+    server.db = cast(Database, watched)
+    return watched

@@ -6,11 +6,16 @@ from keystead.audit import service as audit
 from keystead.audit.model import AuditEvent
 from keystead.authentication.authenticate import Credentials, authenticate
 from keystead.authentication.link_request_worker import process_all
-from keystead.context import ActiveBrand, Server
+from keystead.context import ActiveBrand, Anonymous, Context, Server
 from keystead.errors import AccessTokenRefused
 from keystead.pagination import PageRequest
 from keystead.sessions.model import Opened
 from tests.make import REQUEST, make_access_token, make_context
+
+
+def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
+    """An anonymous request; ``brand`` is that of its credential."""
+    return make_context(server, brand, Anonymous(), brand_is_default=brand is None)
 
 
 async def events(server: Server, brand: ActiveBrand, name: str) -> list[AuditEvent]:

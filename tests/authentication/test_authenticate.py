@@ -28,7 +28,7 @@ from keystead.context import (
 from keystead.crypto.secrets import Secret
 from keystead.errors import AccessTokenRefused, BadUserInput, BrandMismatch, KeyRefused, OriginRefused
 from keystead.users.model import User
-from tests.authentication.counting import count_queries
+from tests.attacks.watched import watch
 from tests.make import (
     REQUEST,
     SETTINGS,
@@ -67,11 +67,11 @@ async def token(server: Server, brand: ActiveBrand, ann: User) -> str:
 async def test_without_credentials_the_caller_is_anonymous_and_costs_no_query(
     server: Server, brand: ActiveBrand
 ) -> None:
-    counted = count_queries(server)
+    counted = watch(server)
     ctx = await ask(server)
     assert isinstance(ctx.principal, Anonymous)
     assert (ctx.brand, ctx.brand_is_default) == (None, True)
-    assert (counted.reads.count, counted.transactions) == (0, 0)
+    assert (len(counted.asked), counted.transactions) == (0, 0)
 
 
 async def test_the_default_brand_is_the_only_one_or_the_configured_one(server: Server, brand: ActiveBrand) -> None:
@@ -85,9 +85,9 @@ async def test_the_default_brand_is_the_only_one_or_the_configured_one(server: S
 
 
 async def test_a_user_is_authenticated_by_one_query(server: Server, brand: ActiveBrand, ann: User, token: str) -> None:
-    counted = count_queries(server)
+    counted = watch(server)
     ctx = await ask(server, token=token)
-    assert (counted.reads.count, counted.transactions) == (1, 0)
+    assert (len(counted.asked), counted.transactions) == (1, 0)
     assert (ctx.brand, ctx.brand_is_default) == (brand, False)
     assert user_of(ctx).user_id == ann.id
     assert user_of(ctx).profile.email == "ann@example.com"
@@ -96,13 +96,13 @@ async def test_a_user_is_authenticated_by_one_query(server: Server, brand: Activ
 async def test_other_credentials_cost_one_query_too(server: Server, brand: ActiveBrand) -> None:
     key, brand_token = (await make_api_key(server, brand, "read"))[1], await make_brand_token(server, brand)
     await ask(server, key=key)
-    counted = count_queries(server)
+    counted = watch(server)
     ctx = await ask(server, key=key)
-    assert (counted.reads.count, counted.transactions) == (1, 0)
+    assert (len(counted.asked), counted.transactions) == (1, 0)
     assert isinstance(ctx.principal, ApiKeyPrincipal)
     assert list(ctx.permissions) == ["read"]
     ctx = await ask(server, brand=brand_token)
-    assert (counted.reads.count, counted.transactions) == (2, 0)
+    assert (len(counted.asked), counted.transactions) == (2, 0)
     assert isinstance(ctx.principal, BrandTokenPrincipal)
     assert list(ctx.permissions) == []
     assert (ctx.brand, ctx.brand_is_default) == (brand, False)
@@ -111,14 +111,14 @@ async def test_other_credentials_cost_one_query_too(server: Server, brand: Activ
 @pytest.mark.attack("A27")
 @pytest.mark.parametrize("raw", ["", "Bearer ", "x", "a.b.c", "x" * 1_000_000, "ks_rt_" + "0" * 49, "ключ"])
 async def test_a_malformed_credential_costs_no_query(server: Server, raw: str) -> None:
-    counted = count_queries(server)
+    counted = watch(server)
     with pytest.raises(AccessTokenRefused):
         await ask(server, token=raw)
     with pytest.raises(KeyRefused):
         await ask(server, key=raw)
     with pytest.raises(KeyRefused):
         await ask(server, brand=raw)
-    assert (counted.reads.count, counted.transactions) == (0, 0)
+    assert (len(counted.asked), counted.transactions) == (0, 0)
 
 
 @pytest.mark.attack("A73")

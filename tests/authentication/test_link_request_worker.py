@@ -25,7 +25,7 @@ from keystead.mail.model import MailKind, MailState
 from keystead.mail.request_store import MOST_OF_SOURCE, mail_requests
 from keystead.users.model import User
 from keystead.web.upkeep import Upkeep
-from tests.authentication.counting import count_queries
+from tests.attacks.watched import watch
 from tests.authentication.mailed import only_token, outbox
 from tests.clocks import ManualClock
 from tests.make import REQUEST, make_brand, make_context, make_user
@@ -91,7 +91,7 @@ async def test_a_flood_delays_no_other_brand_and_no_other_network(
 
 async def test_a_thousand_requests_take_few_transactions(server: Server, brand: ActiveBrand) -> None:
     await flood(server, brand, 1000, 10)
-    counted = count_queries(server)
+    counted = watch(server)
     assert await process_all(server) == 1000
     # A machine that is busy elsewhere takes smaller batches; one for each request would be 1,000.
     assert 1000 // LARGEST_BATCH <= counted.transactions <= 300

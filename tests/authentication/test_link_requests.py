@@ -16,8 +16,8 @@ from keystead.sessions.model import Opened
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as one_time_tokens
+from tests.attacks.watched import watch
 from tests.authentication import email_changes as changes
-from tests.authentication.counting import count_queries, watch
 from tests.authentication.email_changes import NEW
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events
@@ -102,10 +102,10 @@ async def test_every_address_runs_the_same_statements(
         "\uff41nn@example.com": ("unknown_address", "refused"),
     }
     for email in cases:
-        seen.clear()
+        seen.forget()
         clock.advance(seconds=1)
         await request_mail(visitor(server, brand), brand, email)
-        courses.append(tuple(map(id, seen)))
+        courses.append(tuple(seen.texts))
     assert len(set(courses)) == 1
     assert len(courses[0]) == 1
     assert len(await outbox(server)) == before + 1
@@ -126,12 +126,12 @@ async def test_a_feature_that_is_off_is_forbidden_before_any_query(
     server: Server, brand: ActiveBrand, ann: User, request_mail: Request, feature: str
 ) -> None:
     brand = await change_brand(server, brand, {"features": {feature: False}})
-    counted = count_queries(server)
+    counted = watch(server)
     for email in (EMAIL, "unknown@example.com", "no address"):
         with pytest.raises(Forbidden) as refused:
             await request_mail(visitor(server, brand), brand, email)
         assert refused.value.extensions["feature"] == feature
-    assert (counted.reads.count, counted.transactions) == (0, 0)
+    assert (len(counted.asked), counted.transactions) == (0, 0)
 
 
 async def test_without_a_pending_or_unverified_address_nothing_is_sent(

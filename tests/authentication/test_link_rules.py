@@ -10,7 +10,7 @@ import pytest
 
 from keystead.authentication import email_verification, magic_link, password_change
 from keystead.brands import service as brands
-from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import Secret, SecretKind, generate
 from keystead.errors import Forbidden, TokenInvalid
@@ -20,7 +20,7 @@ from keystead.users.model import User, UserChanges
 from keystead.users.one_time_tokens import store as tokens
 from keystead.users.one_time_tokens.model import KINDS, TokenPurpose, lifetime_end
 from tests.authentication.email_changes import set_columns
-from tests.authentication.observed import events
+from tests.authentication.observed import events, visitor
 from tests.clocks import ManualClock
 from tests.make import change_brand, make_brand, make_context, make_user
 from tests.races.conftest import outcome
@@ -75,10 +75,6 @@ async def issue(server: Server, user: User, brand: ActiveBrand, purpose: TokenPu
     async with server.db.transaction() as tx:
         assert await tokens.issue(tx, brand.id, user.id, purpose, ADDRESS, secret, server.clock.now())
     return secret
-
-
-def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
-    return make_context(server, brand, Anonymous(), brand_is_default=brand is None)
 
 
 async def is_valid(server: Server, secret: Secret) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from keystead.authentication import login, magic_link, password_change
 from keystead.authentication.password_change import change_password
-from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.context import ActiveBrand, Context, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind, generate
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials, TokenInvalid
@@ -22,18 +22,13 @@ from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
 from tests.authentication.email_changes import set_columns
 from tests.authentication.mailed import outbox, token_in
-from tests.authentication.observed import events, is_alive
+from tests.authentication.observed import events, is_alive, visitor
 from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session, make_user
 
 pytestmark = pytest.mark.brand(features={"magic_login": True})
 
 EMAIL = "ann@example.com"
 NEW = "a fresh secret sentence"
-
-
-def visitor(server: Server, brand: ActiveBrand | None = None) -> Context:
-    """An anonymous request; ``brand`` is that of its credential."""
-    return make_context(server, brand, Anonymous(), brand_is_default=brand is None)
 
 
 async def ask(server: Server, brand: ActiveBrand, email: str = EMAIL) -> str:

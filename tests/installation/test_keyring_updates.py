@@ -33,7 +33,7 @@ def watched(db: Database) -> WatchedDatabase:
 @pytest.fixture
 async def other(server: Server, watched: WatchedDatabase, clock: ManualClock) -> Server:
     """Another process on the same database."""
-    made = await make_server(watched, clock)
+    made = await make_server(cast(Database, watched), clock)
     watched.forget()
     return made
 

@@ -17,7 +17,7 @@ from keystead.sessions import service as sessions
 from keystead.users.model import User
 from keystead.web.upkeep import Upkeep
 from tests.api import Api
-from tests.authentication.counting import count_queries
+from tests.attacks.watched import watch
 from tests.clocks import ManualClock
 from tests.make import make_access_token, make_api_key, make_context, make_session
 from tests.use_cases.people import get_access_token
@@ -64,7 +64,7 @@ async def test_no_read_begins_a_transaction(
     }
     sent: dict[str, Any] = {name: held[name] for name in credentials}
     clock.advance(minutes=10)
-    counted = count_queries(server)
+    counted = watch(server)
     # A brand token may read nothing, and a denial is recorded.
     for document in ["{ __typename }", *_reads()] if credentials != {"brand"} else ["{ __typename }"]:
         answer = await api.send(document, {"id": admin.id} if "$id" in document else None, **sent)
@@ -78,7 +78,7 @@ async def test_an_access_token_of_a_standing_session_is_a_read(
 ) -> None:
     opened = await make_session(server, brand, ann.id, SessionKind.standing)
     clock.advance(minutes=10)
-    counted = count_queries(server)
+    counted = watch(server)
     await get_access_token(api, opened.refresh_token.reveal())
     assert (counted.transactions, len(server.session_uses)) == (0, 1)
 
