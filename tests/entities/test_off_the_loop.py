@@ -37,6 +37,9 @@ ROUNDS = 3
 
 Work = Callable[[], Awaitable[Any]]
 
+# What these tests measure happens before any statement.
+on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
 
 async def longest_hold(work: Awaitable[Any]) -> float:
     """The most CPU time that the loop's thread used without letting another task run, while ``work`` ran."""
@@ -73,6 +76,7 @@ async def large(server: Server, brand: ActiveBrand) -> ActiveBrand:
     return await current(server, brand)
 
 
+@on_sqlite
 async def test_a_large_schema_is_built_beside_the_loop(server: Server, large: ActiveBrand) -> None:
     quiet, fixed = await make_brand(server, "quiet"), load_fixed(load_resolvers())
 
@@ -95,6 +99,7 @@ def names_of(node: Any) -> list[str]:
     return [type_["name"] for type_ in node["types"]]
 
 
+@on_sqlite
 async def test_a_large_schema_is_described_beside_the_loop(server: Server, large: ActiveBrand) -> None:
     version = await SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db)).get(large)
     ctx = make_context(server, large)
@@ -105,6 +110,7 @@ async def test_a_large_schema_is_described_beside_the_loop(server: Server, large
     assert await holds_briefly(describe)
 
 
+@on_sqlite
 async def test_what_looks_alike_in_a_schema_is_one_object(server: Server, brand: ActiveBrand) -> None:
     await definition_service.define_entities(
         make_context(server), brand.id, {"a": fields(3), "b": fields(3, required=True)}
@@ -134,6 +140,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@on_sqlite
 @pytest.mark.parametrize("name", DEFINITIONS)
 async def test_a_definition_is_read_beside_the_loop(server: Server, brand: ActiveBrand, name: str) -> None:
     async def define() -> None:
@@ -146,6 +153,7 @@ async def test_a_definition_is_read_beside_the_loop(server: Server, brand: Activ
     assert await holds_briefly(define)
 
 
+@on_sqlite
 async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
     ctx = make_context(server)
     await definition_service.define_entities(ctx, brand.id, {f"e{n}": fields() for n in range(10)})
@@ -170,6 +178,7 @@ async def test_statements_and_patterns_are_compiled_beside_the_loop(server: Serv
     assert await longest_hold(record_service.list_records(ctx, kind, PageRequest(), names)) < LONGEST
 
 
+@on_sqlite
 async def test_a_slow_match_runs_beside_the_loop(server: Server, brand: ActiveBrand) -> None:
     body = {"fields": {"f": {"type": "text", "max_length": 60_000, "pattern": ".*[a-c].{120}x|.*"}}}
     await definition_service.define_entities(make_context(server), brand.id, {"thing": body})
@@ -180,6 +189,7 @@ async def test_a_slow_match_runs_beside_the_loop(server: Server, brand: ActiveBr
     assert await holds_briefly(lambda: record_service.create_record(ctx, kind, {"f": text}))
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -201,6 +211,7 @@ async def test_a_pattern_is_bounded_by_its_longest_value(
     assert refused.value.extensions["field"] == "thing.fields.f.pattern"
 
 
+@on_sqlite
 async def test_the_patterns_of_a_definition_are_bounded_together(server: Server, brand: ActiveBrand) -> None:
     body = {"fields": {f"f{n}": {"type": "string", "pattern": f"(\\pL{n}){{1,20}}"} for n in range(99)}}
     with pytest.raises(BadUserInput, match="limit for all patterns"):
