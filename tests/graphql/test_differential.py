@@ -90,7 +90,7 @@ async def test_introspection_gives_the_answer_of_graphql_core() -> None:
         get_introspection_query(specified_by_url=True, directive_is_repeatable=True, input_value_deprecation=True),
         '{ __type(name: "Person") { kind fields { a: name b: type { ofType { name } } args { defaultValue } } } }',
         '{ __type(name: "Unknown") { name } }',
-        '{ __type(name: "Colour") { enumValues(includeDeprecated: true) { name isDeprecated } isOneOf } }',
+        '{ __type(name: "Colour") { enumValues(includeDeprecated: true) { name isDeprecated } } }',
         "{ __schema { queryType { name } subscriptionType { name } directives { name locations args { name } } } }",
         '{ __type(name: "__Type") { fields { name type { kind ofType { name } } } } }',
     ):
@@ -98,6 +98,9 @@ async def test_introspection_gives_the_answer_of_graphql_core() -> None:
         data, _ = await theirs(small.version.schema, text, {})
         assert status == 200, mine
         assert mine["data"] == data, text
+    # Strawberry, imported by tests of the examples, changes graphql-core's own answer to this one.
+    _, mine = await ask(small.version, '{ __type(name: "Colour") { isOneOf } }')
+    assert mine["data"] == {"__type": {"isOneOf": None}}
 
 
 def test_the_person_of_the_fakes_has_every_field_of_its_type() -> None:
