@@ -197,20 +197,3 @@ async def test_a_verified_login_or_one_that_needs_no_verification_logs_in(
     open_brand = await change_brand(server, brand, {"features": {"email_verification": False}})
     await make_user(server, open_brand, "unverified@example.com", password=PASSWORD, is_verified=False)
     assert await log_in(api, "unverified@example.com", PASSWORD)
-
-
-@pytest.mark.attack("A49")
-async def test_where_password_login_is_off_no_account_logs_in(
-    server: Server, api: Api, brand: ActiveBrand, ann: User
-) -> None:
-    """The feature is named, and nothing is looked at."""
-    await change_brand(server, brand, {"features": {"password_login": False}})
-    begun = hashes(server)
-    for email, password in (
-        ("ann@example.com", PASSWORD),
-        ("ann@example.com", "wrong one"),
-        ("unknown@example.com", "x"),
-    ):
-        answer = await api.send(LOGIN, {"input": {"email": email, "password": password}})
-        assert_error(answer, "FORBIDDEN", email, feature="password_login")
-    assert hashes(server) == begun

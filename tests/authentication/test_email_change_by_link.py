@@ -22,11 +22,12 @@ from tests.authentication.observed import events, is_alive
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, REQUEST, change_brand, make_caller, make_context, make_session, make_user
 
+pytestmark = pytest.mark.brand(features={"magic_login": True})
+
 
 async def test_a_change_by_either_operation_invalidates_the_link_of_the_other(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
-    await change_brand(server, brand, {"features": {"magic_login": True}})
     await changes.change_email(server, guest, "first@example.com")
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     await process_all(server)
@@ -38,7 +39,7 @@ async def test_a_change_by_either_operation_invalidates_the_link_of_the_other(
 async def test_a_change_by_link_needs_the_link_also_without_verification(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
-    await change_brand(server, brand, {"features": {"magic_login": True, "email_verification": False}})
+    await change_brand(server, brand, {"features": {"email_verification": False}})
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     (mail,) = await outbox(server)
     assert (mail.kind, mail.recipient) == (MailKind.change_email, NEW)
@@ -54,8 +55,9 @@ async def test_a_change_by_link_needs_the_feature_and_a_user_without_password(
 ) -> None:
     bob = await make_user(server, brand, "bob@example.com")
     contexts = [await make_caller(server, await make_session(server, brand, user.id)) for user in (ann, bob)]
+    closed_brand = await change_brand(server, brand, {"features": {"magic_login": False}})
     with pytest.raises(Forbidden) as refused:
-        await email_change.change_email_by_link(contexts[1], NEW)
+        await email_change.change_email_by_link(make_context(server, closed_brand, contexts[1].principal), NEW)
     assert refused.value.extensions["feature"] == "magic_login"
     open_brand = await change_brand(server, brand, {"features": {"magic_login": True}})
     by_ann, by_bob = (make_context(server, open_brand, ctx.principal) for ctx in contexts)
@@ -71,7 +73,6 @@ async def test_a_change_by_link_needs_the_feature_and_a_user_without_password(
 async def test_the_link_verifies_the_address_and_opens_a_second_session(
     server: Server, brand: ActiveBrand, guest: Opened
 ) -> None:
-    await change_brand(server, brand, {"features": {"magic_login": True}})
     other = await make_session(server, brand, guest.user_id)
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     opened = await magic_link.redeem(
@@ -89,7 +90,6 @@ async def test_the_link_verifies_the_address_and_opens_a_second_session(
 async def test_a_verification_link_verifies_it_too_and_invalidates_the_other_link(
     server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock
 ) -> None:
-    await change_brand(server, brand, {"features": {"magic_login": True}})
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     clock.advance(minutes=1)
     assert await changes.resend(server, guest)
@@ -131,9 +131,7 @@ async def test_a_user_with_a_password_may_repeat_it_too(
     assert await changes.can_log_in(server, brand, NEW, PASSWORD)
 
 
-async def test_repeated_by_the_other_operation_both_links_stay_valid(server: Server, brand: ActiveBrand) -> None:
-    await change_brand(server, brand, {"features": {"magic_login": True}})
-    guest = await changes.make_anonymous(server, brand)
+async def test_repeated_by_the_other_operation_both_links_stay_valid(server: Server, guest: Opened) -> None:
     await changes.change_email(server, guest)
     await email_change.change_email_by_link(await make_caller(server, guest), NEW)
     assert await changes.tokens_of(server, guest.user_id) == ["verify"]

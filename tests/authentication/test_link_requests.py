@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from keystead.authentication import magic_link, password_change
 from keystead.context import ActiveBrand, Anonymous, Context, RequestDetails, Server
@@ -53,7 +54,7 @@ async def test_the_owner_gets_one_mail_at_the_stored_address(
     server: Server, brand: ActiveBrand, request_mail: Request
 ) -> None:
     user = await make_user(server, brand, "Ann@Example.com")
-    asking = replace_language("de-AT, en;q=0.5")
+    asking = structs.replace(REQUEST, accept_language="de-AT, en;q=0.5")
     await request_mail(visitor(server, brand, asking), brand, "aNN@EXAMPLE.com")
     (mail,) = await outbox(server)
     assert (mail.kind, mail.brand_id, mail.user_id) == (KINDS[request_mail], brand.id, user.id)
@@ -68,16 +69,6 @@ async def test_the_owner_gets_one_mail_at_the_stored_address(
     assert event.details is not None
     assert event.details["kind"] == mail.kind
     assert "example" not in str(event)
-
-
-def replace_language(accept_language: str) -> RequestDetails:
-    return RequestDetails(
-        REQUEST.id,
-        REQUEST.address,
-        REQUEST.address_prefix,
-        REQUEST.user_agent,
-        accept_language=accept_language,
-    )
 
 
 @BOTH

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keystead.authentication import login
-from keystead.context import ActiveBrand, Anonymous, Context, Server
+from keystead.context import ActiveBrand, Server
 from keystead.crypto.secrets import SecretKind, parse
 from keystead.errors import BadUserInput, Forbidden, InvalidCredentials
 from keystead.policy import SessionKind
@@ -15,23 +15,19 @@ from keystead.sessions import access_tokens
 from keystead.users import login_store, passwords
 from keystead.users import service as users
 from keystead.users.model import User, UserChanges
-from tests.authentication.observed import events
+from tests.authentication.observed import events, visitor
 from tests.clocks import ManualClock
 from tests.make import PASSWORD, change_brand, make_brand, make_context, make_user
 
 EMAIL = "ann@example.com"
 
 
-def visitor(server: Server, brand: ActiveBrand) -> Context:
-    return make_context(server, brand, Anonymous(), brand_is_default=True)
-
-
 async def log_in(server: Server, brand: ActiveBrand, email: str = EMAIL, password: str = PASSWORD) -> None:
-    await login.log_in_pair(visitor(server, brand), brand, email, password)
+    await login.log_in_pair(visitor(server), brand, email, password)
 
 
 async def test_a_pair_is_an_access_token_and_a_refresh_token(server: Server, brand: ActiveBrand, ann: User) -> None:
-    pair = await login.log_in_pair(visitor(server, brand), brand, EMAIL, PASSWORD)
+    pair = await login.log_in_pair(visitor(server), brand, EMAIL, PASSWORD)
     claims = access_tokens.verify(server, pair.auth_token, server.clock.now())
     assert claims is not None
     assert (claims.user_id, claims.brand_id) == (ann.id, brand.id)
@@ -44,7 +40,7 @@ async def test_a_pair_is_an_access_token_and_a_refresh_token(server: Server, bra
 
 
 async def test_a_standing_login_is_a_refresh_token(server: Server, brand: ActiveBrand, ann: User) -> None:
-    raw = await login.log_in_standing(visitor(server, brand), brand, EMAIL, PASSWORD)
+    raw = await login.log_in_standing(visitor(server), brand, EMAIL, PASSWORD)
     assert parse(raw, SecretKind.refresh)
     (event,) = await events(server, brand, "session.opened")
     assert event.details == {"kind": "standing"}
@@ -127,53 +123,37 @@ async def test_a_feature_that_the_brand_lacks_is_forbidden(
     brand = await make_brand(server, "strict", **choices)
     log_in_by = login.log_in_pair if kind is SessionKind.pair else login.log_in_standing
     with pytest.raises(Forbidden) as refused:
-        await log_in_by(visitor(server, brand), brand, EMAIL, PASSWORD)
+        await log_in_by(visitor(server), brand, EMAIL, PASSWORD)
     assert refused.value.extensions["feature"] == feature
 
 
-async def test_a_login_with_a_concurrently_changed_password_is_rejected(
-    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("new", ["another password", PASSWORD], ids=["changed", "rehashed"])
+async def test_a_login_with_a_concurrently_changed_password_is_rejected_and_with_a_rehash_accepted(
+    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch, new: str
 ) -> None:
-    """Between the verification and the closing step another request sets another password."""
-    real = passwords.check_password
+    """Between the verification and the closing step another request replaces the hash."""
+    real, calls = passwords.check_password, 0
 
     async def overtaken(*arguments: Any, **named: Any) -> bool:
+        nonlocal calls
+        calls += 1
         is_right = await real(*arguments, **named)
-        candidate = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
-        new_hash = await server.passwords.hash("another password")
-        assert candidate is not None
-        assert candidate.password_hash is not None
-        if is_right:
+        if calls == 1:
+            candidate = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
+            assert candidate is not None
+            assert candidate.password_hash is not None
+            new_hash = await server.passwords.hash(new)
             async with server.db.transaction() as tx:
                 await login_store.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
         return is_right
 
     monkeypatch.setattr(passwords, "check_password", overtaken)
-    with pytest.raises(InvalidCredentials):
+    if new == PASSWORD:
         await log_in(server, brand)
-    assert await events(server, brand, "session.opened") == []
-
-
-async def test_a_login_with_a_concurrent_rehash_succeeds(
-    server: Server, brand: ActiveBrand, ann: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = passwords.check_password
-    calls = []
-
-    async def overtaken(*arguments: Any, **named: Any) -> bool:
-        calls.append(1)
-        candidate = await login_store.find_login_of(server.db.reads, brand.id, ann.id)
-        new_hash = await server.passwords.hash(PASSWORD)
-        assert candidate is not None
-        assert candidate.password_hash is not None
-        if len(calls) == 1:
-            async with server.db.transaction() as tx:
-                await login_store.replace_hash(tx, brand.id, ann.id, candidate.password_hash, new_hash)
-        return await real(*arguments, **named)
-
-    monkeypatch.setattr(passwords, "check_password", overtaken)
-    await log_in(server, brand)
-    assert len(calls) == 2
+    else:
+        with pytest.raises(InvalidCredentials):
+            await log_in(server, brand)
+    assert (calls, len(await events(server, brand, "session.opened"))) == (2, int(new == PASSWORD))
 
 
 async def test_the_session_that_exceeds_the_limit_is_ended_and_recorded(

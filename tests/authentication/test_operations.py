@@ -9,7 +9,7 @@ import pytest
 from keystead.context import ActiveBrand, Server
 from keystead.users.model import User
 from tests.api import Api, make_api
-from tests.make import PASSWORD, change_brand, make_brand, make_brand_token
+from tests.make import PASSWORD, make_brand_token
 
 EMAIL = "ann@example.com"
 LOGIN = "mutation L($i: AuthRequest!) { login(input: $i) { data { auth_token refresh_token } } }"
@@ -99,32 +99,3 @@ async def test_a_standing_login_and_a_new_password(api: Api, brand: ActiveBrand)
     done = await api.send(change, {"n": "another long one", "o": PASSWORD}, token=token)
     assert done.data == {"changePassword": True}
     assert (await api.send(query, sent)).code == "INVALID_CREDENTIALS"
-
-
-async def test_a_brand_argument_must_fit(api: Api, server: Server) -> None:
-    unknown = await api.send(LOGIN, {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "unknown"}})
-    assert (unknown.code, unknown.extensions["field"]) == ("BAD_USER_INPUT", "pylo_app_id")
-    other = await make_brand(server, "other")
-    header = (await make_brand_token(server, other)).reveal()
-    named = {"i": {"email": EMAIL, "password": PASSWORD, "pylo_app_id": "rainbowMakers"}}
-    assert (await api.send(LOGIN, named, brand=header)).code == "BRAND_MISMATCH"
-
-
-@pytest.mark.parametrize(
-    ("operation", "feature"),
-    [
-        ('changeEmailMagically(newEmail: "b@example.com")', "magic_login"),
-        ("resendVerificationMail", "email_verification"),
-    ],
-)
-async def test_an_operation_whose_feature_is_off_says_which(
-    api: Api, server: Server, brand: ActiveBrand, operation: str, feature: str
-) -> None:
-    token = (await log_in(api))["auth_token"]
-    for is_on in (False, True, False):
-        await change_brand(server, brand, {"features": {feature: is_on}})
-        answer = await api.send(f"mutation {{ {operation} }}", token=token)
-        if is_on:
-            assert answer.code != "FORBIDDEN"
-        else:
-            assert (answer.status, answer.code, answer.extensions["feature"]) == (200, "FORBIDDEN", feature)

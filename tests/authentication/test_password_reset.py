@@ -20,7 +20,7 @@ from keystead.users import store as user_store
 from keystead.users.model import User
 from keystead.users.one_time_tokens import store as one_time_tokens
 from keystead.users.one_time_tokens.model import TokenPurpose
-from tests.authentication.email_changes import set_columns
+from tests.authentication.email_changes import row, set_columns
 from tests.authentication.mailed import outbox, token_in
 from tests.authentication.observed import events, is_alive, visitor
 from tests.make import PASSWORD, change_brand, make_caller, make_context, make_session, make_user
@@ -59,15 +59,10 @@ async def test_the_new_password_logs_in_and_the_old_one_does_not(server: Server,
     assert (event.subject_id, event.outcome) == (ann.id, "success")
 
 
-async def test_a_user_without_a_password_gets_one(server: Server, brand: ActiveBrand) -> None:
-    await make_user(server, brand)
-    await reset(server, await ask(server, brand))
-    await log_in(server, brand, NEW)
-
-
-async def test_the_owner_gets_a_notice(server: Server, brand: ActiveBrand) -> None:
+async def test_a_user_without_a_password_gets_one_and_a_notice(server: Server, brand: ActiveBrand) -> None:
     user = await make_user(server, brand, "Ann@example.com")
     await reset(server, await ask(server, brand))
+    await log_in(server, brand, NEW)
     (mail,) = await outbox(server, MailKind.password_changed)
     assert (mail.recipient, mail.user_id, mail.expires_at) == ("Ann@example.com", user.id, None)
     assert mail.shown == {"brand": brand.name, "ip_prefix": "192.0.2.7", "user_agent": "tests/1.0"}
@@ -99,21 +94,8 @@ async def test_a_reset_cancels_a_change_and_invalidates_other_links(
     async with server.db.transaction() as tx:
         assert not await user_store.is_taken(tx, brand.id, theirs)
     assert (await users.get_user(make_context(server), brand.id, ann.id)).profile.email == EMAIL
-    assert await pending_of(server, ann) == (None,) * 6
-
-
-async def pending_of(server: Server, user: User) -> tuple[object, ...]:
-    """All columns of the user's pending change."""
-    from sqlalchemy import select
-
-    from keystead.db.statements import Statement
-
-    table = user_store.users
-    columns = [column for column in table.columns if column.name.startswith("pending_")]
-    query = Statement(select(*columns).where(table.c.id == user.id), unbranded="a test")
-    row = await server.db.reads.find(query)
-    assert row is not None
-    return tuple(row)
+    pending = [value for name, value in (await row(server, ann.id)).items() if name.startswith("pending_")]
+    assert pending == [None] * 6
 
 
 @pytest.mark.parametrize(
@@ -191,6 +173,7 @@ async def test_the_other_sessions_end_and_this_one_stays(
 async def test_without_the_old_password_nothing_changes(
     server: Server, brand: ActiveBrand, ann: User, mine: Opened, ctx: Context, old: str | None
 ) -> None:
+    """Nor does a user without a password set a first one by a token alone."""
     other = await make_session(server, brand, ann.id)
     with pytest.raises(InvalidCredentials):
         await change_password(ctx, CHANGED, old)
@@ -199,14 +182,9 @@ async def test_without_the_old_password_nothing_changes(
     (event,) = await events(server, brand, "password_change.refused")
     assert (event.outcome, event.subject_id, event.session_id) == ("refused", ann.id, mine.session_id)
     assert event.reason == ("old_password_missing" if old is None else "wrong_password")
-
-
-async def test_a_token_alone_does_not_set_a_first_password(server: Server, brand: ActiveBrand) -> None:
     bob = await make_user(server, brand, "bob@example.com")
-    ctx = await make_caller(server, await make_session(server, brand, bob.id))
-    for old in (None, "", CHANGED):
-        with pytest.raises(InvalidCredentials):
-            await change_password(ctx, CHANGED, old)
+    with pytest.raises(InvalidCredentials):
+        await change_password(await make_caller(server, await make_session(server, brand, bob.id)), CHANGED, old)
 
 
 @pytest.mark.attack("A42")

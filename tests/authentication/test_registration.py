@@ -41,21 +41,14 @@ async def test_a_new_user_without_address_or_password(server: Server, brand: Act
     assert (event.subject_id, event.actor_kind) == (me.user_id, "brand_token")
 
 
-async def test_each_call_makes_another_user(server: Server, brand: ActiveBrand) -> None:
-    ctx = app(server, brand)
-    assert await create_me(ctx, None) != await create_me(ctx, brand.id)
-    assert len({event.subject_id for event in await events(server, brand, "user.signed_up")}) == 2
-
-
-async def test_a_brand_argument_without_a_credential_does_not_suffice(server: Server, brand: ActiveBrand) -> None:
+async def test_a_user_is_created_only_with_a_credential_of_its_brand(server: Server, brand: ActiveBrand) -> None:
+    other = await make_brand(server, "other")
     with pytest.raises(Unauthenticated):
         await create_me(make_context(server, brand, Anonymous(), brand_is_default=True), brand.name)
-
-
-async def test_nor_does_a_credential_of_another_brand(server: Server, brand: ActiveBrand) -> None:
-    other = await make_brand(server, "other")
     with pytest.raises(BrandMismatch):
         await create_me(app(server, brand), other.name)
+    assert await create_me(app(server, brand), None) != await create_me(app(server, brand), brand.id)
+    assert len({event.subject_id for event in await events(server, brand, "user.signed_up")}) == 2
 
 
 @pytest.mark.parametrize(
