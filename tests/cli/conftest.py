@@ -46,6 +46,13 @@ def sqlite_cli(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
+def sqlite_shop(sqlite_cli: Cli) -> Cli:
+    """The same, with the brand ``shop``."""
+    sqlite_cli.json("brand", "create", "shop")
+    return sqlite_cli
+
+
+@pytest.fixture
 def free_port() -> str:
     """A port that no process listens on."""
     return str(postgres_server.free_port())

@@ -20,7 +20,7 @@ def test_a_brand_is_created_with_a_token_that_is_shown_once(cli: Cli) -> None:
     assert issued["token"] != made["token"]
 
 
-def test_preset_features_and_policy(cli: Cli) -> None:
+def test_preset_features_policy_and_state(cli: Cli) -> None:
     cli.json("brand", "create", "shop", "--preset", "pair", "--feature", "magic_login=on")
     shop = cli.json("brand", "list")[1]
     assert shop["preset"] == "pair"
@@ -33,6 +33,8 @@ def test_preset_features_and_policy(cli: Cli) -> None:
     assert changed["features"]["magic_login"] is False
     assert (changed["policy"]["access_ttl"], changed["policy"]["idle_ttl"]) == (600, None)
     assert changed["policy"]["default_permissions"] == ["read", "customer:write"]
+    assert cli.json("brand", "update", "shop", "--disabled")["is_disabled"] is True
+    assert cli.json("brand", "update", "shop", "--enabled")["is_disabled"] is False
 
 
 def test_urls_are_set_replaced_and_removed(shop: Cli) -> None:
@@ -58,13 +60,7 @@ def test_a_url_without_https_on_another_machine_is_a_warning(shop: Cli) -> None:
     assert "warning: --base-url http" in shop("brand", "update", "shop", "--base-url", "http://id.example").err
 
 
-def test_a_brand_is_disabled_and_enabled(shop: Cli) -> None:
-    assert shop.json("brand", "update", "shop", "--disabled")["is_disabled"] is True
-    assert shop.json("brand", "update", "shop", "--enabled")["is_disabled"] is False
-
-
-def test_an_error_names_the_field(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "create", "shop")
+def test_an_error_names_the_field(sqlite_shop: Cli) -> None:
     for words, line in {
         "create a$b": "'name' must begin with a letter",
         "create keystead": "reserved",
@@ -81,6 +77,6 @@ def test_an_error_names_the_field(sqlite_cli: Cli) -> None:
         "update shop --redirect-url none --redirect-url none": "--redirect-url must begin with",
         "update keystead --disabled": "cannot be disabled",
     }.items():
-        said = sqlite_cli("brand", *words.split(), "--json")
+        said = sqlite_shop("brand", *words.split(), "--json")
         assert said.exit_code == 1
         assert line in said.error, words

@@ -68,7 +68,7 @@ def test_settings(sqlite_cli: Cli, settings: dict[str, str], check: str, status:
     assert any(row["check"] == check and row["status"] == status and detail in row["detail"] for row in found), found
 
 
-def test_files_that_other_users_can_read_are_a_failure(sqlite_cli: Cli) -> None:
+def test_files_that_other_users_can_read_and_a_lost_master_key_are_failures(sqlite_cli: Cli) -> None:
     sqlite_cli.json("brand", "list")
     assert sqlite_cli("doctor").exit_code == 0
     for name in ("keystead.db", "keystead.db.master-key"):
@@ -78,6 +78,10 @@ def test_files_that_other_users_can_read_are_a_failure(sqlite_cli: Cli) -> None:
         assert said.exit_code == 1
         assert "chmod 600" in said.out
         path.chmod(0o600)
+    Path("keystead.db.master-key").unlink()
+    status, detail = findings(sqlite_cli)["master_key"]
+    assert (status, "missing" in detail) == ("failure", True)
+    assert not Path("keystead.db.master-key").exists()
 
 
 def test_a_mounted_master_key_that_other_users_can_read_is_a_warning(sqlite_cli: Cli) -> None:
@@ -87,14 +91,6 @@ def test_a_mounted_master_key_that_other_users_can_read_is_a_warning(sqlite_cli:
     sqlite_cli.settings["KEYSTEAD_MASTER_KEY_FILE"] = str(path)
     modes = [entry for entry in sqlite_cli("doctor", "--json").document if entry["detail"].startswith(f"{path} ")]
     assert [entry["status"] for entry in modes] == ["warning"]
-
-
-def test_a_lost_master_key_is_a_failure(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "list")
-    Path("keystead.db.master-key").unlink()
-    status, detail = findings(sqlite_cli)["master_key"]
-    assert (status, "missing" in detail) == ("failure", True)
-    assert not Path("keystead.db.master-key").exists()
 
 
 def test_a_database_that_is_down_is_a_failure(sqlite_cli: Cli) -> None:

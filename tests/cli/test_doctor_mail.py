@@ -8,17 +8,17 @@ import pytest
 
 from keystead.cli.checks import Finding, Status, check_sending
 from keystead.cli.database_checks import LATE, check_outbox
-from keystead.context import Server
+from keystead.context import ActiveBrand, Server
 from keystead.mail.smtp import Limits
 from keystead.mail.transport import DeliveryRefused
 from keystead.settings import load_settings
 from keystead.settings.outgoing_mail import MailServer
+from keystead.users.model import User
 from tests.certificates import Authority
 from tests.cli.command import Cli
 from tests.clocks import ManualClock
 from tests.mail.letters import make_mail
 from tests.mail.post import Post, make_delivery
-from tests.make import make_brand, make_user
 from tests.smtp_server import SmtpServer, SmtpServers, Tls
 
 LOGIN = ("keystead@shop.example", "s3cret: p@ss/wörd")
@@ -48,11 +48,16 @@ async def test_a_server_that_accepts_the_login(servers: SmtpServers, trusted: Au
     assert "MAIL" not in server.commands
 
 
-async def test_a_default_sender_is_a_warning(smtp: SmtpServer) -> None:
+async def test_a_default_sender_and_mail_in_the_clear_to_another_machine_are_warnings(
+    smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = await sending(smtp.url)
     assert found["mail_server"].status is Status.ok
     assert found["mail_from"].status is Status.warning
     assert "no-reply@id.shop.example" in found["mail_from"].detail
+    monkeypatch.setattr(MailServer, "is_local", False)
+    finding = (await sending(smtp.url))["mail_server"]
+    assert (finding.status, "in the clear" in finding.detail) == (Status.warning, True)
 
 
 async def test_a_server_that_cannot_be_used_is_a_failure(servers: SmtpServers, smtp: SmtpServer) -> None:
@@ -78,14 +83,6 @@ async def test_a_server_that_does_not_respond_is_a_failure(smtp: SmtpServer, mon
     smtp.withhold("EHLO")
     finding = (await sending(smtp.url))["mail_server"]
     assert (finding.status, "took too long" in finding.detail) == (Status.failure, True)
-
-
-async def test_mail_in_the_clear_to_another_machine_is_a_warning(
-    smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MailServer, "is_local", False)
-    finding = (await sending(smtp.url))["mail_server"]
-    assert (finding.status, "in the clear" in finding.detail) == (Status.warning, True)
 
 
 def test_it_is_part_of_the_command(cli: Cli, smtp: SmtpServer) -> None:
@@ -123,9 +120,9 @@ def test_a_default_base_of_links_is_a_warning(cli: Cli) -> None:
     assert links()[0] == "ok"
 
 
-async def test_dead_and_late_mails_are_a_warning(server: Server, clock: ManualClock) -> None:
-    brand = await make_brand(server)
-    ann = await make_user(server, brand)
+async def test_dead_and_late_mails_are_a_warning(
+    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
+) -> None:
     assert (await check_outbox(server.db, clock.now())).status is Status.ok
     await make_mail(server, brand, ann)
     clock.advance(seconds=LATE.total_seconds())

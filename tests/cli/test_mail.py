@@ -93,17 +93,16 @@ def test_every_kind_is_previewed_without_a_secret(sqlite_cli: Cli) -> None:
     assert sqlite_cli("mail", "preview", "verify_email").out.startswith("Subject: Confirm")
 
 
-def test_a_preview_notes_the_origin_and_the_language_of_its_template(sqlite_cli: Cli) -> None:
+def test_a_preview_notes_the_origin_and_the_language_of_its_template(sqlite_shop: Cli) -> None:
     preview = ("mail", "preview", "verify_email", "--language")
-    sqlite_cli.json("brand", "create", "shop")
     default = "note: shop has no template for this: this is the default"
-    assert sqlite_cli(*preview, "FR", "--brand", "shop").err.strip() == f"{default}, in 'en'"
-    assert sqlite_cli(*preview, "de-AT", "--brand", "shop", "--html").err.strip() == default
-    assert sqlite_cli(*preview, "fr").err.strip() == "note: there is no template in 'fr': this is the default, in 'en'"
+    assert sqlite_shop(*preview, "FR", "--brand", "shop").err.strip() == f"{default}, in 'en'"
+    assert sqlite_shop(*preview, "de-AT", "--brand", "shop", "--html").err.strip() == default
+    assert sqlite_shop(*preview, "fr").err.strip() == "note: there is no template in 'fr': this is the default, in 'en'"
     for language in ("en", "en-GB", "de"):
-        assert sqlite_cli(*preview, language).err == ""
-    sqlite_cli.json("mail", "template", "set", "verify_email", "--brand", "shop", "--language", "en", stdin=FRENCH)
-    said = sqlite_cli(*preview, "it", "--brand", "shop")
+        assert sqlite_shop(*preview, language).err == ""
+    sqlite_shop.json("mail", "template", "set", "verify_email", "--brand", "shop", "--language", "en", stdin=FRENCH)
+    said = sqlite_shop(*preview, "it", "--brand", "shop")
     assert said.err.strip() == "note: there is no template in 'it': this is the one of shop, in 'en'"
 
 
@@ -125,19 +124,17 @@ def test_a_brands_template_is_set_from_a_file_and_removed(shop: Cli, tmp_path: P
     assert shop.json("mail", "preview", *words)["language"] == "en"
 
 
-def test_the_default_template_is_a_start_for_a_brands_own(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "create", "shop")
+def test_the_default_template_is_a_start_for_a_brands_own(sqlite_shop: Cli) -> None:
     words = ("verify_email", "--brand", "shop", "--language", "de")
-    shown = sqlite_cli("mail", "template", "show", *words)
+    shown = sqlite_shop("mail", "template", "show", *words)
     assert "this is the default" in shown.err
     changed = shown.out.replace("Klick", "Klack")
-    sqlite_cli.json("mail", "template", "set", *words, stdin=changed)
-    again = sqlite_cli("mail", "template", "show", *words)
+    sqlite_shop.json("mail", "template", "set", *words, stdin=changed)
+    again = sqlite_shop("mail", "template", "show", *words)
     assert (again.out, again.err) == (changed, "")
 
 
-def test_an_error_names_its_reason(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "create", "shop")
+def test_an_error_names_its_reason(sqlite_shop: Cli) -> None:
     no_brand, french = "No brand named 'x'. List brands with", "verify_email --brand shop --language fr"
     for words, line in {
         "show nothing": "There is no such mail", "retry nothing": "There is no such mail",
@@ -147,13 +144,12 @@ def test_an_error_names_its_reason(sqlite_cli: Cli) -> None:
         "template list --brand x": no_brand, f"template show {french}": "There is no template",
         f"template remove {french}": "no custom template", f"template set {french}": "'subject'",
     }.items():  # fmt: skip
-        said = sqlite_cli("mail", *words.split(), "--json", stdin="no blocks")
+        said = sqlite_shop("mail", *words.split(), "--json", stdin="no blocks")
         assert said.exit_code == 1
         assert line in said.error, words
 
 
-def test_an_unsound_template_is_rejected(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "create", "shop")
+def test_an_unsound_template_is_rejected(sqlite_shop: Cli) -> None:
     words = ("mail", "template", "set", "verify_email", "--brand", "shop", "--language", "fr")
     for source, line in (
         (FRENCH.replace("{{ link }}", "{{ lnik }}"), "source: Line 1: there is no 'lnik'"),
@@ -163,4 +159,4 @@ def test_an_unsound_template_is_rejected(sqlite_cli: Cli) -> None:
         (b"\x1b[31m", "source: The template contains control characters"),
         ("", "The block 'subject' is missing"),
     ):
-        assert line in sqlite_cli(*words, stdin=source).error
+        assert line in sqlite_shop(*words, stdin=source).error

@@ -28,11 +28,7 @@ POSTGRES = "postgresql://u:secret@127.0.0.1:1/x"
         ({"KEYSTEAD_CONFIG": "missing.toml"}, 78, "KEYSTEAD_CONFIG"),
         ({"KEYSTEAD_SMTP_URL": "smtp://me:secret@mail.example.com?starttls=off"}, 78, "KEYSTEAD_SMTP_URL: "),
         ({"KEYSTEAD_DATABASE_URL": POSTGRES}, 78, "KEYSTEAD_MASTER_KEY: required"),
-        (
-            {"KEYSTEAD_DATABASE_URL": POSTGRES, "KEYSTEAD_MASTER_KEY": MASTER_KEY},
-            1,
-            "Cannot reach PostgreSQL at 127.0.0.1:1",
-        ),
+        ({"KEYSTEAD_DATABASE_URL": POSTGRES, "KEYSTEAD_MASTER_KEY": MASTER_KEY}, 1, "Cannot reach PostgreSQL at 127."),
     ],
 )
 def test_a_setting_or_database_that_cannot_be_used_is_one_line(
@@ -126,13 +122,9 @@ def test_a_usage_error_is_one_line_and_exit_code_2(sqlite_cli: Cli, words: str, 
     assert not Path("keystead.db").exists()
 
 
-def test_a_group_without_a_command_prints_its_help(sqlite_cli: Cli) -> None:
+def test_help_names_every_group_and_a_group_without_a_command_prints_it(sqlite_cli: Cli) -> None:
     said = sqlite_cli("brand")
-    assert said.exit_code == 2
-    assert "Usage" in said.out + said.err
-
-
-def test_help_names_every_group(sqlite_cli: Cli) -> None:
+    assert (said.exit_code, "Usage" in said.out + said.err) == (2, True)
     said = sqlite_cli("--help")
     assert said.exit_code == 0
     for group in ("serve", "migrate", "demo", "brand", "user", "api-key", "entity", "keys", "mail", "doctor"):

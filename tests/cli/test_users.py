@@ -40,46 +40,40 @@ def test_a_user_is_created_and_disabled_by_its_id(shop: Cli) -> None:
     assert shop.json("user", "disable", made["id"], "--brand", "shop")["success"] is True
 
 
-def test_an_unverified_address_and_a_default_base_url_are_noted(sqlite_cli: Cli) -> None:
+def test_an_unverified_address_and_a_default_base_url_are_noted(sqlite_shop: Cli) -> None:
     """Only a running server knows its port: a link that a command mails may lead to another one."""
-    cli = sqlite_cli
-    cli.json("brand", "create", "shop")
 
     def notes(name: str, *more: str) -> str:
-        return cli("user", "create", "--brand", "shop", "--email", f"{name}@shop.example", "--json", *more).err
+        return sqlite_shop("user", "create", "--brand", "shop", "--email", f"{name}@shop.example", "--json", *more).err
 
     unverified = "note: {}@shop.example must be verified by mail before login. To skip this: --verified\n"
     base_url = "note: links begin with http://localhost:4000: set KEYSTEAD_BASE_URL\n"
     assert notes("a") == unverified.format("a") + base_url
     assert notes("b", "--verified") == ""
-    cli.json("brand", "update", "shop", "--base-url", "https://id.shop.example")
+    sqlite_shop.json("brand", "update", "shop", "--base-url", "https://id.shop.example")
     assert notes("c") == unverified.format("c")
-    cli.json("brand", "update", "shop", "--base-url", "none", "--feature", "email_verification=off")
+    sqlite_shop.json("brand", "update", "shop", "--base-url", "none", "--feature", "email_verification=off")
     assert notes("d") == ""
-    cli.json("brand", "update", "shop", "--feature", "email_verification=on")
-    cli.settings["KEYSTEAD_BASE_URL"] = "http://localhost:4000"
+    sqlite_shop.json("brand", "update", "shop", "--feature", "email_verification=on")
+    sqlite_shop.settings["KEYSTEAD_BASE_URL"] = "http://localhost:4000"
     assert notes("e") == unverified.format("e")
 
 
-def test_disabling_a_user_lists_and_deletes_the_api_keys_that_the_user_created(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "create", "shop")
-    made = sqlite_cli.json(*NEW, "--verified")["id"]
-    [own], [other] = make_api_keys(sqlite_cli, made, "own"), make_api_keys(sqlite_cli, "another", "other")
-    said = sqlite_cli("user", "disable", made)
+def test_disabling_a_user_lists_counts_and_deletes_the_api_keys_that_the_user_created(
+    sqlite_shop: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = sqlite_shop.json(*NEW, "--verified")["id"]
+    [own], [other] = make_api_keys(sqlite_shop, made, "own"), make_api_keys(sqlite_shop, "another", "other")
+    said = sqlite_shop("user", "disable", made)
     assert f"still work: {own}. To delete them: --revoke-api-keys" in said.err
-    done = sqlite_cli.json("user", "disable", made, "--revoke-api-keys")
+    done = sqlite_shop.json("user", "disable", made, "--revoke-api-keys")
     assert ([key["id"] for key in done["api_keys"]], done["api_keys_total"]) == ([own], 1)
     assert done["api_keys_revoked"] is True
-    assert [key["id"] for key in sqlite_cli.json("api-key", "list", "--brand", "shop")] == [other]
-
-
-def test_api_keys_that_are_not_listed_are_counted(sqlite_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    sqlite_cli.json("brand", "create", "shop")
-    made = sqlite_cli.json(*NEW, "--verified")["id"]
-    make_api_keys(sqlite_cli, made, *"abc")
+    assert [key["id"] for key in sqlite_shop.json("api-key", "list", "--brand", "shop")] == [other]
+    make_api_keys(sqlite_shop, made, *"abc")
     monkeypatch.setattr(creators, "MOST_SHOWN", 1)
-    assert " and 2 more. To delete them: --revoke-api-keys" in sqlite_cli("user", "disable", made).err
-    assert "2 more API keys are deleted." in sqlite_cli("user", "disable", made, "--revoke-api-keys").out
+    assert " and 2 more. To delete them: --revoke-api-keys" in sqlite_shop("user", "disable", made).err
+    assert "2 more API keys are deleted." in sqlite_shop("user", "disable", made, "--revoke-api-keys").out
 
 
 @pytest.mark.parametrize("brand_name", ["shop", "keystead"])
@@ -92,22 +86,20 @@ def test_disabling_the_last_administrator_is_a_warning(shop: Cli, brand_name: st
     assert shop("user", "disable", reader).err == ""
 
 
-def test_the_line_end_is_not_part_of_the_password(sqlite_cli: Cli) -> None:
+def test_the_line_end_is_not_part_of_the_password(sqlite_shop: Cli) -> None:
     """Seven characters and a line end would be eight, the minimum."""
-    sqlite_cli.json("brand", "create", "shop")
     words = ("user", "create", "--brand", "shop", "--password-stdin", "--email")
     for number, end in enumerate(("\n", "\r\n", "")):
-        assert sqlite_cli.json(*words, f"{number}@shop.example", stdin=f"rainbow123{end}")["id"]
-        assert "8" in sqlite_cli(*words, "short@shop.example", stdin=f"q7!x9#z{end}").error
+        assert sqlite_shop.json(*words, f"{number}@shop.example", stdin=f"rainbow123{end}")["id"]
+        assert "8" in sqlite_shop(*words, "short@shop.example", stdin=f"q7!x9#z{end}").error
     for stdin in ("", "\n", b"\xff\xfe\n"):
-        said = sqlite_cli(*words, "a@shop.example", stdin=stdin)
+        said = sqlite_shop(*words, "a@shop.example", stdin=stdin)
         assert said.exit_code == 2
         assert "--password-stdin" in said.err
 
 
-def test_an_error_names_the_field(sqlite_cli: Cli) -> None:
-    sqlite_cli.json("brand", "create", "shop")
-    sqlite_cli.json(*NEW, "--verified")
+def test_an_error_names_the_field(sqlite_shop: Cli) -> None:
+    sqlite_shop.json(*NEW, "--verified")
     words = ("user", "create", "--brand", "shop", "--json", "--email")
     for more, stdin, line in (
         (("no address",), "", "email"),
@@ -115,7 +107,7 @@ def test_an_error_names_the_field(sqlite_cli: Cli) -> None:
         (("a@b.example", "--password-stdin"), "password\n", "password"),
         (("luna@shop.example",), "", "taken"),
     ):
-        said = sqlite_cli(*words, *more, stdin=stdin)
+        said = sqlite_shop(*words, *more, stdin=stdin)
         assert said.exit_code == 1
         assert line in said.error
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "keystead"
@@ -33,6 +34,14 @@ class Module:
         """The room of the house it stands in: ``users`` for src/keystead/users/store.py."""
         return self.path.relative_to("src/keystead").parts[0].removesuffix(".py")
 
+    def imported(self) -> Iterator[str]:
+        """What is imported, wherever in the file: dotted names; relative imports begin with a dot."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield "." * node.level + (node.module or "")
+
     def functions(self) -> Iterator[AnyFunction]:
         """Every function and method, however deep."""
         for node in ast.walk(self.tree):
@@ -46,6 +55,15 @@ def modules(folder: str) -> tuple[Module, ...]:
     return tuple(
         Module(path.relative_to(ROOT), path.read_text("utf-8")) for path in sorted((ROOT / folder).rglob("*.py"))
     )
+
+
+_Node = TypeVar("_Node", bound=ast.AST)
+
+
+def nodes(folder: str, *kinds: type[_Node]) -> Iterator[tuple[Module, _Node]]:
+    """Every node of these kinds below ``folder``, with its module."""
+    for module in modules(folder):
+        yield from ((module, node) for node in ast.walk(module.tree) if isinstance(node, kinds))
 
 
 def published() -> tuple[Module, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.house_rules.source import DOCS, ROOT, modules, page
+from tests.house_rules.source import DOCS, ROOT, nodes, page
 
 PAGES = (
     "tutorial architecture contract attacks glossary security settings errors permissions cli operations sdk sdk-web"
@@ -19,9 +19,9 @@ PAGES = (
 NOT_FOR_OPERATORS = {"graphiql", "mailbox", "warnings", "is_base_url_chosen"}
 
 
-def markdown() -> list[object]:
-    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "sdk").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted(files)]
+MARKDOWN = sorted(
+    [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "sdk").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -29,7 +29,7 @@ def test_every_page_is_there(name: str) -> None:
     assert page(f"{name}.md").startswith("# ")
 
 
-@pytest.mark.parametrize("path", markdown())
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in MARKDOWN])
 def test_every_link_leads_somewhere(path: Path) -> None:
     text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
     targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
@@ -48,21 +48,16 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-def variables() -> set[str]:
+def test_every_setting_is_documented_and_no_other() -> None:
+    from keystead.policy import BrandPolicy, Features
     from keystead.settings import OUTSIDE_SETTINGS, SECRET_SETTINGS, Settings
 
     names = {field.name for field in fields(Settings)} - NOT_FOR_OPERATORS
     names |= {f"{name}_file" for name in SECRET_SETTINGS}
-    return {f"KEYSTEAD_{name.upper()}" for name in names} | set(OUTSIDE_SETTINGS)
-
-
-def test_every_setting_is_documented() -> None:
-    assert sorted(name for name in variables() if f"`{name}`" not in page("settings.md")) == []
-
-
-def test_every_documented_setting_exists() -> None:
-    documented = set(re.findall(r"`(KEYSTEAD_[A-Z_]+)`", page("settings.md")))
-    assert sorted(documented - variables()) == []
+    variables = {f"KEYSTEAD_{name.upper()}" for name in names} | set(OUTSIDE_SETTINGS)
+    assert sorted(variables ^ set(re.findall(r"`(KEYSTEAD_[A-Z_]+)`", page("settings.md")))) == []
+    of_brands = (*Features.__struct_fields__, *BrandPolicy.__struct_fields__)
+    assert [name for name in of_brands if f"`{name}`" not in page("settings.md")] == []
 
 
 def test_every_permission_is_documented() -> None:
@@ -71,13 +66,6 @@ def test_every_permission_is_documented() -> None:
     names = [ADMIN, OPERATOR, READ, WRITE, *(f"customer:{action}" for action in ENTITY_ACTIONS)]
     names += ["customer:read:own", "customer:write:own"]
     assert [name for name in names if f"`{name}`" not in page("permissions.md")] == []
-
-
-def test_every_feature_and_policy_is_documented() -> None:
-    from keystead.policy import BrandPolicy, Features
-
-    names = (*Features.__struct_fields__, *BrandPolicy.__struct_fields__)
-    assert [name for name in names if f"`{name}`" not in page("settings.md")] == []
 
 
 def test_every_command_and_option_is_documented() -> None:
@@ -118,10 +106,12 @@ def test_every_audit_event_is_documented() -> None:
 
 
 def test_every_log_line_that_warns_is_documented() -> None:
-    calls = [node for module in modules("src") for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
-    found = {event for call in calls if (event := warning_of(call))}
+    found = {event for _, call in nodes("src", ast.Call) if (event := warning_of(call))}
     assert {"worker_died", "upkeep_failed", "graphql.refused", "connections_refused"} <= found
     assert sorted(event for event in found if f"`{event}`" not in page("operations.md")) == []
+
+
+LOGGERS = ("_log", "log", "logger")
 
 
 def warning_of(call: ast.Call) -> str | None:
@@ -131,9 +121,9 @@ def warning_of(call: ast.Call) -> str | None:
     callees = [call.func.body, call.func.orelse] if isinstance(call.func, ast.IfExp) else [call.func]
     if any(isinstance(callee, ast.Name) and callee.id == "tell" for callee in callees):
         return call.args[0].value
-    levels = {callee.attr for callee in callees if isinstance(callee, ast.Attribute) and is_logger(callee.value)}
+    levels = {
+        callee.attr
+        for callee in callees
+        if isinstance(callee, ast.Attribute) and isinstance(callee.value, ast.Name) and callee.value.id in LOGGERS
+    }
     return call.args[0].value if levels & {"warning", "error", "exception", "critical"} else None
-
-
-def is_logger(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in ("_log", "log", "logger")

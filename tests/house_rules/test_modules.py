@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.house_rules.source import CLIENT_PACKAGE, PACKAGE, ROOT, Module, modules, parameters, place, published
+from tests.house_rules.source import CLIENT_PACKAGE, PACKAGE, ROOT, Module, modules, nodes, parameters, place, published
 
 MOST_LINES = 300
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "data", "info", "process", "misc"}
@@ -16,22 +16,9 @@ CLOCK = "src/keystead/clock.py"
 UNBRANDED_SLICES = {"brands", "installation"}
 
 
-def each_module() -> list[object]:
-    return [pytest.param(module, id=str(module.path)) for module in published()]
-
-
-def test_the_product_has_modules() -> None:
-    assert len(modules("src")) > 10
-    assert len(modules("sdk/src")) > 10
-
-
-@pytest.mark.parametrize("module", each_module())
-def test_a_module_fits_in_the_head(module: Module) -> None:
+@pytest.mark.parametrize("module", [pytest.param(module, id=str(module.path)) for module in published()])
+def test_a_module_is_short_and_says_what_it_is(module: Module) -> None:
     assert module.text.count("\n") <= MOST_LINES
-
-
-@pytest.mark.parametrize("module", each_module())
-def test_a_module_says_what_it_is(module: Module) -> None:
     assert module.text == "" or ast.get_docstring(module.tree)
 
 
@@ -48,9 +35,7 @@ def test_no_name_is_vague() -> None:
 
 def test_nothing_is_left_unfinished() -> None:
     unfinished = re.compile(r"NotImplementedError|TODO|FIXME|XXX")
-    assert [
-        f"{module.path}: {found.group()}" for module in published() if (found := unfinished.search(module.text))
-    ] == []
+    assert [str(module.path) for module in published() if unfinished.search(module.text)] == []
 
 
 def test_a_function_takes_ctx_or_tx_and_never_both() -> None:
@@ -133,9 +118,8 @@ def test_the_machines_clock_is_read_where_no_server_is_open() -> None:
     allowed = {CLOCK, "src/keystead/db/clock.py", "src/keystead/cli/doctor.py", "src/keystead/cli/demo/runner.py"}
     users = {
         str(module.path)
-        for module in modules("src")
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.ImportFrom) and "SystemClock" in {name.name for name in node.names}
+        for module, node in nodes("src", ast.ImportFrom)
+        if "SystemClock" in {name.name for name in node.names}
     }
     assert users | {CLOCK} == allowed
 
@@ -144,21 +128,16 @@ def test_no_test_sleeps() -> None:
     """``asyncio.sleep(0)`` is no sleep: it lets the others have a turn."""
     assert [
         place(module, node)
-        for module in modules("tests")
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
+        for module, node in nodes("tests", ast.Call)
+        if isinstance(node.func, ast.Attribute)
         and node.func.attr == "sleep"
         and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
     ] == []
 
 
-def test_every_folder_of_code_is_a_package() -> None:
+def test_every_folder_of_code_is_a_package_and_both_are_typed() -> None:
     folders = {(ROOT / module.path).parent for module in published()}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
-
-
-def test_the_packages_say_that_they_are_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
     assert (CLIENT_PACKAGE / "py.typed").exists()
 
@@ -168,19 +147,9 @@ def test_the_packages_say_that_they_are_typed() -> None:
 )
 def test_server_and_client_know_each_other_by_the_contract_alone(folder: str, other: str) -> None:
     """Each is installed where the other is not; examples are copied to where the client is."""
-    assert [
-        f"{place(module, node)} {name}"
-        for module in modules(folder)
-        for node in ast.walk(module.tree)
-        for name in _imported(node)
-        if name.partition(".")[0] == other
-    ] == []
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    return [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+    found = [f"{module.path} {name}" for module in modules(folder) for name in module.imported()]
+    assert len(found) > 10
+    assert [line for line in found if line.split()[1].partition(".")[0] == other] == []
 
 
 def _words(name: str) -> list[str]:

@@ -133,20 +133,14 @@ def _calls(module: Module) -> Iterator[tuple[str, ast.Call]]:
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and not name:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             name = target.id if isinstance(target, ast.Name) else ""
-        elif _is_regex_call(node):
-            assert isinstance(node, ast.Call)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _CALLS
+            and ast.unparse(node.func.value) in _MODULES
+        ):
             yield name, node
         scopes += [(child, name) for child in ast.iter_child_nodes(node)]
-
-
-def _is_regex_call(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in _CALLS
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id in _MODULES
-    )
 
 
 def _found() -> dict[str, str]:

@@ -13,10 +13,9 @@ from keystead.policy import SessionKind
 from keystead.users import service as users
 from keystead.users.model import User
 from tests.api import Api
-from tests.make import REQUEST, make_brand, make_caller, make_session, make_user
+from tests.make import PASSWORD, REQUEST, make_brand, make_caller, make_session
 from tests.web.pages.visiting import Visitor, newest_link
 
-PASSWORD = "rainbow123"
 ANN = "ann@example.com"
 NEW = "ann.new@example.com"
 
@@ -27,12 +26,6 @@ Asked = Callable[[MailKind], Awaitable[str]]
 async def brand(server: Server) -> ActiveBrand:
     """``rainbowMakers``, with magic login."""
     return await make_brand(server, features={"magic_login": True})
-
-
-@pytest.fixture
-async def ann(server: Server, brand: ActiveBrand) -> User:
-    """A user with a verified address and a password."""
-    return await make_user(server, brand, ANN, password=PASSWORD)
 
 
 @pytest.fixture
