@@ -190,19 +190,13 @@ def test_a_redirect_is_an_error(status: int) -> None:
     ("document", "expected"),
     [
         ("{ me { id } }", True),
-        ("query mutation { me { id } }", False),
-        ("query A { me { mutation } } fragment F on Me { id }", True),
-        ('query { userById(id: "} mutation {") { data { id } } }', True),
-        ('query { a(b: """ " } mutation { """) }', True),
-        ("# mutation\n{ me { id } }", True),
+        ("query A($b: ID!) { mutations(by: $b) { last_login } } fragment F on Me { id }", True),
         ("query A { me { id } } mutation B { logout { data { success } } }", False),
-        ("mutation { logout { data { success } } }", False),
+        ("query A{me{id}}mutation{logout}", False),
+        ("\ufeffmutation@a{logout}", False),
         ("subscription { a }", False),
-        ('{ a(b: "unclosed) }\n mutation { b }', False),
-        ("} mutation {", False),
-        ("{ a", False),
         ('{ login(email: "a", brand: "b", password: "c") }', False),
-        ('{ a(b: "login") # login\n}', True),
+        ('{ a(b: "in doubt, mutation") }', False),
     ],
 )
 def test_a_document_in_doubt_is_no_query(document: str, expected: bool) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from keystead_client._single_flight import (
-    RecentTokens,
-    SingleFlight,
-    run_sync,
-    share_between_tasks,
-    share_between_threads,
-)
+from keystead_client._single_flight import RecentTokens, SingleFlight, run_sync
 from keystead_client.errors import NetworkError, ServerError, Timeout
+
+
+def run_in_thread(flights: SingleFlight[int], work: Callable[[], int], key: str = "a") -> int:
+    """The result of work that never suspends."""
+
+    async def once() -> int:
+        return work()
+
+    return run_sync(flights.run_in_thread(key, once))
 
 
 class Work:
@@ -39,7 +43,7 @@ class Work:
         return number
 
     def start(self, key: str = "a") -> asyncio.Task[int]:
-        return asyncio.create_task(self.flights.run_async(key, self))
+        return asyncio.create_task(self.flights.run_in_task(key, self))
 
     async def quick(self, key: str = "a") -> int:
         self.may_end.set()
@@ -98,6 +102,17 @@ async def test_work_that_is_cancelled_fails_for_all_who_wait() -> None:
     assert await work.quick() == 1
 
 
+async def test_a_blocking_caller_does_not_wait_for_a_task_of_the_event_loop_it_blocks() -> None:
+    """Which could not complete the work while the thread waits."""
+    work = Work()
+    task = work.start()
+    await work.started.wait()
+    assert run_in_thread(work.flights, lambda: 7) == 7
+    work.may_end.set()
+    assert await task == 1
+    assert run_in_thread(work.flights, lambda: 7) == 1, "remembered"
+
+
 async def test_a_stuck_leader_is_given_up() -> None:
     work = Work()
     work.flights._patience = 0.0
@@ -108,8 +123,8 @@ async def test_a_stuck_leader_is_given_up() -> None:
     second = work.start()
     await asyncio.sleep(0)
     with pytest.raises(Timeout):
-        await asyncio.to_thread(work.flights.run, "a", lambda: 7)
-    assert await asyncio.to_thread(work.flights.run, "a", lambda: 7) == 7, "the next one leads"
+        await asyncio.to_thread(run_in_thread, work.flights, lambda: 7)
+    assert await asyncio.to_thread(run_in_thread, work.flights, lambda: 7) == 7, "the next one leads"
     work.may_end.set()
     assert [await leader, await second] == [1, 2]
     assert await work.start() == 7, "what was given up is not remembered"
@@ -125,14 +140,14 @@ def test_threads_share_one_run() -> None:
 
     def call() -> int:
         together.wait(10)
-        return flights.run("a", work)
+        return run_in_thread(flights, work)
 
     with ThreadPoolExecutor(8) as pool:
         assert [future.result() for future in [pool.submit(call) for _ in range(8)]] == [7] * 8
     assert len(runs) == 1
     with pytest.raises(ZeroDivisionError):
-        flights.run("b", lambda: 1 // 0)
-    assert flights.run("b", lambda: 3) == 3
+        run_in_thread(flights, lambda: 1 // 0, "b")
+    assert run_in_thread(flights, lambda: 3, "b") == 3
 
 
 def test_an_interrupted_thread_fails_for_those_who_wait() -> None:
@@ -148,16 +163,16 @@ def test_an_interrupted_thread_fails_for_those_who_wait() -> None:
                 return wait(timeout)
 
             future.result = result  # type: ignore[method-assign]
-            waiting.append(pool.submit(flights.run, "a", lambda: 8))
+            waiting.append(pool.submit(run_in_thread, flights, lambda: 8))
             assert waits.wait(10)
             raise KeyboardInterrupt
 
         waiting: list[object] = []
         with pytest.raises(KeyboardInterrupt):
-            flights.run("a", interrupted)
+            run_in_thread(flights, interrupted)
         with pytest.raises(NetworkError, match="broken off"):
             waiting[0].result(10)  # type: ignore[attr-defined]
-    assert flights.run("a", lambda: 9) == 9
+    assert run_in_thread(flights, lambda: 9) == 9
 
 
 def test_each_event_loop_of_a_program_can_call() -> None:
@@ -167,8 +182,8 @@ def test_each_event_loop_of_a_program_can_call() -> None:
 
     flights: SingleFlight[int] = SingleFlight(60)
     for key in ("a", "a", "b"):
-        assert asyncio.run(flights.run_async(key, answer)) == 7
-    assert flights.run("a", lambda: 8) == 7
+        assert asyncio.run(flights.run_in_task(key, answer)) == 7
+    assert run_in_thread(flights, lambda: 8) == 7
 
 
 def test_threads_run_the_same_coroutines_without_an_event_loop() -> None:
@@ -180,10 +195,10 @@ def test_threads_run_the_same_coroutines_without_an_event_loop() -> None:
         return 7
 
     flights: SingleFlight[int] = SingleFlight()
-    assert run_sync(share_between_threads(flights, "a", immediate)) == 7
-    assert asyncio.run(share_between_tasks(flights, "a", suspends)) == 7
+    assert run_sync(flights.run_in_thread("a", immediate)) == 7
+    assert asyncio.run(flights.run_in_task("a", suspends)) == 7
     with pytest.raises(RuntimeError, match=r"keystead_client\.auth"):
-        run_sync(share_between_threads(flights, "a", suspends))
+        run_sync(flights.run_in_thread("a", suspends))
     assert not flights._flights
 
 
@@ -238,9 +253,9 @@ async def test_with_freshness_a_result_is_as_old_as_its_work() -> None:
     assert await asyncio.gather(*calls) == [1, 1, 2]
     work.now += 0.75
     assert await work.start() == 2
-    assert work.flights.run("a", lambda: 7) == 2
+    assert run_in_thread(work.flights, lambda: 7) == 2
     work.now += 0.25
-    assert work.flights.run("a", lambda: 7) == 7
+    assert run_in_thread(work.flights, lambda: 7) == 7
 
 
 async def test_a_clock_that_is_set_back_starts_no_second_run() -> None:
@@ -253,14 +268,11 @@ async def test_a_clock_that_is_set_back_starts_no_second_run() -> None:
     assert await asyncio.gather(*calls) == [1, 1]
 
 
-def test_recent_tokens_are_an_lru_set_of_digests() -> None:
+def test_recent_tokens_are_a_bounded_set_of_digests() -> None:
     recent = RecentTokens(3)
-    for token in "abc":
-        recent.add(token)
-    assert "a" in recent
-    recent.add("b", 7.0)
-    recent.add("d")
-    assert [token in recent for token in "abcd"] == [True, True, False, True]
-    assert recent.added_at("b") == 7.0
+    for token, now in (("a", 1.0), ("b", 2.0), ("c", 3.0), ("b", 4.0), ("d", 5.0), ("e", 6.0)):
+        recent.add(token, now)
+    assert [recent.added_at(token) for token in "abcde"] == [None, 4.0, None, 5.0, 6.0]
+    assert "e" in recent
     recent.add("a secret")
     assert "a secret" not in repr(vars(recent))

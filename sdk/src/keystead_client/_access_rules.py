@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import cache, partial
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from keystead_client._endpoint import is_loopback
-from keystead_client._transport import WarnOnce
+from keystead_client._transport import LOGGER
 from keystead_client.cookies import CookieOptions
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
 _PROXY_HEADERS: Final = frozenset(
     {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
+_LOST_COOKIES: Final = (
+    "Logged in over plain http, but the cookies are Secure: the browser will drop them. Serve https (a proxy shows it"
+    " with X-Forwarded-Proto), or use CookieOptions(secure=False)"
 )
 _ADDRESS: Final = re.compile(r"[0-9A-Za-z.:%\[\]_-]{1,100}")
 # The router behind us or a proxy before us may normalize these differently: no such path is ever public.
@@ -147,10 +152,7 @@ class AccessRules:
         self._public = (PathRules(public_paths), PathRules((self.login_path.partition("?")[0],)))
         self._api = PathRules(api_paths)
         self._origins = OriginRules(allowed_origins)
-        self._warn_lost_cookies = WarnOnce(
-            "Logged in over plain http, but the cookies are Secure: the browser will drop them. Serve https (a proxy "
-            "shows it with X-Forwarded-Proto), or use CookieOptions(secure=False)"
-        )
+        self._warn_lost_cookies = cache(partial(LOGGER.warning, _LOST_COOKIES))  # once
 
     def is_public(self, request: IncomingRequest) -> bool:
         """Whether the path needs no login: by ``public_paths``, or because it is the login page."""

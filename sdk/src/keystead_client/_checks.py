@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from keystead_client._protocol import limit_retry_wait
-from keystead_client._single_flight import RecentTokens, Share, SingleFlight, share_between_tasks, share_between_threads
+from keystead_client._single_flight import RecentTokens, Share, SingleFlight
 from keystead_client._transport import OutageLog, PoolTimeout
 from keystead_client.async_client import AsyncClient
 from keystead_client.cookies import CookieTokens, set_cookies
@@ -101,7 +101,7 @@ class TokenChecks:
         server: AsyncClient,
         verifier: Verifier | None,
         clock: Callable[[], float],
-        share: Share = share_between_tasks,
+        share: Share = SingleFlight.run_in_task,
     ) -> None:
         self._server = server
         self._verifier = verifier
@@ -127,7 +127,7 @@ class TokenChecks:
     @property
     def is_blocking(self) -> bool:
         """Whether coroutines run to completion without an event loop (WSGI)."""
-        return self._share is share_between_threads
+        return self._share is SingleFlight.run_in_thread
 
     async def check(self, auth_token: str, forwarded_for: str | None) -> User | None:
         """Return the user of an access token, None if it is not valid.

@@ -5,7 +5,8 @@
 - Fetched again for an unknown ``kid``, at most every 10 s; in between, an unknown ``kid`` is refused.
 - While the issuer cannot be reached, cached keys are used for up to ``max_stale`` (1 h); it is asked every 10 s.
 
-One fetch at a time, across tasks, event loops and threads. joserfc comes with the extra ``keystead-client[verify]``.
+One fetch at a time, across tasks, event loops and threads; only a blocking call on an event loop that is fetching
+fetches by itself. joserfc comes with the extra ``keystead-client[verify]``.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Final
 
 import httpx
 
 from keystead_client._endpoint import split_url
 from keystead_client._protocol import Reply
-from keystead_client._single_flight import Share, SingleFlight, run_sync, share_between_tasks, share_between_threads
+from keystead_client._single_flight import Share, SingleFlight, Work, run_sync
 from keystead_client._transport import Bounds, LoopConnections, ThreadConnections, send, send_async
 from keystead_client.errors import KeysteadError, NetworkError, ServerError
 
@@ -37,9 +39,7 @@ _MOST_KEYS: Final = 32
 _LARGEST: Final = 64 * 1024
 """Bytes of a document; one of three keys has 700."""
 _HEADERS: Final = {"accept": "application/json, */*;q=0.5", "cache-control": "no-cache"}
-
-
-_Get = Callable[[], Coroutine[Any, Any, Reply]]
+_Get = Work[Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class _State:
     """What is known; replaced as a whole, so that threads read it without a lock."""
 
     keys: Mapping[str, Any] = field(default_factory=dict)
-    fetched_at: float | None = None
-    attempted_at: float | None = None
+    fetched_at: float = -inf
+    attempted_at: float = -inf
     failure: KeysteadError | None = None
 
 
@@ -73,9 +73,12 @@ class PublishedKeys:
         self._url = f"{issuer}/.well-known/jwks.json"
         self._transport = transport
         self._bounds = Bounds(timeout, _LARGEST)
-        self._threads: ThreadConnections | None = None
-        async_transport = transport if isinstance(transport, httpx.AsyncBaseTransport) else None
-        self._loops = LoopConnections(async_transport, self._bounds)
+        self._threads = ThreadConnections(
+            transport if isinstance(transport, httpx.BaseTransport) else None, self._bounds
+        )
+        self._loops = LoopConnections(
+            transport if isinstance(transport, httpx.AsyncBaseTransport) else None, self._bounds
+        )
         self._ttl, self._max_stale = ttl, max_stale
         # So early that the next keys arrive before the cached ones are too old.
         self._renew_at = ttl - min(timeout, ttl / 2)
@@ -89,17 +92,15 @@ class PublishedKeys:
         :raises NetworkError: the issuer cannot be reached, and no cached key is recent enough.
         :raises ServerError: the same; its answer holds no keys.
         """
-        return run_sync(self._find(kid, share_between_threads, self._get))
+        return run_sync(self._find(kid, SingleFlight.run_in_thread, self._get))
 
     async def find_async(self, kid: str) -> Any | None:
         """As :meth:`find`."""
-        return await self._find(kid, share_between_tasks, self._get_async)
+        return await self._find(kid, SingleFlight.run_in_task, self._get_async)
 
     def close(self) -> None:
         """Close the connections of threads; a later fetch opens new ones."""
-        if self._threads:
-            self._threads.client.close()
-            self._threads = None
+        self._threads.close()
 
     async def aclose(self) -> None:
         """Close those, and the connections of this event loop."""
@@ -132,20 +133,15 @@ class PublishedKeys:
         is_usable, is_fresh = self._is_usable(now), self._is_younger(self._renew_at, now)
         if is_usable and is_fresh and kid in self._state.keys:
             return False
-        attempted_at = self._state.attempted_at
-        if attempted_at is None:
-            return True
-        has_paused = not 0 <= now - attempted_at < (RETRY_AFTER if is_usable else _FIRST_RETRY_AFTER)
+        has_paused = not 0 <= now - self._state.attempted_at < (RETRY_AFTER if is_usable else _FIRST_RETRY_AFTER)
         return has_paused or (self._state.failure is None and not is_fresh)
 
     def _is_usable(self, now: float) -> bool:
-        fetched_at = self._state.fetched_at
-        return fetched_at is not None and abs(now - fetched_at) <= self._max_stale
+        return abs(now - self._state.fetched_at) <= self._max_stale
 
     def _is_younger(self, seconds: float, now: float) -> bool:
         # `0 <=`: a clock that was set back makes no key young.
-        fetched_at = self._state.fetched_at
-        return fetched_at is not None and 0 <= now - fetched_at < seconds
+        return 0 <= now - self._state.fetched_at < seconds
 
     async def _fetch(self, kid: str, get: _Get) -> None:
         now = self._clock()
@@ -165,8 +161,6 @@ class PublishedKeys:
         """Never suspends."""
         if self._transport is not None and not isinstance(self._transport, httpx.BaseTransport):
             raise ValueError("transport: verify() needs a synchronous one; verify_async() takes this one")
-        if self._threads is None:
-            self._threads = ThreadConnections(self._transport, self._bounds)
         client = self._threads.client
         return send(client, client.build_request("GET", self._url, headers=_HEADERS), self._bounds)
 

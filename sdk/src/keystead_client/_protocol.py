@@ -18,9 +18,7 @@ import httpx
 
 from keystead_client.errors import KeysteadError, NetworkError, RateLimited, ServerError, Unavailable, error_from
 
-_TOKEN = re.compile(
-    r'"""(?:\\"""|[^"]|"(?!""))*"""|"(?:\\.|[^"\\\n])*"|#[^\n\r]*|[_A-Za-z][_0-9A-Za-z]*|[{}]|"', re.ASCII | re.DOTALL
-)
+_WITH_EFFECT = re.compile(r"\b(?:mutation|subscription|login)\b", re.ASCII)
 _FIRST_DELAY = 0.1
 """Seconds; the longest delay before the first retry. It doubles with each."""
 
@@ -172,12 +170,4 @@ def is_query(document: str) -> bool:
 
     The standing contract's ``login`` is a query that opens a session.
     """
-    depth = 0
-    for match in _TOKEN.finditer(document):
-        token = match.group()
-        if token == '"':
-            return False
-        depth += (token == "{") - (token == "}")
-        if depth < 0 or token == "login" or (depth == 0 and token in ("mutation", "subscription")):
-            return False
-    return depth == 0
+    return not _WITH_EFFECT.search(document)

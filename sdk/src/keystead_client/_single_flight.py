@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
@@ -28,45 +29,38 @@ PATIENCE: Final = 90.0
 
 
 class RecentTokens:
-    """An LRU set of at most ``most`` tokens, each with the time it was added. Holds digests only. Thread-safe."""
+    """The last ``most`` tokens that were added, each with a time. Holds digests only. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._times: OrderedDict[bytes, float] = OrderedDict()
+        self._times: dict[bytes, float] = {}
 
     def __contains__(self, token: str) -> bool:
         return self.added_at(token) is not None
 
     def added_at(self, token: str) -> float | None:
         """When the token was last added; None if it is not in the set."""
-        key = _digest(token)
-        with self._lock:
-            if key in self._times:
-                self._times.move_to_end(key)
-            return self._times.get(key)
+        return self._times.get(_digest(token))
 
     def add(self, token: str, now: float = 0.0) -> None:
-        """Add the token; evict the least recently used one if the set is full."""
-        key = _digest(token)
+        """Add the token; evict the oldest one if the set is full."""
         with self._lock:
-            self._times[key] = now
-            self._times.move_to_end(key)
+            self._times.pop(_digest(token), None)
+            self._times[_digest(token)] = now
             if len(self._times) > self._most:
-                self._times.popitem(last=False)
+                del self._times[next(iter(self._times))]
 
 
+@dataclass(eq=False, slots=True)
 class _Flight(Generic[T]):
     """One call: in progress, or completed and remembered."""
 
-    __slots__ = ("future", "landed_at", "started_at")
-
-    def __init__(self, started_at: float) -> None:
-        self.started_at = started_at
-        self.landed_at: float | None = None
-        self.future: Future[T] = Future()
-        # A running future cannot be cancelled: a follower that stops waiting takes nothing from the others.
-        self.future.set_running_or_notify_cancel()
+    place: bytes
+    started_at: float
+    landed_at: float | None = None
+    thread: int = field(default_factory=threading.get_ident)
+    future: Future[T] = field(default_factory=Future)
 
 
 class SingleFlight(Generic[T]):
@@ -87,45 +81,45 @@ class SingleFlight(Generic[T]):
         freshness: float | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._capacity = capacity
-        self._freshness = freshness
-        self._patience = patience
+        self._seconds, self._clock, self._capacity = seconds, clock, capacity
+        self._freshness, self._patience = freshness, patience
         self._lock = threading.Lock()
         self._flights: OrderedDict[bytes, _Flight[T]] = OrderedDict()
         # The event loop itself holds only weak references to tasks.
         self._tasks: set[asyncio.Task[T]] = set()
 
-    def run(self, key: str, work: Callable[[], T]) -> T:
-        """The result of the work, for threads."""
-        place = _digest(key)
-        flight, is_leader = self._board(place)
-        if not is_leader:
-            with self._following(place, flight):
-                return flight.future.result(self._patience)
-        try:
-            result = work()
-        except BaseException as error:
-            self._land(place, flight, error)
-            raise
-        self._land(place, flight, None, result)
-        return result
+    async def run_in_thread(self, key: str, work: Work[T]) -> T:
+        """The result of the work, for threads: never suspends, so that :func:`run_sync` can drive it.
 
-    async def run_async(self, key: str, work: Work[T]) -> T:
+        Never waits for its own thread: on an event loop that runs the same work for a task, it does the work itself.
+        """
+        flight, is_leader = self._board(_digest(key))
+        if is_leader:
+            try:
+                result = run_sync(work())
+            except BaseException as error:
+                self._land(flight, error)
+                raise
+            self._land(flight, None, result)
+            return result
+        if flight.thread == threading.get_ident() and not flight.future.done():
+            return await work()
+        with self._following(flight):
+            return flight.future.result(self._patience)
+
+    async def run_in_task(self, key: str, work: Work[T]) -> T:
         """The same for tasks, of any event loop.
 
         The work runs in its own task: it completes for the others although its caller is cancelled.
         """
-        place = _digest(key)
-        flight, is_leader = self._board(place)
+        flight, is_leader = self._board(_digest(key))
         if is_leader:
             task = asyncio.create_task(work())
             self._tasks.add(task)
-            task.add_done_callback(partial(self._task_done, place, flight))
-        elif flight.landed_at is not None:
-            return flight.future.result()
-        with self._following(place, flight):
+            task.add_done_callback(partial(self._task_done, flight))
+        with self._following(flight):
+            if flight.future.done():
+                return flight.future.result()
             async with asyncio.timeout(None if is_leader else self._patience):
                 return await asyncio.wrap_future(flight.future)
 
@@ -156,11 +150,13 @@ class SingleFlight(Generic[T]):
                 if len(self._flights) < self._capacity and self._is_usable(oldest):
                     break
                 self._flights.popitem(last=False)
-            flight = self._flights[place] = _Flight(self._clock())
+            flight = self._flights[place] = _Flight(place, self._clock())
+            # A running future cannot be cancelled: a follower that stops waiting takes nothing from the others.
+            flight.future.set_running_or_notify_cancel()
             return flight, True
 
     @contextmanager
-    def _following(self, place: bytes, flight: _Flight[T]) -> Iterator[None]:
+    def _following(self, flight: _Flight[T]) -> Iterator[None]:
         """Raise a copy of the leader's error: one raised for several callers would accumulate their tracebacks."""
         try:
             yield
@@ -168,30 +164,30 @@ class SingleFlight(Generic[T]):
             raise copy(error) from None
         except TimeoutError:
             # The next caller leads; this flight still completes for those who wait.
-            with self._lock:
-                if self._flights.get(place) is flight:
-                    del self._flights[place]
+            self._drop(flight)
             raise Timeout("another caller's request for the same took too long", was_sent=False) from None
 
-    def _task_done(self, place: bytes, flight: _Flight[T], task: asyncio.Task[T]) -> None:
+    def _task_done(self, flight: _Flight[T], task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._land(place, flight, error, *(() if error else (task.result(),)))
+        self._land(flight, error, *(() if error else (task.result(),)))
 
-    def _land(self, place: bytes, flight: _Flight[T], error: BaseException | None, *result: T) -> None:
+    def _land(self, flight: _Flight[T], error: BaseException | None, *result: T) -> None:
         # The memory is updated before the waiting callers are: a later caller never gets a result that is over.
-        with self._lock:
-            if self._flights.get(place) is flight:
-                del self._flights[place]
-                if error is None and self._seconds > 0:
-                    flight.landed_at = self._clock()
-                    self._flights[place] = flight
+        flight.landed_at = self._clock()
+        if error is not None or not self._seconds:
+            self._drop(flight)
         if error is None:
             flight.future.set_result(*result)
         elif isinstance(error, Exception):
             flight.future.set_exception(error)
         else:
             flight.future.set_exception(NetworkError("the request was broken off", was_sent=True))
+
+    def _drop(self, flight: _Flight[T]) -> None:
+        with self._lock:
+            if self._flights.get(flight.place) is flight:
+                del self._flights[flight.place]
 
     def _is_usable(self, flight: _Flight[T]) -> bool:
         now = self._clock()
@@ -202,20 +198,10 @@ class SingleFlight(Generic[T]):
 
 
 class Share(Protocol):
-    """How concurrent callers share a result: between tasks, or between threads without an event loop."""
+    """How concurrent callers share a result: ``SingleFlight.run_in_task`` or ``SingleFlight.run_in_thread``."""
 
-    async def __call__(self, flights: SingleFlight[T], key: str, work: Work[T]) -> T:
+    async def __call__(self, flights: SingleFlight[T], key: str, work: Work[T], /) -> T:
         """The result of the work. Raises what the work raised, or ``Timeout``."""
-
-
-async def share_between_tasks(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-    """For tasks: waiting callers do not block the event loop."""
-    return await flights.run_async(key, work)
-
-
-async def share_between_threads(flights: SingleFlight[T], key: str, work: Work[T]) -> T:
-    """For threads: never suspends, so that :func:`run_sync` can drive it; a waiting caller blocks its thread."""
-    return flights.run(key, lambda: run_sync(work()))
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

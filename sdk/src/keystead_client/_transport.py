@@ -76,6 +76,11 @@ class ThreadConnections:
         self.reopen()
         _POOLS.add(self)
 
+    def close(self) -> None:
+        """Close the connections. A later request opens new ones."""
+        self.client.close()
+        self.reopen()
+
     def reopen(self) -> None:
         """Drop the pool without closing its connections, which another process may use."""
         transport = self._transport or httpx.HTTPTransport(verify=self._tls or True)
@@ -132,15 +137,16 @@ def send(client: httpx.Client, request: httpx.Request, bounds: Bounds) -> Reply:
     :raises NetworkError: no answer; Timeout: not in time.
     :raises ServerError: the answer is too large, or compressed.
     """
-    ends_at = time.monotonic() + bounds.seconds
+    ends_at, body = time.monotonic() + bounds.seconds, bytearray()
     try:
         response = client.send(request, stream=True)
         with closing(response):
-            body = _begin(response)
+            _check(response, 0, bounds)
             for chunk in response.iter_bytes():
                 if time.monotonic() > ends_at:
                     raise httpx.ReadTimeout("the whole request takes too long")
-                _extend(body, chunk, response, bounds)
+                body += chunk
+                _check(response, len(body), bounds)
     except httpx.RequestError as error:
         raise _network_error(error) from None
     return Reply(response.status_code, dict(response.headers), bytes(body))
@@ -148,13 +154,15 @@ def send(client: httpx.Client, request: httpx.Request, bounds: Bounds) -> Reply:
 
 async def send_async(client: httpx.AsyncClient, request: httpx.Request, bounds: Bounds) -> Reply:
     """As :func:`send`; the timeout bounds the whole request."""
+    body = bytearray()
     try:
         async with asyncio.timeout(bounds.seconds):
             response = await client.send(request, stream=True)
             async with aclosing(response):
-                body = _begin(response)
+                _check(response, 0, bounds)
                 async for chunk in response.aiter_bytes():
-                    _extend(body, chunk, response, bounds)
+                    body += chunk
+                    _check(response, len(body), bounds)
     except TimeoutError:
         raise Timeout("the server did not answer in time", was_sent=True) from None
     except httpx.RequestError as error:
@@ -162,22 +170,15 @@ async def send_async(client: httpx.AsyncClient, request: httpx.Request, bounds: 
     return Reply(response.status_code, dict(response.headers), bytes(body))
 
 
-def _begin(response: httpx.Response) -> bytearray:
+def _check(response: httpx.Response, size: int, bounds: Bounds) -> None:
     if response.headers.get("content-encoding", "").lower() not in ("", "identity"):
-        raise _refused(response, "the server's answer is compressed, though that was not asked for")
-    return bytearray()
-
-
-def _extend(body: bytearray, chunk: bytes, response: httpx.Response, bounds: Bounds) -> None:
-    body += chunk
-    if len(body) > bounds.largest:
-        raise _refused(response, f"the server's answer is larger than {bounds.largest} bytes")
-
-
-def _refused(response: httpx.Response, message: str) -> ServerError:
-    error = ServerError(message)
+        error = ServerError("the server's answer is compressed, though that was not asked for")
+    elif size > bounds.largest:
+        error = ServerError(f"the server's answer is larger than {bounds.largest} bytes")
+    else:
+        return
     error.status, error.was_executed = response.status_code, True
-    return error
+    raise error
 
 
 def _network_error(error: httpx.RequestError) -> NetworkError:
@@ -229,19 +230,6 @@ def one_line(message: str, longest: int = 300) -> str:
     """The message for a log: in one line, bounded, without control characters."""
     text = message if len(message) <= longest else message[: longest - 1] + "…"
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-class WarnOnce:
-    """A warning that each process logs once."""
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-        self._is_written = False
-
-    def __call__(self) -> None:
-        if not self._is_written:
-            self._is_written = True
-            LOGGER.warning(self._message)
 
 
 class OutageLog:

@@ -12,7 +12,7 @@ from keystead_client import _operations
 from keystead_client._endpoint import require_token
 from keystead_client._protocol import Operation, Reply, with_headers
 from keystead_client._session import AnyClient
-from keystead_client._single_flight import share_between_tasks
+from keystead_client._single_flight import SingleFlight
 from keystead_client._transport import LoopConnections, send_async
 from keystead_client.entities import AsyncEntity
 from keystead_client.errors import NotAuthenticated, RefreshTokenInvalid, RequestError, Unauthenticated
@@ -43,7 +43,7 @@ class AsyncClient(AnyClient):
     The timeout bounds each request from its start to the last byte of the answer.
     """
 
-    _share = staticmethod(share_between_tasks)
+    _share = staticmethod(SingleFlight.run_in_task)
 
     def __init__(
         self,

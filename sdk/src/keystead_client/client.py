@@ -9,7 +9,7 @@ import httpx
 
 from keystead_client._protocol import Operation, Reply
 from keystead_client._session import AnyClient
-from keystead_client._single_flight import blocking, share_between_threads
+from keystead_client._single_flight import SingleFlight, blocking
 from keystead_client._transport import ThreadConnections, send
 from keystead_client.async_client import AsyncClient, ClientOptions
 from keystead_client.entities import Entity
@@ -37,7 +37,7 @@ class Client(AnyClient):
     :raises TypeError: ``tokens`` is neither a store nor ``Tokens``.
     """
 
-    _share = staticmethod(share_between_threads)
+    _share = staticmethod(SingleFlight.run_in_thread)
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Client(AnyClient):
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.client.close()
+        self._http.close()
 
     def __enter__(self) -> Self:
         return self

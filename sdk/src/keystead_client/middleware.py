@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from keystead_client._access_rules import AccessRules, IncomingRequest
 from keystead_client._checks import RETRIES, TIMEOUT, TokenChecks
 from keystead_client._request import RequestEnded, RequestState, current_request
-from keystead_client._single_flight import Share, share_between_tasks
+from keystead_client._single_flight import Share, SingleFlight
 from keystead_client._transport import LOGGER
 from keystead_client.async_client import AsyncClient
 from keystead_client.cookies import CookieOptions, without_keystead_headers
@@ -59,7 +59,7 @@ class Protected(Generic[AppT, ClientT]):
     """
 
     _client_type: Callable[..., ClientT]
-    _share: Share = staticmethod(share_between_tasks)
+    _share: Share = staticmethod(SingleFlight.run_in_task)
 
     _adapt: Callable[[Any], Any] = staticmethod(lambda checker: checker)
     """Makes a client or verifier the asynchronous one that ``TokenChecks`` expects."""

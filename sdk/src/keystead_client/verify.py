@@ -37,6 +37,7 @@ _BRAND_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_QUOTED: Final = 100
 """Characters of an unverified claim that an error message quotes."""
 _CLAIMS: Final = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "jti"})
+# For all other reasons: a forger learns nothing from how a token fails.
 _REFUSAL: Final = "not a valid access token of this issuer and brand"
 _LATEST: Final = 2**53
 # Base64url without padding, the unused bits of the last letter zero (RFC 4648 §3.5).
@@ -71,28 +72,23 @@ def _parse(token: object, issuer: str, brand: str) -> tuple[str, Claims]:
     header, payload = (_json_object(parts[1]), _json_object(parts[2])) if parts else ({}, {})
     kid = header.get("kid")
     if not isinstance(kid, str) or not _KID.fullmatch(kid) or header != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
-        raise _refused()
+        raise TokenInvalid(_REFUSAL)
     if payload.keys() != _CLAIMS:
-        raise _refused()
+        raise TokenInvalid(_REFUSAL)
     if payload["iss"] != issuer:
         raise _other("issuer", issuer, payload["iss"])
     if payload["aud"] != AUDIENCE + brand:
         raise _other("brand", brand, payload["aud"])
     claims = Claims(payload["sub"], payload["sid"], brand, payload["iat"], payload["exp"], payload["jti"])
     if not _is_sound(claims):
-        raise _refused()
+        raise TokenInvalid(_REFUSAL)
     return kid, claims
-
-
-def _refused() -> TokenInvalid:
-    """One error for all other reasons: a forger learns nothing from how a token fails."""
-    return TokenInvalid(_REFUSAL)
 
 
 def _other(what: str, expected: str, found: object) -> TokenInvalid:
     """The claim is unverified: it may be anything, so it is quoted escaped and bounded."""
     if not isinstance(found, str):
-        return _refused()
+        return TokenInvalid(_REFUSAL)
     quoted = found.removeprefix(AUDIENCE)
     quoted = quoted if len(quoted) <= _LONGEST_QUOTED else quoted[:_LONGEST_QUOTED] + "..."
     return TokenInvalid(f"an access token of another {what}: {quoted!a}, expected {expected!r}")
@@ -200,7 +196,7 @@ class Verifier:
         # The key is looked up each time; only its verdict on this token is cached, which saves some 100 µs.
         is_known = token in self._signed
         if key is None or not (is_known or is_signed(token, key)):
-            raise _refused()
+            raise TokenInvalid(_REFUSAL)
         if not is_known:
             self._signed.add(token)
         now = self._clock()

@@ -145,6 +145,28 @@ async def test_one_fetch_serves_all_who_wait(verifier: Verifier, forge: Forge, i
     assert len(issuer.asked) == 1
 
 
+async def test_a_blocking_call_on_an_event_loop_that_is_fetching_fetches_by_itself(make: Make, forge: Forge) -> None:
+    """Its loop could not finish the other fetch meanwhile."""
+    asked, never = asyncio.Event(), asyncio.Event()
+    document = {"keys": [forge.key.verification.jwk]}
+
+    class Issuer(httpx.AsyncBaseTransport, httpx.BaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            asked.set()
+            await never.wait()
+            raise AssertionError
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, json=document)
+
+    verifier = make(transport=Issuer())
+    waiting = asyncio.create_task(verifier.verify_async(forge.good))
+    await asked.wait()
+    assert verifier.verify(forge.good) == await verifier.verify_async(forge.good)
+    assert not waiting.done()
+    waiting.cancel()
+
+
 async def test_cached_keys_are_used_while_others_are_fetched(
     verifier: Verifier, forge: Forge, issuer: InProcess, clock: ManualClock
 ) -> None:

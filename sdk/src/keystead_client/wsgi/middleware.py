@@ -10,7 +10,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from keystead_client._access_rules import IncomingRequest
 from keystead_client._request import RequestEnded, RequestState, current_request
-from keystead_client._single_flight import run_sync, share_between_threads
+from keystead_client._single_flight import SingleFlight, run_sync
 from keystead_client.client import Client
 from keystead_client.cookies import RawHeaders
 from keystead_client.errors import KeysteadError
@@ -47,7 +47,7 @@ class KeysteadMiddleware(Protected[WSGIApplication, Client]):
     """WSGI middleware around an application; ``client`` is a :class:`keystead_client.Client`."""
 
     _client_type = Client
-    _share = staticmethod(share_between_threads)
+    _share = staticmethod(SingleFlight.run_in_thread)
     _adapt = _Blocking
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
