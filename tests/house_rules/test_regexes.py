@@ -99,7 +99,7 @@ LISTED = {
     "keystead_client/cookies.py _NAME": Listed("a name that the application chose", _NOT_OUTSIDE),
     "keystead_client/cookies.py _TOKEN": Listed("a cookie", _CLASS),
     "keystead_client/_operations.py _NAME": Listed("names that the application chose", _NOT_OUTSIDE),
-    "keystead_client/_protocol.py _TOKEN": Listed("documents of the application", _NOT_OUTSIDE),
+    "keystead_client/_protocol.py _WITH_EFFECT": Listed("documents of the application", _NOT_OUTSIDE),
     "keystead_client/_access_rules.py _ADDRESS": Listed("a header of a proxy", _CLASS),
     "keystead_client/_access_rules.py _AMBIGUOUS": Listed("the path", _CLASS),
     "keystead_client/_access_rules.py _AMBIGUOUS_ESCAPE": Listed("the path", _CLASS),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from keystead_client import AsyncClient, Client, FileTokens, MemoryTokens, NotAuthenticated, Tokens
+from keystead_client import Client, FileTokens, MemoryTokens, NotAuthenticated, Tokens
 from keystead_client.errors import RequestError
 
 URL = "https://id.example.com"
@@ -20,38 +19,24 @@ def unasked(request: httpx.Request) -> httpx.Response:
     raise AssertionError("something was sent")
 
 
-def do(act: Act, kind: str, **options: Any) -> Any:
-    """What ``act`` does to a client of that kind, which sends nothing."""
-    options = {"transport": httpx.MockTransport(unasked), **options}
-    if kind == "thread":
-        with Client(URL, **options) as client:
-            return act(client)
-
-    async def in_task() -> Any:
-        async with AsyncClient(URL, **options) as client:
-            outcome = act(client)
-            return await outcome if isinstance(outcome, Awaitable) else outcome
-
-    return asyncio.run(in_task())
+def do(act: Act, **options: Any) -> Any:
+    """What ``act`` does to a client, which sends nothing. ``AsyncClient`` runs the same coroutines."""
+    with Client(URL, **{"transport": httpx.MockTransport(unasked), **options}) as client:
+        return act(client)
 
 
-KINDS = pytest.mark.parametrize("kind", ["task", "thread"])
-
-
-@KINDS
 @pytest.mark.parametrize("method", ["login", "login_with"])
 @pytest.mark.parametrize("session", ["foo", "", "PAIR", 1])
-def test_a_kind_of_session_that_does_not_exist(kind: str, method: str, session: Any) -> None:
+def test_a_kind_of_session_that_does_not_exist(method: str, session: Any) -> None:
     with pytest.raises(ValueError, match='session: "pair" or "standing"'):
-        do(lambda client: getattr(client, method)("ann@example.com", "rainbow123", session=session), kind)
+        do(lambda client: getattr(client, method)("ann@example.com", "rainbow123", session=session))
 
 
-@KINDS
-def test_a_pair_session_gives_no_access_tokens_away(kind: str) -> None:
+def test_a_pair_session_gives_no_access_tokens_away() -> None:
     """The session stays valid: that is no NotAuthenticated."""
     store = MemoryTokens(Tokens("auth-1", "refresh-1"))
     with pytest.raises(RequestError, match='session="standing"') as caught:
-        do(lambda client: client.get_access_token(), kind, tokens=store)
+        do(lambda client: client.get_access_token(), tokens=store)
     assert not isinstance(caught.value, NotAuthenticated)
     assert store.load() == Tokens("auth-1", "refresh-1")
 
@@ -65,51 +50,45 @@ WITH_TOKENS: dict[str, Callable[[Any, Any], Any]] = {
 EACH_WITH = pytest.mark.parametrize("act", WITH_TOKENS.values(), ids=WITH_TOKENS)
 
 
-@KINDS
 @EACH_WITH
 @pytest.mark.parametrize("token", ["", None])
-def test_without_a_token_nothing_is_sent(kind: str, act: Callable[[Any, Any], Any], token: str | None) -> None:
+def test_without_a_token_nothing_is_sent(act: Callable[[Any, Any], Any], token: str | None) -> None:
     """It would run as the program, which may have more rights than the user."""
     with pytest.raises(NotAuthenticated, match="_token: there is none"):
-        do(lambda client: act(client, token), kind, api_key="the-key")
+        do(lambda client: act(client, token), api_key="the-key")
 
 
-@KINDS
 @EACH_WITH
-def test_tokens_are_not_the_text_of_one(kind: str, act: Callable[[Any, Any], Any]) -> None:
+def test_tokens_are_not_the_text_of_one(act: Callable[[Any, Any], Any]) -> None:
     with pytest.raises(TypeError, match="_token: the text of a token, not Tokens"):
-        do(lambda client: act(client, Tokens("auth-1", "refresh-1")), kind)
+        do(lambda client: act(client, Tokens("auth-1", "refresh-1")))
 
 
-@KINDS
 @pytest.mark.parametrize("select", ["email", "", [], ()])
 @pytest.mark.parametrize("brand", [None, "rainbowMakers"])
-def test_fields_are_a_list(kind: str, select: Any, brand: str | None) -> None:
+def test_fields_are_a_list(select: Any, brand: str | None) -> None:
     for act in (
         lambda client: client.me(select),
         lambda client: client.me_with("auth-1", select),
         lambda client: client.entity("customer").list(select),
     ):
         with pytest.raises(ValueError, match="select a list of fields, at least one"):
-            do(act, kind, brand=brand)
+            do(act, brand=brand)
 
 
-@KINDS
 @pytest.mark.parametrize("tokens", ["tokens.json", b"tokens.json", {"auth_token": "auth-1"}, FileTokens, 7])
-def test_what_keeps_tokens_is_a_store(kind: str, tokens: Any) -> None:
+def test_what_keeps_tokens_is_a_store(tokens: Any) -> None:
     with pytest.raises(TypeError, match=r"tokens: a store such as FileTokens\(path\), or Tokens, not "):
-        do(lambda client: None, kind, tokens=tokens)
+        do(lambda client: None, tokens=tokens)
 
 
-@KINDS
 @pytest.mark.parametrize("options", [{"retries": -1}, {"refresh_buffer": -1}, {"refresh_buffer": float("nan")}])
-def test_numbers_that_are_none(kind: str, options: dict[str, Any]) -> None:
+def test_numbers_that_are_none(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not be negative"):
-        do(lambda client: None, kind, **options)
+        do(lambda client: None, **options)
 
 
-@KINDS
-def test_ids_are_a_list(kind: str) -> None:
+def test_ids_are_a_list() -> None:
     """The letters of one id are ids of nothing."""
     with pytest.raises(TypeError, match="ids: a list of ids"):
-        do(lambda client: client.entity("customer").delete("one-id"), kind)
+        do(lambda client: client.entity("customer").delete("one-id"))

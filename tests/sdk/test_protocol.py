@@ -177,15 +177,6 @@ def test_a_foreign_answer_is_a_server_error(body: bytes) -> None:
     assert type(error) is ServerError
 
 
-@pytest.mark.attack("A104")
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_error(status: int) -> None:
-    reply = Reply(status, {"location": "https://evil.example.com/graphql"}, b'{"data": {}}')
-    steps, error = play(execute(QUERY, 2), reply)
-    assert len(steps) == 1
-    assert isinstance(error, ServerError)
-
-
 @pytest.mark.parametrize(
     ("document", "expected"),
     [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
@@ -136,9 +136,9 @@ class OriginRules:
 class AccessRules:
     """The options of one middleware that concern requests; see :class:`keystead_client.middleware.Protected`."""
 
-    public_paths: InitVar[Sequence[str]]
-    api_paths: InitVar[Sequence[str]]
-    allowed_origins: InitVar[Sequence[str]]
+    public: PathRules
+    api: PathRules
+    origins: OriginRules
     login_path: str
     cookie_options: CookieOptions
     brand: str | None
@@ -146,22 +146,18 @@ class AccessRules:
     refresh_buffer: float
     clock: Callable[[], float]
 
-    def __post_init__(
-        self, public_paths: Sequence[str], api_paths: Sequence[str], allowed_origins: Sequence[str]
-    ) -> None:
-        self._public = (PathRules(public_paths), PathRules((self.login_path.partition("?")[0],)))
-        self._api = PathRules(api_paths)
-        self._origins = OriginRules(allowed_origins)
+    def __post_init__(self) -> None:
+        self._login_page = PathRules((self.login_path.partition("?")[0],))
         self._warn_lost_cookies = cache(partial(LOGGER.warning, _LOST_COOKIES))  # once
 
     def is_public(self, request: IncomingRequest) -> bool:
         """Whether the path needs no login: by ``public_paths``, or because it is the login page."""
-        return any(rules.match(request.path, request.raw_path) for rules in self._public)
+        return any(rules.match(request.path, request.raw_path) for rules in (self.public, self._login_page))
 
     def is_api(self, request: IncomingRequest) -> bool:
         """Whether to answer with a status instead of a page: by ``api_paths``, or because JSON is asked for."""
         accept = request.accept.lower()
-        return self._api.match(request.path) or ("application/json" in accept and "text/html" not in accept)
+        return self.api.match(request.path) or ("application/json" in accept and "text/html" not in accept)
 
     def is_cross_origin(self, request: IncomingRequest) -> bool:
         """CSRF protection: whether a page of another origin sends an unsafe method or opens a WebSocket.
@@ -173,11 +169,11 @@ class AccessRules:
             if request.method in _SAFE_METHODS:
                 return False
             if request.fetch_site:
-                return request.fetch_site not in _SAME_SITE and not self._origins.include(request.origin)
+                return request.fetch_site not in _SAME_SITE and not self.origins.include(request.origin)
         elif request.fetch_site == "same-origin":
             # Scripts cannot forge it. For any other value Origin decides, which every WebSocket of a page has.
             return False
-        return not self._origins.allow(request.origin, request.scheme, request.host)
+        return not self.origins.allow(request.origin, request.scheme, request.host)
 
     def login_location(self, request: IncomingRequest, login_path: str | None = None) -> str:
         """Return the URL of the login page, or of ``login_path``, that leads back to this request's page.
@@ -189,7 +185,7 @@ class AccessRules:
         mount = redirect_target(quote(request.root, safe=_UNRESERVED), "")
         given = str(login_path or "")
         url = None if len(given) > _MAX_TARGET or _UNSAFE_TARGET.search(given) else _URL.match(given)
-        if url and self._origins.allow(url[0], request.scheme, request.host):
+        if url and self.origins.allow(url[0], request.scheme, request.host):
             page = given
         else:
             page = redirect_target(given, "") or mount + self.login_path

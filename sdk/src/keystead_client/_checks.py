@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, Final
 
 from keystead_client._protocol import limit_retry_wait
@@ -220,8 +221,10 @@ class TokenChecks:
     async def _check_at_server(self, auth_token: str, forwarded_for: str | None) -> User | None:
         if not _may_be_access_token(auth_token):
             return None
-        user = await self._share(self._checks, auth_token, lambda: self._fetch_user(auth_token, forwarded_for))
-        return None if user is None else {name: _copied(value) for name, value in user.items()}
+        # A copy: a request must not change the cached user.
+        return deepcopy(
+            await self._share(self._checks, auth_token, lambda: self._fetch_user(auth_token, forwarded_for))
+        )
 
     async def _fetch_user(self, auth_token: str, forwarded_for: str | None) -> User | None:
         try:
@@ -264,10 +267,3 @@ def _fit_for_cookies(tokens: Tokens) -> Tokens:
     except ValueError:
         raise ServerError("the server's response has malformed tokens") from None
     return tokens
-
-
-def _copied(value: Any) -> Any:
-    """Copy a JSON value: a request must not change the cached user."""
-    if isinstance(value, list):
-        return [_copied(item) for item in value]
-    return {name: _copied(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from keystead_client._access_rules import AccessRules, IncomingRequest
+from keystead_client._access_rules import AccessRules, IncomingRequest, OriginRules, PathRules
 from keystead_client._checks import RETRIES, TIMEOUT, TokenChecks
 from keystead_client._request import RequestEnded, RequestState, current_request
 from keystead_client._single_flight import Share, SingleFlight
@@ -86,9 +86,9 @@ class Protected(Generic[AppT, ClientT]):
     ) -> None:
         self.app = app
         self._rules = AccessRules(
-            public_paths=public_paths,
-            api_paths=api_paths,
-            allowed_origins=allowed_origins,
+            public=PathRules(public_paths),
+            api=PathRules(api_paths),
+            origins=OriginRules(allowed_origins),
             login_path=login_path,
             cookie_options=cookie_options or CookieOptions(),
             brand=brand,

@@ -145,28 +145,6 @@ async def test_one_fetch_serves_all_who_wait(verifier: Verifier, forge: Forge, i
     assert len(issuer.asked) == 1
 
 
-async def test_a_blocking_call_on_an_event_loop_that_is_fetching_fetches_by_itself(make: Make, forge: Forge) -> None:
-    """Its loop could not finish the other fetch meanwhile."""
-    asked, never = asyncio.Event(), asyncio.Event()
-    document = {"keys": [forge.key.verification.jwk]}
-
-    class Issuer(httpx.AsyncBaseTransport, httpx.BaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            asked.set()
-            await never.wait()
-            raise AssertionError
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, json=document)
-
-    verifier = make(transport=Issuer())
-    waiting = asyncio.create_task(verifier.verify_async(forge.good))
-    await asked.wait()
-    assert verifier.verify(forge.good) == await verifier.verify_async(forge.good)
-    assert not waiting.done()
-    waiting.cancel()
-
-
 async def test_cached_keys_are_used_while_others_are_fetched(
     verifier: Verifier, forge: Forge, issuer: InProcess, clock: ManualClock
 ) -> None:
@@ -378,31 +356,41 @@ async def test_keys_are_fetched_over_http_by_tasks_threads_and_other_event_loops
     assert await _is_unavailable(make(issuer=url, transport=None), tokens[0])
 
 
-async def test_a_fetch_that_was_given_up_changes_nothing(forge: Forge, issuer: InProcess) -> None:
-    """Its answer arrives after that of a later fetch, and is older."""
-    asked, released = asyncio.Event(), asyncio.Event()
-    stranger = SigningKey.generate()
+class SlowForTasks(httpx.AsyncBaseTransport, httpx.BaseTransport):
+    """Answers threads immediately, and tasks when it may, with older keys."""
 
-    class Late(httpx.AsyncBaseTransport, httpx.BaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            asked.set()
-            await released.wait()
-            return httpx.Response(200, json={"keys": [stranger.verification.jwk]})
+    def __init__(self, forge: Forge) -> None:
+        self.asked, self.may_answer, self.fetches = asyncio.Event(), asyncio.Event(), 0
+        self.key = forge.key.verification.jwk
 
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return issuer.handle_request(request)
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        await self.may_answer.wait()
+        return httpx.Response(200, json={"keys": [SigningKey.generate().verification.jwk]})
 
-    keys = PublishedKeys("https://auth.example.com", Late(), ttl=60, max_stale=3600, timeout=60, clock=lambda: 0.0)
-    keys._flights._patience = 0.02
-    leader = asyncio.create_task(keys.find_async(forge.key.kid))
-    await asked.wait()
-    with pytest.raises(NetworkError, match="still being fetched"):
-        await keys.find_async(forge.key.kid)
-    assert await asyncio.to_thread(keys.find, forge.key.kid), "the next caller fetches"
-    released.set()
-    assert await leader
-    assert await asyncio.to_thread(keys.find, forge.key.kid)
-    assert len(issuer.asked) == 1
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.fetches += 1
+        return httpx.Response(200, json={"keys": [self.key]})
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_a_fetch_that_another_did_not_wait_for_changes_nothing(forge: Forge, is_blocking: bool) -> None:
+    """A blocking call on an event loop that is fetching fetches by itself: that loop could not finish meanwhile."""
+    issuer, kid = SlowForTasks(forge), forge.key.kid
+    keys = PublishedKeys("https://auth.example.com", issuer, ttl=60, max_stale=3600, timeout=60, clock=lambda: 0.0)
+    first = asyncio.create_task(keys.find_async(kid))
+    await issuer.asked.wait()
+    if is_blocking:
+        assert keys.find(kid)
+    else:
+        keys._flights._patience = 0.02
+        with pytest.raises(NetworkError, match="still being fetched"):
+            await keys.find_async(kid)
+        assert await asyncio.to_thread(keys.find, kid), "the next caller fetches"
+    issuer.may_answer.set()
+    assert await first, "the later fetch has brought newer keys"
+    assert await asyncio.to_thread(keys.find, kid)
+    assert issuer.fetches == 1
 
 
 async def test_a_synchronous_transport_serves_both_and_an_asynchronous_one_tasks(
