@@ -51,7 +51,7 @@ async def sign_up(api: Api, brand_token: str) -> tuple[str, str]:
 
 
 async def claim(api: Api, token: str, new_email: str, password: str | None = None) -> Answer:
-    """The user with this access token claims an address."""
+    """The user with this access token requests an e-mail change."""
     return await _resolved(api, await api.send(CLAIM, {"new": new_email, "password": password}, token=token))
 
 

@@ -75,7 +75,7 @@ async def test_an_access_token_elsewhere_is_ignored(api: Api, forge: Forge) -> N
 
 
 @pytest.mark.attack("A16")
-async def test_two_headers_of_one_kind_are_refused(
+async def test_two_headers_of_one_kind_are_rejected(
     api: Api, server: Server, brand: ActiveBrand, brand_token: str, forge: Forge
 ) -> None:
     """Even when they are equal; aliases are one kind."""

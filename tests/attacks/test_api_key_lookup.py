@@ -16,7 +16,7 @@ SECRET_WORDS = {
 NO_ORACLES = {
     ("authentication/email_change_steps.py", "is_repeated"): "two hashes of ours; the password was verified before",
     ("crypto/password_rules.py", "_is_made_of"): "a password that is being chosen, against words that are no secret",
-    ("crypto/secrets.py", "parse"): "the check sum, which anybody can work out",
+    ("crypto/secrets.py", "parse"): "the check sum, which any caller can compute",
     ("sessions/rotation.py", "_replay"): "two digests of ours; the caller has shown the token before",
     ("web/pages/csrf.py", "choose_target"): "an address to redirect to, against the brand's, which are no secret",
     ("web/pages/actions.py", "_reset"): "a password that is being chosen, typed twice by the same person",

@@ -87,7 +87,7 @@ async def test_credential_operations_stand_alone(server: Server, api: Api, ann: 
 
 @pytest.mark.attack("A35")
 async def test_one_login_is_one_login(server: Server, api: Api, ann: User) -> None:
-    """The allowed acts: by itself, renamed, in a fragment, under a condition, in a document with another operation."""
+    """Allowed: by itself, renamed, in a fragment, under a condition, in a document with another operation."""
     login, standing, on_demand = THE_LOGIN.text(), THE_STANDING_LOGIN.text(), THE_LOGIN.text("@include(if: $yes)")
     documents: list[tuple[str, dict[str, bool] | None, str | None]] = [
         (f"mutation {{ {login} }}", None, None),

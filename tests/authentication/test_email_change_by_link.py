@@ -101,34 +101,31 @@ async def test_a_verification_link_verifies_it_too_and_invalidates_the_other_lin
         )
 
 
-@pytest.mark.parametrize("password", [None, PENDING])
+@pytest.mark.parametrize(
+    ("password", "has_login"),
+    [
+        pytest.param(None, False, id="guest"),
+        pytest.param(PENDING, False, id="guest with password"),
+        pytest.param(PASSWORD, True, id="login"),
+    ],
+)
 @pytest.mark.parametrize("spelling", [NEW, "New@Example.com"])
 async def test_a_repeated_request_is_one_change_with_one_valid_link(
-    server: Server, brand: ActiveBrand, guest: Opened, clock: ManualClock, spelling: str, password: str | None
-) -> None:
-    await changes.change_email(server, guest, NEW, password)
-    before = await changes.row(server, guest.user_id)
+    server: Server, brand: ActiveBrand, ann: User, guest: Opened, clock: ManualClock, spelling: str,
+    password: str | None, has_login: bool,
+) -> None:  # fmt: skip
+    opened = await make_session(server, brand, ann.id) if has_login else guest
+    await changes.change_email(server, opened, NEW, password)
+    before = await changes.row(server, opened.user_id)
     for _ in range(2):
         clock.advance(seconds=3)
-        await changes.change_email(server, guest, spelling, password)
-    found = await changes.row(server, guest.user_id)
+        await changes.change_email(server, opened, spelling, password)
+    found = await changes.row(server, opened.user_id)
     assert found["pending_password_hash"] == before["pending_password_hash"]
     assert await changes.mails_to(server, NEW) == ["verify_email"]
     await changes.verify(server, await changes.newest_token(server))
-    assert (await changes.row(server, guest.user_id))["email"] == spelling
-    assert await changes.can_log_in(server, brand, NEW, PENDING) is (password is not None)
-
-
-async def test_a_user_with_a_password_may_repeat_it_too(
-    server: Server, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
-    opened = await make_session(server, brand, ann.id)
-    for _ in range(2):
-        await changes.change_email(server, opened, NEW, PASSWORD)
-        clock.advance(seconds=3)
-    assert await changes.mails_to(server, NEW) == ["verify_email"]
-    await changes.verify(server, await changes.newest_token(server))
-    assert await changes.can_log_in(server, brand, NEW, PASSWORD)
+    assert (await changes.row(server, opened.user_id))["email"] == spelling
+    assert await changes.can_log_in(server, brand, NEW, password or PENDING) is (password is not None)
 
 
 async def test_repeated_by_the_other_operation_both_links_stay_valid(server: Server, guest: Opened) -> None:

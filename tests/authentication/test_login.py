@@ -122,8 +122,10 @@ async def test_a_feature_that_the_brand_lacks_is_forbidden(
 ) -> None:
     brand = await make_brand(server, "strict", **choices)
     log_in_by = login.log_in_pair if kind is SessionKind.pair else login.log_in_standing
+    hashed = server.passwords.load.begun
     with pytest.raises(Forbidden) as refused:
         await log_in_by(visitor(server), brand, EMAIL, PASSWORD)
+    assert server.passwords.load.begun == hashed
     assert refused.value.extensions["feature"] == feature
 
 
