@@ -41,9 +41,6 @@ def test_the_file_of_the_contract_is_read() -> None:
 def test_an_entity_comes_back_from_the_registry_as_it_went_in() -> None:
     for name, entity in parse_definition(parse_file(FILE)).items():
         assert Entity.from_stored(name, entity.as_definition()) == entity
-
-
-def test_what_was_not_written_is_not_kept() -> None:
     definition = {"fields": {"name": {"type": "string"}}}
     assert parse_definition({"customer": definition})["customer"].as_definition() == definition
 
@@ -118,12 +115,7 @@ def test_a_file_that_is_no_toml_is_refused_in_one_sentence(text: str) -> None:
         parse_file(text)
 
 
-@pytest.mark.parametrize("type_name", list(FieldType))
-def test_every_type_is_documented(type_name: FieldType) -> None:
+def test_every_type_and_rule_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "entities.md").read_text("utf-8")
-    assert f"| `{type_name}` |" in page
-
-
-def test_every_rule_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "entities.md").read_text("utf-8")
+    assert [name for name in FieldType if f"| `{name}` |" not in page] == []
     assert [rule for rule in Field.__struct_fields__ if f"`{rule}`" not in page and rule != "type"] == []

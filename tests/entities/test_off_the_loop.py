@@ -65,6 +65,11 @@ def fields(number: int = 100, **rules: Any) -> dict[str, Any]:
     return {"fields": {f"f{n}": {"type": "string", **rules} for n in range(number)}}
 
 
+def patterns(pattern: str) -> dict[str, Any]:
+    """An entity with 99 patterns: ``pattern`` with a number in it."""
+    return {"n": {"fields": {f"f{n}": {"type": "string", "pattern": pattern % n} for n in range(99)}}}
+
+
 @pytest.fixture
 async def large(server: Server, brand: ActiveBrand) -> ActiveBrand:
     entity = parse_definition({"e": fields()})["e"]
@@ -104,10 +109,7 @@ async def test_a_large_schema_is_described_beside_the_loop(server: Server, large
     version = await SchemaCache(load_fixed(load_resolvers()), partial(load_entity_fields, server.db)).get(large)
     ctx = make_context(server, large)
 
-    def describe() -> Awaitable[Any]:
-        return Introspector().answer(version, ctx, b"a shape", None, names_of)
-
-    assert await holds_briefly(describe)
+    assert await holds_briefly(lambda: Introspector().answer(version, ctx, b"a shape", None, names_of))
 
 
 @on_sqlite
@@ -130,11 +132,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
     "long lists of values": {
         f"n{n}": {"fields": {"f": {"type": "enum", "values": [f"{m:04}" for m in range(200)]}}} for n in range(100)
     },
-    "many patterns": {
-        "n": {
-            "fields": {f"f{n}": {"type": "string", "pattern": f"(\\d{n}){{1,9}}(.{{1,4}}-){{1,9}}"} for n in range(99)}
-        }
-    },
+    "many patterns": patterns("(\\d%d){1,9}(.{1,4}-){1,9}"),
     "a fault at the end": {**{f"n{n}": fields() for n in range(60)}, "last": {"fields": {"id": {"type": "string"}}}},
     "many defaults": {"n": fields(default="x" * 200)},
 }
@@ -159,10 +157,7 @@ async def test_a_plan_for_many_drops_is_made_beside_the_loop(server: Server, bra
     await definition_service.define_entities(ctx, brand.id, {f"e{n}": fields() for n in range(10)})
     dropped = {f"e{n}": {"fields": {"other": {"type": "string"}}} for n in range(10)}
 
-    def plan() -> Awaitable[Any]:
-        return definition_service.define_entities(ctx, brand.id, dropped, dry_run=True)
-
-    assert await holds_briefly(plan)
+    assert await holds_briefly(lambda: definition_service.define_entities(ctx, brand.id, dropped, dry_run=True))
     page = asyncio.ensure_future(definition_service.list_entities(ctx, brand.id, PageRequest(per_page=100)))
     assert await longest_hold(page) < LONGEST
 
@@ -213,9 +208,10 @@ async def test_a_pattern_is_bounded_by_its_longest_value(
 
 @on_sqlite
 async def test_the_patterns_of_a_definition_are_bounded_together(server: Server, brand: ActiveBrand) -> None:
-    body = {"fields": {f"f{n}": {"type": "string", "pattern": f"(\\pL{n}){{1,20}}"} for n in range(99)}}
     with pytest.raises(BadUserInput, match="limit for all patterns"):
-        await definition_service.define_entities(make_context(server), brand.id, {"thing": body}, dry_run=True)
+        await definition_service.define_entities(
+            make_context(server), brand.id, patterns("(\\pL%d){1,20}"), dry_run=True
+        )
 
 
 def never(*_: Any) -> Awaitable[Any]:
@@ -248,12 +244,8 @@ async def test_only_what_counts_records_waits_for_its_turn(server: Server, brand
     await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)})
     lock = plan_draft._counting_locks.setdefault(server.db, asyncio.Lock())
     async with lock:
-        assert (
-            await definition_service.define_entities(ctx, brand.id, {"other": fields(1)}, counting_timeout=0.05)
-        ).applied
-        assert (
-            await definition_service.define_entities(ctx, brand.id, {"thing": fields(1)}, counting_timeout=0.05)
-        ).applied
+        for body in ({"other": fields(1)}, {"thing": fields(1)}):
+            assert (await definition_service.define_entities(ctx, brand.id, body, counting_timeout=0.05)).applied
         with pytest.raises(ServerBusy, match="Other changes"):
             await definition_service.define_entities(ctx, brand.id, UNIQUE, counting_timeout=0.05)
     assert not lock.locked()
@@ -297,10 +289,8 @@ async def test_a_brand_has_one_plan_in_the_queue(
     monkeypatch.setattr(ddl, "count_records", counted)
     monkeypatch.setattr(ddl, "gather_facts", gathered)
     monkeypatch.setitem(plan_draft._counting_locks, server.db, Queue())
-    loud = [
-        asyncio.ensure_future(definition_service.delete_entities(ctx, brand.id, ["thing"], dry_run=True))
-        for _ in range(5)
-    ]
+    deleting = (definition_service.delete_entities(ctx, brand.id, ["thing"], dry_run=True) for _ in range(5))
+    loud = [asyncio.ensure_future(one) for one in deleting]
     change = asyncio.ensure_future(definition_service.define_entities(ctx, quiet.id, UNIQUE, dry_run=True))
     await waiting.wait()
     gate.set()
@@ -319,13 +309,10 @@ class WithoutTransactions:
         return getattr(self._db, name)
 
 
+OTHER: dict[str, Any] = {"thing": {"fields": {"other": {"type": "string"}}}}
 PLANS: dict[str, Callable[..., Awaitable[Any]]] = {
-    "define": lambda ctx, brand_id: definition_service.define_entities(
-        ctx, brand_id, {"thing": {"fields": {"f0": {"type": "string", "unique": True}}}}, dry_run=True
-    ),
-    "refused": lambda ctx, brand_id: definition_service.define_entities(
-        ctx, brand_id, {"thing": {"fields": {"f1": {"type": "string"}}}}
-    ),
+    "define": lambda ctx, brand_id: definition_service.define_entities(ctx, brand_id, UNIQUE, dry_run=True),
+    "refused": lambda ctx, brand_id: definition_service.define_entities(ctx, brand_id, OTHER),
     "delete": lambda ctx, brand_id: definition_service.delete_entities(ctx, brand_id, ["thing"], dry_run=True),
     "list": lambda ctx, brand_id: definition_service.list_entities(ctx, brand_id, PageRequest(), with_total=True),
     "count": lambda ctx, brand_id: definition_service.count_records(ctx, brand_id, Entity("thing", {})),

@@ -29,9 +29,6 @@ def test_locations_are_those_of_graphql_core() -> None:
         starts = [at for at, letter in enumerate(text) if letter not in "\r\n"]
         chosen = chance.choices(starts, k=20)
         assert locations(text, chosen) == [Source(text).get_location(start).formatted for start in chosen]
-
-
-def test_a_text_without_places_has_no_locations() -> None:
     assert locations("{ me }", ()) == []
 
 
