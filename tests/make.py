@@ -46,7 +46,7 @@ async def make_server(
         await brands.ensure_reserved(tx, clock.now())
     await installation.prepare(db, master_key, clock.now())
     keyring = await installation.load_keyring(db, master_key, clock.now())
-    # Threads start with the first hash, and are daemons: a test need not close the pool.
+    # Threads start with the first hash; the fixture `server` closes the pool.
     passwords = PasswordPool(Profile.for_tests(), 1)
     return Server(settings, clock, db, master_key, passwords, keyring, TokenCache())
 

@@ -8,6 +8,7 @@ import pytest
 
 from keystead.authentication.refresh import get_access_token as use_case_access_token
 from keystead.authentication.refresh import refresh_pair
+from keystead.brands import service as brands
 from keystead.context import ActiveBrand, Server
 from keystead.crypto import secrets
 from keystead.crypto.secrets import SecretKind
@@ -85,6 +86,16 @@ async def test_any_refresh_token_of_a_session_ends_it_without_another_credential
         ("session.ended", "success"),
     ]
     assert (await api.send(ME, token=make_access_token(server, other))).data["me"]
+
+
+async def test_logout_in_a_disabled_brand_holds_when_the_brand_is_enabled_again(
+    server: Server, api: Api, brand: ActiveBrand, opened: Opened
+) -> None:
+    raw = opened.refresh_token.reveal()
+    await brands.set_disabled(make_context(server), brand.name, True)
+    assert_logged_out(await api.send(LOGOUT, {"token": raw}))
+    await brands.set_disabled(make_context(server), brand.name, False)
+    assert_error(await send_refresh(api, raw), "REFRESH_TOKEN_INVALID")
 
 
 @pytest.mark.attack("A26")

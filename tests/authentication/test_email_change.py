@@ -169,9 +169,11 @@ async def test_a_change_over_the_rate_limit_is_stored_without_a_mail(
     assert (await changes.row(server, guest.user_id))["email"] == "New@example.com"
 
 
+@pytest.mark.parametrize("verified", [True, False])
 async def test_a_session_that_ended_concurrently_changes_nothing(
-    server: Server, brand: ActiveBrand, guest: Opened, ann: User
+    server: Server, brand: ActiveBrand, guest: Opened, ann: User, verified: bool
 ) -> None:
+    await change_brand(server, brand, {"features": {"email_verification": verified}})
     ctx, anns = await make_caller(server, guest), await make_session(server, brand, ann.id)
     by_ann = await make_caller(server, anns)
     async with server.db.transaction() as tx:
@@ -181,6 +183,7 @@ async def test_a_session_that_ended_concurrently_changes_nothing(
     assert await try_change(ctx, NEW, PENDING) is InvalidCredentials
     assert await try_change(by_ann, NEW, PASSWORD) is InvalidCredentials
     assert await changes.pending_email(server, guest.user_id) is await changes.pending_email(server, ann.id) is None
+    assert (await changes.row(server, guest.user_id))["email"] is None
     assert await outbox(server) == []
 
 

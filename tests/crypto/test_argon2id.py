@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError, VerifyMismatchError
-from argon2.low_level import Type, hash_secret_raw, verify_secret
+from argon2.low_level import Type, hash_secret, hash_secret_raw, verify_secret
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +91,13 @@ def test_a_lack_of_memory_is_not_a_wrong_password(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(argon2id, "verify_secret", fail)
     with pytest.raises(VerificationError):
         argon2id.matches(CHEAP, argon2id.make(CHEAP, PASSWORD), PASSWORD)
+
+
+@pytest.mark.parametrize(("salt", "length"), [(b"x" * 16, 65), (b"x" * 16, 15), (b"x" * 65, 32)])
+def test_a_hash_of_another_size_matches_nothing(salt: bytes, length: int) -> None:
+    """A47: sizes have limits of their own, although the password is right."""
+    stored = hash_secret(PASSWORD, salt, 1, 8, 1, length, Type.ID).decode()
+    assert not argon2id.matches(CHEAP, stored, PASSWORD)
 
 
 @pytest.mark.parametrize("stored", HOSTILE, ids=lambda stored: repr(stored)[:48])

@@ -90,9 +90,8 @@ async def test_the_second_rotation_waits_for_the_first(
 
 
 @pytest.mark.race
-async def test_concurrent_reuse_is_detected_once(
-    nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock
-) -> None:
+@pytest.mark.attack("A22")
+async def test_concurrent_reuse_is_detected(nodes: Nodes, brand: ActiveBrand, ann: User, clock: ManualClock) -> None:
     opened = await make_session(nodes[0], brand, ann.id)
     current = await rotate(nodes[0], opened.refresh_token)
     assert isinstance(current, Rotated)

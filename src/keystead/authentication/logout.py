@@ -38,7 +38,8 @@ async def revoke_refresh_token(ctx: Context, raw: str) -> None:
     if secret is None:
         return
     token = await find_presented(ctx.db.reads, secret.digest(), expected_brand_id(ctx))
-    if token is not None and token.is_alive:
+    # Whether the brand is disabled does not matter: the session must not be alive when it is enabled again.
+    if token is not None:
         await _end(ctx, token.brand_id, token.user_id, token.session_id, EndReason.logout)
 
 

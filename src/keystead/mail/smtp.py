@@ -206,13 +206,20 @@ async def _open_socket(server: MailServer, seconds: float) -> socket.socket:
     raise failure
 
 
+# One for each name: while a resolver hangs, further attempts add no threads.
+_lookups: dict[tuple[str, int], Future[list[tuple[Any, ...]]]] = {}
+
+
 async def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
-    """``getaddrinfo`` on a daemon thread.
+    """``getaddrinfo`` on a daemon thread; concurrent callers share one lookup.
 
     Not on the event loop's own threads: a hanging resolver would block the database's connections, which need them, and
     the exit of the process.
     """
-    found: Future[list[tuple[Any, ...]]] = Future()
+    pending = _lookups.get((host, port))
+    if pending is not None and not pending.done():
+        return await asyncio.wrap_future(pending)
+    found = _lookups[host, port] = Future[list[tuple[Any, ...]]]()
     # Without this, a caller that stops waiting would cancel the future under the thread.
     found.set_running_or_notify_cancel()
 

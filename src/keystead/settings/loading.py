@@ -124,8 +124,10 @@ def _convert(origin: str, value: Any, rule: Any) -> Any:
         text = value.strip()
         value = text.lower() if rule is not Text else text
         value = _SWITCH.get(value, value) if rule.__origin__ is bool else value
+        if rule.__origin__ is int and text.isascii() and text.isdecimal() and len(text) < 20:
+            value = int(text)
     try:
-        return msgspec.convert(value, rule, strict=not is_text or rule.__origin__ is bool)
+        return msgspec.convert(value, rule, strict=not is_text or rule.__origin__ in (bool, int))
     except msgspec.ValidationError:
         raise SettingsError(f"{origin}: must be {rule.__metadata__[0].description}") from None
 
