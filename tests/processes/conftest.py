@@ -1,4 +1,4 @@
-"""Two nodes on one PostgreSQL, and a third in this process that makes what the tests begin with."""
+"""Two nodes on one PostgreSQL, and a third in this process, in which tests make users and sessions."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def database_of_this_test_alone(own_database: None) -> None:
     """Processes that are killed leave connections and files behind."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nodes(postgres_template: PostgresTemplate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """Started once for the tests of a module: each test makes its own brand."""
+    """Started once per test process: each test makes its own brand, and no test stops them."""
     url = postgres_template.copy()
     folder = tmp_path_factory.mktemp("nodes")
     with ExitStack() as stack:

@@ -1,18 +1,16 @@
-"""Two nodes behind Debian's nginx: what the server refuses reaches the client, and no node passes for dead."""
+"""Two nodes behind Debian's nginx: rejections reach the client, and nginx takes no node for dead."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.databases import SqliteTemplate
 from tests.nginx import KEEPALIVE, nginx
-from tests.processes.node import Node, running
+from tests.processes.conftest import Nodes
 
 pytestmark = pytest.mark.attack("A105")
 
@@ -21,20 +19,10 @@ HEALTH = {"query": "{ health { data { up } } }"}
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def pair(sqlite_template: SqliteTemplate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
-    """Two nodes on one database."""
-    folder = tmp_path_factory.mktemp("behind-nginx")
-    url = sqlite_template.copy(folder)
-    with ExitStack() as stack:
-        here, there = (stack.enter_context(running(folder, url)) for _ in range(2))
-        yield here, there
-
-
 @pytest.fixture(params=[("", ""), KEEPALIVE], ids=["defaults", "keepalive"])
-def proxy(pair: tuple[Node, Node], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """nginx before both of them."""
-    with nginx(tmp_path, [node.port for node in pair], request.param) as url:
+def proxy(nodes: Nodes, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """nginx in front of both nodes."""
+    with nginx(tmp_path, [node.port for node in nodes[:2]], request.param) as url:
         yield url
 
 
