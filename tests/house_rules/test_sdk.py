@@ -72,7 +72,7 @@ def offered(cls: type) -> dict[str, str]:
 
 
 MOST_MODULES = 27
-MOST_LINES = 4_483
+MOST_LINES = 4_489
 
 
 def test_the_sdk_stays_small() -> None:

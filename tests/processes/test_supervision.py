@@ -147,7 +147,7 @@ async def test_a_moved_database_file_takes_no_writes_and_is_not_created_again(
 
 @pytest.mark.parametrize(
     ("count", "reloads_during_start", "stop"),
-    [("1", False, signal.SIGQUIT), ("1", True, signal.SIGQUIT), ("2", True, signal.SIGINT)],
+    [("1", False, signal.SIGQUIT), ("1", True, signal.SIGQUIT), ("2", False, signal.SIGINT)],
 )
 async def test_a_failed_reload_changes_nothing_and_shutdown_is_orderly(
     sqlite_template: SqliteTemplate, tmp_path: Path, count: str, reloads_during_start: bool, stop: signal.Signals
@@ -157,7 +157,7 @@ async def test_a_failed_reload_changes_nothing_and_shutdown_is_orderly(
         if reloads_during_start:
             await reload_during_start(node)
         await until(lambda: node.get("/ready")[0] == 200)
-        before = await workers_of(node, int(count)) if reloads_during_start else []
+        before = await workers_of(node, int(count)) if reloads_during_start or count == "2" else []
         assert node.workers() == before
         await set_revision(node.database_url, NEXT_RELEASE)
         node.process.send_signal(signal.SIGHUP)
@@ -168,6 +168,19 @@ async def test_a_failed_reload_changes_nothing_and_shutdown_is_orderly(
         assert await asyncio.to_thread(node.wait) == 0
         assert not any(is_alive(worker) for worker in before)
         assert node.events("worker_died") == []
+    finally:
+        node.kill()
+
+
+async def test_a_reload_signal_during_the_start_of_a_supervisor_is_deferred(
+    sqlite_template: SqliteTemplate, tmp_path: Path
+) -> None:
+    node = Node(tmp_path, sqlite_template.copy(tmp_path), "--workers", "2")
+    try:
+        await reload_during_start(node)
+        await until(lambda: node.get("/ready")[0] == 200)
+        node.terminate()
+        assert await asyncio.to_thread(node.wait) == 0
     finally:
         node.kill()
 

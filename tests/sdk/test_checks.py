@@ -234,14 +234,32 @@ def test_slow_logins_do_not_open_it(breaker: CircuitBreaker) -> None:
 
 
 def test_open_it_lets_one_probe_a_second_through(open_breaker: CircuitBreaker, server: FakeServer) -> None:
-    rejected = NotAuthenticated("over")
-    assert ask(open_breaker, rejected, rejected) == ["over", "the server does not respond at the moment"]
+    assert ask(open_breaker, NO_ANSWER, None) == ["no answer", "the server does not respond at the moment"]
     server.now += PROBE_INTERVAL
     with open_breaker.guard("login"), open_breaker.guard("token"):
         assert ask(open_breaker, None) == ["the server does not respond at the moment"], "the probe is in progress"
         assert ask(open_breaker, None, kind="login") == ["the server does not respond at the moment"]
     assert not open_breaker.is_open, "a success closes it"
     assert ask(open_breaker, None, None) == []
+
+
+def test_rejected_probes_keep_no_user_from_the_next_one(open_breaker: CircuitBreaker) -> None:
+    """A stranger's made-up token is rejected each time; a user's valid token then closes the breaker."""
+    rejected = NotAuthenticated("over")
+    assert ask(open_breaker, *[rejected] * 3) == ["over"] * 3
+    assert open_breaker.is_open
+    assert ask(open_breaker, None) == []
+    assert not open_breaker.is_open
+
+
+def test_concurrent_timeouts_count_once(breaker: CircuitBreaker, server: FakeServer) -> None:
+    guards = [breaker.guard("token") for _ in range(TIMEOUTS_TO_OPEN)]
+    for guard in guards:
+        guard.__enter__()
+    server.now += 5
+    for guard in guards:
+        assert not guard.__exit__(Timeout, NO_ANSWER, None)
+    assert not breaker.is_open
 
 
 def test_an_abandoned_probe_does_not_block_the_next_for_long(open_breaker: CircuitBreaker, server: FakeServer) -> None:

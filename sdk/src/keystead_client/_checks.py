@@ -50,9 +50,10 @@ _SESSION_IS_OVER: Final = (RefreshTokenInvalid, RefreshTokenExpired, RefreshToke
 class CircuitBreaker:
     """Circuit breaker: fail fast while the server hangs, instead of blocking every worker until the timeout.
 
-    Three timeouts within a minute, without a success in between, open it; then one probe a second is let through, and
-    a success closes it. A rejection does not: a server whose database hangs rejects made-up tokens right away. Logins
-    have their own probe and their timeouts do not count, because any visitor can make slow ones.
+    Three timeouts within a minute, one after another and without a success, open it; then one probe a second is let
+    through, and a success closes it. A rejection does not, since a server whose database hangs rejects made-up tokens
+    right away, but the next call may probe immediately. Logins have their own probe and their timeouts do not count,
+    because any visitor can make slow ones.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -72,7 +73,7 @@ class CircuitBreaker:
 
         :raises Timeout: the breaker is open.
         """
-        is_probe = self.is_open
+        is_probe, started, pause = self.is_open, self._clock(), 0.0
         if is_probe:
             if 0 < self._next_probe[kind] - self._clock() <= PROBE_LEASE:
                 raise Timeout("the server does not respond at the moment", was_sent=False)
@@ -80,15 +81,17 @@ class CircuitBreaker:
         try:
             yield
         except Timeout as error:
-            # Waiting for a free connection of our own pool says nothing about the server.
-            if kind == "token" and not isinstance(error, PoolTimeout):
+            pause = PROBE_INTERVAL
+            # Waiting for a free connection of our own pool says nothing about the server; concurrent timeouts are one.
+            is_new = not self._timeouts or started >= self._timeouts[-1]
+            if kind == "token" and is_new and not isinstance(error, PoolTimeout):
                 self._timeouts = (*self._timeouts, self._clock())[-TIMEOUTS_TO_OPEN:]
             raise
         else:
             self._timeouts = ()
         finally:
             if is_probe:
-                self._next_probe[kind] = self._clock() + PROBE_INTERVAL
+                self._next_probe[kind] = self._clock() + pause
 
 
 class TokenChecks:

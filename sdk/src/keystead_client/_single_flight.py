@@ -60,6 +60,7 @@ class _Flight(Generic[T]):
     started_at: float
     landed_at: float | None = None
     thread: int = field(default_factory=threading.get_ident)
+    loop: asyncio.AbstractEventLoop | None = field(default_factory=asyncio._get_running_loop)
     future: Future[T] = field(default_factory=Future)
 
 
@@ -182,7 +183,7 @@ class SingleFlight(Generic[T]):
         elif isinstance(error, Exception):
             flight.future.set_exception(error)
         else:
-            flight.future.set_exception(NetworkError("the request was broken off", was_sent=True))
+            flight.future.set_exception(NetworkError("the request was broken off", was_sent=False))
 
     def _drop(self, flight: _Flight[T]) -> None:
         with self._lock:
@@ -192,6 +193,8 @@ class SingleFlight(Generic[T]):
     def _is_usable(self, flight: _Flight[T]) -> bool:
         now = self._clock()
         # `0 <=`: a clock that was set back must not make an old result young forever.
+        if flight.loop is not None and flight.loop.is_closed() and not flight.future.done():
+            return False
         if self._freshness is not None and not 0 <= now - flight.started_at < self._freshness:
             return False
         return flight.landed_at is None or 0 <= now - flight.landed_at < self._seconds
