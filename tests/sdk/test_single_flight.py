@@ -276,3 +276,23 @@ def test_recent_tokens_are_a_bounded_set_of_digests() -> None:
     assert "e" in recent
     recent.add("a secret")
     assert "a secret" not in repr(vars(recent))
+
+
+def test_a_flight_of_a_closed_loop_is_not_joined() -> None:
+    flights: SingleFlight[int] = SingleFlight(10)
+
+    async def hang() -> int:
+        return await asyncio.Event().wait()
+
+    async def answer() -> int:
+        return 1
+
+    async def start() -> None:
+        task = asyncio.ensure_future(flights.run_in_task("key", hang))
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    abandoned = asyncio.new_event_loop()
+    abandoned.run_until_complete(start())
+    abandoned.close()
+    assert asyncio.run(asyncio.wait_for(flights.run_in_task("key", answer), 5)) == 1
